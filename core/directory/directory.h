@@ -1,0 +1,121 @@
+#ifndef PANDO_CORE_DIRECTORY_H
+#define PANDO_CORE_DIRECTORY_H
+
+/*
+ * What a daemon knows of the cluster: a follower of the PostgreSQL schema `pando` (or of the standalone
+ * file) with a complete copy in memory and in a SQLite snapshot file. All reads are from memory.
+ *
+ * Lives on one loop. Pointers returned are valid until the next turn of the loop: copy what is kept.
+ * A directory that cannot be reached changes nothing but directory_is_fresh.
+ */
+
+#include "core/config.h"
+#include "core/digest.h"
+#include "core/error.h"
+#include "core/loop.h"
+
+struct directory;
+
+enum durability { DURABILITY_REMOTE, DURABILITY_STRICT, DURABILITY_LOCAL };
+
+enum { REIGN_LENGTH = 16, VOLUME_COPIES_MAX = 8, SCRAM_SALT_MAX = 32 };
+
+struct directory_site {
+	uint32_t id;
+	char name[64];
+};
+
+struct directory_node {
+	uint32_t id, site_id;
+	char name[64];
+	/* "address:port", as reachable from the other machines. */
+	char lmtp[96], imap[96], control[96], replicator[96];
+};
+
+struct directory_router {
+	uint32_t id, site_id;
+	char name[64];
+	char control[96];
+	char queue[96]; /* where peer routers leave queue copies */
+};
+
+struct directory_volume {
+	uint32_t id;
+	char name[64];
+	uint64_t epoch;
+	uint8_t reign[REIGN_LENGTH];
+	uint32_t primary_node_id;
+	unsigned replica_count;
+	uint32_t replica_node_ids[VOLUME_COPIES_MAX]; /* the other copies */
+	enum durability durability;
+	/* How the current reign began: true when the old primary's last bytes may be missing. */
+	bool unclean;
+	/* Where the current epoch begins as far as the promoter knew; 0 when unknown. */
+	uint64_t epoch_start_lsn;
+};
+
+struct directory_mailbox {
+	uint64_t id;
+	struct str address;   /* canonical: lower-case domain, local part as stored */
+	uint32_t volume_id;
+	enum durability durability; /* already resolved against the volume's default */
+	bool enabled;
+	uint64_t quota_bytes; /* 0: none */
+};
+
+/* RFC 5802 keys; iterations 0: no password set. */
+struct directory_credential {
+	uint32_t iterations;
+	uint8_t salt[SCRAM_SALT_MAX];
+	size_t salt_length;
+	uint8_t stored_key[SHA256_LENGTH], server_key[SHA256_LENGTH];
+};
+
+enum directory_found { DIRECTORY_FOUND, DIRECTORY_NO_USER, DIRECTORY_NO_DOMAIN };
+
+/* Opens the snapshot file `snapshot_path` (made when missing) and begins to follow. on_change is called
+ * on the loop after every applied batch of changes, and once with the first complete content. Fails
+ * only when there is neither a usable snapshot nor (yet) a reachable directory is NOT a failure: the
+ * daemon starts empty and is filled as soon as it is reached. */
+int directory_open(struct loop *loop, const struct config *config, const char *snapshot_path,
+	void (*on_change)(void *arg), void *arg, struct directory **directory_out,
+	struct error *error) must_check;
+void directory_close(struct directory **directory);
+
+/* Connected and caught up with the source now (standalone: always). */
+bool directory_is_fresh(const struct directory *directory);
+/* Some complete content is loaded, fresh or not. */
+bool directory_is_loaded(const struct directory *directory);
+uint64_t directory_revision(const struct directory *directory);
+
+/* Resolves an address: case-insensitive, subaddress ("user+detail") removed unless an exact entry exists,
+ * aliases followed (a few levels, several targets allowed). Calls fn for each mailbox found; fn NULL to ask
+ * only. "postmaster" at a served domain (and alone) is always found when the domain has any mailbox:
+ * an alias decides, else the first mailbox. */
+enum directory_found directory_resolve(const struct directory *directory, struct str address,
+	void (*fn)(void *arg, const struct directory_mailbox *mailbox), void *arg);
+/* The mailbox of exactly this login name (address or alias of one mailbox), or NULL. */
+const struct directory_mailbox *directory_find_login(const struct directory *directory,
+	struct str login);
+const struct directory_mailbox *directory_find_mailbox(const struct directory *directory, uint64_t id);
+/* False when the mailbox has no password. */
+bool directory_find_credential(const struct directory *directory, uint64_t mailbox_id,
+	struct directory_credential *credential_out);
+bool directory_has_domain(const struct directory *directory, struct str domain);
+
+const struct directory_volume *directory_find_volume(const struct directory *directory, uint32_t id);
+const struct directory_node *directory_find_node(const struct directory *directory, uint32_t id);
+const struct directory_node *directory_find_node_by_name(const struct directory *directory,
+	struct str name);
+const struct directory_site *directory_find_site(const struct directory *directory, uint32_t id);
+const struct directory_router *directory_find_router_by_name(const struct directory *directory,
+	struct str name);
+
+/* Iteration: start with *position = 0; NULL ends. */
+const struct directory_site *directory_next_site(const struct directory *directory, size_t *position);
+const struct directory_node *directory_next_node(const struct directory *directory, size_t *position);
+const struct directory_router *directory_next_router(const struct directory *directory, size_t *position);
+const struct directory_volume *directory_next_volume(const struct directory *directory, size_t *position);
+const struct directory_mailbox *directory_next_mailbox(const struct directory *directory, size_t *position);
+
+#endif

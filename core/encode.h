@@ -1,0 +1,56 @@
+#ifndef PANDO_CORE_ENCODE_H
+#define PANDO_CORE_ENCODE_H
+
+/* Hexadecimal, base64 (RFC 4648 section 4), JSON strings (RFC 8259) and little-endian integers. */
+
+#include "core/buf.h"
+
+void encode_hex(struct buf *out, const void *bytes, size_t length);
+/* Exactly `length` bytes from 2*length digits. */
+bool decode_hex(struct str text, void *bytes_out, size_t length);
+
+void encode_base64(struct buf *out, struct str bytes);
+/* Strict: padding required, no white space. Appends to `out`; false (out unchanged) when malformed. */
+bool decode_base64(struct buf *out, struct str text);
+
+/* Appends a JSON string with its quotes; invalid UTF-8 becomes U+FFFD. */
+void encode_json(struct buf *out, struct str text);
+
+static inline void put_le16(void *at, uint16_t value)
+{
+	uint8_t *p = at;
+	p[0] = (uint8_t)value, p[1] = (uint8_t)(value >> 8);
+}
+
+static inline void put_le32(void *at, uint32_t value)
+{
+	uint8_t *p = at;
+	for (int i = 0; i < 4; i++)
+		p[i] = (uint8_t)(value >> (8 * i));
+}
+
+static inline void put_le64(void *at, uint64_t value)
+{
+	uint8_t *p = at;
+	for (int i = 0; i < 8; i++)
+		p[i] = (uint8_t)(value >> (8 * i));
+}
+
+static inline uint16_t get_le16(const void *at)
+{
+	const uint8_t *p = at;
+	return (uint16_t)(p[0] | p[1] << 8);
+}
+
+static inline uint32_t get_le32(const void *at)
+{
+	const uint8_t *p = at;
+	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static inline uint64_t get_le64(const void *at)
+{
+	return get_le32(at) | (uint64_t)get_le32((const uint8_t *)at + 4) << 32;
+}
+
+#endif

@@ -1,0 +1,21 @@
+#ifndef PANDO_CORE_TIMER_H
+#define PANDO_CORE_TIMER_H
+
+/* One-shot timers on a loop. An idle session costs nothing but its entry in the loop's heap. */
+
+#include "core/loop.h"
+
+#include <stdint.h>
+
+struct timer;
+
+/* Not running until started. */
+struct timer *timer_create(struct loop *loop, void (*fn)(void *arg), void *arg);
+/* Stops it and sets *timer to NULL; NULL is accepted. Allowed inside its own callback. */
+void timer_destroy(struct timer **timer);
+/* Fires once after `delay_ms`; replaces an earlier start. */
+void timer_start(struct timer *timer, uint64_t delay_ms);
+void timer_stop(struct timer *timer);
+bool timer_is_running(const struct timer *timer);
+
+#endif

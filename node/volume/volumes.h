@@ -1,0 +1,56 @@
+#ifndef PANDO_NODE_VOLUMES_H
+#define PANDO_NODE_VOLUMES_H
+
+/*
+ * All volumes of a node and their worker threads, as the front thread (listeners, LMTP, IMAP login,
+ * directory) sees them. A session of one mailbox moves to the worker of its volume.
+ */
+
+#include "core/bytes.h"
+#include "core/directory/directory.h"
+#include "core/net.h"
+
+struct volumes;
+struct volume;
+
+enum { DELIVERY_ID_LENGTH = 16, DELIVERY_TARGETS_MAX = 1000 };
+
+/* One recipient of one accepted message. */
+struct delivery_target {
+	uint64_t mailbox_id;
+	uint32_t volume_id;
+	enum durability durability;
+	/* 0 stored as the policy asks (also when this id was delivered there before); -EROFS not the home;
+	 * -ENOSPC; -EDQUOT; -EIO; -EAGAIN `strict` and no replica in time. */
+	int status;
+	uint32_t uid; /* for logs; 0 for a duplicate */
+};
+
+struct delivery {
+	uint8_t id[DELIVERY_ID_LENGTH];
+	struct bytes *body; /* whole message as it will be stored, Return-Path first; the delivery's reference */
+	struct buf summary; /* encoded proto/mail/summary.h of body */
+	struct delivery_target *targets;
+	unsigned target_count;
+	/* On the front loop, exactly once, when every target has its status. */
+	void (*done)(struct delivery *delivery);
+	void *arg;
+	/* private */
+	unsigned waiting;
+	void *parts;
+};
+
+/* Front thread. The delivery is the caller's again when done is called; it cannot be cancelled. */
+void volumes_deliver(struct volumes *volumes, struct delivery *delivery);
+
+/* Moves a detached stream to the volume's worker and calls start(volume, stream, arg) there; start is
+ * called with volume NULL (on the front thread, stream attached nowhere) when this node does not serve
+ * the volume now. */
+void volumes_hand_over(struct volumes *volumes, uint32_t volume_id, struct stream *stream,
+	void (*start)(struct volume *volume, struct stream *stream, void *arg), void *arg);
+
+/* Worker side. */
+struct loop *volume_loop(const struct volume *volume);
+uint32_t volume_id(const struct volume *volume);
+
+#endif
