@@ -1,0 +1,25 @@
+#include "core/clock.h"
+
+#include <time.h>
+
+static uint64_t read_clock_us(clockid_t id)
+{
+	struct timespec now;
+	clock_gettime(id, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+uint64_t clock_mono_us(void)
+{
+	return read_clock_us(CLOCK_MONOTONIC);
+}
+
+uint64_t clock_boot_ms(void)
+{
+	return read_clock_us(CLOCK_BOOTTIME) / 1000;
+}
+
+int64_t clock_wall_us(void)
+{
+	return (int64_t)read_clock_us(CLOCK_REALTIME);
+}

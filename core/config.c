@@ -1,0 +1,189 @@
+#include "core/config.h"
+
+#include "core/buf.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum {
+	/* A configuration larger than this is some other file. */
+	CONFIG_FILE_BYTES_MAX = 1 << 20,
+};
+
+static char **text_field(struct config *config, const struct config_row *row)
+{
+	return (char **)(void *)((char *)config + row->field_offset);
+}
+
+static uint64_t *number_field(struct config *config, const struct config_row *row)
+{
+	return (uint64_t *)(void *)((char *)config + row->field_offset);
+}
+
+static bool find_choice(const char *choices, struct str value, uint64_t *index_out)
+{
+	struct str rest = str_from(choices), choice;
+	for (uint64_t i = 0; str_next(&rest, '|', &choice); i++)
+		if (str_equal(choice, value)) {
+			*index_out = i;
+			return true;
+		}
+	return false;
+}
+
+/* 0, or a negative errno with a sentence that lacks file and line. */
+static int set_value(struct config *config, const struct config_row *row, struct str value,
+	struct error *error)
+{
+	switch (row->type) {
+	case CONFIG_TEXT:
+		free(*text_field(config, row));
+		*text_field(config, row) = str_to_heap(value);
+		return 0;
+	case CONFIG_NUMBER:
+		if (!str_to_u64(value, row->maximum, number_field(config, row)) ||
+			*number_field(config, row) < row->minimum)
+			return error_set(error, -ERANGE,
+				"`%s` takes a whole number from %llu to %llu, not `" STR_FORMAT "`", row->key,
+				(unsigned long long)row->minimum, (unsigned long long)row->maximum,
+				STR_ARG(str_first(value, 80)));
+		return 0;
+	case CONFIG_CHOICE:
+		if (!find_choice(row->choices, value, number_field(config, row)))
+			return error_set(error, -EINVAL, "`%s` is one of %s, not `" STR_FORMAT "`",
+				row->key, row->choices, STR_ARG(str_first(value, 80)));
+		return 0;
+	}
+	return -EINVAL;
+}
+
+/* Edits (insert, delete, replace) that turn one name into the other. */
+static unsigned edit_distance(struct str a, struct str b)
+{
+	enum { NAME_MAX_COMPARED = 63 };
+	unsigned row[NAME_MAX_COMPARED + 1];
+	a = str_first(a, NAME_MAX_COMPARED);
+	b = str_first(b, NAME_MAX_COMPARED);
+	for (unsigned j = 0; j <= b.length; j++)
+		row[j] = j;
+	for (unsigned i = 1; i <= a.length; i++) {
+		unsigned diagonal = row[0];
+		row[0] = i;
+		for (unsigned j = 1; j <= b.length; j++) {
+			unsigned replace = diagonal + (a.bytes[i - 1] != b.bytes[j - 1]);
+			unsigned shorter = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
+			diagonal = row[j];
+			row[j] = replace < shorter ? replace : shorter;
+		}
+	}
+	return row[b.length];
+}
+
+static const struct config_row *nearest_row(struct str key)
+{
+	const struct config_row *nearest = &config_rows[0];
+	unsigned best = UINT32_MAX;
+	for (size_t i = 0; i < config_row_count; i++) {
+		unsigned distance = edit_distance(key, str_from(config_rows[i].key));
+		if (distance < best) {
+			best = distance;
+			nearest = &config_rows[i];
+		}
+	}
+	return nearest;
+}
+
+static const struct config_row *find_row(struct str key)
+{
+	for (size_t i = 0; i < config_row_count; i++)
+		if (str_equal(key, str_from(config_rows[i].key)))
+			return &config_rows[i];
+	return NULL;
+}
+
+static int parse_line(struct config *config, struct str line, bool *given, struct error *error)
+{
+	line = str_trim(line);
+	if (line.length == 0 || line.bytes[0] == '#')
+		return 0;
+	ptrdiff_t equals = str_find_byte(line, '=');
+	if (equals < 0)
+		return error_set(error, -EINVAL, "expected `key = value`, found `" STR_FORMAT "`",
+			STR_ARG(str_first(line, 80)));
+	struct str key = str_trim(str_first(line, (size_t)equals));
+	struct str value = str_trim(str_from_index(line, (size_t)equals + 1));
+	const struct config_row *row = find_row(key);
+	if (row == NULL)
+		return error_set(error, -EINVAL, "there is no key `" STR_FORMAT "`; did you mean `%s`?",
+			STR_ARG(str_first(key, 80)), nearest_row(key)->key);
+	if (given[row - config_rows])
+		return error_set(error, -EINVAL, "`%s` is set twice", row->key);
+	given[row - config_rows] = true;
+	return set_value(config, row, value, error);
+}
+
+static int read_whole_file(const char *path, struct buf *out, struct error *error)
+{
+	FILE *file = fopen(path, "re");
+	if (file == NULL)
+		return error_set(error, -errno, "cannot open the configuration %s: %s", path,
+			strerror(errno));
+	size_t length = fread(buf_reserve(out, CONFIG_FILE_BYTES_MAX), 1, CONFIG_FILE_BYTES_MAX, file);
+	buf_commit(out, length);
+	bool is_whole = feof(file) && !ferror(file);
+	fclose(file);
+	if (!is_whole)
+		return error_set(error, -EFBIG, "%s cannot be read, or is larger than a configuration",
+			path);
+	return 0;
+}
+
+int config_load(struct config *config, const char *path, struct error *error)
+{
+	struct buf text = { 0 };
+	bool *given = mem_alloc(config_row_count * sizeof(*given));
+	for (size_t i = 0; i < config_row_count; i++)
+		CHECK(set_value(config, &config_rows[i], str_from(config_rows[i].default_text), NULL) == 0);
+	int result = read_whole_file(path, &text, error);
+	struct str rest = buf_str(&text), line;
+	for (unsigned number = 1; result == 0 && str_next(&rest, '\n', &line); number++) {
+		struct error reason;
+		result = parse_line(config, line, given, &reason);
+		if (result < 0)
+			error_set(error, result, "%.200s line %u: %.700s", path, number, reason.text);
+	}
+	free(given);
+	buf_deinit(&text);
+	return result;
+}
+
+void config_deinit(struct config *config)
+{
+	for (size_t i = 0; i < config_row_count; i++)
+		if (config_rows[i].type == CONFIG_TEXT)
+			free(*text_field(config, &config_rows[i]));
+	*config = (struct config){ 0 };
+}
+
+const char *config_path(const char *given)
+{
+	if (given != NULL)
+		return given;
+	const char *from_environment = getenv("PANDO_CONF");
+	return from_environment && from_environment[0] ? from_environment : "/etc/pando/pando.conf";
+}
+
+void config_print_sample(FILE *out)
+{
+	fprintf(out, "# Pando's configuration: every key at its default. All daemons of a machine read it.\n");
+	for (size_t i = 0; i < config_row_count; i++) {
+		const struct config_row *row = &config_rows[i];
+		fprintf(out, "\n# %s\n", row->help);
+		if (row->type == CONFIG_NUMBER)
+			fprintf(out, "# From %llu to %llu.\n", (unsigned long long)row->minimum,
+				(unsigned long long)row->maximum);
+		if (row->type == CONFIG_CHOICE)
+			fprintf(out, "# One of %s.\n", row->choices);
+		fprintf(out, "#%s = %s\n", row->key, row->default_text);
+	}
+}

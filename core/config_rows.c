@@ -1,0 +1,72 @@
+#include "core/config.h"
+
+#define TEXT(key, default_text, help)                                                              \
+	{ #key, CONFIG_TEXT, offsetof(struct config, key), default_text, 0, 0, NULL, help }
+#define NUMBER(key, default_text, minimum, maximum, help)                                          \
+	{ #key, CONFIG_NUMBER, offsetof(struct config, key), default_text, minimum, maximum, NULL, help }
+#define CHOICE(key, default_text, choices, help)                                                   \
+	{ #key, CONFIG_CHOICE, offsetof(struct config, key), default_text, 0, 0, choices, help }
+
+const struct config_row config_rows[] = {
+	TEXT(site, "", "Name of the site this machine stands in, as in the directory."),
+	TEXT(node, "", "Name of this machine's node in the directory."),
+	TEXT(data_dir, "/var/lib/pando", "Volumes, queue and snapshots."),
+	TEXT(run_dir, "/run/pando", "UNIX sockets between the daemons of this machine."),
+	TEXT(user, "", "Account to become after the ports are bound; empty stays as started."),
+	TEXT(directory, "standalone",
+		"PostgreSQL connection string (several hosts allowed), or `standalone`: one machine, the "
+		"directory is a file in data_dir."),
+	TEXT(hostname, "localhost", "Name in greetings and Received fields."),
+	TEXT(cluster_ca, "", "Certificate of the cluster's own authority (PEM)."),
+	TEXT(node_certificate, "", "Cluster certificate of pando-node."),
+	TEXT(node_key, "", "Its key."),
+	TEXT(router_certificate, "", "Cluster certificate of pando-router."),
+	TEXT(router_key, "", "Its key."),
+	TEXT(replicator_certificate, "", "Cluster certificate of pando-replicator."),
+	TEXT(replicator_key, "", "Its key."),
+	TEXT(ctl_certificate, "", "Cluster certificate of the operator's `pando`."),
+	TEXT(ctl_key, "", "Its key."),
+	TEXT(public_certificate, "", "What mail clients and servers see (PEM chain)."),
+	TEXT(public_key, "", "Its key."),
+	TEXT(smtp_listen, "", "Addresses for incoming mail, separated by spaces, as 0.0.0.0:25 [::]:25."),
+	TEXT(submission_listen, "", "Submission with STARTTLS (587)."),
+	TEXT(submissions_listen, "", "Submission under TLS (465)."),
+	TEXT(imap_listen, "", "IMAP with STARTTLS (143)."),
+	TEXT(imaps_listen, "", "IMAP under TLS (993)."),
+	TEXT(pop3s_listen, "", "POP3 under TLS (995); kept for the POP3 server."),
+	TEXT(managesieve_listen, "", "ManageSieve (4190); kept for the sieve server."),
+	TEXT(node_lmtp_listen, "", "Where the node takes mail from routers (mutual TLS)."),
+	TEXT(node_imap_listen, "", "Where the node serves IMAP to routers (mutual TLS)."),
+	TEXT(node_control_listen, "", "Where the node answers `pando` (mutual TLS)."),
+	TEXT(router_control_listen, "", "Where the router answers `pando` (mutual TLS)."),
+	TEXT(replicator_listen, "", "Where replicators of other sites connect (mutual TLS)."),
+	TEXT(router_http_listen, "", "HTTP /metrics and /healthz of the router."),
+	TEXT(node_http_listen, "", "HTTP /metrics and /healthz of the node."),
+	TEXT(replicator_http_listen, "", "HTTP /metrics and /healthz of the replicator."),
+	TEXT(relay_host, "",
+		"host:port of the smart host for other people's addresses; empty refuses to relay."),
+	CHOICE(io_backend, "auto", "auto|uring|posix",
+		"How files are written: io_uring where the kernel allows it, or threads."),
+	CHOICE(log_level, "info", "debug|info|warn|error", "Least severe line that is logged."),
+	NUMBER(worker_threads, "0", 0, 256, "Volume threads of a node; 0 takes one per core."),
+	NUMBER(message_bytes_max, "52428800", 65536, 60000000,
+		"Largest message; the upper limit keeps a record within one 64 MiB segment."),
+	NUMBER(recipients_max, "1000", 100, 1000,
+		"Recipients of one transaction; RFC 5321 section 4.5.3.1.8 asks for 100 at least."),
+	NUMBER(smtp_sessions_max, "2000", 1, 1000000, "Concurrent SMTP sessions of a router."),
+	NUMBER(imap_sessions_max, "50000", 1, 1000000, "Concurrent IMAP sessions of a router."),
+	CHOICE(plaintext_login, "no", "no|loopback", "Whether passwords are taken in clear from loopback."),
+	NUMBER(remote_wait_ms_max, "2000", 50, 60000,
+		"How long durability `remote` waits for a connected replica before the message counts as at risk."),
+	NUMBER(forward_timeout_ms, "10000", 100, 300000,
+		"How long a router tries to reach the home before it queues the message itself; well under the "
+		"10 minutes that RFC 5321 section 4.5.3.2.6 gives a client."),
+	NUMBER(queue_retry_ms_min, "1000", 100, 3600000, "First delay between delivery attempts."),
+	NUMBER(queue_retry_ms_max, "900000", 1000, 86400000, "Longest delay between delivery attempts."),
+	NUMBER(queue_lifetime_s, "432000", 60, 2592000,
+		"Age at which a queued message bounces; RFC 5321 section 4.5.4.1 asks for 4 to 5 days."),
+	NUMBER(retained_log_bytes_max, "17179869184", 67108864, UINT64_MAX / 2,
+		"Log kept for an absent replica until it must be seeded anew."),
+};
+
+const size_t config_row_count = array_length(config_rows);

@@ -1,0 +1,75 @@
+#include "core/log.h"
+
+#include "core/clock.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *log_program = "pando";
+static enum log_level log_minimum = LOG_LEVEL_INFO;
+
+void log_setup(const char *program, enum log_level minimum)
+{
+	log_program = program;
+	log_minimum = minimum;
+}
+
+void log_event(enum log_level level, const char *event, const char *format, ...)
+{
+	static const char *const names[] = { "debug", "info", "warn", "error" };
+	if (level < log_minimum)
+		return;
+	/* One line is cut at this length: longer ones would not be written atomically to a pipe. */
+	char line[4000];
+	int64_t now_us = clock_wall_us();
+	time_t seconds = (time_t)(now_us / 1000000);
+	struct tm broken_down;
+	gmtime_r(&seconds, &broken_down);
+	size_t length = strftime(line, sizeof(line), "%Y-%m-%dT%H:%M:%S", &broken_down);
+	length += (size_t)snprintf(line + length, sizeof(line) - length, ".%06dZ %s %s %s ",
+		(int)(now_us % 1000000), names[level], log_program, event);
+	va_list arguments;
+	va_start(arguments, format);
+	int rest = vsnprintf(line + length, sizeof(line) - length - 1, format, arguments);
+	va_end(arguments);
+	length += rest < 0 ? 0 : (size_t)rest;
+	if (length > sizeof(line) - 2)
+		length = sizeof(line) - 2;
+	line[length++] = '\n';
+	ssize_t written = write(STDERR_FILENO, line, length);
+	(void)written; /* A log that cannot be written has nowhere to say so. */
+}
+
+const char *log_quote(struct str s)
+{
+	enum { SLOTS = 8, SHOWN_MAX = 120 };
+	static _Thread_local char slots[SLOTS][SHOWN_MAX * 4 + 8];
+	static _Thread_local unsigned next_slot;
+	char *slot = slots[next_slot++ % SLOTS];
+	struct str shown = str_first(s, SHOWN_MAX);
+	bool plain = s.length > 0 && s.length <= SHOWN_MAX;
+	for (size_t i = 0; plain && i < shown.length; i++)
+		plain = (uint8_t)shown.bytes[i] > ' ' && shown.bytes[i] != '"' &&
+			shown.bytes[i] != '\\' && shown.bytes[i] != 0x7f;
+	char *to = slot;
+	if (!plain)
+		*to++ = '"';
+	for (size_t i = 0; i < shown.length; i++) {
+		char c = shown.bytes[i];
+		if ((uint8_t)c < ' ' || c == 0x7f)
+			to += sprintf(to, "\\x%02x", (uint8_t)c);
+		else if (c == '"' || c == '\\')
+			*to++ = '\\', *to++ = c;
+		else
+			*to++ = c;
+	}
+	if (!plain) {
+		if (s.length > SHOWN_MAX)
+			to = stpcpy(to, "...");
+		*to++ = '"';
+	}
+	*to = '\0';
+	return slot;
+}

@@ -1,0 +1,234 @@
+#include "core/loop.h"
+
+#include "core/check.h"
+#include "core/loop_internal.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <uv.h>
+
+struct queue {
+	struct task *first;
+	struct task **last_link;
+};
+
+struct loop {
+	uv_loop_t uv;
+	uv_async_t wake;
+	uv_prepare_t turn_end;
+	uv_idle_t no_sleep; /* running while tasks are left over, so that the loop does not sleep */
+	pthread_mutex_t mutex;
+	struct queue posted; /* under mutex */
+	struct queue deferred;
+	bool wake_sent; /* under mutex: one wake-up per batch of posts */
+	atomic_bool stopping;
+	void (*submit)(void *arg);
+	void *submit_arg;
+	char *scratch;
+};
+
+static void queue_init(struct queue *queue)
+{
+	queue->first = NULL;
+	queue->last_link = &queue->first;
+}
+
+static void queue_add(struct queue *queue, struct task *task)
+{
+	task->next = NULL;
+	task->queued = true;
+	*queue->last_link = task;
+	queue->last_link = &task->next;
+}
+
+static void run_tasks(struct task *task)
+{
+	while (task != NULL) {
+		struct task *next = task->next;
+		task->queued = false;
+		task->run(task->arg);
+		task = next;
+	}
+}
+
+static void on_wake(uv_async_t *wake)
+{
+	struct loop *loop = wake->data;
+	pthread_mutex_lock(&loop->mutex);
+	struct task *tasks = loop->posted.first;
+	queue_init(&loop->posted);
+	loop->wake_sent = false;
+	/* A posted task may be posted again by another thread while it runs: its mark goes first. */
+	for (struct task *task = tasks; task != NULL; task = task->next)
+		task->queued = false;
+	pthread_mutex_unlock(&loop->mutex);
+	while (tasks != NULL) {
+		struct task *next = tasks->next;
+		tasks->run(tasks->arg);
+		tasks = next;
+	}
+	if (atomic_load(&loop->stopping))
+		uv_stop(&loop->uv);
+}
+
+static void on_no_sleep(uv_idle_t *idle)
+{
+	(void)idle;
+}
+
+static void on_turn_end(uv_prepare_t *prepare)
+{
+	struct loop *loop = prepare->data;
+	/* Tasks deferred by deferred tasks belong to the same turn, within reason. */
+	for (int round = 0; loop->deferred.first != NULL && round < 8; round++) {
+		struct task *tasks = loop->deferred.first;
+		queue_init(&loop->deferred);
+		run_tasks(tasks);
+	}
+	if (loop->deferred.first != NULL)
+		uv_idle_start(&loop->no_sleep, on_no_sleep);
+	else
+		uv_idle_stop(&loop->no_sleep);
+	if (loop->submit != NULL)
+		loop->submit(loop->submit_arg);
+}
+
+struct loop *loop_create(void)
+{
+	struct loop *loop = mem_alloc(sizeof(*loop));
+	signal(SIGPIPE, SIG_IGN);
+	CHECK(uv_loop_init(&loop->uv) == 0);
+	CHECK(uv_async_init(&loop->uv, &loop->wake, on_wake) == 0);
+	CHECK(uv_prepare_init(&loop->uv, &loop->turn_end) == 0);
+	CHECK(uv_idle_init(&loop->uv, &loop->no_sleep) == 0);
+	loop->wake.data = loop->turn_end.data = loop->no_sleep.data = loop;
+	CHECK(uv_prepare_start(&loop->turn_end, on_turn_end) == 0);
+	uv_unref((uv_handle_t *)&loop->turn_end);
+	CHECK(pthread_mutex_init(&loop->mutex, NULL) == 0);
+	queue_init(&loop->posted);
+	queue_init(&loop->deferred);
+	loop->scratch = mem_alloc(LOOP_SCRATCH_BYTES);
+	return loop;
+}
+
+void loop_destroy(struct loop **loop)
+{
+	if (*loop == NULL)
+		return;
+	uv_close((uv_handle_t *)&(*loop)->wake, NULL);
+	uv_close((uv_handle_t *)&(*loop)->turn_end, NULL);
+	uv_close((uv_handle_t *)&(*loop)->no_sleep, NULL);
+	/* Lets close callbacks of timers and streams run. */
+	for (int i = 0; i < 100 && uv_loop_close(&(*loop)->uv) == UV_EBUSY; i++)
+		uv_run(&(*loop)->uv, UV_RUN_NOWAIT);
+	pthread_mutex_destroy(&(*loop)->mutex);
+	free((*loop)->scratch);
+	free(*loop);
+	*loop = NULL;
+}
+
+void loop_run(struct loop *loop)
+{
+	/* A stop that was asked for before the run counts too. */
+	if (!atomic_load(&loop->stopping))
+		uv_run(&loop->uv, UV_RUN_DEFAULT);
+	atomic_store(&loop->stopping, false);
+}
+
+void loop_stop(struct loop *loop)
+{
+	atomic_store(&loop->stopping, true);
+	uv_async_send(&loop->wake);
+}
+
+void loop_post(struct loop *loop, struct task *task)
+{
+	pthread_mutex_lock(&loop->mutex);
+	bool must_wake = false;
+	if (!task->queued) {
+		queue_add(&loop->posted, task);
+		must_wake = !loop->wake_sent;
+		loop->wake_sent = true;
+	}
+	pthread_mutex_unlock(&loop->mutex);
+	if (must_wake)
+		uv_async_send(&loop->wake);
+}
+
+void loop_defer(struct loop *loop, struct task *task)
+{
+	if (!task->queued)
+		queue_add(&loop->deferred, task);
+}
+
+struct work {
+	uv_work_t request;
+	void (*work)(void *arg);
+	void (*done)(void *arg);
+	void *arg;
+};
+
+static void on_work(uv_work_t *request)
+{
+	struct work *work = container_of(request, struct work, request);
+	work->work(work->arg);
+}
+
+static void on_work_done(uv_work_t *request, int status)
+{
+	struct work *work = container_of(request, struct work, request);
+	(void)status;
+	work->done(work->arg);
+	free(work);
+}
+
+void loop_work(struct loop *loop, void (*work_fn)(void *arg), void (*done)(void *arg), void *arg)
+{
+	struct work *work = mem_alloc(sizeof(*work));
+	work->work = work_fn;
+	work->done = done;
+	work->arg = arg;
+	CHECK(uv_queue_work(&loop->uv, &work->request, on_work, on_work_done) == 0);
+}
+
+struct signal_watch {
+	uv_signal_t handle;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+static void on_signal(uv_signal_t *handle, int signal_number)
+{
+	struct signal_watch *watch = container_of(handle, struct signal_watch, handle);
+	(void)signal_number;
+	watch->fn(watch->arg);
+}
+
+void loop_on_signal(struct loop *loop, int signal_number, void (*fn)(void *arg), void *arg)
+{
+	/* Lives as long as the process: signals are set up once by each daemon's main. */
+	struct signal_watch *watch = mem_alloc(sizeof(*watch));
+	watch->fn = fn;
+	watch->arg = arg;
+	CHECK(uv_signal_init(&loop->uv, &watch->handle) == 0);
+	CHECK(uv_signal_start(&watch->handle, on_signal, signal_number) == 0);
+	uv_unref((uv_handle_t *)&watch->handle);
+}
+
+struct uv_loop_s *loop_uv(struct loop *loop)
+{
+	return &loop->uv;
+}
+
+char *loop_scratch(struct loop *loop)
+{
+	return loop->scratch;
+}
+
+void loop_set_submit(struct loop *loop, void (*submit)(void *arg), void *arg)
+{
+	loop->submit = submit;
+	loop->submit_arg = arg;
+}

@@ -1,0 +1,18 @@
+#ifndef PANDO_CORE_LOOP_INTERNAL_H
+#define PANDO_CORE_LOOP_INTERNAL_H
+
+/* For the other implementation files of core only: the libuv loop underneath. */
+
+#include "core/loop.h"
+
+struct uv_loop_s;
+struct uv_loop_s *loop_uv(struct loop *loop);
+
+/* Bytes for reading into, shared by everything on the loop; valid until the callback returns. */
+enum { LOOP_SCRATCH_BYTES = 64 << 10 };
+char *loop_scratch(struct loop *loop);
+
+/* Runs once per turn after all deferred tasks, before sleeping: one submission for all of a turn's I/O. */
+void loop_set_submit(struct loop *loop, void (*submit)(void *arg), void *arg);
+
+#endif
