@@ -23,6 +23,7 @@ struct query {
 	char **values;
 	unsigned value_count;
 	bool sent;
+	PGresult *rows; /* the answer, until the server says that it is complete */
 	void (*done)(void *arg, struct db_result *result, const char *error);
 	void *arg;
 };
@@ -52,6 +53,7 @@ struct db {
 static void query_free(struct query *query)
 {
 	list_remove(&query->link);
+	PQclear(query->rows);
 	for (unsigned i = 0; i < query->value_count; i++)
 		free(query->values[i]);
 	free(query->values);
@@ -122,9 +124,10 @@ static void pump_output(struct db *db)
 }
 
 /* Hands one answer to its query. False when the db was destroyed by the callback. */
-static bool finish_query(struct db *db, PGresult *rows)
+static bool finish_query(struct db *db, struct query *query)
 {
-	struct query *query = list_entry(db->queries.next, struct query, link);
+	PGresult *rows = query->rows;
+	query->rows = NULL;
 	ExecStatusType status = PQresultStatus(rows);
 	struct db_result *result = NULL;
 	char reason[256] = "";
@@ -163,15 +166,19 @@ static void on_ready(void *arg, unsigned events)
 		if (!query->sent || PQisBusy(db->connection))
 			break;
 		PGresult *rows = PQgetResult(db->connection);
-		if (!rows) {
+		if (rows) {
+			PQclear(query->rows);
+			query->rows = rows;
+			continue;
+		}
+		if (!query->rows) {
 			fail(db, "the connection lost an answer");
 			return;
 		}
-		/* The extended protocol gives one result per query, then NULL. */
-		PGresult *extra;
-		while ((extra = PQgetResult(db->connection)) != NULL)
-			PQclear(extra);
-		if (!finish_query(db, rows))
+		if (!finish_query(db, query) || db->failed)
+			return;
+		pump_output(db);
+		if (db->failed)
 			return;
 	}
 	bool notified = false;

@@ -1,0 +1,69 @@
+#ifndef PANDO_CORE_DIRECTORY_BATCH_H
+#define PANDO_CORE_DIRECTORY_BATCH_H
+
+/*
+ * What one read of the directory brought: all rows, or the changed ones, of one moment. Immutable once
+ * built; memory and snapshot file are brought up to date from the same batch, on different threads.
+ */
+
+#include "core/directory/schema.h"
+#include "core/pool.h"
+
+struct directory_row {
+	enum directory_kind kind;
+	uint64_t id;
+	const char *columns[DIRECTORY_COLUMNS_MAX]; /* NULL: not given */
+};
+
+struct directory_batch {
+	struct pool *pool;
+	bool full;
+	/* The reader's own (revision, mark) is unknown to the source: only a full read helps. */
+	bool stale;
+	uint64_t revision;
+	char mark[64];
+	/* Rows of a delta to forget before `rows` are added. */
+	struct buf changed_buf, rows_buf;
+	struct directory_batch *next; /* in the snapshot writer's queue */
+};
+
+struct directory_batch *batch_create(bool full);
+void batch_destroy(struct directory_batch **batch);
+/* Takes one row as the schema's statements give it; cells are copied. `expected_mark` is that of the
+ * reader's revision; ignored when full. */
+void batch_add(struct directory_batch *batch, const char *const cells[DIRECTORY_CELLS],
+	const char *expected_mark);
+
+static inline size_t batch_row_count(const struct directory_batch *batch)
+{
+	return buf_length(&batch->rows_buf) / sizeof(struct directory_row);
+}
+
+static inline const struct directory_row *batch_rows(const struct directory_batch *batch)
+{
+	return (const void *)buf_str(&batch->rows_buf).bytes;
+}
+
+static inline size_t batch_changed_count(const struct directory_batch *batch)
+{
+	return buf_length(&batch->changed_buf) / sizeof(struct directory_row);
+}
+
+/* Columns are empty. */
+static inline const struct directory_row *batch_changed(const struct directory_batch *batch)
+{
+	return (const void *)buf_str(&batch->changed_buf).bytes;
+}
+
+/* Runs the full or the delta statement on a standalone file or a snapshot. */
+enum batch_source { BATCH_FULL, BATCH_DELTA, BATCH_SNAPSHOT };
+int batch_read(struct sql *sql, enum batch_source source, uint64_t revision, const char *mark,
+	struct directory_batch **batch_out, struct error *error) must_check;
+
+/* Opens (makes) the file of a daemon's snapshot. A file that is not usable is set aside as
+ * `<path>.unusable` and replaced: its content can be fetched again. */
+int snapshot_open(const char *path, struct sql **sql_out, struct error *error) must_check;
+/* The batch becomes part of the file, atomically. Any thread, one at a time. */
+int snapshot_apply(struct sql *sql, const struct directory_batch *batch, struct error *error) must_check;
+
+#endif

@@ -1,0 +1,411 @@
+#include "core/directory/directory.h"
+
+#include "core/clock.h"
+#include "core/db.h"
+#include "core/directory/contents.h"
+#include "core/list.h"
+#include "core/log.h"
+#include "core/rand.h"
+#include "core/timer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * The follower. PostgreSQL: connect, LISTEN, fetch what changed since our revision, and again at every
+ * notification; everything when our revision is unknown there. Standalone: the same reads from the file,
+ * whenever SQLite's data_version says that another process has committed.
+ */
+
+enum {
+	RETRY_MS_MIN = 100,
+	/* PostgreSQL back after an outage is found within this; one connection attempt costs it little. */
+	RETRY_MS_MAX = 2000,
+	/* A notification lost with a half-dead connection costs at most this, and a read that takes
+	 * longer counts as a dead connection. */
+	CHECK_MS = 10000,
+	/* On a read-only standby there is no LISTEN. */
+	STANDBY_POLL_MS = 500,
+	/* One pragma on an open file: microseconds. */
+	FILE_POLL_MS = 200,
+};
+
+struct directory {
+	struct directory_head head; /* first: contents.c finds it here */
+	struct loop *loop;
+	char *source; /* connection string; NULL when standalone */
+	char *file_path;
+	void (*on_change)(void *arg);
+	void *arg;
+	uint64_t revision;
+	char mark[64];
+	bool loaded, fresh, told_unreachable;
+	struct task announce;
+	struct timer *timer;
+
+	/* PostgreSQL. */
+	struct db *db;
+	bool listening, fetching, fetch_again;
+	bool read_only;         /* the next connection takes any server, the last writable attempt failed */
+	bool writable;          /* this connection is to a writable server */
+	unsigned retry_ms;
+	uint64_t fetch_started_us;
+
+	/* Standalone. */
+	struct sql *file;
+	uint64_t data_version;
+
+	/* Snapshot writer: the pool thread owns snapshot and `writing` while writing is set. */
+	struct sql *snapshot;
+	struct directory_batch *writing, *queue_first, *queue_last;
+	int write_status;
+	struct error write_error;
+	bool closed;
+};
+
+static void fetch(struct directory *directory);
+static void connect_now(struct directory *directory);
+
+static void announce(void *arg)
+{
+	struct directory *directory = arg;
+	if (!directory->closed)
+		directory->on_change(directory->arg);
+}
+
+static void free_directory(struct directory *directory)
+{
+	batch_destroy(&directory->writing);
+	while (directory->queue_first) {
+		struct directory_batch *batch = directory->queue_first;
+		directory->queue_first = batch->next;
+		batch_destroy(&batch);
+	}
+	sql_close(&directory->snapshot);
+	sql_close(&directory->file);
+	contents_deinit(&directory->head.contents);
+	free(directory->source);
+	free(directory->file_path);
+	free(directory);
+}
+
+/* Pool thread. */
+static void write_snapshot(void *arg)
+{
+	struct directory *directory = arg;
+	directory->write_status =
+		snapshot_apply(directory->snapshot, directory->writing, &directory->write_error);
+}
+
+static void write_next(struct directory *directory);
+
+static void on_snapshot_written(void *arg)
+{
+	struct directory *directory = arg;
+	if (directory->write_status < 0)
+		log_error("directory-snapshot-failed", "reason=%s",
+			log_quote(str_from(directory->write_error.text)));
+	batch_destroy(&directory->writing);
+	if (directory->closed) {
+		/* What is queued must not be lost with the process: a restart may find no PostgreSQL. */
+		while (directory->queue_first) {
+			struct directory_batch *batch = directory->queue_first;
+			directory->queue_first = batch->next;
+			(void)!snapshot_apply(directory->snapshot, batch, NULL);
+			batch_destroy(&batch);
+		}
+		free_directory(directory);
+		return;
+	}
+	write_next(directory);
+}
+
+static void write_next(struct directory *directory)
+{
+	if (directory->writing || !directory->queue_first)
+		return;
+	directory->writing = directory->queue_first;
+	directory->queue_first = directory->writing->next;
+	loop_work(directory->loop, write_snapshot, on_snapshot_written, directory);
+}
+
+/* Takes the batch into memory and, with a snapshot file, on its way there. */
+static void take_batch(struct directory *directory, struct directory_batch *batch)
+{
+	contents_apply(&directory->head.contents, batch);
+	directory->revision = batch->revision;
+	memcpy(directory->mark, batch->mark, sizeof(directory->mark));
+	bool news = batch->full || batch_changed_count(batch) > 0 || !directory->loaded;
+	directory->loaded = true;
+	if (news)
+		log_info("directory-applied", "revision=%llu full=%d rows=%zu",
+			(unsigned long long)batch->revision, batch->full, batch_row_count(batch));
+	if (directory->snapshot && news) {
+		batch->next = NULL;
+		if (directory->queue_first)
+			directory->queue_last->next = batch;
+		else
+			directory->queue_first = batch;
+		directory->queue_last = batch;
+		write_next(directory);
+	} else {
+		batch_destroy(&batch);
+	}
+	if (news)
+		directory->on_change(directory->arg);
+}
+
+static void lost(struct directory *directory, const char *reason)
+{
+	bool was_writable = directory->writable;
+	if (!directory->told_unreachable)
+		log_warn("directory-unreachable", "revision=%llu reason=%s",
+			(unsigned long long)directory->revision, log_quote(str_from(reason)));
+	directory->told_unreachable = true;
+	db_destroy(&directory->db);
+	directory->fresh = directory->fetching = directory->fetch_again = false;
+	directory->listening = directory->writable = false;
+	/* Writable first; any server when there is none; and writable again. */
+	directory->read_only = !was_writable && !directory->read_only;
+	timer_start(directory->timer, directory->retry_ms + rand_u64() % (directory->retry_ms / 2));
+	directory->retry_ms = directory->retry_ms * 2 < RETRY_MS_MAX ? directory->retry_ms * 2
+								     : RETRY_MS_MAX;
+}
+
+static void on_fetched(void *arg, struct db_result *result, const char *error)
+{
+	struct directory *directory = arg;
+	bool was_full = directory->revision == 0;
+	directory->fetching = false;
+	if (!result) {
+		lost(directory, error);
+		return;
+	}
+	struct directory_batch *batch = batch_create(was_full);
+	unsigned columns = db_result_columns(result);
+	for (unsigned row = 0; row < db_result_rows(result); row++) {
+		const char *cells[DIRECTORY_CELLS] = { NULL };
+		for (unsigned i = 0; i < DIRECTORY_CELLS && i < columns; i++)
+			cells[i] = db_result_value(result, row, i);
+		batch_add(batch, cells, directory->mark);
+	}
+	if (batch->stale) {
+		log_info("directory-reload", "revision=%llu", (unsigned long long)directory->revision);
+		batch_destroy(&batch);
+		directory->revision = 0;
+		fetch(directory);
+		return;
+	}
+	if (!directory->fresh)
+		log_info("directory-connected", "revision=%llu writable=%d",
+			(unsigned long long)batch->revision, directory->writable);
+	directory->fresh = true;
+	directory->told_unreachable = false;
+	directory->retry_ms = RETRY_MS_MIN;
+	take_batch(directory, batch);
+	if (directory->fetch_again)
+		fetch(directory);
+}
+
+static void fetch(struct directory *directory)
+{
+	struct buf text = { 0 };
+	char revision[24];
+	if (directory->fetching) {
+		directory->fetch_again = true;
+		return;
+	}
+	directory->fetching = true;
+	directory->fetch_again = false;
+	directory->fetch_started_us = clock_mono_us();
+	snprintf(revision, sizeof(revision), "%llu", (unsigned long long)directory->revision);
+	const char *values[] = { revision };
+	if (directory->revision)
+		schema_delta_statement(&text);
+	else
+		schema_full_statement(&text);
+	db_query(directory->db, buf_terminated(&text), values, directory->revision ? 1 : 0, on_fetched,
+		directory);
+	buf_deinit(&text);
+}
+
+static void on_prepared(void *arg, struct db_result *result, const char *error)
+{
+	struct directory *directory = arg;
+	if (!result)
+		lost(directory, error);
+}
+
+static void on_listening(void *arg, struct db_result *result, const char *error)
+{
+	struct directory *directory = arg;
+	directory->listening = directory->writable = result != NULL;
+	if (!result)
+		log_info("directory-standby", "reason=%s", log_quote(str_from(error)));
+	fetch(directory);
+	timer_start(directory->timer, directory->listening ? CHECK_MS : STANDBY_POLL_MS);
+}
+
+static void on_open(void *arg)
+{
+	struct directory *directory = arg;
+	db_query(directory->db, "set search_path = pando", NULL, 0, on_prepared, directory);
+	db_query(directory->db, "listen pando_change", NULL, 0, on_listening, directory);
+}
+
+static void on_notify(void *arg)
+{
+	struct directory *directory = arg;
+	if (directory->listening)
+		fetch(directory);
+}
+
+static void on_close(void *arg, const char *reason)
+{
+	lost(arg, reason);
+}
+
+static void connect_now(struct directory *directory)
+{
+	static const struct db_handler handler = { on_open, on_notify, on_close };
+	directory->db = db_create(directory->loop, directory->source,
+		directory->read_only ? "any" : "read-write", &handler, directory);
+}
+
+/* Standalone: reads what another process has committed, if anything. */
+static void read_file(struct directory *directory)
+{
+	struct error error = { 0 };
+	struct sql_result *result = NULL;
+	struct directory_batch *batch = NULL;
+	if (!directory->file && sql_open_file(directory->file_path, false, &directory->file, &error) < 0)
+		goto failed;
+	if (sql_query(directory->file, "pragma data_version", NULL, 0, &result, &error) < 0)
+		goto failed;
+	uint64_t version = sql_value_u64(result, 0, 0);
+	sql_result_free(&result);
+	if (version == directory->data_version)
+		return;
+	enum batch_source source = directory->revision ? BATCH_DELTA : BATCH_FULL;
+	if (batch_read(directory->file, source, directory->revision, directory->mark, &batch, &error) < 0)
+		goto failed;
+	if (batch->stale) {
+		batch_destroy(&batch);
+		if (batch_read(directory->file, BATCH_FULL, 0, "", &batch, &error) < 0)
+			goto failed;
+	}
+	directory->data_version = version;
+	directory->told_unreachable = false;
+	take_batch(directory, batch);
+	return;
+failed:
+	if (!directory->told_unreachable)
+		log_warn("directory-unreadable", "reason=%s", log_quote(str_from(error.text)));
+	directory->told_unreachable = true;
+	sql_close(&directory->file);
+	directory->data_version = 0;
+}
+
+static void on_timer(void *arg)
+{
+	struct directory *directory = arg;
+	if (!directory->source) {
+		read_file(directory);
+		timer_start(directory->timer, FILE_POLL_MS);
+		return;
+	}
+	if (!directory->db) {
+		connect_now(directory);
+		return;
+	}
+	if (directory->fetching &&
+		clock_mono_us() - directory->fetch_started_us > (uint64_t)CHECK_MS * 1000) {
+		lost(directory, "no answer in time");
+		return;
+	}
+	if (!directory->fetching)
+		fetch(directory);
+	timer_start(directory->timer, directory->listening ? CHECK_MS : STANDBY_POLL_MS);
+}
+
+static int load_snapshot(struct directory *directory, const char *path, struct error *error)
+{
+	struct directory_batch *batch = NULL;
+	int code = snapshot_open(path, &directory->snapshot, error);
+	if (code < 0)
+		return code;
+	code = batch_read(directory->snapshot, BATCH_SNAPSHOT, 0, "", &batch, error);
+	if (code < 0)
+		return code;
+	if (batch->revision) {
+		contents_apply(&directory->head.contents, batch);
+		directory->revision = batch->revision;
+		memcpy(directory->mark, batch->mark, sizeof(directory->mark));
+		directory->loaded = true;
+		log_info("directory-snapshot-loaded", "revision=%llu rows=%zu",
+			(unsigned long long)batch->revision, batch_row_count(batch));
+		loop_defer(directory->loop, &directory->announce);
+	}
+	batch_destroy(&batch);
+	return 0;
+}
+
+int directory_open(struct loop *loop, const struct config *config, const char *snapshot_path,
+	void (*on_change)(void *arg), void *arg, struct directory **directory_out, struct error *error)
+{
+	struct directory *directory = mem_alloc(sizeof(*directory));
+	directory->loop = loop;
+	directory->on_change = on_change;
+	directory->arg = arg;
+	directory->retry_ms = RETRY_MS_MIN;
+	directory->announce.run = announce;
+	directory->announce.arg = directory;
+	contents_init(&directory->head.contents);
+	if (strcmp(config->directory, "standalone") == 0) {
+		struct buf path = { 0 };
+		buf_printf(&path, "%s/directory.sqlite", config->data_dir);
+		directory->file_path = str_to_heap(buf_str(&path));
+		buf_deinit(&path);
+	} else {
+		int code = load_snapshot(directory, snapshot_path, error);
+		if (code < 0) {
+			free_directory(directory);
+			return code;
+		}
+		directory->source = str_to_heap(str_from(config->directory));
+	}
+	directory->timer = timer_new(loop, on_timer, directory);
+	timer_start(directory->timer, 0);
+	*directory_out = directory;
+	return 0;
+}
+
+void directory_close(struct directory **directory_pointer)
+{
+	struct directory *directory = *directory_pointer;
+	if (!directory)
+		return;
+	*directory_pointer = NULL;
+	directory->closed = true;
+	db_destroy(&directory->db);
+	timer_destroy(&directory->timer);
+	if (!directory->writing)
+		free_directory(directory);
+}
+
+bool directory_is_fresh(const struct directory *directory)
+{
+	return directory->source ? directory->fresh : directory->loaded;
+}
+
+bool directory_is_loaded(const struct directory *directory)
+{
+	return directory->loaded;
+}
+
+uint64_t directory_revision(const struct directory *directory)
+{
+	return directory->revision;
+}

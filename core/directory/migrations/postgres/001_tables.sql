@@ -1,0 +1,95 @@
+-- The directory of one cluster. Ids come from `counter` and are never given twice: a mailbox id names
+-- records in volume logs long after the mailbox is gone.
+
+create table counter (
+	name text primary key,
+	value bigint not null
+);
+
+create table site (
+	id bigint primary key,
+	name text not null unique
+);
+
+create table node (
+	id bigint primary key,
+	site_id bigint not null references site,
+	name text not null unique,
+	lmtp text not null,
+	imap text not null,
+	control text not null,
+	replicator text not null
+);
+
+create table router (
+	id bigint primary key,
+	site_id bigint not null references site,
+	name text not null unique,
+	control text not null,
+	queue text not null
+);
+
+-- epoch and reign change together, by compare-and-swap, in a promotion and nowhere else.
+create table volume (
+	id bigint primary key,
+	name text not null unique,
+	epoch bigint not null check (epoch > 0),
+	reign text not null check (reign ~ '^[0-9a-f]{32}$'),
+	primary_node_id bigint not null references node,
+	durability text not null check (durability in ('remote', 'strict', 'local')),
+	unclean boolean not null,
+	epoch_start_lsn bigint not null
+);
+
+-- Every copy, the primary's included: a promotion changes the volume row alone.
+create table volume_copy (
+	id bigint primary key,
+	volume_id bigint not null references volume on delete cascade,
+	node_id bigint not null references node,
+	unique (volume_id, node_id)
+);
+
+create table domain (
+	id bigint primary key,
+	name text not null unique check (name = lower(name))
+);
+
+-- durability '' is the volume's.
+create table mailbox (
+	id bigint primary key,
+	address text not null,
+	domain_id bigint not null references domain,
+	volume_id bigint not null references volume,
+	durability text not null check (durability in ('', 'remote', 'strict', 'local')),
+	enabled boolean not null,
+	quota_bytes bigint not null check (quota_bytes >= 0)
+);
+create unique index mailbox_address on mailbox (lower(address));
+
+-- One row per target.
+create table alias (
+	id bigint primary key,
+	address text not null,
+	target text not null
+);
+create unique index alias_pair on alias (lower(address), lower(target));
+
+-- scram is "SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>"; id is the mailbox's.
+create table credential (
+	id bigint primary key references mailbox on delete cascade,
+	scram text not null
+);
+
+create table policy (
+	id bigint primary key,
+	name text not null unique,
+	value text not null
+);
+
+create table audit (
+	id bigint generated always as identity primary key,
+	at timestamptz not null default now(),
+	who text not null,
+	action text not null,
+	detail text not null
+);

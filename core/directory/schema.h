@@ -1,0 +1,68 @@
+#ifndef PANDO_CORE_DIRECTORY_SCHEMA_H
+#define PANDO_CORE_DIRECTORY_SCHEMA_H
+
+/*
+ * The tables of the directory as rows of text: which columns of each a daemon knows, the statements
+ * that read them all or what has changed, and the numbered migrations.
+ *
+ * A read returns rows (kind, id, c1 ... c7) of one consistent moment: first one row
+ * ('revision', r, mark of r, mark of the asked revision), for a delta one row ('changed', id, kind) for
+ * each changed row, then the rows themselves. A changed row that does not follow has been removed.
+ */
+
+#include "core/buf.h"
+#include "core/directory/sql.h"
+
+enum {
+	DIRECTORY_COLUMNS_MAX = 7,
+	/* kind and id before the columns. */
+	DIRECTORY_CELLS = DIRECTORY_COLUMNS_MAX + 2,
+};
+
+enum directory_kind {
+	KIND_SITE,
+	KIND_NODE,
+	KIND_ROUTER,
+	KIND_VOLUME,
+	KIND_VOLUME_COPY,
+	KIND_DOMAIN,
+	KIND_MAILBOX,
+	KIND_ALIAS,
+	KIND_CREDENTIAL,
+	KIND_POLICY,
+	KIND_COUNT,
+};
+
+struct directory_table {
+	const char *name;
+	unsigned column_count;
+	const char *columns[DIRECTORY_COLUMNS_MAX];
+};
+
+/* By enum directory_kind. In an order that satisfies references. */
+extern const struct directory_table directory_tables[KIND_COUNT];
+
+/* KIND_COUNT when unknown (a newer schema's table). */
+enum directory_kind directory_kind_of(const char *name);
+
+/* Appends the statement; no placeholders when full, $1 = revision for a delta. */
+void schema_full_statement(struct buf *out);
+void schema_delta_statement(struct buf *out);
+/* As full, from a snapshot file. */
+void schema_snapshot_statement(struct buf *out);
+
+struct migration {
+	int number;
+	const char *name;
+	const char *text;
+};
+
+/* Ended by a row with number 0. */
+extern const struct migration migrations_postgres[], migrations_sqlite[];
+
+/* Creates the schema where missing and applies what is not applied yet, each migration in a transaction.
+ * `tables_only`: without the feed (a snapshot). */
+int schema_migrate(struct sql *sql, bool tables_only, unsigned *applied_out,
+	struct error *error) must_check;
+
+#endif

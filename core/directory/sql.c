@@ -1,0 +1,263 @@
+#include "core/directory/sql.h"
+
+#include "core/buf.h"
+#include "core/pool.h"
+
+#include <errno.h>
+#include <libpq-fe.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How long a writer of the file waits for another: an import of 100,000 mailboxes takes about 2 s. */
+enum { FILE_BUSY_TIMEOUT_MS = 5000 };
+
+struct sql {
+	PGconn *postgres; /* one of the two is set */
+	sqlite3 *file;
+	/* The statement prepared last: imports and snapshots run one again and again. */
+	sqlite3_stmt *statement;
+	char *statement_text;
+};
+
+struct sql_result {
+	PGresult *postgres; /* or the cells of a file's answer: */
+	struct pool *pool;
+	unsigned rows, columns;
+	struct buf cells; /* const char * each, column names first */
+};
+
+int sql_open_postgres(const char *conninfo, struct sql **sql_out, struct error *error)
+{
+	const char *const names[] = { "dbname", "target_session_attrs", "connect_timeout",
+		"application_name", "client_encoding", NULL };
+	const char *const values[] = { conninfo, "read-write", "3", "pando", "UTF8", NULL };
+	struct sql *sql = mem_alloc(sizeof(*sql));
+	sql->postgres = PQconnectdbParams(names, values, 1);
+	if (PQstatus(sql->postgres) != CONNECTION_OK) {
+		struct str reason = str_trim(str_from(PQerrorMessage(sql->postgres)));
+		int code = error_set(error, -EHOSTUNREACH,
+			"the directory's PostgreSQL cannot be reached for writing: " STR_FORMAT
+			". Check that it runs and the `directory` line of the configuration",
+			STR_ARG(reason));
+		sql_close(&sql);
+		return code;
+	}
+	int code = sql_script(sql, "set client_min_messages = warning; set search_path = pando", error);
+	if (code < 0)
+		sql_close(&sql);
+	*sql_out = sql;
+	return code;
+}
+
+int sql_open_file(const char *path, bool create, struct sql **sql_out, struct error *error)
+{
+	struct sql *sql = mem_alloc(sizeof(*sql));
+	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | (create ? SQLITE_OPEN_CREATE : 0);
+	if (sqlite3_open_v2(path, &sql->file, flags, NULL) != SQLITE_OK) {
+		int code = error_set(error, create ? -EIO : -ENOENT, "%s cannot be opened: %s", path,
+			sqlite3_errmsg(sql->file));
+		sql_close(&sql);
+		return code;
+	}
+	sqlite3_busy_timeout(sql->file, FILE_BUSY_TIMEOUT_MS);
+	int code = sql_script(sql, "pragma journal_mode = wal; pragma synchronous = normal", error);
+	if (code < 0)
+		sql_close(&sql);
+	*sql_out = sql;
+	return code;
+}
+
+void sql_close(struct sql **sql_pointer)
+{
+	struct sql *sql = *sql_pointer;
+	if (!sql)
+		return;
+	*sql_pointer = NULL;
+	if (sql->postgres)
+		PQfinish(sql->postgres);
+	sqlite3_finalize(sql->statement);
+	sqlite3_close(sql->file);
+	free(sql->statement_text);
+	free(sql);
+}
+
+bool sql_is_postgres(const struct sql *sql)
+{
+	return sql->postgres != NULL;
+}
+
+static int postgres_error(PGconn *connection, const PGresult *rows, struct error *error)
+{
+	const char *state = PQresultErrorField(rows, PG_DIAG_SQLSTATE);
+	struct str reason = str_trim(str_from(PQerrorMessage(connection)));
+	int code = -EIO;
+	if (state && strcmp(state, "23505") == 0)
+		code = -EEXIST;
+	else if (state && strcmp(state, "23503") == 0)
+		code = -EBUSY;
+	return error_set(error, code, "the directory refused: " STR_FORMAT, STR_ARG(reason));
+}
+
+static int file_error(sqlite3 *file, struct error *error)
+{
+	int extended = sqlite3_extended_errcode(file), code = -EIO;
+	if (extended == SQLITE_CONSTRAINT_UNIQUE || extended == SQLITE_CONSTRAINT_PRIMARYKEY)
+		code = -EEXIST;
+	else if (extended == SQLITE_CONSTRAINT_FOREIGNKEY)
+		code = -EBUSY;
+	return error_set(error, code, "the directory file refused: %s", sqlite3_errmsg(file));
+}
+
+int sql_script(struct sql *sql, const char *text, struct error *error)
+{
+	if (!sql->postgres) {
+		if (sqlite3_exec(sql->file, text, NULL, NULL, NULL) != SQLITE_OK)
+			return file_error(sql->file, error);
+		return 0;
+	}
+	PGresult *rows = PQexec(sql->postgres, text);
+	ExecStatusType status = PQresultStatus(rows);
+	int code = 0;
+	if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
+		code = postgres_error(sql->postgres, rows, error);
+	PQclear(rows);
+	return code;
+}
+
+static int prepare(struct sql *sql, const char *text, struct error *error)
+{
+	if (sql->statement_text && strcmp(sql->statement_text, text) == 0) {
+		sqlite3_reset(sql->statement);
+		sqlite3_clear_bindings(sql->statement);
+		return 0;
+	}
+	sqlite3_finalize(sql->statement);
+	sql->statement = NULL;
+	free(sql->statement_text);
+	sql->statement_text = NULL;
+	if (sqlite3_prepare_v2(sql->file, text, -1, &sql->statement, NULL) != SQLITE_OK)
+		return file_error(sql->file, error);
+	sql->statement_text = mem_copy(text, strlen(text) + 1);
+	return 0;
+}
+
+static void put_cell(struct sql_result *result, const char *text)
+{
+	const char *copy = text ? pool_copy_terminated(result->pool, str_from(text)) : NULL;
+	buf_append(&result->cells, &copy, sizeof(copy));
+}
+
+static int file_query(struct sql *sql, const char *text, const char *const *values,
+	unsigned value_count, struct sql_result **result_out, struct error *error)
+{
+	int code = prepare(sql, text, error);
+	if (code < 0)
+		return code;
+	for (unsigned i = 0; i < value_count; i++) {
+		char name[16];
+		snprintf(name, sizeof(name), "$%u", i + 1);
+		int index = sqlite3_bind_parameter_index(sql->statement, name);
+		if (index > 0 && values[i])
+			sqlite3_bind_text(sql->statement, index, values[i], -1, SQLITE_STATIC);
+	}
+	struct sql_result *result = mem_alloc(sizeof(*result));
+	result->pool = pool_create();
+	result->columns = (unsigned)sqlite3_column_count(sql->statement);
+	for (unsigned i = 0; i < result->columns; i++)
+		put_cell(result, sqlite3_column_name(sql->statement, (int)i));
+	int step;
+	while ((step = sqlite3_step(sql->statement)) == SQLITE_ROW) {
+		for (unsigned i = 0; i < result->columns; i++)
+			put_cell(result, (const char *)sqlite3_column_text(sql->statement, (int)i));
+		result->rows++;
+	}
+	if (step != SQLITE_DONE)
+		code = file_error(sql->file, error);
+	sqlite3_reset(sql->statement);
+	if (code < 0 || !result_out)
+		sql_result_free(&result);
+	if (result_out)
+		*result_out = result;
+	return code;
+}
+
+int sql_query(struct sql *sql, const char *text, const char *const *values, unsigned value_count,
+	struct sql_result **result_out, struct error *error)
+{
+	if (result_out)
+		*result_out = NULL;
+	if (!sql->postgres)
+		return file_query(sql, text, values, value_count, result_out, error);
+	PGresult *rows =
+		PQexecParams(sql->postgres, text, (int)value_count, NULL, values, NULL, NULL, 0);
+	ExecStatusType status = PQresultStatus(rows);
+	if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
+		int code = postgres_error(sql->postgres, rows, error);
+		PQclear(rows);
+		return code;
+	}
+	if (!result_out) {
+		PQclear(rows);
+		return 0;
+	}
+	struct sql_result *result = mem_alloc(sizeof(*result));
+	result->postgres = rows;
+	result->rows = (unsigned)PQntuples(rows);
+	result->columns = (unsigned)PQnfields(rows);
+	*result_out = result;
+	return 0;
+}
+
+unsigned sql_rows(const struct sql_result *result)
+{
+	return result->rows;
+}
+
+unsigned sql_columns(const struct sql_result *result)
+{
+	return result->columns;
+}
+
+static const char *cell(const struct sql_result *result, size_t index)
+{
+	const char *text;
+	memcpy(&text, buf_str(&result->cells).bytes + index * sizeof(text), sizeof(text));
+	return text;
+}
+
+const char *sql_column_name(const struct sql_result *result, unsigned column)
+{
+	CHECK(column < result->columns);
+	if (result->postgres)
+		return PQfname(result->postgres, (int)column);
+	return cell(result, column);
+}
+
+const char *sql_value(const struct sql_result *result, unsigned row, unsigned column)
+{
+	CHECK(row < result->rows && column < result->columns);
+	if (!result->postgres)
+		return cell(result, ((size_t)row + 1) * result->columns + column);
+	if (PQgetisnull(result->postgres, (int)row, (int)column))
+		return NULL;
+	return PQgetvalue(result->postgres, (int)row, (int)column);
+}
+
+uint64_t sql_value_u64(const struct sql_result *result, unsigned row, unsigned column)
+{
+	const char *text = sql_value(result, row, column);
+	return text ? strtoull(text, NULL, 10) : 0;
+}
+
+void sql_result_free(struct sql_result **result_pointer)
+{
+	struct sql_result *result = *result_pointer;
+	if (!result)
+		return;
+	*result_pointer = NULL;
+	PQclear(result->postgres);
+	pool_destroy(&result->pool);
+	buf_deinit(&result->cells);
+	free(result);
+}
