@@ -9,6 +9,11 @@
 #include <stdlib.h>
 #include <uv.h>
 
+enum {
+	/* More deferred work than this waits for the next turn, so that input is not starved. */
+	DEFERRED_PER_TURN_MAX = 100000,
+};
+
 struct queue {
 	struct task *first;
 	struct task **last_link;
@@ -43,14 +48,14 @@ static void queue_add(struct queue *queue, struct task *task)
 	queue->last_link = &task->next;
 }
 
-static void run_tasks(struct task *task)
+static struct task *queue_pop(struct queue *queue)
 {
-	while (task != NULL) {
-		struct task *next = task->next;
-		task->queued = false;
-		task->run(task->arg);
-		task = next;
-	}
+	struct task *task = queue->first;
+	queue->first = task->next;
+	if (queue->first == NULL)
+		queue->last_link = &queue->first;
+	task->queued = false;
+	return task;
 }
 
 static void on_wake(uv_async_t *wake)
@@ -81,11 +86,11 @@ static void on_no_sleep(uv_idle_t *idle)
 static void on_turn_end(uv_prepare_t *prepare)
 {
 	struct loop *loop = prepare->data;
-	/* Tasks deferred by deferred tasks belong to the same turn, within reason. */
-	for (int round = 0; loop->deferred.first != NULL && round < 8; round++) {
-		struct task *tasks = loop->deferred.first;
-		queue_init(&loop->deferred);
-		run_tasks(tasks);
+	/* Tasks deferred by deferred tasks belong to the same turn, within reason. One by one, so that a
+	 * task can take another one back. */
+	for (int count = 0; loop->deferred.first != NULL && count < DEFERRED_PER_TURN_MAX; count++) {
+		struct task *task = queue_pop(&loop->deferred);
+		task->run(task->arg);
 	}
 	if (loop->deferred.first != NULL)
 		uv_idle_start(&loop->no_sleep, on_no_sleep);
@@ -161,6 +166,21 @@ void loop_defer(struct loop *loop, struct task *task)
 {
 	if (!task->queued)
 		queue_add(&loop->deferred, task);
+}
+
+void loop_cancel_deferred(struct loop *loop, struct task *task)
+{
+	if (!task->queued)
+		return;
+	for (struct task **link = &loop->deferred.first; *link != NULL; link = &(*link)->next) {
+		if (*link != task)
+			continue;
+		*link = task->next;
+		if (task->next == NULL)
+			loop->deferred.last_link = link;
+		task->queued = false;
+		return;
+	}
 }
 
 struct work {

@@ -34,6 +34,8 @@ void loop_stop(struct loop *loop);
 void loop_post(struct loop *loop, struct task *task);
 /* Runs `task` at the end of this turn. From the loop's thread only. */
 void loop_defer(struct loop *loop, struct task *task);
+/* Takes a deferred task back, so that its owner may go; nothing when it is not queued. */
+void loop_cancel_deferred(struct loop *loop, struct task *task);
 
 /* Runs work(arg) on a pool thread (for what would block or burn more than a millisecond: PBKDF2, file
  * preallocation), then done(arg) on the loop. */

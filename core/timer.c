@@ -12,7 +12,7 @@ struct timer {
 	void *arg;
 };
 
-struct timer *timer_create(struct loop *loop, void (*fn)(void *arg), void *arg)
+struct timer *timer_new(struct loop *loop, void (*fn)(void *arg), void *arg)
 {
 	struct timer *timer = mem_alloc(sizeof(*timer));
 	CHECK(uv_timer_init(loop_uv(loop), &timer->handle) == 0);

@@ -9,8 +9,8 @@
 
 struct timer;
 
-/* Not running until started. */
-struct timer *timer_create(struct loop *loop, void (*fn)(void *arg), void *arg);
+/* Not running until started. (Not `timer_create`: POSIX has that name.) */
+struct timer *timer_new(struct loop *loop, void (*fn)(void *arg), void *arg);
 /* Stops it and sets *timer to NULL; NULL is accepted. Allowed inside its own callback. */
 void timer_destroy(struct timer **timer);
 /* Fires once after `delay_ms`; replaces an earlier start. */

@@ -1,0 +1,131 @@
+#include "core/net.h"
+
+#include "core/log.h"
+#include "core/loop_internal.h"
+#include "core/net_address.h"
+#include "core/net_internal.h"
+#include "core/timer.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <uv.h>
+
+enum {
+	/* The kernel caps it at net.core.somaxconn; bursts of reconnecting clients want all of that. */
+	LISTEN_BACKLOG = 4096,
+	/* Connections taken per turn, so that running sessions are not starved by a flood. */
+	ACCEPTS_PER_TURN_MAX = 64,
+	/* Pause when the process is out of descriptors; sessions that end meanwhile free some. */
+	ACCEPT_PAUSE_MS = 100,
+};
+
+struct listener {
+	struct loop *loop;
+	uv_poll_t poll;
+	int fd;
+	struct tls_context *tls;
+	void (*on_accept)(void *arg, struct stream *stream);
+	void *arg;
+	struct timer *pause;
+	char address[128];
+};
+
+static void on_connection(uv_poll_t *poll, int status, int events);
+
+static void on_pause_over(void *arg)
+{
+	struct listener *listener = arg;
+	uv_poll_start(&listener->poll, UV_READABLE, on_connection);
+}
+
+static void on_connection(uv_poll_t *poll, int status, int events)
+{
+	struct listener *listener = container_of(poll, struct listener, poll);
+	(void)status;
+	(void)events;
+	for (int i = 0; i < ACCEPTS_PER_TURN_MAX; i++) {
+		struct net_address peer;
+		peer.length = sizeof(peer.socket);
+		int fd = accept4(
+			listener->fd, &peer.socket.any, &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0) {
+			struct stream *stream = stream_adopt(listener->loop, fd, &peer, listener->tls);
+			listener->on_accept(listener->arg, stream);
+			if (listener->fd < 0)
+				return;
+			continue;
+		}
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			log_error("accept_paused", "address=%s reason=\"%s\" hint=\"raise LimitNOFILE\"",
+				listener->address, strerror(errno));
+			uv_poll_stop(&listener->poll);
+			timer_start(listener->pause, ACCEPT_PAUSE_MS);
+			return;
+		}
+		if (errno != EINTR && errno != ECONNABORTED)
+			return;
+	}
+}
+
+static int bind_socket(const char *text, int *fd_out, struct error *error)
+{
+	struct net_address address;
+	int yes = 1;
+	if (net_address_parse(text, &address) < 0)
+		return error_set(error, -EINVAL,
+			"cannot listen on `%s`: write it as 0.0.0.0:25, [::]:25 or unix:/path", text);
+	int fd = socket(address.socket.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return error_set(error, -errno, "cannot listen on %s: %s", text, strerror(errno));
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+	if (address.socket.any.sa_family == AF_UNIX)
+		unlink(address.socket.local.sun_path);
+	if (bind(fd, &address.socket.any, address.length) < 0 || listen(fd, LISTEN_BACKLOG) < 0) {
+		int code = -errno;
+		close(fd);
+		return error_set(error, code, "cannot listen on %s: %s", text, strerror(-code));
+	}
+	*fd_out = fd;
+	return 0;
+}
+
+int listener_open(struct loop *loop, const char *address, struct tls_context *tls,
+	void (*on_accept)(void *arg, struct stream *stream), void *arg, struct listener **listener_out,
+	struct error *error)
+{
+	int fd;
+	int result = bind_socket(address, &fd, error);
+	if (result < 0)
+		return result;
+	struct listener *listener = mem_alloc(sizeof(*listener));
+	listener->loop = loop;
+	listener->fd = fd;
+	listener->tls = tls;
+	listener->on_accept = on_accept;
+	listener->arg = arg;
+	listener->pause = timer_new(loop, on_pause_over, listener);
+	strncpy(listener->address, address, sizeof(listener->address) - 1);
+	CHECK(uv_poll_init(loop_uv(loop), &listener->poll, fd) == 0);
+	CHECK(uv_poll_start(&listener->poll, UV_READABLE, on_connection) == 0);
+	*listener_out = listener;
+	return 0;
+}
+
+static void on_listener_closed(uv_handle_t *handle)
+{
+	free(container_of(handle, struct listener, poll));
+}
+
+void listener_close(struct listener **listener)
+{
+	if (*listener == NULL)
+		return;
+	timer_destroy(&(*listener)->pause);
+	uv_poll_stop(&(*listener)->poll);
+	close((*listener)->fd);
+	(*listener)->fd = -1;
+	uv_close((uv_handle_t *)&(*listener)->poll, on_listener_closed);
+	*listener = NULL;
+}
