@@ -1,0 +1,283 @@
+#include "proto/mail/summary_structure.h"
+
+#include "proto/mail/imap_write.h"
+#include "proto/mail/mime_address.h"
+
+enum {
+	/* Of an address list or Subject that ENVELOPE shows: a thousand recipients with names. */
+	ENVELOPE_FIELD_LENGTH_MAX = 64 << 10,
+	/* Of a Content-* field: file names in RFC 2231 form take a few hundred bytes. */
+	CONTENT_FIELD_LENGTH_MAX = 4 << 10,
+};
+
+static void write_addresses(struct str value, struct buf *out)
+{
+	struct mime_addresses list = { .rest = str_first(value, ENVELOPE_FIELD_LENGTH_MAX) };
+	struct mime_address address;
+	bool any = false;
+
+	while (mime_next_address(&list, &address)) {
+		buf_append_str(out, any ? STR("(") : STR("(("));
+		any = true;
+		if (address.kind == MIME_GROUP_END) {
+			buf_append_literal(out, "NIL NIL NIL NIL)");
+			continue;
+		}
+		if (address.kind == MIME_GROUP_BEGIN) {
+			buf_append_literal(out, "NIL NIL ");
+			imap_write_text(out, address.name);
+			buf_append_literal(out, " NIL)");
+			continue;
+		}
+		imap_write_ntext(out, address.name);
+		buf_append_byte(out, ' ');
+		imap_write_ntext(out, address.route);
+		buf_append_byte(out, ' ');
+		/* NIL in one of these would mean group syntax. */
+		if (address.mailbox.length)
+			imap_write_text(out, address.mailbox);
+		else
+			buf_append_literal(out, "\"MISSING_MAILBOX\"");
+		buf_append_byte(out, ' ');
+		if (address.domain.length)
+			imap_write_text(out, address.domain);
+		else
+			buf_append_literal(out, "\"MISSING_DOMAIN\"");
+		buf_append_byte(out, ')');
+	}
+	if (any)
+		buf_append_byte(out, ')');
+	else
+		buf_append_literal(out, "NIL");
+	mime_addresses_deinit(&list);
+}
+
+void structure_write_envelope(const struct mime *mime, unsigned message_part, struct buf *out)
+{
+	const struct mime_part *part = &mime->parts[message_part];
+	static const enum mime_field_id addresses[] = {
+		MIME_FROM, MIME_SENDER, MIME_REPLY_TO, MIME_TO, MIME_CC, MIME_BCC,
+	};
+
+	buf_append_byte(out, '(');
+	imap_write_ntext(out, str_first(mime_field(mime, part, MIME_DATE), 256));
+	buf_append_byte(out, ' ');
+	imap_write_ntext(out,
+		str_first(mime_field(mime, part, MIME_SUBJECT), ENVELOPE_FIELD_LENGTH_MAX));
+	for (size_t i = 0; i < array_length(addresses); i++) {
+		struct str value = mime_field(mime, part, addresses[i]);
+		/* Sender and Reply-To default to From. */
+		if (!value.length && i < 3)
+			value = mime_field(mime, part, MIME_FROM);
+		buf_append_byte(out, ' ');
+		write_addresses(value, out);
+	}
+	buf_append_byte(out, ' ');
+	imap_write_ntext(out, str_first(mime_field(mime, part, MIME_IN_REPLY_TO), 4096));
+	buf_append_byte(out, ' ');
+	imap_write_ntext(out, str_first(mime_field(mime, part, MIME_MESSAGE_ID), 4096));
+	buf_append_byte(out, ')');
+}
+
+static struct str content_field(const struct mime *mime, const struct mime_part *part,
+	enum mime_field_id id)
+{
+	return str_first(mime_field(mime, part, id), CONTENT_FIELD_LENGTH_MAX);
+}
+
+static void write_params(struct str params, struct buf *out)
+{
+	struct str name, value;
+	struct buf scratch = { 0 };
+	bool any = false;
+
+	while (mime_next_param(&params, &name, &value, &scratch)) {
+		buf_append_byte(out, any ? ' ' : '(');
+		imap_write_text(out, name);
+		buf_append_byte(out, ' ');
+		imap_write_text(out, value);
+		any = true;
+	}
+	if (any)
+		buf_append_byte(out, ')');
+	else
+		buf_append_literal(out, "NIL");
+	buf_deinit(&scratch);
+}
+
+static void write_encoding(const struct mime *mime, const struct mime_part *part, struct buf *out)
+{
+	struct str value = content_field(mime, part, MIME_CONTENT_ENCODING);
+	struct str token, rest;
+	if (part->description == MIME_AS_DECLARED && mime_split_value(value, &token, &rest))
+		imap_write_text(out, token);
+	else if (part->encoding == MIME_BASE64)
+		buf_append_literal(out, "\"base64\"");
+	else if (part->encoding == MIME_QUOTED_PRINTABLE)
+		buf_append_literal(out, "\"quoted-printable\"");
+	else
+		buf_append_literal(out, "\"7bit\"");
+}
+
+static void write_disposition(const struct mime *mime, const struct mime_part *part, struct buf *out)
+{
+	struct str token, params;
+	if (!mime_split_value(content_field(mime, part, MIME_CONTENT_DISPOSITION), &token, &params)) {
+		buf_append_literal(out, "NIL");
+		return;
+	}
+	buf_append_byte(out, '(');
+	imap_write_text(out, token);
+	buf_append_byte(out, ' ');
+	write_params(params, out);
+	buf_append_byte(out, ')');
+}
+
+static void write_language(const struct mime *mime, const struct mime_part *part, struct buf *out)
+{
+	struct str rest = content_field(mime, part, MIME_CONTENT_LANGUAGE);
+	struct str tag;
+	bool any = false;
+
+	if (rest.length)
+		while (str_next(&rest, ',', &tag)) {
+			tag = str_trim(tag);
+			if (!tag.length)
+				continue;
+			buf_append_byte(out, any ? ' ' : '(');
+			imap_write_text(out, tag);
+			any = true;
+		}
+	if (any)
+		buf_append_byte(out, ')');
+	else
+		buf_append_literal(out, "NIL");
+}
+
+/* The extension data behind a part, from its leading space on. */
+static void write_extension(const struct mime *mime, const struct mime_part *part, struct buf *out,
+	struct buf *runs_out)
+{
+	size_t start = buf_length(out);
+	if (part->kind == MIME_MULTIPART) {
+		struct str type, subtype, params = { 0 };
+		mime_split_type(content_field(mime, part, MIME_CONTENT_TYPE), &type, &subtype, &params);
+		buf_append_byte(out, ' ');
+		write_params(params, out);
+	} else {
+		buf_append_byte(out, ' ');
+		imap_write_ntext(out, content_field(mime, part, MIME_CONTENT_MD5));
+	}
+	buf_append_byte(out, ' ');
+	write_disposition(mime, part, out);
+	buf_append_byte(out, ' ');
+	write_language(mime, part, out);
+	buf_append_byte(out, ' ');
+	imap_write_ntext(out, content_field(mime, part, MIME_CONTENT_LOCATION));
+	struct structure_run run = { (uint32_t)start, (uint32_t)(buf_length(out) - start) };
+	buf_append(runs_out, &run, sizeof(run));
+}
+
+static void write_type(const struct mime *mime, const struct mime_part *part, struct buf *out)
+{
+	struct str type, subtype, params;
+	switch ((enum mime_default)part->description) {
+	case MIME_AS_TEXT:
+		buf_append_literal(out, "\"text\" \"plain\" (\"charset\" \"us-ascii\")");
+		return;
+	case MIME_AS_OCTETS:
+		buf_append_literal(out, "\"application\" \"octet-stream\" NIL");
+		return;
+	case MIME_AS_MESSAGE:
+		buf_append_literal(out, "\"message\" \"rfc822\" NIL");
+		return;
+	case MIME_AS_DECLARED:
+		break;
+	}
+	if (!mime_split_type(content_field(mime, part, MIME_CONTENT_TYPE), &type, &subtype, &params)) {
+		buf_append_literal(out, "\"application\" \"octet-stream\" NIL");
+		return;
+	}
+	imap_write_text(out, type);
+	buf_append_byte(out, ' ');
+	imap_write_text(out, subtype);
+	buf_append_byte(out, ' ');
+	write_params(params, out);
+}
+
+static void open_part(const struct mime *mime, unsigned index, struct buf *out, struct buf *runs_out)
+{
+	const struct mime_part *part = &mime->parts[index];
+
+	buf_append_byte(out, '(');
+	if (part->kind == MIME_MULTIPART)
+		return;
+	write_type(mime, part, out);
+	buf_append_byte(out, ' ');
+	imap_write_ntext(out, content_field(mime, part, MIME_CONTENT_ID));
+	buf_append_byte(out, ' ');
+	imap_write_ntext(out, content_field(mime, part, MIME_CONTENT_DESCRIPTION));
+	buf_append_byte(out, ' ');
+	write_encoding(mime, part, out);
+	buf_append_byte(out, ' ');
+	imap_write_number(out, part->body_length);
+	if (part->kind == MIME_MESSAGE) {
+		buf_append_byte(out, ' ');
+		structure_write_envelope(mime, index + 1, out);
+		buf_append_byte(out, ' ');
+		return;
+	}
+	if (part->is_text) {
+		buf_append_byte(out, ' ');
+		imap_write_number(out, part->body_lines);
+	}
+	write_extension(mime, part, out, runs_out);
+	buf_append_byte(out, ')');
+}
+
+static void close_part(const struct mime *mime, unsigned index, struct buf *out, struct buf *runs_out)
+{
+	const struct mime_part *part = &mime->parts[index];
+	struct str type, subtype, params;
+
+	buf_append_byte(out, ' ');
+	if (part->kind == MIME_MESSAGE)
+		imap_write_number(out, part->body_lines);
+	else if (mime_split_type(mime_field(mime, part, MIME_CONTENT_TYPE), &type, &subtype, &params))
+		imap_write_text(out, subtype);
+	else
+		buf_append_literal(out, "\"mixed\"");
+	write_extension(mime, part, out, runs_out);
+	buf_append_byte(out, ')');
+}
+
+void structure_write(const struct mime *mime, struct buf *out, struct buf *runs_out)
+{
+	uint16_t open[MIME_DEPTH_MAX];
+	unsigned open_count = 0;
+
+	for (unsigned i = 0; i < mime->part_count; i++) {
+		const struct mime_part *part = &mime->parts[i];
+		while (open_count && open[open_count - 1] != part->parent)
+			close_part(mime, open[--open_count], out, runs_out);
+		open_part(mime, i, out, runs_out);
+		if (part->kind != MIME_LEAF)
+			open[open_count++] = (uint16_t)i;
+	}
+	while (open_count)
+		close_part(mime, open[--open_count], out, runs_out);
+}
+
+struct str structure_charset(const struct mime *mime, unsigned index, struct buf *scratch)
+{
+	const struct mime_part *part = &mime->parts[index];
+	struct str type, subtype, params, name, value;
+
+	if (part->description != MIME_AS_DECLARED ||
+		!mime_split_type(content_field(mime, part, MIME_CONTENT_TYPE), &type, &subtype, &params))
+		return str_of("", 0);
+	while (mime_next_param(&params, &name, &value, scratch))
+		if (str_equal_ignore_case(name, STR("charset")))
+			return str_first(value, 64);
+	return str_of("", 0);
+}
