@@ -556,7 +556,7 @@ void lmtp_session_start(struct lmtp_front *front, struct stream *stream)
 	session->front = front;
 	session->stream = stream;
 	list_init(&session->in_flight);
-	session->idle = timer_create(front->loop, on_idle, session);
+	session->idle = timer_new(front->loop, on_idle, session);
 	timer_start(session->idle, 60 * 1000); /* for the handshake */
 	session->delivered = metric_counter("pando_lmtp_recipients_total", "result=\"delivered\"",
 		"LMTP recipients answered");

@@ -5,6 +5,7 @@
 enum smtp_scan smtp_scan_line(struct str input, size_t maximum, struct str *line_out, size_t *length_out)
 {
 	const char *end = memchr(input.bytes, '\n', input.length);
+	*length_out = 0;
 	if (!end)
 		return input.length > maximum ? SMTP_BAD : SMTP_MORE;
 	size_t length = (size_t)(end - input.bytes);
