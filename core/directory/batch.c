@@ -112,7 +112,7 @@ int snapshot_open(const char *path, struct sql **sql_out, struct error *error)
 	return code;
 }
 
-static int insert_row(struct sql *sql, const struct directory_row *row, struct error *error)
+int batch_insert_row(struct sql *sql, const struct directory_row *row, struct error *error)
 {
 	const struct directory_table *table = &directory_tables[row->kind];
 	const char *values[DIRECTORY_COLUMNS_MAX + 1];
@@ -120,7 +120,7 @@ static int insert_row(struct sql *sql, const struct directory_row *row, struct e
 	struct buf text = { 0 };
 	snprintf(id, sizeof(id), "%llu", (unsigned long long)row->id);
 	values[0] = id;
-	buf_printf(&text, "insert or replace into %s (id", table->name);
+	buf_printf(&text, "insert into %s (id", table->name);
 	for (unsigned i = 0; i < table->column_count; i++)
 		buf_printf(&text, ", %s", table->columns[i]);
 	buf_append_literal(&text, ") values ($1");
@@ -163,7 +163,7 @@ int snapshot_apply(struct sql *sql, const struct directory_batch *batch, struct 
 		return code;
 	code = forget_rows(sql, batch, error);
 	for (size_t i = 0; i < batch_row_count(batch) && code == 0; i++)
-		code = insert_row(sql, &batch_rows(batch)[i], error);
+		code = batch_insert_row(sql, &batch_rows(batch)[i], error);
 	char revision[24];
 	snprintf(revision, sizeof(revision), "%llu", (unsigned long long)batch->revision);
 	if (code == 0)

@@ -60,6 +60,9 @@ enum batch_source { BATCH_FULL, BATCH_DELTA, BATCH_SNAPSHOT };
 int batch_read(struct sql *sql, enum batch_source source, uint64_t revision, const char *mark,
 	struct directory_batch **batch_out, struct error *error) must_check;
 
+/* Into the table of the row's kind, ids included. */
+int batch_insert_row(struct sql *sql, const struct directory_row *row, struct error *error) must_check;
+
 /* Opens (makes) the file of a daemon's snapshot. A file that is not usable is set aside as
  * `<path>.unusable` and replaced: its content can be fetched again. */
 int snapshot_open(const char *path, struct sql **sql_out, struct error *error) must_check;

@@ -1,0 +1,114 @@
+#ifndef PANDO_CORE_DIRECTORY_DIRECTORY_WRITE_H
+#define PANDO_CORE_DIRECTORY_DIRECTORY_WRITE_H
+
+/*
+ * The writing side of the directory, for the operator's command line and nobody else: synchronous, on
+ * PostgreSQL or on the standalone file. Every change and its audit row are one transaction; daemons see
+ * it within milliseconds.
+ *
+ * Calls outside directory_begin/directory_commit are transactions of their own. Errors are sentences
+ * for the operator: -EEXIST already there, -ENOENT a name that does not exist, -EINVAL a malformed
+ * name, -EBUSY still in use, -ESTALE lost a compare-and-swap, -EHOSTUNREACH, -EIO.
+ */
+
+#include "core/config.h"
+#include "core/directory/directory.h"
+#include "core/directory/sql.h"
+
+struct directory_writer;
+
+/* The directory that the configuration names; it must have been initialised. */
+int directory_writer_open(const struct config *config, struct directory_writer **writer_out,
+	struct error *error) must_check;
+/* Sets *writer to NULL; NULL is accepted. */
+void directory_writer_close(struct directory_writer **writer);
+
+/* Creates the schema (PostgreSQL) or the file, or brings it up to date; any number of times. */
+int directory_init_postgres(const char *conninfo, unsigned *applied_out, struct error *error) must_check;
+int directory_init_file(const char *path, unsigned *applied_out, struct error *error) must_check;
+/* Copies a standalone directory into an empty, initialised PostgreSQL one, ids included. */
+int directory_move_to_postgres(const char *path, const char *conninfo, size_t *rows_out,
+	struct error *error) must_check;
+
+int directory_begin(struct directory_writer *writer, struct error *error) must_check;
+int directory_commit(struct directory_writer *writer, struct error *error) must_check;
+void directory_rollback(struct directory_writer *writer);
+
+int directory_add_site(struct directory_writer *writer, const char *name, struct error *error) must_check;
+
+struct node_description {
+	const char *name, *site, *lmtp, *imap, *control, *replicator;
+};
+int directory_add_node(struct directory_writer *writer, const struct node_description *node,
+	struct error *error) must_check;
+
+struct router_description {
+	const char *name, *site, *control, *queue;
+};
+int directory_add_router(struct directory_writer *writer, const struct router_description *router,
+	struct error *error) must_check;
+
+struct volume_description {
+	const char *name, *primary_node;
+	const char *replica_nodes[VOLUME_COPIES_MAX];
+	unsigned replica_count;
+	const char *durability; /* NULL: remote with replicas, local without */
+};
+int directory_add_volume(struct directory_writer *writer, const struct volume_description *volume,
+	struct error *error) must_check;
+
+int directory_add_domain(struct directory_writer *writer, const char *name, struct error *error) must_check;
+
+struct mailbox_description {
+	const char *address;
+	const char *volume;     /* NULL: the one with the fewest mailboxes */
+	const char *durability; /* NULL: the volume's */
+	uint64_t quota_bytes;
+	const char *scram;      /* NULL: no password yet */
+};
+int directory_add_mailbox(struct directory_writer *writer, const struct mailbox_description *mailbox,
+	struct error *error) must_check;
+int directory_remove_mailbox(struct directory_writer *writer, const char *address,
+	struct error *error) must_check;
+int directory_set_credential(struct directory_writer *writer, const char *address, const char *scram,
+	struct error *error) must_check;
+
+/* The target must be a mailbox or alias of the cluster. */
+int directory_add_alias(struct directory_writer *writer, const char *address, const char *target,
+	struct error *error) must_check;
+/* target NULL: all of them. */
+int directory_remove_alias(struct directory_writer *writer, const char *address, const char *target,
+	struct error *error) must_check;
+
+/* What `pando failover` decides for one volume. -ESTALE when the volume's epoch and reign are not
+ * the expected ones any more. */
+struct promotion {
+	uint32_t volume_id;
+	uint64_t expected_epoch;
+	uint8_t expected_reign[REIGN_LENGTH];
+	uint64_t epoch; /* above expected_epoch and every replica's */
+	uint8_t reign[REIGN_LENGTH];
+	uint32_t primary_node_id;
+	bool unclean;
+	uint64_t epoch_start_lsn;
+};
+/* All of them or none. */
+int directory_promote(struct directory_writer *writer, const struct promotion *promotions,
+	unsigned count, struct error *error) must_check;
+
+/* Rows for people and scripts; the first line of each is the column names. `match` (may be NULL) is an
+ * SQL LIKE pattern on the name or address. */
+enum directory_listing {
+	LIST_SITES,
+	LIST_NODES,
+	LIST_ROUTERS,
+	LIST_VOLUMES,
+	LIST_DOMAINS,
+	LIST_MAILBOXES,
+	LIST_ALIASES,
+	LIST_AUDIT,
+};
+int directory_list(struct directory_writer *writer, enum directory_listing listing, const char *match,
+	struct sql_result **result_out, struct error *error) must_check;
+
+#endif
