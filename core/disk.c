@@ -80,8 +80,15 @@ void disk_read(
 	struct disk_file *file, struct disk_op *op, void *bytes, size_t length, uint64_t offset)
 {
 	op->vector = (struct iovec){ bytes, length };
-	op->vectors = &op->vector;
-	op->vector_count = 1;
+	disk_read_vectors(file, op, &op->vector, 1, offset);
+}
+
+void disk_read_vectors(struct disk_file *file, struct disk_op *op, const struct iovec *vectors,
+	unsigned vector_count, uint64_t offset)
+{
+	CHECK(vector_count <= VECTORS_MAX);
+	op->vectors = vectors;
+	op->vector_count = vector_count;
 	op->offset = offset;
 	queue(file, op, DISK_OP_READ);
 }

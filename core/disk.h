@@ -55,11 +55,15 @@ void disk_write(struct disk_file *file, struct disk_op *op, const struct iovec *
 	unsigned vector_count, uint64_t offset);
 void disk_read(struct disk_file *file, struct disk_op *op, void *bytes, size_t length,
 	uint64_t offset);
+/* The same into several places; the vectors stay alive until done. */
+void disk_read_vectors(struct disk_file *file, struct disk_op *op, const struct iovec *vectors,
+	unsigned vector_count, uint64_t offset);
 
 /* Whole or negative errno; short files give -ENODATA. */
 int disk_read_now(struct disk_file *file, void *bytes, size_t length, uint64_t offset) must_check;
 /* As above, but only when the bytes are in memory; -EAGAIN otherwise. */
-int disk_read_cached(struct disk_file *file, void *bytes, size_t length, uint64_t offset) must_check;
+int disk_read_cached(struct disk_file *file, const struct iovec *vectors, unsigned vector_count,
+	uint64_t offset) must_check;
 int disk_write_now(struct disk_file *file, const void *bytes, size_t length, uint64_t offset) must_check;
 int disk_sync_now(struct disk_file *file) must_check;
 int64_t disk_file_size(struct disk_file *file);

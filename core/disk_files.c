@@ -86,10 +86,13 @@ int disk_read_now(struct disk_file *file, void *bytes, size_t length, uint64_t o
 	return 0;
 }
 
-int disk_read_cached(struct disk_file *file, void *bytes, size_t length, uint64_t offset)
+int disk_read_cached(
+	struct disk_file *file, const struct iovec *vectors, unsigned vector_count, uint64_t offset)
 {
-	struct iovec vector = { bytes, length };
-	ssize_t got = preadv2(file->fd, &vector, 1, (off_t)offset, RWF_NOWAIT);
+	size_t length = 0;
+	for (unsigned i = 0; i < vector_count; i++)
+		length += vectors[i].iov_len;
+	ssize_t got = preadv2(file->fd, vectors, (int)vector_count, (off_t)offset, RWF_NOWAIT);
 	return got == (ssize_t)length ? 0 : -EAGAIN;
 }
 

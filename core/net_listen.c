@@ -95,7 +95,7 @@ int listener_open(struct loop *loop, const char *address, struct tls_context *tl
 	void (*on_accept)(void *arg, struct stream *stream), void *arg, struct listener **listener_out,
 	struct error *error)
 {
-	int fd;
+	int fd = -1;
 	int result = bind_socket(address, &fd, error);
 	if (result < 0)
 		return result;

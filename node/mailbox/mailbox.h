@@ -73,14 +73,12 @@ struct folder {
 	uint32_t message_count;
 	uint32_t unseen_count;
 	uint64_t total_bytes;
-	struct str keywords[FOLDER_KEYWORDS_MAX];
+	struct str *keywords; /* keyword_count of them */
 	unsigned keyword_count;
 	/* A session compares these with what it saw last to know what to look for. */
 	uint64_t append_counter, flag_counter, expunge_counter, keyword_counter;
 	/* private to mailbox/ */
-	uint32_t message_capacity;
-	uint32_t allocated_uidnext;
-	uint64_t dirty_counter;
+	struct folder_private *private;
 	struct list link, sessions;
 };
 

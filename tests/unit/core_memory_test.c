@@ -1,0 +1,124 @@
+#include "core/buf.h"
+#include "core/config.h"
+#include "core/digest.h"
+#include "core/encode.h"
+#include "core/map.h"
+#include "core/pool.h"
+#include "unit/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+TEST(buffer_keeps_what_is_not_consumed_when_it_slides)
+{
+	struct buf buf = { 0 };
+	for (int i = 0; i < 1000; i++) {
+		buf_printf(&buf, "%06d", i);
+		if (i % 3 == 2)
+			buf_consume(&buf, 12);
+	}
+	EXPECT_INT(6000 - 333 * 12, buf_length(&buf));
+	EXPECT_STR(STR("000666"), str_first(buf_str(&buf), 6));
+	buf_deinit(&buf);
+}
+
+TEST(map_finds_everything_after_random_removals)
+{
+	struct map *map = map_create();
+	for (uint64_t i = 1; i <= 5000; i++)
+		map_set(map, map_key_u64(&i), (void *)(uintptr_t)i);
+	for (uint64_t i = 1; i <= 5000; i += 3)
+		EXPECT(map_remove(map, map_key_u64(&i)) == (void *)(uintptr_t)i);
+	for (uint64_t i = 1; i <= 5000; i++)
+		EXPECT(map_get(map, map_key_u64(&i)) ==
+			(i % 3 == 1 ? NULL : (void *)(uintptr_t)i));
+	EXPECT_INT(5000 - 1667, map_count(map));
+	map_destroy(&map);
+}
+
+TEST(crc32c_agrees_with_rfc_3720_vectors)
+{
+	uint8_t zeroes[32] = { 0 }, rising[32];
+	for (int i = 0; i < 32; i++)
+		rising[i] = (uint8_t)i;
+	EXPECT_INT(0x8a9136aa, crc32c(0, zeroes, 32));
+	EXPECT_INT(0x46dd794e, crc32c(0, rising, 32));
+	EXPECT_INT(crc32c(0, rising, 32), crc32c(crc32c(0, rising, 13), rising + 13, 19));
+}
+
+TEST(base64_round_trips_and_refuses_malformed_text)
+{
+	struct buf text = { 0 }, back = { 0 };
+	char bytes[64];
+	for (size_t length = 0; length < sizeof(bytes); length++) {
+		for (size_t i = 0; i < length; i++)
+			bytes[i] = (char)(i * 37 + length);
+		buf_clear(&text);
+		buf_clear(&back);
+		encode_base64(&text, str_of(bytes, length));
+		EXPECT(decode_base64(&back, buf_str(&text)));
+		EXPECT_STR(str_of(bytes, length), buf_str(&back));
+	}
+	buf_clear(&back);
+	static const char *const bad[] = { "a", "ab", "abc", "ab=c", "=abc", "a===", "ab cd=", "ab\n=" };
+	for (size_t i = 0; i < array_length(bad); i++) {
+		test_row(bad[i]);
+		EXPECT(!decode_base64(&back, str_from(bad[i])));
+		EXPECT_INT(0, buf_length(&back));
+	}
+	buf_deinit(&text);
+	buf_deinit(&back);
+}
+
+TEST(json_strings_replace_what_is_not_utf8)
+{
+	struct buf out = { 0 };
+	encode_json(&out, STR("a\"\\\n\xc3\xa9\xff\xed\xa0\x80"));
+	EXPECT_STR(STR("\"a\\\"\\\\\\u000a\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""),
+		buf_str(&out));
+	buf_deinit(&out);
+}
+
+TEST(numbers_are_read_whole_or_not_at_all)
+{
+	uint64_t value = 7;
+	EXPECT(str_to_u64(STR("18446744073709551615"), UINT64_MAX, &value) && value == UINT64_MAX);
+	EXPECT(!str_to_u64(STR("18446744073709551616"), UINT64_MAX, &value));
+	EXPECT(!str_to_u64(STR(""), 10, &value));
+	EXPECT(!str_to_u64(STR("1x"), 10, &value));
+	EXPECT(!str_to_u64(STR("11"), 10, &value));
+}
+
+static int load_text(const char *text, struct config *config, struct error *error)
+{
+	char path[] = "/tmp/pando-config-XXXXXX";
+	int fd = mkstemp(path);
+	ssize_t written = write(fd, text, strlen(text));
+	(void)written;
+	close(fd);
+	int result = config_load(config, path, error);
+	unlink(path);
+	return result;
+}
+
+TEST(configuration_errors_name_line_key_and_nearest_key)
+{
+	static const struct {
+		const char *text, *expected;
+	} rows[] = {
+		{ "site = a\nimap_listn = x\n", "line 2: there is no key `imap_listn`; did you mean `imap_listen`?" },
+		{ "worker_threads = many", "line 1: `worker_threads` takes a whole number" },
+		{ "io_backend = fast", "line 1: `io_backend` is one of auto|uring|posix" },
+		{ "# comment\n\nsite = a\nsite = b\n", "line 4: `site` is set twice" },
+		{ "nonsense", "line 1: expected `key = value`" },
+	};
+	for (size_t i = 0; i < array_length(rows); i++) {
+		struct config config = { 0 };
+		struct error error;
+		test_row(rows[i].text);
+		EXPECT(load_text(rows[i].text, &config, &error) < 0);
+		EXPECT(strstr(error.text, rows[i].expected) != NULL);
+		config_deinit(&config);
+	}
+}

@@ -1,0 +1,214 @@
+#include "core/disk.h"
+#include "core/net.h"
+#include "core/store.h"
+#include "core/timer.h"
+#include "unit/test.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* ---- an echo over TCP: what is written arrives whole and in order, the linger loses nothing ---- */
+
+enum { ECHO_BYTES = 3 << 20 };
+
+struct echo {
+	struct loop *loop;
+	struct listener *listener;
+	struct stream *client, *server;
+	struct buf received;
+	int client_reason;
+};
+
+static void on_server_input(void *arg, struct buf *input)
+{
+	struct echo *echo = arg;
+	stream_write_str(echo->server, buf_str(input));
+	buf_consume(input, buf_length(input));
+}
+
+static void on_server_close(void *arg, int reason)
+{
+	struct echo *echo = arg;
+	(void)reason;
+	echo->server = NULL;
+}
+
+static const struct stream_handler server_handler = { .on_input = on_server_input,
+	.on_close = on_server_close };
+
+static void on_accept(void *arg, struct stream *stream)
+{
+	struct echo *echo = arg;
+	echo->server = stream;
+	stream_set_handler(stream, &server_handler, echo);
+}
+
+static void on_client_open(void *arg)
+{
+	struct echo *echo = arg;
+	struct bytes *bytes = bytes_create(ECHO_BYTES - 5);
+	for (size_t i = 0; i < bytes->length; i++)
+		bytes->data[i] = (char)(i * 7 + i / 251);
+	stream_write(echo->client, "hello", 5);
+	stream_write_bytes(echo->client, bytes, 0, bytes->length);
+	bytes_unref(&bytes);
+}
+
+static void on_client_input(void *arg, struct buf *input)
+{
+	struct echo *echo = arg;
+	buf_append_str(&echo->received, buf_str(input));
+	buf_consume(input, buf_length(input));
+	if (buf_length(&echo->received) == ECHO_BYTES) {
+		stream_close(echo->client);
+		echo->client = NULL;
+		loop_stop(echo->loop);
+	}
+}
+
+static void on_client_close(void *arg, int reason)
+{
+	struct echo *echo = arg;
+	echo->client_reason = reason;
+	echo->client = NULL;
+	loop_stop(echo->loop);
+}
+
+static const struct stream_handler client_handler = { .on_open = on_client_open,
+	.on_input = on_client_input,
+	.on_close = on_client_close };
+
+static void run_echo(const char *address)
+{
+	struct echo echo = { .loop = loop_create() };
+	struct error error;
+	EXPECT_INT(0, listener_open(echo.loop, address, NULL, on_accept, &echo, &echo.listener, &error));
+	echo.client =
+		stream_connect(echo.loop, address, NULL, NULL, 1000, &client_handler, &echo);
+	loop_run(echo.loop);
+	EXPECT_INT(ECHO_BYTES, buf_length(&echo.received));
+	bool equal = str_starts_with(buf_str(&echo.received), STR("hello"));
+	for (size_t i = 0; equal && i < ECHO_BYTES - 5; i++)
+		equal = buf_str(&echo.received).bytes[i + 5] == (char)(i * 7 + i / 251);
+	EXPECT(equal);
+	listener_close(&echo.listener);
+	if (echo.server)
+		stream_abort(echo.server);
+	buf_deinit(&echo.received);
+	loop_destroy(&echo.loop);
+}
+
+TEST(a_stream_carries_megabytes_both_ways_unchanged)
+{
+	run_echo("127.0.0.1:29871");
+	run_echo("[::1]:29872");
+	run_echo("unix:/tmp/pando-net-test.sock");
+	unlink("/tmp/pando-net-test.sock");
+}
+
+TEST(a_refused_connection_is_reported_as_a_close)
+{
+	struct echo echo = { .loop = loop_create() };
+	echo.client = stream_connect(
+		echo.loop, "127.0.0.1:1", NULL, NULL, 1000, &client_handler, &echo);
+	loop_run(echo.loop);
+	EXPECT(echo.client_reason < 0);
+	loop_destroy(&echo.loop);
+}
+
+/* ---- both disk backends ---- */
+
+struct disk_case {
+	struct loop *loop;
+	struct disk_op op;
+	unsigned left;
+	int64_t result;
+};
+
+static void on_op(struct disk_op *op)
+{
+	struct disk_case *test = container_of(op, struct disk_case, op);
+	test->result = op->result;
+	loop_stop(test->loop);
+}
+
+static void run_disk(enum io_backend backend)
+{
+	char path[] = "/tmp/pando-disk-XXXXXX";
+	struct disk_case test = { .loop = loop_create(), .op = { .done = on_op } };
+	struct disk *disk;
+	struct disk_file *file;
+	struct error error;
+	char page[8192], back[8192];
+	close(mkstemp(path));
+	EXPECT_INT(0, disk_create(test.loop, backend, &disk, &error));
+	EXPECT_INT(0, disk_file_open(disk, path, true, &file));
+	EXPECT_INT(0, disk_file_allocate(file, 1 << 20));
+	EXPECT_INT(1 << 20, disk_file_size(file));
+	memset(page, 'x', sizeof(page));
+	struct iovec vectors[2] = { { page, 4096 }, { page + 4096, 4096 } };
+	disk_write(file, &test.op, vectors, 2, 4096);
+	loop_run(test.loop);
+	EXPECT_INT(8192, test.result);
+	disk_read(file, &test.op, back, sizeof(back), 4096);
+	loop_run(test.loop);
+	EXPECT_INT(8192, test.result);
+	EXPECT(memcmp(page, back, sizeof(page)) == 0);
+	disk_read(file, &test.op, back, sizeof(back), (1 << 20) - 100);
+	loop_run(test.loop);
+	EXPECT_INT(-ENODATA, test.result);
+	EXPECT_INT(0, disk_file_zero(file, 4096, 4096));
+	EXPECT_INT(0, disk_read_now(file, back, 8192, 4096));
+	EXPECT_INT(0, back[0]);
+	EXPECT_INT('x', back[4096]);
+	disk_file_close(&file);
+	disk_destroy(&disk);
+	loop_destroy(&test.loop);
+	unlink(path);
+}
+
+TEST(posix_backend_writes_and_reads)
+{
+	run_disk(IO_BACKEND_POSIX);
+}
+
+TEST(auto_backend_writes_and_reads)
+{
+	run_disk(IO_BACKEND_AUTO);
+}
+
+static int count_pair(void *arg, struct str key, struct str value)
+{
+	(void)key;
+	(void)value;
+	++*(int *)arg;
+	return 0;
+}
+
+TEST(store_rolls_back_and_lists_by_prefix)
+{
+	char path[] = "/tmp/pando-store-XXXXXX";
+	struct store *store;
+	struct error error;
+	struct buf out = { 0 };
+	int count = 0;
+	close(mkstemp(path));
+	EXPECT_INT(0, store_open(path, &store, &error));
+	EXPECT_INT(0, store_begin(store));
+	EXPECT_INT(0, store_put(store, STR("a1"), STR("one")));
+	EXPECT_INT(0, store_put(store, STR("a2"), STR("")));
+	EXPECT_INT(0, store_put(store, STR("b1"), STR("three")));
+	EXPECT_INT(0, store_commit(store));
+	EXPECT_INT(0, store_begin(store));
+	EXPECT_INT(0, store_put(store, STR("a1"), STR("changed")));
+	store_rollback(store);
+	EXPECT_INT(0, store_get(store, STR("a1"), &out));
+	EXPECT_STR(STR("one"), buf_str(&out));
+	EXPECT_INT(-ENOENT, store_get(store, STR("zz"), &out));
+	EXPECT_INT(0, store_each(store, STR("a"), count_pair, &count));
+	EXPECT_INT(2, count);
+	store_close(&store);
+	buf_deinit(&out);
+	unlink(path);
+}
