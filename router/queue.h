@@ -1,0 +1,63 @@
+#ifndef PANDO_ROUTER_QUEUE_H
+#define PANDO_ROUTER_QUEUE_H
+
+/*
+ * Accepted messages that wait for their home, for the smart host, or for a bounce to be made: durable in a
+ * log of the same kind as the volumes', retried with growing delays, at once when a home moves or comes
+ * back, and given up with a bounce after queue_lifetime_s.
+ */
+
+#include "core/bytes.h"
+#include "proto/mail/smtp.h"
+#include "router/router.h"
+
+struct queue;
+
+enum queue_kind { QUEUE_HOME, QUEUE_RELAY };
+
+/* Who is to get it and what is known about that. */
+struct queue_recipient {
+	enum queue_kind kind;
+	uint64_t mailbox_id;     /* QUEUE_HOME */
+	const char *address;     /* of the mailbox, or as given */
+	const char *original;    /* as the sender wrote it */
+	const char *orcpt;       /* "" when not given */
+	unsigned notify;         /* smtp_notify bits */
+	bool failed;             /* for good: only the bounce is left */
+	const char *reply;       /* "4.4.1 text" of the last attempt, "" */
+};
+
+struct queue_entry {
+	uint8_t delivery_id[SMTP_DELIVERY_ID_LENGTH];
+	int64_t accepted_wall_us;
+	const char *sender, *envid;
+	enum smtp_ret ret;
+	bool eight_bit, utf8;
+	struct bytes *body;      /* the caller's reference */
+	const struct queue_recipient *recipients;
+	unsigned recipient_count;
+};
+
+int queue_open(struct router *router, struct queue **queue_out, struct error *error) must_check;
+void queue_close(struct queue **queue);
+
+/* Copies the entry. done(arg, status) is called when it is durable (0) or cannot be (negative errno);
+ * never from inside the call. */
+void queue_add(struct queue *queue, const struct queue_entry *entry, void (*done)(void *arg, int status),
+	void *arg);
+
+/* Homes may have moved or come back: what waits for a home is tried now. */
+void queue_retry_homes(struct queue *queue);
+
+/* For `pando queue`: JSON. */
+void queue_list(struct queue *queue, struct buf *out);
+bool queue_show(struct queue *queue, struct str id, struct buf *out) must_check;
+/* Messages that stand on this machine only. */
+void queue_at_risk(struct queue *queue, struct buf *out);
+/* Tries everything now; returns how many messages. */
+unsigned queue_flush(struct queue *queue);
+/* Removes a message without a bounce. */
+bool queue_drop(struct queue *queue, struct str id) must_check;
+unsigned queue_count(const struct queue *queue);
+
+#endif

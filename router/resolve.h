@@ -1,0 +1,25 @@
+#ifndef PANDO_ROUTER_RESOLVE_H
+#define PANDO_ROUTER_RESOLVE_H
+
+/* From an address to the mailboxes behind it and the nodes that serve them now. */
+
+#include "core/directory/directory.h"
+
+enum { RESOLVED_ADDRESS_MAX = 512 };
+
+struct resolved {
+	uint64_t mailbox_id;
+	uint32_t volume_id;
+	uint32_t node_id; /* 0: the volume has no primary that is known */
+	enum durability durability;
+	bool enabled;
+	char address[RESOLVED_ADDRESS_MAX];
+};
+
+/* Calls fn for each mailbox of the address (aliases lead to several); fn NULL only asks. */
+enum directory_found resolve_address(const struct directory *directory, struct str address,
+	void (*fn)(void *arg, const struct resolved *resolved), void *arg);
+/* The node that serves the mailbox now, 0 when it is gone or has none. */
+uint32_t resolve_home(const struct directory *directory, uint64_t mailbox_id);
+
+#endif

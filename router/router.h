@@ -1,0 +1,41 @@
+#ifndef PANDO_ROUTER_H
+#define PANDO_ROUTER_H
+
+/*
+ * What the parts of a router share: made by main.c before the listeners open, outlives every session.
+ * One loop, one thread.
+ */
+
+#include "core/config.h"
+#include "core/directory/directory.h"
+#include "core/dns.h"
+#include "core/loop.h"
+#include "core/metric.h"
+#include "core/tls.h"
+
+struct router_metrics {
+	struct metric *smtp_sessions, *imap_sessions; /* gauges */
+	struct metric *accepted, *refused, *queued;   /* messages */
+	struct metric *smtp_turned_away, *imap_turned_away; /* over the sessions' limit */
+	struct metric *logins, *logins_refused;
+	struct metric *accept_seconds;                /* end of data to the reply */
+};
+
+struct router {
+	struct loop *loop;
+	const struct config *config;
+	struct directory *directory;
+	struct dns *dns;
+	struct tls_context *public_tls;  /* NULL: no certificate, no STARTTLS */
+	struct tls_context *cluster_tls; /* as a client of the nodes */
+	struct tls_context *relay_tls;   /* as a client of the smart host */
+	struct login *login;
+	struct forward *forward;
+	struct queue *queue;
+	struct proxies *proxies;
+	unsigned smtp_session_count, imap_session_count;
+	uint64_t session_counter; /* the last session id given */
+	struct router_metrics metrics;
+};
+
+#endif

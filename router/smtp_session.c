@@ -1,0 +1,365 @@
+#include "router/smtp_session.h"
+
+#include "core/encode.h"
+#include "core/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+	IDLE_MS = 300 * 1000, /* RFC 5321 section 4.5.3.2.7 */
+	HANDSHAKE_MS = 30 * 1000,
+	ERRORS_MAX = 30,      /* a client that knows SMTP makes few */
+};
+
+/* What may follow what; anything may close. */
+static const uint8_t allowed[] = {
+	[SMTP_COMMANDS] = 1 << SMTP_DATA | 1 << SMTP_CHUNK | 1 << SMTP_AUTH | 1 << SMTP_WAITING |
+		1 << SMTP_HANDSHAKE | 1 << SMTP_COMMANDS,
+	[SMTP_DATA] = 1 << SMTP_WAITING,
+	[SMTP_CHUNK] = 1 << SMTP_COMMANDS | 1 << SMTP_WAITING,
+	[SMTP_AUTH] = 1 << SMTP_COMMANDS | 1 << SMTP_WAITING | 1 << SMTP_AUTH,
+	[SMTP_WAITING] = 1 << SMTP_COMMANDS | 1 << SMTP_AUTH,
+	[SMTP_HANDSHAKE] = 1 << SMTP_COMMANDS,
+	[SMTP_CLOSING] = 0,
+};
+
+void session_set_state(struct smtp_session *session, enum smtp_state state)
+{
+	CHECK(state == SMTP_CLOSING || allowed[session->state] & 1 << state);
+	session->state = state;
+	if (state != SMTP_WAITING && session->input_waits) {
+		session->input_waits = false;
+		stream_pause(session->stream);
+		stream_resume(session->stream); /* shows the waiting input */
+	}
+}
+
+void session_say(struct smtp_session *session, const char *format, ...)
+{
+	char line[1024];
+	va_list arguments;
+
+	va_start(arguments, format);
+	int length = vsnprintf(line, sizeof(line) - 2, format, arguments);
+	va_end(arguments);
+	if (length > (int)sizeof(line) - 3)
+		length = (int)sizeof(line) - 3;
+	line[length] = '\r';
+	line[length + 1] = '\n';
+	stream_write(session->stream, line, (size_t)length + 2);
+	if (line[0] == '5')
+		session->errors++;
+}
+
+/* The stream is gone already. */
+static void session_free(struct smtp_session *session)
+{
+	static const char *const services[] = { "mx", "submission", "submissions" };
+	struct router *router = session->router;
+
+	log_info("smtp_closed",
+		"session=%llx service=%s peer=%s helo=%s login=%s tls=%d messages=%llu recipients=%llu refused=%llu",
+		(unsigned long long)session->id, services[session->service], session->peer,
+		log_quote(str_from(session->helo)), session->login[0] ? session->login : "-",
+		session->tls[0] != 0, (unsigned long long)session->messages,
+		(unsigned long long)session->recipients, (unsigned long long)session->refused);
+	smtp_tx_abandon(&session->tx);
+	login_abort(&session->attempt);
+	timer_destroy(&session->idle);
+	router->smtp_session_count--;
+	metric_set(router->metrics.smtp_sessions, router->smtp_session_count);
+	free(session);
+}
+
+static void session_close(struct smtp_session *session)
+{
+	stream_close(session->stream);
+	session_free(session);
+}
+
+struct smtp_origin session_origin(const struct smtp_session *session)
+{
+	return (struct smtp_origin){
+		.helo = session->helo,
+		.peer = session->peer,
+		.tls = session->tls,
+		.login = session->login,
+		.extended = session->extended,
+		.submission = session->service != SMTP_SERVICE_MX,
+	};
+}
+
+bool session_may_login(const struct smtp_session *session)
+{
+	if (session->service == SMTP_SERVICE_MX)
+		return false;
+	return session->tls[0] != 0 ||
+		(session->router->config->plaintext_login && login_is_loopback(session->peer));
+}
+
+void session_forget_tx(struct smtp_session *session)
+{
+	smtp_tx_abandon(&session->tx);
+	session->chunking = false;
+}
+
+static void on_submitted(void *arg, const char *reply)
+{
+	struct smtp_session *session = arg;
+
+	session->tx = NULL;
+	session->chunking = false;
+	session->messages += reply[0] == '2';
+	if (reply[0] == '2')
+		session->errors = 0;
+	session->refused += reply[0] != '2';
+	session_say(session, "%s", reply);
+	session_set_state(session, SMTP_COMMANDS);
+	timer_start(session->idle, IDLE_MS);
+}
+
+void session_submit(struct smtp_session *session)
+{
+	struct smtp_origin origin = session_origin(session);
+
+	session->recipients += smtp_tx_recipient_count(session->tx);
+	session_set_state(session, SMTP_WAITING);
+	smtp_tx_finish(session->tx, &origin, on_submitted, session);
+}
+
+static void on_challenge(void *arg, struct str challenge)
+{
+	struct smtp_session *session = arg;
+	struct buf line = { 0 };
+
+	encode_base64(&line, challenge);
+	session_say(session, "334 %s", buf_terminated(&line));
+	buf_deinit(&line);
+	session_set_state(session, SMTP_AUTH);
+}
+
+static void on_login(void *arg, enum login_result result, const struct login_identity *identity)
+{
+	struct smtp_session *session = arg;
+
+	session->attempt = NULL;
+	switch (result) {
+	case LOGIN_GOOD:
+		snprintf(session->login, sizeof(session->login), "%s", identity->address);
+		session_say(session, "235 2.7.0 Authentication successful");
+		break;
+	case LOGIN_REFUSED: session_say(session, "535 5.7.8 Authentication credentials invalid"); break;
+	case LOGIN_MALFORMED: session_say(session, "501 5.5.2 Malformed authentication data"); break;
+	case LOGIN_UNAVAILABLE:
+		session_say(session, "454 4.7.0 Temporary authentication failure");
+		break;
+	}
+	session_set_state(session, SMTP_COMMANDS);
+}
+
+const struct login_handler smtp_login_handler = { .challenge = on_challenge, .done = on_login };
+
+static void auth_line(struct smtp_session *session, struct str line)
+{
+	struct buf message = { 0 };
+
+	if (str_equal(line, STR("*")) || !decode_base64(&message, line)) {
+		login_abort(&session->attempt);
+		session_say(session, "501 5.7.0 Authentication cancelled");
+		session_set_state(session, SMTP_COMMANDS);
+	} else {
+		session_set_state(session, SMTP_WAITING);
+		login_message(session->attempt, true, buf_str(&message));
+	}
+	buf_deinit(&message);
+}
+
+static void chunk_end(struct smtp_session *session)
+{
+	if (session->chunk_refused) {
+		session_forget_tx(session);
+		session_set_state(session, SMTP_COMMANDS);
+		session_say(session, "503 5.5.1 BDAT without valid recipients");
+	} else if (session->chunk_last) {
+		struct smtp_origin origin = session_origin(session);
+		smtp_data_chunks_end(smtp_tx_data(session->tx, &origin));
+		session_submit(session);
+	} else {
+		session_set_state(session, SMTP_COMMANDS);
+		session_say(session, "250 2.0.0 Chunk received");
+	}
+}
+
+/* Takes message bytes; false when more are needed. */
+static bool read_message(struct smtp_session *session, struct buf *input)
+{
+	struct str bytes = buf_str(input);
+	struct smtp_origin origin = session_origin(session);
+	size_t used = 0;
+
+	if (session->state == SMTP_DATA) {
+		enum smtp_data_scan scan =
+			smtp_data_read(smtp_tx_data(session->tx, &origin), bytes, &used);
+		buf_consume(input, used);
+		if (scan == SMTP_DATA_DONE)
+			session_submit(session);
+		return scan == SMTP_DATA_DONE;
+	}
+	used = bytes.length < session->chunk_left ? bytes.length : session->chunk_left;
+	if (!session->chunk_refused)
+		smtp_data_chunk(smtp_tx_data(session->tx, &origin), str_first(bytes, used));
+	session->chunk_left -= used;
+	buf_consume(input, used);
+	if (session->chunk_left == 0)
+		chunk_end(session);
+	return session->chunk_left == 0;
+}
+
+/* Drops the rest of a line that was too long; false until its end has come. */
+static bool skip_line(struct smtp_session *session, struct buf *input)
+{
+	struct str bytes = buf_str(input);
+	ptrdiff_t end = str_find_byte(bytes, '\n');
+
+	buf_consume(input, end < 0 ? bytes.length : (size_t)end + 1);
+	if (end < 0)
+		return false;
+	session->skipping = false;
+	session_say(session, "500 5.5.2 Line too long or badly ended");
+	if (session->state == SMTP_AUTH) {
+		login_abort(&session->attempt);
+		session_set_state(session, SMTP_COMMANDS);
+	}
+	return true;
+}
+
+static bool read_some(struct smtp_session *session, struct buf *input)
+{
+	struct str bytes = buf_str(input), line;
+	size_t used = 0;
+
+	if (session->state == SMTP_CHUNK && session->chunk_left == 0) {
+		chunk_end(session);
+		return true;
+	}
+	if (bytes.length == 0)
+		return false;
+	if (session->state == SMTP_DATA || session->state == SMTP_CHUNK)
+		return read_message(session, input);
+	if (session->skipping)
+		return skip_line(session, input);
+	size_t maximum = session->state == SMTP_AUTH ? SMTP_AUTH_LINE_MAX : SMTP_COMMAND_MAX;
+	if (session_may_login(session) && str_starts_with_ignore_case(bytes, STR("AUTH ")))
+		maximum = SMTP_AUTH_LINE_MAX; /* an initial response is as long as any other */
+	switch (smtp_scan_line(bytes, maximum, &line, &used)) {
+	case SMTP_MORE: return false;
+	case SMTP_BAD: session->skipping = true; return true;
+	case SMTP_DONE: break;
+	}
+	/* The line stays where it is until more is read; STARTTLS may drop what stands behind it. */
+	buf_consume(input, used);
+	if (session->state == SMTP_AUTH)
+		auth_line(session, line);
+	else
+		smtp_run_command(session, line);
+	return true;
+}
+
+static void on_input(void *arg, struct buf *input)
+{
+	struct smtp_session *session = arg;
+
+	timer_start(session->idle, IDLE_MS);
+	for (;;) {
+		if (session->state == SMTP_WAITING) {
+			session->input_waits = buf_length(input) > 0;
+			return;
+		}
+		if (session->state == SMTP_HANDSHAKE) {
+			/* start_tls discards it too; what came in clear is not looked at. */
+			buf_consume(input, buf_length(input));
+			return;
+		}
+		if (session->state == SMTP_CLOSING) {
+			session_close(session);
+			return;
+		}
+		if (session->errors > ERRORS_MAX) {
+			session_say(session, "421 4.7.0 Too many errors");
+			session_close(session);
+			return;
+		}
+		if (!read_some(session, input))
+			return;
+	}
+}
+
+static void greet(struct smtp_session *session)
+{
+	session_say(session, "220 %s ESMTP Pando", session->router->config->hostname);
+}
+
+static void on_open(void *arg)
+{
+	struct smtp_session *session = arg;
+
+	snprintf(session->tls, sizeof(session->tls), "%s", stream_tls_description(session->stream));
+	timer_start(session->idle, IDLE_MS);
+	if (session->state == SMTP_HANDSHAKE) {
+		session_set_state(session, SMTP_COMMANDS);
+		return; /* after STARTTLS the client speaks first */
+	}
+	greet(session);
+}
+
+static void on_close(void *arg, int reason)
+{
+	(void)reason;
+	session_free(arg);
+}
+
+static void on_idle(void *arg)
+{
+	struct smtp_session *session = arg;
+
+	if (session->state == SMTP_WAITING) {
+		timer_start(session->idle, IDLE_MS);
+		return;
+	}
+	if (session->state != SMTP_HANDSHAKE)
+		session_say(session, "421 4.4.2 Idle for too long");
+	session_close(session);
+}
+
+static const struct stream_handler handler = {
+	.on_open = on_open,
+	.on_input = on_input,
+	.on_close = on_close,
+};
+
+void smtp_session_start(struct router *router, enum smtp_service service, struct stream *stream)
+{
+	if (router->smtp_session_count >= router->config->smtp_sessions_max) {
+		metric_add(router->metrics.smtp_turned_away, 1);
+		stream_abort(stream);
+		return;
+	}
+	struct smtp_session *session = mem_alloc(sizeof(*session));
+
+	session->router = router;
+	session->service = service;
+	session->stream = stream;
+	session->id = ++router->session_counter;
+	snprintf(session->peer, sizeof(session->peer), "%s", stream_peer_address(stream));
+	session->idle = timer_new(router->loop, on_idle, session);
+	router->smtp_session_count++;
+	metric_set(router->metrics.smtp_sessions, router->smtp_session_count);
+	stream_set_handler(stream, &handler, session);
+	if (service == SMTP_SERVICE_SUBMISSIONS) {
+		timer_start(session->idle, HANDSHAKE_MS);
+	} else {
+		timer_start(session->idle, IDLE_MS);
+		greet(session);
+	}
+}
