@@ -46,17 +46,17 @@ static uint32_t record_crc(const uint8_t *header, struct str body)
 	return crc32c(crc32c(0, header + 8, RECORD_HEADER_LENGTH - 8), body.bytes, body.length);
 }
 
-void record_header_encode(uint64_t lsn, uint64_t epoch, enum record_type type, struct str body,
-	uint8_t out[RECORD_HEADER_LENGTH])
+void record_header_encode(uint64_t lsn, uint64_t epoch, enum record_type type, struct str head,
+	struct str tail, uint8_t out[RECORD_HEADER_LENGTH])
 {
 	put_le32(out, record_magic);
 	put_le64(out + 8, lsn);
 	put_le64(out + 16, epoch);
-	put_le32(out + 24, (uint32_t)body.length);
+	put_le32(out + 24, (uint32_t)(head.length + tail.length));
 	out[28] = (uint8_t)type;
 	out[29] = 0;
 	put_le16(out + 30, 0);
-	put_le32(out + 4, record_crc(out, body));
+	put_le32(out + 4, crc32c(record_crc(out, head), tail.bytes, tail.length));
 }
 
 bool record_verify(struct str header, struct str body, uint64_t lsn)

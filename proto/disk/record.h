@@ -85,9 +85,9 @@ void group_header_encode(const struct group *group, uint8_t out[GROUP_HEADER_LEN
 /* Header only: magic, CRC, address, volume, bounds. False when anything is wrong. */
 bool group_header_decode(struct str bytes, uint64_t lsn, uint32_t volume, struct group *group_out);
 
-/* The CRC covers `body`, which follows the header on disk. */
-void record_header_encode(uint64_t lsn, uint64_t epoch, enum record_type type, struct str body,
-	uint8_t out[RECORD_HEADER_LENGTH]);
+/* The CRC covers the body, which follows the header on disk and is given in two parts. */
+void record_header_encode(uint64_t lsn, uint64_t epoch, enum record_type type, struct str head,
+	struct str tail, uint8_t out[RECORD_HEADER_LENGTH]);
 /* Checks one record whose header is at the start of `header` (32 bytes) and whose body is given. */
 bool record_verify(struct str header, struct str body, uint64_t lsn);
 

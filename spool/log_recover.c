@@ -1,0 +1,339 @@
+#include "spool/volume_log_internal.h"
+
+#include "core/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Opening a log: where does it end, is its tail torn or its middle corrupt; and cutting it. */
+
+enum {
+	/* Read at a time when a tail is searched or copied. */
+	SCAN_BYTES = 1 << 20,
+	EPOCHS_FILE_BYTES_MAX = 4 + EPOCHS_MAX * 32 + 4,
+};
+
+/* ---- the epochs file ---- */
+
+int log_epochs_save(struct volume_log *log)
+{
+	struct buf bytes = { 0 };
+	struct disk_file *file = NULL;
+	char *path = log_files_path(&log->files, "epochs");
+	char *new_path = log_files_path(&log->files, "epochs.new");
+	epochs_encode(&log->epochs, &bytes);
+	(void)!disk_remove_file(new_path);
+	int result = disk_file_open(log->disk, new_path, true, &file);
+	if (result == 0)
+		result = disk_write_now(file, buf_str(&bytes).bytes, buf_length(&bytes), 0);
+	if (result == 0)
+		result = disk_sync_now(file);
+	disk_file_close(&file);
+	if (result == 0)
+		result = disk_rename(new_path, path);
+	free(path);
+	free(new_path);
+	buf_deinit(&bytes);
+	return result;
+}
+
+int log_epochs_load(struct volume_log *log, struct error *error)
+{
+	struct disk_file *file;
+	char *path = log_files_path(&log->files, "epochs");
+	int result = disk_file_open(log->disk, path, false, &file);
+	if (result == 0) {
+		struct buf bytes = { 0 };
+		int64_t size = disk_file_size(file);
+		result = size < 0 ? (int)size : size > EPOCHS_FILE_BYTES_MAX ? -EUCLEAN : 0;
+		if (result == 0)
+			result = disk_read_now(file, buf_reserve(&bytes, (size_t)size), (size_t)size, 0);
+		if (result == 0) {
+			buf_commit(&bytes, (size_t)size);
+			if (!epochs_decode(buf_str(&bytes), &log->epochs))
+				result = -EUCLEAN;
+		}
+		buf_deinit(&bytes);
+		disk_file_close(&file);
+	}
+	if (result == -ENOENT)
+		result = 0; /* a new volume, or log_find_end reads the barriers */
+	if (result < 0)
+		error_set(error, result,
+			"cannot read %s: %s; remove the file to have it rebuilt from the log", path,
+			result == -EUCLEAN ? "its checksum is wrong" : strerror(-result));
+	free(path);
+	return result;
+}
+
+/* ---- finding the end ---- */
+
+static bool is_known_reign(const struct volume_log *log, const struct group *group)
+{
+	for (uint32_t i = 0; i < log->epochs.count; i++)
+		if (log->epochs.entries[i].epoch == group->epoch &&
+			memcmp(log->epochs.entries[i].reign, group->reign, GROUP_REIGN_LENGTH) == 0)
+			return true;
+	return false;
+}
+
+/* What stands behind the last valid group of a segment. */
+struct tail {
+	bool has_bytes;        /* something not zero */
+	uint64_t later_group;  /* address of a valid group of ours, 0 when there is none */
+};
+
+static int scan_tail(struct volume_log *log, struct disk_file *file, uint64_t lsn, struct tail *tail)
+{
+	int64_t size = disk_file_size(file);
+	char *bytes = mem_alloc(SCAN_BYTES);
+	int result = size < 0 ? (int)size : 0;
+	*tail = (struct tail){ false, 0 };
+	for (uint64_t offset = lsn % SEGMENT_LENGTH; result == 0 && offset < (uint64_t)size;
+		offset += SCAN_BYTES) {
+		size_t length = (uint64_t)size - offset < SCAN_BYTES ? (size_t)((uint64_t)size - offset)
+								     : SCAN_BYTES;
+		result = disk_read_now(file, bytes, length, offset);
+		for (size_t i = 0; result == 0 && i < length; i += GROUP_ALIGNMENT) {
+			struct group group;
+			size_t part = length - i < GROUP_ALIGNMENT ? length - i : GROUP_ALIGNMENT;
+			uint64_t at = segment_of(lsn) * SEGMENT_LENGTH + offset + i;
+			bool is_zero = bytes[i] == 0 && memcmp(bytes + i, bytes + i + 1, part - 1) == 0;
+			tail->has_bytes |= !is_zero;
+			if (!is_zero && at > lsn && tail->later_group == 0 &&
+				group_header_decode(str_of(bytes + i, part), at, log->volume, &group) &&
+				is_known_reign(log, &group))
+				tail->later_group = at;
+		}
+	}
+	free(bytes);
+	return result;
+}
+
+/* Zeroes from `lsn` to the end of its file: nothing there was ever acknowledged. */
+static int clear_tail(struct volume_log *log, struct disk_file *file, uint64_t lsn)
+{
+	uint64_t offset = lsn % SEGMENT_LENGTH;
+	int64_t size = disk_file_size(file);
+	if (size < 0)
+		return (int)size;
+	if ((uint64_t)size <= offset)
+		return 0;
+	log_info("torn_tail", "volume=%u lsn=%llu", log->volume, (unsigned long long)lsn);
+	return disk_file_zero(file, offset, (uint64_t)size - offset);
+}
+
+/* Adopts the epoch vector of a barrier when the `epochs` file was lost. */
+static void learn_epochs(struct volume_log *log, const struct group *group, struct str bytes)
+{
+	struct record record;
+	size_t position = GROUP_HEADER_LENGTH;
+	struct epochs epochs = { 0 };
+	if (!group_next_record(group, bytes, &position, &record) || record.type != RECORD_BARRIER ||
+		!epochs_decode(record.body, &epochs))
+		return;
+	const struct epoch_entry *known = epochs_last(&log->epochs);
+	const struct epoch_entry *found = epochs_last(&epochs);
+	if (found != NULL && (known == NULL || found->epoch > known->epoch))
+		epochs_copy(&log->epochs, &epochs);
+	epochs_deinit(&epochs);
+}
+
+/* Walks the groups of one segment from its start; sets end and last group. */
+static int walk_segment(struct volume_log *log, uint64_t segment, struct error *error)
+{
+	uint64_t lsn = segment * SEGMENT_LENGTH;
+	int result = 0;
+	while (lsn < (segment + 1) * SEGMENT_LENGTH) {
+		struct bytes *bytes;
+		struct group group;
+		result = log_files_read_group(&log->files, log->volume, lsn, &bytes, &group);
+		if (result < 0)
+			break;
+		learn_epochs(log, &group, bytes_str(bytes));
+		bytes_unref(&bytes);
+		log->is_empty = false;
+		log->last_group = lsn;
+		lsn += group_padded(group.used);
+		log->end = lsn;
+	}
+	if (result != 0 && result != -ENODATA && result != -EBADMSG)
+		return error_set(error, result, "cannot read segment %llu of %s: %s",
+			(unsigned long long)segment, log->files.directory, strerror(-result));
+	return 0;
+}
+
+/* The last segment that begins with a valid group, or -1. */
+static int64_t last_used_segment(struct volume_log *log, int64_t highest)
+{
+	for (int64_t segment = highest; segment >= 0; segment--) {
+		struct disk_file *file;
+		struct group group;
+		char header[GROUP_HEADER_LENGTH];
+		uint64_t lsn = (uint64_t)segment * SEGMENT_LENGTH;
+		if (log_files_get(&log->files, (uint64_t)segment, false, &file) == 0 &&
+			disk_read_now(file, header, sizeof(header), 0) == 0 &&
+			group_header_decode(str_of(header, sizeof(header)), lsn, log->volume, &group))
+			return segment;
+	}
+	return -1;
+}
+
+/* Everything behind the end must be nothing, or a torn write that may be cleared. */
+static int clean_behind_end(struct volume_log *log, int64_t highest, struct error *error)
+{
+	for (int64_t segment = (int64_t)segment_of(log->end); segment <= highest; segment++) {
+		struct disk_file *file;
+		struct tail tail;
+		uint64_t lsn = (uint64_t)segment * SEGMENT_LENGTH;
+		if (lsn < log->end)
+			lsn = log->end;
+		int result = log_files_get(&log->files, (uint64_t)segment, false, &file);
+		if (result == -ENOENT)
+			continue;
+		if (result == 0)
+			result = scan_tail(log, file, lsn, &tail);
+		if (result == 0 && tail.later_group != 0)
+			return error_set(error, -EUCLEAN,
+				"%s is corrupt at address %llu: valid data follows at %llu; copy this volume "
+				"from a replica",
+				log->files.directory, (unsigned long long)lsn,
+				(unsigned long long)tail.later_group);
+		if (result == 0 && tail.has_bytes)
+			result = clear_tail(log, file, lsn);
+		if (result < 0)
+			return error_set(error, result, "cannot check segment %lld of %s: %s",
+				(long long)segment, log->files.directory, strerror(-result));
+	}
+	return 0;
+}
+
+int log_find_end(struct volume_log *log, struct error *error)
+{
+	int64_t highest = log_files_highest(&log->files);
+	log->end = log->last_group = 0;
+	log->is_empty = true;
+	log_prepared_reset(log);
+	if (highest < -1)
+		return error_set(error, (int)highest, "cannot list %s: %s", log->files.directory,
+			strerror((int)-highest));
+	int64_t last = last_used_segment(log, highest);
+	/* Without an epochs file the barriers of the whole log are read. */
+	int64_t segment = log->epochs.count > 0 ? last : log_files_lowest(&log->files);
+	int result = 0;
+	for (; result == 0 && segment >= 0 && segment <= last; segment++)
+		result = walk_segment(log, (uint64_t)segment, error);
+	if (result == 0)
+		result = clean_behind_end(log, highest, error);
+	/* An epoch that was announced and then cut off again. */
+	epochs_truncate(&log->epochs, log->end + 1);
+	return result;
+}
+
+/* ---- cutting ---- */
+
+uint64_t volume_log_start(const struct volume_log *log)
+{
+	int64_t lowest = log_files_lowest(&log->files);
+	return lowest > 0 ? (uint64_t)lowest * SEGMENT_LENGTH : 0;
+}
+
+int volume_log_trim(struct volume_log *log, uint64_t lsn)
+{
+	int result = 0;
+	uint64_t below = segment_of(lsn < log->end ? lsn : log->end);
+	int64_t segment = log_files_lowest(&log->files);
+	/* The last group is named by the next one: its segment stays too. */
+	if (below > segment_of(log->last_group))
+		below = segment_of(log->last_group);
+	for (; result == 0 && segment >= 0 && (uint64_t)segment < below; segment++)
+		result = log_files_remove(&log->files, (uint64_t)segment);
+	return result == -ENOENT ? 0 : result;
+}
+
+static int copy_tail(struct volume_log *log, struct disk_file *to, uint64_t from)
+{
+	char *bytes = mem_alloc(SCAN_BYTES);
+	uint64_t written = 0;
+	int result = 0;
+	for (uint64_t lsn = from; result == 0 && lsn < log->end;) {
+		struct disk_file *file;
+		uint64_t segment_end = (segment_of(lsn) + 1) * SEGMENT_LENGTH;
+		uint64_t end = segment_end < log->end ? segment_end : log->end;
+		size_t length = end - lsn < SCAN_BYTES ? (size_t)(end - lsn) : SCAN_BYTES;
+		result = log_files_get(&log->files, segment_of(lsn), false, &file);
+		int64_t size = result == 0 ? disk_file_size(file) : 0;
+		memset(bytes, 0, length);
+		if (result == 0 && size > (int64_t)(lsn % SEGMENT_LENGTH)) {
+			size_t there = (size_t)size - (size_t)(lsn % SEGMENT_LENGTH);
+			result = disk_read_now(
+				file, bytes, there < length ? there : length, lsn % SEGMENT_LENGTH);
+		}
+		if (result == 0)
+			result = disk_write_now(to, bytes, length, written);
+		written += length;
+		lsn += length;
+	}
+	free(bytes);
+	return result == 0 ? disk_sync_now(to) : result;
+}
+
+static int save_tail(struct volume_log *log, uint64_t lsn)
+{
+	char name[96];
+	struct disk_file *file = NULL;
+	const struct epoch_entry *last = epochs_last(&log->epochs);
+	snprintf(name, sizeof(name), "salvage-%llu-%016llx-%016llx.log",
+		(unsigned long long)(last ? last->epoch : 0), (unsigned long long)lsn,
+		(unsigned long long)log->end);
+	char *path = log_files_path(&log->files, name);
+	char *new_path = log_files_path(&log->files, "salvage.new");
+	(void)!disk_remove_file(new_path);
+	int result = disk_file_open(log->disk, new_path, true, &file);
+	if (result == 0)
+		result = copy_tail(log, file, lsn);
+	disk_file_close(&file);
+	if (result == 0)
+		result = disk_rename(new_path, path);
+	if (result == 0)
+		log_warn("tail_saved", "volume=%u from=%llu to=%llu file=%s", log->volume,
+			(unsigned long long)lsn, (unsigned long long)log->end, path);
+	free(path);
+	free(new_path);
+	return result;
+}
+
+int volume_log_truncate(struct volume_log *log, uint64_t lsn)
+{
+	struct disk_file *file;
+	struct error error;
+	CHECK(volume_log_is_idle(log));
+	if (lsn >= log->end)
+		return 0;
+	int result = save_tail(log, lsn);
+	/* From the end backwards, so that a crash in between leaves a shorter log and no gap. */
+	int64_t highest = log_files_highest(&log->files);
+	for (int64_t segment = highest; result == 0 && segment > (int64_t)segment_of(lsn); segment--) {
+		result = log_files_remove(&log->files, (uint64_t)segment);
+		if (result == -ENOENT)
+			result = 0;
+	}
+	if (result == 0)
+		result = log_files_get(&log->files, segment_of(lsn), false, &file);
+	if (result == 0) {
+		int64_t size = disk_file_size(file);
+		uint64_t offset = lsn % SEGMENT_LENGTH;
+		result = size < 0 ? (int)size
+			: (uint64_t)size > offset
+			? disk_file_zero(file, offset, (uint64_t)size - offset)
+			: 0;
+	}
+	epochs_truncate(&log->epochs, lsn);
+	if (result == 0)
+		result = log_epochs_save(log);
+	if (result == 0)
+		result = log_find_end(log, &error);
+	log->may_append = false;
+	return result;
+}

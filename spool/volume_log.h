@@ -1,0 +1,131 @@
+#ifndef PANDO_SPOOL_VOLUME_LOG_H
+#define PANDO_SPOOL_VOLUME_LOG_H
+
+/*
+ * The append-only log of one volume, as its only writer sees it: the node where it is primary, the
+ * replicator where it is a replica, the router for its queue. Formats: proto/disk/record.h, epochs.h.
+ *
+ * A volume's directory holds `lock`, `epochs`, segments `%016x.log` (named by their number), and
+ * `salvage-*` (diverged tails that were cut off).
+ *
+ * Invariants:
+ * 1. One writer per directory, held by the lock file.
+ * 2. One write is in flight at most; groups become durable in the order of their addresses.
+ * 3. Nothing at or above `end` has ever been confirmed to anybody.
+ * 4. A failed write fences the log: every later append fails with -EIO until the process starts anew.
+ * 5. A block that holds durable data is never written again.
+ *
+ * Belongs to one loop.
+ */
+
+#include "core/bytes.h"
+#include "core/disk.h"
+#include "proto/disk/epochs.h"
+#include "proto/disk/record.h"
+
+struct volume_log;
+
+enum {
+	/* A commit is written when this much waits, or as soon as no write is in flight: larger groups
+	 * gain nothing on measured disks (256 KiB groups move 900 MB/s). */
+	COMMIT_BYTES_TARGET = 256 << 10,
+	APPEND_RECORDS_MAX = 8,
+};
+
+/* Opens (and makes) the directory, takes the lock, finds the end. A torn tail is cut off and logged.
+ * -EAGAIN: another process writes here; -EUCLEAN: valid groups follow an invalid one (fetch the range
+ * from a replica; nothing was changed). The sentence says which file and address. */
+int volume_log_open(struct loop *loop, struct disk *disk, const char *directory, uint32_t volume,
+	struct volume_log **log_out, struct error *error) must_check;
+/* Waits for nothing: the caller has no append, receive or read outstanding. Releases the lock. NULL is accepted. */
+void volume_log_close(struct volume_log **log);
+
+uint32_t volume_log_volume(const struct volume_log *log);
+/* Everything below is durable; the next group starts at or after it. */
+uint64_t volume_log_end(const struct volume_log *log);
+/* LSN of the last group, which the next one names; volume_log_end() when the log is empty. */
+uint64_t volume_log_last_group(const struct volume_log *log);
+const struct epochs *volume_log_epochs(const struct volume_log *log);
+bool volume_log_is_fenced(const struct volume_log *log);
+/* Appended, not yet durable. */
+bool volume_log_is_idle(const struct volume_log *log);
+
+/* Address of the oldest segment still there. */
+uint64_t volume_log_start(const struct volume_log *log);
+/* Removes the segments that lie wholly below `lsn` (a queue's delivered past); the one that holds the end stays. */
+int volume_log_trim(struct volume_log *log, uint64_t lsn) must_check;
+
+/* One record of an append: `head` and `tail` make up the body (either may be empty). */
+struct append_record {
+	enum record_type type;
+	struct str head, tail; /* alive until done */
+	uint64_t lsn;          /* set when the record has been given its address */
+};
+
+/* Records that become durable together, in one group. Owned by the caller until done. */
+struct volume_append {
+	struct append_record records[APPEND_RECORDS_MAX];
+	unsigned record_count;
+	/* Called when the addresses are known, before anything is written, so that a later record may
+	 * hold the address of an earlier one: it may change the bytes, not the length, of what head and
+	 * tail refer to. May be NULL. */
+	void (*on_addressed)(struct volume_append *append);
+	/* On the loop, in the order of the appends, after the group is durable (or failed). */
+	void (*done)(struct volume_append *append);
+	int status;       /* 0, -EIO, -ENOSPC, -EFBIG, -EROFS (no reign begun) */
+	uint64_t end_lsn; /* end of the group: what a replica must have acknowledged */
+	void *arg;
+	struct volume_append *next; /* private */
+};
+
+/* Begins to write as (epoch, reign): the epoch is recorded durably in `epochs` and a barrier is appended.
+ * With the epoch and reign the log ends in, it goes on after a barrier (a restart). -ESTALE when the log
+ * has seen a higher epoch, or this epoch under another reign. */
+void volume_log_reign(struct volume_log *log, uint64_t epoch,
+	const uint8_t reign[GROUP_REIGN_LENGTH], void (*done)(void *arg, int status), void *arg);
+
+/* Queues an append; it is written with all others of this turn of the loop, or behind the write that is
+ * in flight. */
+void volume_log_append(struct volume_log *log, struct volume_append *append);
+
+/* A replica's write: whole verified groups that follow the log's end, as shipped. */
+struct volume_receive {
+	struct bytes *bytes; /* the caller's, alive until done */
+	uint64_t lsn;
+	size_t offset, length; /* of the groups within bytes */
+	void (*done)(struct volume_receive *receive);
+	int status; /* 0; -EINVAL: not valid here, nothing was written; -EIO fenced */
+	void *arg;
+	/* private */
+	struct disk_op op;
+	struct iovec vector;
+	struct volume_log *log;
+	uint64_t last_group;
+};
+
+/* One at a time; checks every group and record first. */
+void volume_log_receive(struct volume_log *log, struct volume_receive *receive);
+
+/* Makes the log a prefix again: saves everything from `lsn` on in salvage-<epoch>-<lsn>.log, durably, then
+ * cuts it off. Synchronous. */
+int volume_log_truncate(struct volume_log *log, uint64_t lsn) must_check;
+
+/* Reads and checks one record whose body length is known. */
+struct record_read {
+	void (*done)(struct record_read *read);
+	void *arg;
+	int status;          /* 0; -EBADMSG: checksum wrong */
+	struct bytes *bytes; /* the body; the caller's on success */
+	/* private */
+	struct disk_op op;
+	struct iovec vectors[2];
+	uint8_t header[RECORD_HEADER_LENGTH];
+	uint64_t lsn;
+	bool cancelled;
+};
+
+/* True: complete now, from memory. False: done will be called. */
+bool volume_log_read(struct volume_log *log, uint64_t lsn, size_t body_length,
+	struct record_read *read);
+
+#endif

@@ -1,0 +1,57 @@
+#ifndef PANDO_SPOOL_VOLUME_LOG_INTERNAL_H
+#define PANDO_SPOOL_VOLUME_LOG_INTERNAL_H
+
+/* Between volume_log.c (writing) and log_recover.c (opening, cutting). */
+
+#include "core/error.h"
+#include "spool/log_files.h"
+#include "spool/volume_log.h"
+
+/* How far a segment's file is zero-filled and may be written. */
+struct prepared {
+	uint64_t segment, length;
+};
+
+struct volume_log {
+	struct loop *loop;
+	struct disk *disk;
+	uint32_t volume;
+	struct log_files files;
+	struct disk_lock *lock;
+	struct epochs epochs;
+	uint64_t end, last_group;
+	bool is_empty, fenced, may_append, mark_first;
+	struct volume_append *queue_first, **queue_link;
+	struct task commit_task;
+
+	/* The write in flight. */
+	bool writing;
+	struct volume_append *group_first;
+	struct disk_op op;
+	struct iovec *vectors;
+	unsigned vector_count;
+	uint8_t *headers; /* group header, then record headers */
+	struct group group;
+	struct volume_receive *receive;
+
+	/* Zero-filling ahead, on a pool thread. */
+	struct prepared prepared[2]; /* of the segments with even and odd numbers */
+	bool preparing;
+	struct disk_file *prepare_file;
+	uint64_t prepare_segment, prepare_length;
+	int prepare_result;
+
+	struct volume_append barrier;
+	struct buf barrier_body;
+	void (*reign_done)(void *arg, int status);
+	void *reign_arg;
+};
+
+/* Finds the end of the log and the last group; cuts a torn tail off the file. */
+int log_find_end(struct volume_log *log, struct error *error) must_check;
+int log_epochs_load(struct volume_log *log, struct error *error) must_check;
+int log_epochs_save(struct volume_log *log) must_check;
+/* Forgets what is known of the files' prepared lengths (after opening or cutting). */
+void log_prepared_reset(struct volume_log *log);
+
+#endif

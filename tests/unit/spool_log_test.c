@@ -1,0 +1,356 @@
+#include "core/log.h"
+#include "spool/log_reader.h"
+#include "spool/volume_log.h"
+#include "unit/test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static const uint8_t reign_one[GROUP_REIGN_LENGTH] = "reign one.......";
+static const uint8_t reign_two[GROUP_REIGN_LENGTH] = "reign two.......";
+
+struct fixture {
+	struct loop *loop;
+	struct disk *disk;
+	struct volume_log *log;
+	char directory[64];
+	int status;
+	unsigned waiting;
+};
+
+static void setup(struct fixture *f)
+{
+	struct error error;
+	*f = (struct fixture){ .loop = loop_create() };
+	snprintf(f->directory, sizeof(f->directory), "/tmp/pando-spool-XXXXXX");
+	EXPECT(mkdtemp(f->directory) != NULL);
+	EXPECT_INT(0, disk_create(f->loop, IO_BACKEND_AUTO, &f->disk, &error));
+}
+
+static int reopen(struct fixture *f, struct error *error)
+{
+	volume_log_close(&f->log);
+	return volume_log_open(f->loop, f->disk, f->directory, 7, &f->log, error);
+}
+
+static void teardown(struct fixture *f)
+{
+	char command[128];
+	volume_log_close(&f->log);
+	disk_destroy(&f->disk);
+	loop_destroy(&f->loop);
+	snprintf(command, sizeof(command), "rm -r %s", f->directory);
+	EXPECT_INT(0, system(command));
+}
+
+static void on_reign(void *arg, int status)
+{
+	struct fixture *f = arg;
+	f->status = status;
+	loop_stop(f->loop);
+}
+
+static int reign(struct fixture *f, uint64_t epoch, const uint8_t *id)
+{
+	volume_log_reign(f->log, epoch, id, on_reign, f);
+	loop_run(f->loop);
+	return f->status;
+}
+
+static void on_appended(struct volume_append *append)
+{
+	struct fixture *f = append->arg;
+	f->status = append->status;
+	if (--f->waiting == 0)
+		loop_stop(f->loop);
+}
+
+enum { APPENDS_MAX = 600 };
+static struct volume_append appends[APPENDS_MAX];
+
+static int append(struct fixture *f, unsigned count, struct str body)
+{
+	f->waiting = count;
+	for (unsigned i = 0; i < count; i++) {
+		appends[i] = (struct volume_append){ .record_count = 2, .done = on_appended, .arg = f };
+		appends[i].records[0] = (struct append_record){ .type = RECORD_MESSAGE, .head = body };
+		appends[i].records[1] =
+			(struct append_record){ .type = RECORD_CHANGE, .head = STR("ch"), .tail = STR("ange") };
+		volume_log_append(f->log, &appends[i]);
+	}
+	loop_run(f->loop);
+	return f->status;
+}
+
+static void overwrite(struct fixture *f, const char *name, uint64_t offset, const char *bytes, size_t length)
+{
+	char path[128];
+	snprintf(path, sizeof(path), "%s/%s", f->directory, name);
+	int fd = open(path, O_WRONLY);
+	EXPECT(pwrite(fd, bytes, length, (off_t)offset) == (ssize_t)length);
+	close(fd);
+}
+
+/* Counts the records of a type from the start to the end of the log. */
+static unsigned count_records(struct fixture *f, enum record_type type)
+{
+	struct log_reader *reader;
+	uint64_t lsn = 0;
+	unsigned count = 0;
+	struct bytes *bytes;
+	uint64_t at;
+	EXPECT_INT(0, log_reader_open(f->disk, f->directory, 7, &reader));
+	while (log_reader_next(reader, lsn, volume_log_end(f->log), 1 << 20, true, &bytes, &at, &lsn) == 0) {
+		struct str rest = bytes_str(bytes);
+		struct group group;
+		while (rest.length > 0 && group_verify(rest, at, 7, &group)) {
+			struct record record;
+			size_t position = GROUP_HEADER_LENGTH;
+			while (group_next_record(&group, rest, &position, &record))
+				count += record.type == type;
+			at += group_padded(group.used);
+			rest = str_from_index(rest, group_padded(group.used));
+		}
+		bytes_unref(&bytes);
+	}
+	log_reader_close(&reader);
+	return count;
+}
+
+TEST(what_was_appended_is_there_after_reopening)
+{
+	struct fixture f;
+	struct error error;
+	setup(&f);
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(-EROFS, append(&f, 1, STR("too early")));
+	EXPECT_INT(0, reign(&f, 1, reign_one));
+	EXPECT_INT(0, append(&f, APPENDS_MAX, STR("a message")));
+	uint64_t end = volume_log_end(f.log), lsn = appends[77].records[0].lsn;
+	struct record_read read = { 0 };
+	EXPECT(volume_log_read(f.log, lsn, 9, &read));
+	EXPECT_INT(0, read.status);
+	EXPECT_STR(STR("a message"), bytes_str(read.bytes));
+	bytes_unref(&read.bytes);
+	EXPECT(volume_log_read(f.log, lsn + 8, 9, &read));
+	EXPECT_INT(-EBADMSG, read.status);
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(end, volume_log_end(f.log));
+	EXPECT_INT(APPENDS_MAX, count_records(&f, RECORD_MESSAGE));
+	EXPECT_INT(0, reign(&f, 1, reign_one));
+	EXPECT_INT(0, append(&f, 1, STR("more")));
+	EXPECT_INT(APPENDS_MAX + 1, count_records(&f, RECORD_MESSAGE));
+	EXPECT_INT(2, count_records(&f, RECORD_BARRIER));
+	teardown(&f);
+}
+
+TEST(a_second_writer_is_refused)
+{
+	struct fixture f;
+	struct error error;
+	struct volume_log *second;
+	setup(&f);
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(-EAGAIN, volume_log_open(f.loop, f.disk, f.directory, 7, &second, &error));
+	EXPECT(strstr(error.text, "another process") != NULL);
+	teardown(&f);
+}
+
+TEST(a_lower_epoch_or_a_second_reign_of_the_epoch_is_refused)
+{
+	struct fixture f;
+	struct error error;
+	setup(&f);
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(0, reign(&f, 5, reign_one));
+	EXPECT_INT(-ESTALE, reign(&f, 4, reign_one));
+	EXPECT_INT(-ESTALE, reign(&f, 5, reign_two));
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(-ESTALE, reign(&f, 5, reign_two));
+	EXPECT_INT(0, reign(&f, 6, reign_two));
+	teardown(&f);
+}
+
+TEST(a_torn_tail_is_cut_off_and_the_log_goes_on)
+{
+	struct fixture f;
+	struct error error;
+	setup(&f);
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(0, reign(&f, 1, reign_one));
+	EXPECT_INT(0, append(&f, 1, STR("whole")));
+	uint64_t end = volume_log_end(f.log);
+	EXPECT_INT(0, append(&f, 1, STR("torn")));
+	overwrite(&f, "0000000000000000.log", end + 100, "XX", 2);
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(end, volume_log_end(f.log));
+	EXPECT_INT(0, reign(&f, 1, reign_one));
+	EXPECT_INT(0, append(&f, 1, STR("after")));
+	EXPECT_INT(2, count_records(&f, RECORD_MESSAGE));
+	teardown(&f);
+}
+
+TEST(a_corrupt_middle_is_reported_and_nothing_is_cut)
+{
+	struct fixture f;
+	struct error error;
+	setup(&f);
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(0, reign(&f, 1, reign_one));
+	EXPECT_INT(0, append(&f, 1, STR("first")));
+	uint64_t at = volume_log_last_group(f.log);
+	EXPECT_INT(0, append(&f, 1, STR("second")));
+	uint64_t end = volume_log_end(f.log);
+	overwrite(&f, "0000000000000000.log", at + 100, "XX", 2);
+	EXPECT_INT(-EUCLEAN, reopen(&f, &error));
+	EXPECT(strstr(error.text, "corrupt at address") != NULL);
+	overwrite(&f, "0000000000000000.log", at + 100, "\0\0", 2);
+	(void)end;
+	teardown(&f);
+}
+
+TEST(a_lost_epochs_file_is_rebuilt_from_the_barriers)
+{
+	struct fixture f;
+	struct error error;
+	char path[128];
+	setup(&f);
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(0, reign(&f, 1, reign_one));
+	EXPECT_INT(0, append(&f, 3, STR("x")));
+	EXPECT_INT(0, reign(&f, 2, reign_two));
+	snprintf(path, sizeof(path), "%s/epochs", f.directory);
+	EXPECT_INT(0, unlink(path));
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(2, volume_log_epochs(f.log)->count);
+	EXPECT_INT(-ESTALE, reign(&f, 2, reign_one));
+	teardown(&f);
+}
+
+TEST(truncation_saves_the_tail_and_leaves_a_prefix)
+{
+	struct fixture f;
+	struct error error;
+	setup(&f);
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(0, reign(&f, 1, reign_one));
+	EXPECT_INT(0, append(&f, 2, STR("kept")));
+	uint64_t end = volume_log_end(f.log);
+	EXPECT_INT(0, append(&f, 2, STR("diverged")));
+	EXPECT_INT(0, volume_log_truncate(f.log, end));
+	EXPECT_INT(end, volume_log_end(f.log));
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(end, volume_log_end(f.log));
+	EXPECT_INT(2, count_records(&f, RECORD_MESSAGE));
+	char command[200];
+	snprintf(command, sizeof(command), "grep -q diverged %s/salvage-1-*.log", f.directory);
+	EXPECT_INT(0, system(command));
+	teardown(&f);
+}
+
+/* ---- a follower that receives what a leader wrote ---- */
+
+static void on_received(struct volume_receive *receive)
+{
+	struct fixture *f = receive->arg;
+	f->status = receive->status;
+	loop_stop(f->loop);
+}
+
+static int receive(struct fixture *to, struct bytes *bytes, uint64_t lsn)
+{
+	struct volume_receive receive = { .bytes = bytes, .lsn = lsn, .length = bytes->length,
+		.done = on_received, .arg = to };
+	volume_log_receive(to->log, &receive);
+	loop_run(to->loop);
+	return to->status;
+}
+
+static void ship_all(struct fixture *from, struct fixture *to)
+{
+	struct log_reader *reader;
+	struct bytes *bytes;
+	uint64_t at, next;
+	EXPECT_INT(0, log_reader_open(from->disk, from->directory, 7, &reader));
+	while (log_reader_next(reader, volume_log_end(to->log), volume_log_end(from->log), 64 << 10,
+		       false, &bytes, &at, &next) == 0) {
+		EXPECT_INT(0, receive(to, bytes, at));
+		EXPECT(receive(to, bytes, at) < 0); /* replayed */
+		bytes_unref(&bytes);
+	}
+	log_reader_close(&reader);
+}
+
+TEST(a_follower_becomes_identical_and_refuses_what_does_not_follow)
+{
+	struct fixture leader, follower;
+	struct error error;
+	setup(&leader);
+	setup(&follower);
+	EXPECT_INT(0, reopen(&leader, &error));
+	EXPECT_INT(0, reopen(&follower, &error));
+	EXPECT_INT(0, reign(&leader, 1, reign_one));
+	EXPECT_INT(0, append(&leader, APPENDS_MAX, STR("shipped")));
+	EXPECT_INT(0, reign(&leader, 3, reign_two));
+	EXPECT_INT(0, append(&leader, 3, STR("shipped in the new reign")));
+	/* Large enough for the end of a segment to be met. */
+	struct bytes *large = bytes_create(20 << 20);
+	memset(large->data, 'L', large->length);
+	EXPECT_INT(0, append(&leader, 4, bytes_str(large)));
+	bytes_unref(&large);
+	ship_all(&leader, &follower);
+	EXPECT_INT(volume_log_end(leader.log), volume_log_end(follower.log));
+	EXPECT_INT(2, volume_log_epochs(follower.log)->count);
+	EXPECT_INT(APPENDS_MAX + 7, count_records(&follower, RECORD_MESSAGE));
+	EXPECT_INT(0, reopen(&follower, &error));
+	EXPECT_INT(volume_log_end(leader.log), volume_log_end(follower.log));
+	/* Bytes that were changed on the way. */
+	uint64_t at = volume_log_end(leader.log), next;
+	struct log_reader *reader;
+	struct bytes *bytes;
+	EXPECT_INT(0, append(&leader, 1, STR("one more")));
+	EXPECT_INT(0, log_reader_open(leader.disk, leader.directory, 7, &reader));
+	EXPECT_INT(0, log_reader_next(reader, at, volume_log_end(leader.log), 4096, false, &bytes, &at, &next));
+	bytes->data[130] ^= 1;
+	EXPECT_INT(-EINVAL, receive(&follower, bytes, at));
+	bytes->data[130] ^= 1;
+	EXPECT_INT(0, receive(&follower, bytes, at));
+	bytes_unref(&bytes);
+	log_reader_close(&reader);
+	teardown(&leader);
+	teardown(&follower);
+}
+
+TEST(the_common_end_of_two_epoch_vectors)
+{
+	static const struct {
+		const char *name;
+		uint64_t follower[3], leader[3]; /* start of epoch 1, 2, 3; UINT64_MAX: none */
+		uint64_t follower_end, leader_end, expected;
+	} rows[] = {
+		{ "a lagging follower is a prefix", { 0, -1, -1 }, { 0, -1, -1 }, 100, 900, 100 },
+		{ "an old primary with a tail", { 0, -1, -1 }, { 0, 500, -1 }, 800, 900, 500 },
+		{ "an old primary without a tail", { 0, -1, -1 }, { 0, 500, -1 }, 500, 900, 500 },
+		{ "two reigns of which one was never seen", { 0, 300, -1 }, { 0, 500, 700 }, 800, 900, 300 },
+		{ "an empty follower", { -1, -1, -1 }, { 0, 500, -1 }, 0, 900, 0 },
+	};
+	for (size_t i = 0; i < array_length(rows); i++) {
+		struct epochs follower = { 0 }, leader = { 0 };
+		test_row(rows[i].name);
+		for (uint64_t k = 0; k < 3; k++) {
+			struct epoch_entry a = { k + 1, rows[i].follower[k], { 1 } };
+			struct epoch_entry b = { k + 1, rows[i].leader[k], { 1 } };
+			if (a.start_lsn != UINT64_MAX)
+				EXPECT(epochs_add(&follower, &a));
+			if (b.start_lsn != UINT64_MAX)
+				EXPECT(epochs_add(&leader, &b));
+		}
+		EXPECT_INT(rows[i].expected, epochs_common_end(&follower, rows[i].follower_end, &leader,
+						     rows[i].leader_end));
+		epochs_deinit(&follower);
+		epochs_deinit(&leader);
+	}
+}
