@@ -62,10 +62,12 @@ int batch_read(struct sql *sql, enum batch_source source, uint64_t revision, con
 		schema_delta_statement(&text);
 	else if (source == BATCH_FULL)
 		schema_full_statement(&text);
+	else if (source == BATCH_PLACES)
+		schema_places_statement(&text);
 	else
 		schema_snapshot_statement(&text);
 	struct sql_result *result = NULL;
-	int code = sql_query(sql, buf_terminated(&text), SQL_VALUES(asked), &result, error);
+	int code = sql_query(sql, buf_terminated(&text), &(const char *){ asked }, source == BATCH_DELTA, &result, error);
 	buf_deinit(&text);
 	if (code < 0)
 		return code;
@@ -174,6 +176,6 @@ int snapshot_apply(struct sql *sql, const struct directory_batch *batch, struct 
 	if (code == 0)
 		code = sql_script(sql, "commit", error);
 	if (code < 0)
-		(void)sql_script(sql, "rollback", NULL);
+		(void)!sql_script(sql, "rollback", NULL);
 	return code;
 }

@@ -56,7 +56,7 @@ static inline const struct directory_row *batch_changed(const struct directory_b
 }
 
 /* Runs the full or the delta statement on a standalone file or a snapshot. */
-enum batch_source { BATCH_FULL, BATCH_DELTA, BATCH_SNAPSHOT };
+enum batch_source { BATCH_FULL, BATCH_DELTA, BATCH_SNAPSHOT, BATCH_PLACES };
 int batch_read(struct sql *sql, enum batch_source source, uint64_t revision, const char *mark,
 	struct directory_batch **batch_out, struct error *error) must_check;
 

@@ -368,7 +368,7 @@ static int check_durability(const char *name, struct error *error)
 }
 
 static int add_copy(struct directory_writer *writer, const char *volume_id, const char *node,
-	struct error *error)
+	bool preferred, struct error *error)
 {
 	char id[24], node_id[24];
 	int code = find_id(writer, "node", node, node_id, error);
@@ -376,8 +376,8 @@ static int add_copy(struct directory_writer *writer, const char *volume_id, cons
 		code = next_id(writer, "volume_copy", id, error);
 	if (code == 0)
 		code = query(writer, error,
-			"insert into volume_copy (id, volume_id, node_id) values ($1, $2, $3)",
-			SQL_VALUES(id, volume_id, node_id), NULL);
+			"insert into volume_copy (id, volume_id, node_id, preferred) values ($1, $2, $3, $4)",
+			SQL_VALUES(id, volume_id, node_id, preferred ? "1" : "0"), NULL);
 	if (code == -EEXIST)
 		code = error_set(error, code, "the node `%s` is named twice for one volume", node);
 	return code;
@@ -407,9 +407,9 @@ static int insert_volume(struct directory_writer *writer, const struct volume_de
 			"volume", volume->name, error);
 	buf_deinit(&reign);
 	if (code == 0)
-		code = add_copy(writer, id, volume->primary_node, error);
+		code = add_copy(writer, id, volume->primary_node, true, error);
 	for (unsigned i = 0; code == 0 && i < volume->replica_count; i++)
-		code = add_copy(writer, id, volume->replica_nodes[i], error);
+		code = add_copy(writer, id, volume->replica_nodes[i], false, error);
 	return code;
 }
 
@@ -711,43 +711,7 @@ int directory_promote(struct directory_writer *writer, const struct promotion *p
 	return leave(writer, own, code, error);
 }
 
-static const char *const listings[] = {
-	[LIST_SITES] = "select s.name as site, "
-		"(select count(*) from node n where n.site_id = s.id) as nodes, "
-		"(select count(*) from router r where r.site_id = s.id) as routers, "
-		"(select count(*) from volume v join node n on n.id = v.primary_node_id "
-		"where n.site_id = s.id) as primary_volumes "
-		"from site s where s.name like $1 order by s.name",
-	[LIST_NODES] = "select n.name as node, s.name as site, n.lmtp, n.imap, n.control, n.replicator, "
-		"(select count(*) from volume v where v.primary_node_id = n.id) as primary_volumes, "
-		"(select count(*) from volume_copy c where c.node_id = n.id) as copies "
-		"from node n join site s on s.id = n.site_id where n.name like $1 order by n.name",
-	[LIST_ROUTERS] = "select r.name as router, s.name as site, r.control, r.queue "
-		"from router r join site s on s.id = r.site_id where r.name like $1 order by r.name",
-	[LIST_VOLUMES] = "select v.id, v.name as volume, n.name as primary_node, s.name as site, v.epoch, "
-		"v.reign, v.durability, case when v.unclean then 'yes' else 'no' end as unclean, "
-		"v.epoch_start_lsn, (select count(*) from volume_copy c where c.volume_id = v.id) as copies, "
-		"(select count(*) from mailbox m where m.volume_id = v.id) as mailboxes "
-		"from volume v join node n on n.id = v.primary_node_id join site s on s.id = n.site_id "
-		"where v.name like $1 order by v.id",
-	[LIST_DOMAINS] = "select d.name as domain, "
-		"(select count(*) from mailbox m where m.domain_id = d.id) as mailboxes "
-		"from domain d where d.name like $1 order by d.name",
-	[LIST_MAILBOXES] = "select m.id, m.address, v.name as volume, n.name as home, s.name as site, "
-		"case when m.durability = '' then v.durability else m.durability end as durability, "
-		"case when m.enabled then 'yes' else 'no' end as enabled, m.quota_bytes, "
-		"case when c.id is null then 'no' else 'yes' end as password "
-		"from mailbox m join volume v on v.id = m.volume_id join node n on n.id = v.primary_node_id "
-		"join site s on s.id = n.site_id left join credential c on c.id = m.id "
-		"where lower(m.address) like lower($1) order by lower(m.address)",
-	[LIST_ALIASES] = "select address as alias, target from alias where lower(address) like lower($1) "
-		"order by lower(address), lower(target)",
-	[LIST_AUDIT] = "select at, who, action, detail from audit where action like $1 "
-		"order by id desc limit 1000",
-};
-
-int directory_list(struct directory_writer *writer, enum directory_listing listing, const char *match,
-	struct sql_result **result_out, struct error *error)
+struct sql *directory_writer_sql(struct directory_writer *writer)
 {
-	return query(writer, error, listings[listing], SQL_VALUES(match ? match : "%"), result_out);
+	return writer->sql;
 }

@@ -11,6 +11,7 @@
  * name, -EBUSY still in use, -ESTALE lost a compare-and-swap, -EHOSTUNREACH, -EIO.
  */
 
+#include "core/buf.h"
 #include "core/config.h"
 #include "core/directory/directory.h"
 #include "core/directory/sql.h"
@@ -96,8 +97,15 @@ struct promotion {
 int directory_promote(struct directory_writer *writer, const struct promotion *promotions,
 	unsigned count, struct error *error) must_check;
 
+/* Sites, nodes, routers and volumes as they are now, for the lookups of directory.h (which finds no
+ * mailbox in it). Release with directory_free_places. */
+int directory_read_places(struct directory_writer *writer, struct directory **directory_out,
+	struct error *error) must_check;
+/* Sets *directory to NULL; NULL is accepted. */
+void directory_free_places(struct directory **directory);
+
 /* Rows for people and scripts; the first line of each is the column names. `match` (may be NULL) is an
- * SQL LIKE pattern on the name or address. */
+ * SQL LIKE pattern on the name or address; \ escapes there. */
 enum directory_listing {
 	LIST_SITES,
 	LIST_NODES,
@@ -110,5 +118,10 @@ enum directory_listing {
 };
 int directory_list(struct directory_writer *writer, enum directory_listing listing, const char *match,
 	struct sql_result **result_out, struct error *error) must_check;
+int directory_mailbox_address(struct directory_writer *writer, uint64_t id, struct buf *out,
+	struct error *error) must_check;
+
+/* For core/directory: the connection below. */
+struct sql *directory_writer_sql(struct directory_writer *writer);
 
 #endif

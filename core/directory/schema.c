@@ -10,7 +10,7 @@ const struct directory_table directory_tables[KIND_COUNT] = {
 	[KIND_VOLUME] = { "volume", 7,
 		{ "name", "epoch", "reign", "primary_node_id", "durability", "unclean",
 			"epoch_start_lsn" } },
-	[KIND_VOLUME_COPY] = { "volume_copy", 2, { "volume_id", "node_id" } },
+	[KIND_VOLUME_COPY] = { "volume_copy", 3, { "volume_id", "node_id", "preferred" } },
 	[KIND_DOMAIN] = { "domain", 1, { "name" } },
 	[KIND_MAILBOX] = { "mailbox", 6,
 		{ "address", "domain_id", "volume_id", "durability", "enabled", "quota_bytes" } },
@@ -33,9 +33,9 @@ static void append_nulls(struct buf *out, unsigned from)
 		buf_append_literal(out, ", cast(null as text)");
 }
 
-static void append_tables(struct buf *out, const char *condition)
+static void append_tables(struct buf *out, unsigned kind_count, const char *condition)
 {
-	for (unsigned kind = 0; kind < KIND_COUNT; kind++) {
+	for (unsigned kind = 0; kind < kind_count; kind++) {
 		const struct directory_table *table = &directory_tables[kind];
 		buf_printf(out, " union all select '%s', id", table->name);
 		for (unsigned i = 0; i < table->column_count; i++)
@@ -48,35 +48,45 @@ static void append_tables(struct buf *out, const char *condition)
 	}
 }
 
-void schema_full_statement(struct buf *out)
+static void append_newest_revision(struct buf *out)
 {
 	buf_append_literal(out,
 		"select cast('revision' as text) as kind, coalesce((select max(revision) from change), 0) as id, "
-		"(select mark from change order by revision desc limit 1), cast(null as text)");
-	append_nulls(out, 2);
-	append_tables(out, NULL);
+		"(select mark from change order by revision desc limit 1)");
+}
+
+void schema_full_statement(struct buf *out)
+{
+	append_newest_revision(out);
+	append_nulls(out, 1);
+	append_tables(out, KIND_COUNT, NULL);
+}
+
+void schema_places_statement(struct buf *out)
+{
+	append_newest_revision(out);
+	append_nulls(out, 1);
+	append_tables(out, KIND_DOMAIN, NULL);
 }
 
 void schema_delta_statement(struct buf *out)
 {
-	buf_append_literal(out,
-		"select cast('revision' as text) as kind, coalesce((select max(revision) from change), 0) as id, "
-		"(select mark from change order by revision desc limit 1), "
-		"(select mark from change where revision = cast($1 as bigint))");
+	append_newest_revision(out);
+	buf_append_literal(out, ", (select mark from change where revision = cast($1 as bigint))");
 	append_nulls(out, 2);
 	buf_append_literal(out, " union all select 'changed', row_id, kind");
 	append_nulls(out, 1);
 	buf_append_literal(out, " from change where revision > cast($1 as bigint) group by row_id, kind");
-	append_tables(out, "revision > cast($1 as bigint)");
+	append_tables(out, KIND_COUNT, "revision > cast($1 as bigint)");
 }
 
 void schema_snapshot_statement(struct buf *out)
 {
 	buf_append_literal(out,
 		"select cast('revision' as text) as kind, (select revision from snapshot) as id, "
-		"(select mark from snapshot), cast(null as text)");
-	append_nulls(out, 2);
-	append_tables(out, NULL);
+		"(select mark from snapshot)");
+	append_nulls(out, 1);
+	append_tables(out, KIND_COUNT, NULL);
 }
 
 static int apply(struct sql *sql, const struct migration *migration, struct error *error)

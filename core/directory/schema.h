@@ -39,7 +39,7 @@ struct directory_table {
 	const char *columns[DIRECTORY_COLUMNS_MAX];
 };
 
-/* By enum directory_kind. In an order that satisfies references. */
+/* By enum directory_kind, in an order that satisfies references. */
 extern const struct directory_table directory_tables[KIND_COUNT];
 
 /* KIND_COUNT when unknown (a newer schema's table). */
@@ -48,6 +48,8 @@ enum directory_kind directory_kind_of(const char *name);
 /* Appends the statement; no placeholders when full, $1 = revision for a delta. */
 void schema_full_statement(struct buf *out);
 void schema_delta_statement(struct buf *out);
+/* As full, but only what comes before KIND_DOMAIN: sites, nodes, routers, volumes and their copies. */
+void schema_places_statement(struct buf *out);
 /* As full, from a snapshot file. */
 void schema_snapshot_statement(struct buf *out);
 

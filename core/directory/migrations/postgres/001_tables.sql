@@ -41,11 +41,13 @@ create table volume (
 	epoch_start_lsn bigint not null
 );
 
--- Every copy, the primary's included: a promotion changes the volume row alone.
+-- Every copy, the primary's included: a promotion changes the volume row alone. The preferred copy is
+-- the one that a failback returns to.
 create table volume_copy (
 	id bigint primary key,
 	volume_id bigint not null references volume on delete cascade,
 	node_id bigint not null references node,
+	preferred boolean not null,
 	unique (volume_id, node_id)
 );
 

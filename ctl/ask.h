@@ -1,0 +1,30 @@
+#ifndef PANDO_CTL_ASK_H
+#define PANDO_CTL_ASK_H
+
+/* Questions to many daemons at once over their control ports. */
+
+#include "core/config.h"
+#include "ctl/json.h"
+
+struct question {
+	char address[96];
+	char request[256];
+	/* The answer: NULL with `error` set when the daemon refused, or did not answer in time. */
+	struct json *answer;
+	struct error error;
+	bool answered; /* it spoke, even if to refuse */
+	/* private */
+	struct asker *asker;
+};
+
+struct asker;
+
+/* With the configuration's ctl certificate. */
+int asker_create(const struct config *config, struct asker **asker_out, struct error *error) must_check;
+/* Answers live in the asker. Sets *asker to NULL; NULL is accepted. */
+void asker_destroy(struct asker **asker);
+
+/* Returns when all have answered or timed out. */
+void ask_all(struct asker *asker, struct question *questions, unsigned count, unsigned timeout_ms);
+
+#endif

@@ -1,0 +1,150 @@
+/* `pando check`: what is wrong on this machine and in the cluster, and what to do about it. */
+
+#include "ctl/cluster.h"
+#include "ctl/output.h"
+
+#include "core/tls.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct checks {
+	struct table table;
+	unsigned failed;
+};
+
+enum verdict { VERDICT_GOOD, VERDICT_WARN, VERDICT_BAD };
+
+static void note(struct checks *checks, const char *what, enum verdict verdict, const char *advice)
+{
+	static const char *const words[] = { "ok", "warn", "FAILED" };
+	table_add(&checks->table, what);
+	table_add(&checks->table, words[verdict]);
+	table_add(&checks->table, advice);
+	checks->failed += verdict == VERDICT_BAD;
+}
+
+static void check_pair(struct checks *checks, const char *what, const char *certificate,
+	const char *key, const char *ca)
+{
+	struct error error = { 0 };
+	struct tls_context *tls = NULL;
+	struct tls_options options = { certificate, key, ca, false, false, ca != NULL };
+	if (!certificate[0] && !key[0])
+		return;
+	if (tls_context_create(&options, &tls, &error) < 0)
+		note(checks, what, VERDICT_BAD, error.text);
+	else
+		note(checks, what, VERDICT_GOOD, certificate);
+	tls_context_destroy(&tls);
+}
+
+static void check_machine(struct checks *checks, const struct config *config)
+{
+	const char *ca = config->cluster_ca[0] ? config->cluster_ca : NULL;
+	note(checks, "configuration", VERDICT_GOOD, "every key is known and within its limits");
+	if (!ca)
+		note(checks, "cluster_ca", VERDICT_BAD,
+			"set it to the authority that `pando init` made: nobody can be trusted without");
+	check_pair(checks, "ctl certificate", config->ctl_certificate, config->ctl_key, ca);
+	check_pair(checks, "node certificate", config->node_certificate, config->node_key, ca);
+	check_pair(checks, "router certificate", config->router_certificate, config->router_key, ca);
+	check_pair(checks, "replicator certificate", config->replicator_certificate,
+		config->replicator_key, ca);
+	check_pair(checks, "public certificate", config->public_certificate, config->public_key, NULL);
+	if (access(config->data_dir, W_OK) == 0)
+		note(checks, "data_dir", VERDICT_GOOD, config->data_dir);
+	else
+		note(checks, "data_dir", VERDICT_WARN,
+			"cannot be written from here: right for an operator's machine, else make it");
+}
+
+static void check_contents(struct command *command, struct checks *checks)
+{
+	struct error error = { 0 };
+	struct sql_result *result = NULL;
+	if (directory_writer_open(&command->config, &command->writer, &error) < 0) {
+		note(checks, "directory", VERDICT_BAD, error.text);
+		return;
+	}
+	note(checks, "directory", VERDICT_GOOD, "reachable and writable");
+	if (directory_list(command->writer, LIST_DOMAINS, NULL, &result, &error) == 0 &&
+		sql_rows(result) == 0)
+		note(checks, "domains", VERDICT_WARN, "none is served: `pando domain add DOMAIN`");
+	sql_result_free(&result);
+}
+
+static void check_volumes(struct checks *checks, const struct cluster *cluster,
+	const struct question *nodes, unsigned node_count)
+{
+	size_t position = 0;
+	const struct directory_volume *volume;
+	while ((volume = directory_next_volume(cluster->directory, &position)) != NULL) {
+		const struct json *primary = NULL;
+		char what[96];
+		snprintf(what, sizeof(what), "volume %s", volume->name);
+		for (unsigned i = 0; i < node_count && !primary; i++) {
+			const struct json *entry = status_volume(nodes[i].answer, volume->id);
+			if (str_equal(json_text(entry, "role"), STR("primary")))
+				primary = entry;
+		}
+		bool connected = true;
+		for (const struct json *peer = json_first(json_get(primary, "peers")); peer; peer = peer->next)
+			connected = connected && json_true(peer, "connected");
+		if (!primary)
+			note(checks, what, VERDICT_BAD,
+				"no node serves it: start its node, or `pando failover` to a replica");
+		else if (volume->durability != DURABILITY_LOCAL && volume->replica_count == 0)
+			note(checks, what, VERDICT_WARN,
+				"has no replica, so all of its mail is at risk: add one, or make it local");
+		else if (!connected)
+			note(checks, what, VERDICT_WARN,
+				"a replica is not connected: start its site's replicator, see `pando lag`");
+		else
+			note(checks, what, VERDICT_GOOD, "served and in contact with its replicas");
+	}
+}
+
+static void check_daemons(struct command *command, struct checks *checks)
+{
+	struct cluster cluster = { 0 };
+	unsigned node_count = 0, router_count = 0, index = 0;
+	size_t position = 0;
+	const struct directory_node *node;
+	const struct directory_router *router;
+	char what[96];
+	if (cluster_open(command, &cluster) != EXIT_DONE)
+		return;
+	struct question *nodes = cluster_ask_nodes(&cluster, "status", ASK_MS, &node_count);
+	struct question *routers = cluster_ask_routers(&cluster, "status", ASK_MS, &router_count);
+	while ((node = directory_next_node(cluster.directory, &position)) != NULL) {
+		const struct question *question = &nodes[index++];
+		snprintf(what, sizeof(what), "node %s", node->name);
+		note(checks, what, question->answer ? VERDICT_GOOD : VERDICT_BAD,
+			question->answer ? node->control : question->error.text);
+	}
+	position = index = 0;
+	while ((router = directory_next_router(cluster.directory, &position)) != NULL) {
+		const struct question *question = &routers[index++];
+		snprintf(what, sizeof(what), "router %s", router->name);
+		note(checks, what, question->answer ? VERDICT_GOOD : VERDICT_BAD,
+			question->answer ? router->control : question->error.text);
+	}
+	check_volumes(checks, &cluster, nodes, node_count);
+	free(nodes);
+	free(routers);
+	cluster_close(&cluster);
+}
+
+int check_run(struct command *command)
+{
+	struct checks checks = { .table = { 3, { "what", "result", "detail" }, { 0 } } };
+	check_machine(&checks, &command->config);
+	check_contents(command, &checks);
+	if (command->writer)
+		check_daemons(command, &checks);
+	table_print(&checks.table, command_json(command), "");
+	table_deinit(&checks.table);
+	return checks.failed ? EXIT_FAILED : EXIT_DONE;
+}

@@ -1,0 +1,99 @@
+#include "ctl/cluster.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+int cluster_open(struct command *command, struct cluster *cluster)
+{
+	struct error error = { 0 };
+	int code = command_open_directory(command);
+	if (code != EXIT_DONE)
+		return code;
+	if (directory_read_places(command->writer, &cluster->directory, &error) < 0 ||
+		asker_create(&command->config, &cluster->asker, &error) < 0) {
+		cluster_close(cluster);
+		return command_fail(&error);
+	}
+	return EXIT_DONE;
+}
+
+void cluster_close(struct cluster *cluster)
+{
+	asker_destroy(&cluster->asker);
+	directory_free_places(&cluster->directory);
+}
+
+const char *cluster_site_name(const struct cluster *cluster, uint32_t site_id)
+{
+	const struct directory_site *site = directory_find_site(cluster->directory, site_id);
+	return site ? site->name : "?";
+}
+
+const struct directory_site *cluster_find_site(const struct cluster *cluster, const char *name)
+{
+	size_t position = 0;
+	const struct directory_site *site;
+	while ((site = directory_next_site(cluster->directory, &position)) != NULL)
+		if (strcmp(site->name, name) == 0)
+			return site;
+	return NULL;
+}
+
+const struct directory_volume *cluster_find_volume(const struct cluster *cluster, const char *name)
+{
+	size_t position = 0;
+	const struct directory_volume *volume;
+	while ((volume = directory_next_volume(cluster->directory, &position)) != NULL)
+		if (strcmp(volume->name, name) == 0)
+			return volume;
+	return NULL;
+}
+
+static void add_question(struct buf *questions, const char *address, const char *request)
+{
+	struct question question = { 0 };
+	snprintf(question.address, sizeof(question.address), "%s", address);
+	snprintf(question.request, sizeof(question.request), "%s", request);
+	buf_append(questions, &question, sizeof(question));
+}
+
+static struct question *ask(struct cluster *cluster, struct buf *questions, unsigned timeout_ms,
+	unsigned *count_out)
+{
+	*count_out = (unsigned)(buf_length(questions) / sizeof(struct question));
+	struct question *all = mem_copy(buf_str(questions).bytes, buf_length(questions));
+	buf_deinit(questions);
+	ask_all(cluster->asker, all, *count_out, timeout_ms);
+	return all;
+}
+
+struct question *cluster_ask_nodes(struct cluster *cluster, const char *request, unsigned timeout_ms,
+	unsigned *count_out)
+{
+	struct buf questions = { 0 };
+	size_t position = 0;
+	const struct directory_node *node;
+	while ((node = directory_next_node(cluster->directory, &position)) != NULL)
+		add_question(&questions, node->control, request);
+	return ask(cluster, &questions, timeout_ms, count_out);
+}
+
+struct question *cluster_ask_routers(struct cluster *cluster, const char *request, unsigned timeout_ms,
+	unsigned *count_out)
+{
+	struct buf questions = { 0 };
+	size_t position = 0;
+	const struct directory_router *router;
+	while ((router = directory_next_router(cluster->directory, &position)) != NULL)
+		add_question(&questions, router->control, request);
+	return ask(cluster, &questions, timeout_ms, count_out);
+}
+
+const struct json *status_volume(const struct json *status, uint32_t volume_id)
+{
+	for (const struct json *volume = json_first(json_get(status, "volumes")); volume;
+		volume = volume->next)
+		if (json_u64(volume, "id") == volume_id)
+			return volume;
+	return NULL;
+}

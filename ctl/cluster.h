@@ -1,0 +1,40 @@
+#ifndef PANDO_CTL_CLUSTER_H
+#define PANDO_CTL_CLUSTER_H
+
+/* The cluster as the directory describes it, and its daemons as they answer. */
+
+#include "ctl/ask.h"
+#include "ctl/command.h"
+
+#include "core/buf.h"
+
+enum {
+	/* A daemon on the same continent that lives answers a small question well within this; a dead
+	 * site must not hold up a failover. */
+	ASK_SHORT_MS = 300,
+	ASK_MS = 3000,
+};
+
+struct cluster {
+	struct directory *directory;
+	struct asker *asker;
+};
+
+/* 0 or an exit code with the sentence printed. */
+int cluster_open(struct command *command, struct cluster *cluster) must_check;
+void cluster_close(struct cluster *cluster);
+
+const char *cluster_site_name(const struct cluster *cluster, uint32_t site_id);
+const struct directory_site *cluster_find_site(const struct cluster *cluster, const char *name);
+const struct directory_volume *cluster_find_volume(const struct cluster *cluster, const char *name);
+
+/* One question per node or router, in the directory's order; free() the array. */
+struct question *cluster_ask_nodes(struct cluster *cluster, const char *request, unsigned timeout_ms,
+	unsigned *count_out);
+struct question *cluster_ask_routers(struct cluster *cluster, const char *request, unsigned timeout_ms,
+	unsigned *count_out);
+
+/* The entry of a volume in a node's `status` answer, or NULL. */
+const struct json *status_volume(const struct json *status, uint32_t volume_id);
+
+#endif

@@ -1,0 +1,92 @@
+#ifndef PANDO_CTL_COMMAND_H
+#define PANDO_CTL_COMMAND_H
+
+/*
+ * One invocation of `pando`: a row per verb (main.c) says which options it takes; its function finds
+ * them here, with the configuration loaded and the directory opened on first use.
+ *
+ * Functions return the exit code: 0 done, 1 refused or failed (a sentence on standard error), 2 wrong
+ * usage or configuration.
+ */
+
+#include "core/config.h"
+#include "core/directory/directory_write.h"
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, OPTIONS_MAX = 32, POSITIONALS_MAX = 16 };
+
+struct command;
+
+struct verb {
+	const char *name;    /* "site add" */
+	const char *usage;   /* what follows the name */
+	/* "site=,json,replica=": names with = take a value; --config and --help are known everywhere. */
+	const char *options;
+	unsigned positionals_min, positionals_max;
+	bool needs_config;
+	int (*run)(struct command *command);
+	const char *help;
+};
+
+struct option {
+	const char *name, *value; /* value NULL: given without one */
+};
+
+struct command {
+	const struct verb *verb;
+	struct option options[OPTIONS_MAX];
+	unsigned option_count;
+	const char *positionals[POSITIONALS_MAX];
+	unsigned positional_count;
+	const char *config_file;
+	struct config config;
+	struct directory_writer *writer;
+};
+
+bool command_has(const struct command *command, const char *option);
+/* NULL when not given; the last one when given several times. */
+const char *command_option(const struct command *command, const char *option);
+bool command_json(const struct command *command);
+
+/* Prints "pando: sentence" and returns EXIT_FAILED. */
+int command_fail(const struct error *error);
+int command_usage(const struct command *command, const char *format, ...) printf_like(2, 3);
+/* The directory for reading and writing; 0 or an exit code with the sentence printed. */
+int command_open_directory(struct command *command) must_check;
+
+int init_run(struct command *command);
+int cert_issue(struct command *command);
+int cert_self_signed(struct command *command);
+int config_sample(struct command *command);
+int site_add(struct command *command);
+int site_list(struct command *command);
+int node_add(struct command *command);
+int node_list(struct command *command);
+int router_add(struct command *command);
+int router_list(struct command *command);
+int volume_add(struct command *command);
+int volume_list(struct command *command);
+int volume_show(struct command *command);
+int domain_add(struct command *command);
+int domain_list(struct command *command);
+int mailbox_add(struct command *command);
+int mailbox_import(struct command *command);
+int mailbox_list(struct command *command);
+int mailbox_show(struct command *command);
+int mailbox_passwd(struct command *command);
+int mailbox_remove(struct command *command);
+int alias_add(struct command *command);
+int alias_list(struct command *command);
+int alias_remove(struct command *command);
+int audit_list(struct command *command);
+int status_run(struct command *command);
+int lag_run(struct command *command);
+int at_risk_run(struct command *command);
+int failover_run(struct command *command);
+int failback_run(struct command *command);
+int queue_list(struct command *command);
+int queue_show(struct command *command);
+int queue_flush(struct command *command);
+int queue_drop(struct command *command);
+int check_run(struct command *command);
+
+#endif

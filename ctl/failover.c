@@ -1,0 +1,188 @@
+/*
+ * Moving volumes: failover and failback. For each volume: fence the old primary if it answers, wait
+ * until a replica has everything up to the fence, choose the replica with the highest (epoch, LSN),
+ * compare-and-swap the new epoch and reign in the directory, and wait until the new primary serves. All
+ * volumes of one command move together, in parallel.
+ *
+ * Clean: the old primary was fenced and the new one has all of its log. Unclean: it did not answer (or,
+ * with --accept-loss, no replica caught up); what it had not shipped stays on its disk.
+ */
+
+#include "ctl/cluster.h"
+#include "ctl/move.h"
+#include "ctl/output.h"
+
+#include "core/clock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The volumes to move, by the arguments. 0 or an exit code. */
+static int select_volumes(struct command *command, struct plan *plan)
+{
+	const char *what = command->positionals[0], *to = command_option(command, "to");
+	const struct directory_site *from = cluster_find_site(plan->cluster, what);
+	const struct directory_site *target = to ? cluster_find_site(plan->cluster, to) : NULL;
+	const struct directory_volume *one = from ? NULL : cluster_find_volume(plan->cluster, what);
+	struct error error = { 0 };
+	size_t position = 0;
+	const struct directory_volume *volume;
+	if (to && !target)
+		return command_usage(command, "there is no site `%s`: see `pando site list`", to);
+	if (!from && !one)
+		return command_usage(command, "`%s` is neither a site nor a volume", what);
+	if (from && target && from == target)
+		return command_usage(command, "%s is where it leaves from", to);
+	while ((volume = directory_next_volume(plan->cluster->directory, &position)) != NULL) {
+		const struct directory_node *node =
+			directory_find_node(plan->cluster->directory, volume->primary_node_id);
+		if (one ? volume == one : node && node->site_id == from->id)
+			plan_add(plan, volume, target ? target->id : 0, from ? from->id : 0, 0);
+	}
+	if (plan->count == 0) {
+		error_set(&error, -1, "%s serves no volume: there is nothing to move", what);
+		return command_fail(&error);
+	}
+	return EXIT_DONE;
+}
+
+/* The volumes that prefer a node of the site and are served elsewhere. */
+static int select_returning(struct command *command, struct plan *plan)
+{
+	const struct directory_site *site = cluster_find_site(plan->cluster, command->positionals[0]);
+	struct error error = { 0 };
+	struct sql_result *result = NULL;
+	if (!site)
+		return command_usage(command, "there is no site `%s`: see `pando site list`",
+			command->positionals[0]);
+	if (directory_list(command->writer, LIST_VOLUMES, NULL, &result, &error) < 0)
+		return command_fail(&error);
+	unsigned last = sql_columns(result) - 1; /* preferred_node */
+	for (unsigned row = 0; row < sql_rows(result); row++) {
+		const struct directory_volume *volume = directory_find_volume(plan->cluster->directory,
+			(uint32_t)sql_value_u64(result, row, 0));
+		const char *name = sql_value(result, row, last);
+		const struct directory_node *node = name
+			? directory_find_node_by_name(plan->cluster->directory, str_from(name))
+			: NULL;
+		if (volume && node && node->site_id == site->id && volume->primary_node_id != node->id)
+			plan_add(plan, volume, site->id, 0, node->id);
+	}
+	sql_result_free(&result);
+	if (plan->count == 0)
+		printf("every volume that prefers %s is served there already\n", site->name);
+	return EXIT_DONE;
+}
+
+static const char *node_name(const struct plan *plan, uint32_t id)
+{
+	const struct directory_node *node = directory_find_node(plan->cluster->directory, id);
+	return node ? node->name : "-";
+}
+
+/* What may be missing at the new primary, in words. */
+static void describe_loss(const struct move *move, struct buf *out)
+{
+	if (move->chosen_node_id == 0)
+		return;
+	if (move->clean)
+		buf_append_literal(out, "nothing");
+	else if (move->from_answers)
+		buf_printf(out, "up to %llu bytes, %llu messages at risk",
+			(unsigned long long)(move->from_end_lsn > move->chosen_end_lsn
+					? move->from_end_lsn - move->chosen_end_lsn
+					: 0),
+			(unsigned long long)move->at_risk);
+	else if (move->lag_known)
+		buf_printf(out, "unknown: old primary unreachable, last known lag %llu bytes",
+			(unsigned long long)move->last_lag_bytes);
+	else
+		buf_append_literal(out,
+			"unknown: old primary unreachable; what was accepted as at risk, no more");
+}
+
+static void report(const struct plan *plan, bool json, bool dry_run)
+{
+	struct table table = { 9,
+		{ "volume", "from", "to", "result", "#epoch", "clean", "#start_lsn", "#served_after_ms",
+			"may_be_lost" },
+		{ 0 } };
+	for (unsigned i = 0; i < plan->count; i++) {
+		const struct move *move = &plan->moves[i];
+		struct buf loss = { 0 };
+		describe_loss(move, &loss);
+		table_add(&table, move->volume->name);
+		table_add(&table, node_name(plan, move->volume->primary_node_id));
+		table_add(&table, node_name(plan, move->chosen_node_id));
+		table_add(&table, move->problem[0] ? move->problem
+				: dry_run	   ? "would move"
+				: move->served	   ? "served"
+						   : "promoted, not serving yet");
+		table_addf(&table, "%llu", (unsigned long long)(move->chosen_node_id ? move->epoch
+				: move->volume->epoch));
+		table_add(&table, move->chosen_node_id ? move->clean ? "yes" : "no" : "");
+		table_addf(&table, "%llu", (unsigned long long)move->chosen_end_lsn);
+		table_addf(&table, "%llu", (unsigned long long)move->served_after_ms);
+		table_add_str(&table, buf_str(&loss));
+		buf_deinit(&loss);
+	}
+	if (json) {
+		struct buf out = { 0 };
+		buf_printf(&out, "{\"dry_run\": %s, \"duration_ms\": %llu, \"volumes\": ",
+			dry_run ? "true" : "false",
+			(unsigned long long)(clock_mono_us() - plan->started_us) / 1000);
+		table_append_json(&table, &out);
+		printf("%s}\n", buf_terminated(&out));
+		buf_deinit(&out);
+	} else {
+		table_print(&table, false, "");
+		printf("\nasked %llu ms, fenced and caught up %llu ms, directory changed %llu ms, all served %llu ms"
+			" after the start\n",
+			(unsigned long long)plan->asked_ms, (unsigned long long)plan->fenced_ms,
+			(unsigned long long)plan->promoted_ms, (unsigned long long)plan->served_ms);
+	}
+	table_deinit(&table);
+}
+
+static int run(struct command *command, int (*select)(struct command *, struct plan *),
+	bool must_be_clean)
+{
+	struct cluster cluster = { 0 };
+	struct plan plan = { .cluster = &cluster, .started_us = clock_mono_us() };
+	struct error error = { 0 };
+	bool dry_run = command_has(command, "dry-run");
+	int code = cluster_open(command, &cluster);
+	if (code != EXIT_DONE)
+		return code;
+	plan.must_be_clean = must_be_clean;
+	plan.accept_loss = command_has(command, "accept-loss");
+	code = select(command, &plan);
+	if (code == EXIT_DONE && plan.count) {
+		plan_look(&plan);
+		if (!dry_run) {
+			plan_fence(&plan);
+			if (plan_promote(&plan, command->writer, &error) < 0)
+				code = command_fail(&error);
+			else
+				plan_wait(&plan);
+		}
+		if (code == EXIT_DONE)
+			report(&plan, command_json(command), dry_run);
+		for (unsigned i = 0; i < plan.count && code == EXIT_DONE; i++)
+			if (plan.moves[i].problem[0] || (!dry_run && !plan.moves[i].served))
+				code = EXIT_FAILED;
+	}
+	plan_free(&plan);
+	cluster_close(&cluster);
+	return code;
+}
+
+int failover_run(struct command *command)
+{
+	return run(command, select_volumes, false);
+}
+
+int failback_run(struct command *command)
+{
+	return run(command, select_returning, true);
+}

@@ -1,0 +1,263 @@
+#include "ctl/command.h"
+
+#include "core/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct verb verbs[] = {
+	{ "init", "[--standalone | --postgres URL] [--domain DOMAIN]",
+		"standalone,postgres=,domain=,site=,node=,hostname=,data-dir=", 0, 0, false, init_run,
+		"make a cluster: authority, certificates, configuration, directory; again: bring it up to date" },
+	{ "cert issue", "--role ROLE --name NAME --certificate FILE --key FILE",
+		"role=,name=,certificate=,key=,authority=,authority-key=", 0, 0, false, cert_issue,
+		"issue a cluster certificate (roles: node, router, replicator, ctl)" },
+	{ "cert self-signed", "HOSTNAME --certificate FILE --key FILE", "certificate=,key=", 1, 1, false,
+		cert_self_signed, "make a certificate for mail clients, for trying things out" },
+	{ "config sample", "", "", 0, 0, false, config_sample, "print a configuration with every key" },
+	{ "site add", "NAME", "", 1, 1, true, site_add, "add a site" },
+	{ "site list", "[--json]", "json", 0, 0, true, site_list, "list the sites" },
+	{ "node add", "NAME --site SITE --lmtp A --imap A --control A --replicator A",
+		"site=,lmtp=,imap=,control=,replicator=", 1, 1, true, node_add,
+		"add a node; addresses as its routers and peers reach them" },
+	{ "node list", "[--json]", "json", 0, 0, true, node_list, "list the nodes" },
+	{ "router add", "NAME --site SITE --control A [--queue A]", "site=,control=,queue=", 1, 1, true,
+		router_add, "add a router" },
+	{ "router list", "[--json]", "json", 0, 0, true, router_list, "list the routers" },
+	{ "volume add", "NAME --node NODE [--replica NODE]... [--durability remote|strict|local]",
+		"node=,replica=,durability=", 1, 1, true, volume_add, "add a volume and where its copies are" },
+	{ "volume list", "[--json]", "json", 0, 0, true, volume_list, "list the volumes" },
+	{ "volume show", "NAME [--json]", "json", 1, 1, true, volume_show, "show one volume" },
+	{ "domain add", "DOMAIN", "", 1, 1, true, domain_add, "serve a mail domain" },
+	{ "domain list", "[--json]", "json", 0, 0, true, domain_list, "list the domains" },
+	{ "mailbox add",
+		"ADDRESS [--volume V] [--durability D] [--quota BYTES] [--password-stdin | --no-password]",
+		"volume=,durability=,quota=,password=,password-stdin,no-password", 1, 1, true, mailbox_add,
+		"add a mailbox; asks for its password" },
+	{ "mailbox import", "FILE|- [--password P]", "password=", 1, 1, true, mailbox_import,
+		"add many: lines of ADDRESS[<tab>PASSWORD[<tab>VOLUME[<tab>DURABILITY]]], all or none" },
+	{ "mailbox list", "[PATTERN] [--json]", "json", 0, 1, true, mailbox_list,
+		"list mailboxes; * in the pattern matches anything" },
+	{ "mailbox show", "ADDRESS [--json]", "json", 1, 1, true, mailbox_show, "show one mailbox" },
+	{ "mailbox passwd", "ADDRESS [--password-stdin]", "password=,password-stdin", 1, 1, true,
+		mailbox_passwd, "set a password" },
+	{ "mailbox remove", "ADDRESS", "", 1, 1, true, mailbox_remove,
+		"remove a mailbox from the directory: nobody can log in, its address is unknown" },
+	{ "alias add", "ADDRESS TARGET...", "", 2, POSITIONALS_MAX, true, alias_add,
+		"deliver one address to mailboxes" },
+	{ "alias list", "[PATTERN] [--json]", "json", 0, 1, true, alias_list, "list the aliases" },
+	{ "alias remove", "ADDRESS [TARGET]", "", 1, 2, true, alias_remove, "remove an alias or one target" },
+	{ "audit", "[--json]", "json", 0, 0, true, audit_list, "the last changes and who made them" },
+	{ "status", "[--json]", "json", 0, 0, true, status_run, "the state of every volume and daemon" },
+	{ "lag", "[--json]", "json", 0, 0, true, lag_run, "how far each copy is behind" },
+	{ "at-risk", "[--json]", "json", 0, 0, true, at_risk_run,
+		"accepted messages that exist on one site only" },
+	{ "failover", "SITE|VOLUME [--to SITE] [--dry-run] [--accept-loss] [--json]", "to=,dry-run,accept-loss,json", 1, 1, true,
+		failover_run, "move what a site or volume serves to where its replicas are" },
+	{ "failback", "SITE [--dry-run] [--json]", "dry-run,json", 1, 1, true, failback_run,
+		"bring back to a site the volumes whose copies it holds, without loss" },
+	{ "queue list", "[--json]", "json", 0, 0, true, queue_list, "messages waiting at the routers" },
+	{ "queue show", "ID [--json]", "json", 1, 1, true, queue_show, "one queued message" },
+	{ "queue flush", "[ID]", "", 0, 1, true, queue_flush, "try again now" },
+	{ "queue drop", "ID", "", 1, 1, true, queue_drop, "delete a queued message without a bounce" },
+	{ "check", "[--json]", "json", 0, 0, true, check_run,
+		"look for what is wrong on this machine and say what to do" },
+};
+
+static const struct verb *find_verb(int argc, char **argv, int *used_out)
+{
+	for (unsigned i = 0; i < array_length(verbs); i++) {
+		struct str rest = str_from(verbs[i].name), word;
+		int used = 0;
+		bool same = true;
+		while (same && str_next(&rest, ' ', &word)) {
+			same = used < argc && str_equal(word, str_from(argv[used]));
+			used++;
+		}
+		if (same) {
+			*used_out = used;
+			return &verbs[i];
+		}
+	}
+	return NULL;
+}
+
+static void print_help(FILE *out, const char *group)
+{
+	fprintf(out, "usage: pando [--config FILE] VERB ...\n\n");
+	for (unsigned i = 0; i < array_length(verbs); i++) {
+		if (group && strncmp(verbs[i].name, group, strlen(group)) != 0)
+			continue;
+		fprintf(out, "  %s %s\n        %s\n", verbs[i].name, verbs[i].usage, verbs[i].help);
+	}
+	fprintf(out, "\nThe configuration is --config FILE, else $PANDO_CONF, else /etc/pando/pando.conf.\n"
+		"Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration.\n");
+}
+
+bool command_has(const struct command *command, const char *option)
+{
+	for (unsigned i = 0; i < command->option_count; i++)
+		if (strcmp(command->options[i].name, option) == 0)
+			return true;
+	return false;
+}
+
+const char *command_option(const struct command *command, const char *option)
+{
+	const char *value = NULL;
+	for (unsigned i = 0; i < command->option_count; i++)
+		if (strcmp(command->options[i].name, option) == 0)
+			value = command->options[i].value;
+	return value;
+}
+
+bool command_json(const struct command *command)
+{
+	return command_has(command, "json");
+}
+
+int command_fail(const struct error *error)
+{
+	fflush(stdout);
+	fprintf(stderr, "pando: %s\n", error->text);
+	return EXIT_FAILED;
+}
+
+int command_usage(const struct command *command, const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	fprintf(stderr, "pando: ");
+	vfprintf(stderr, format, arguments);
+	fprintf(stderr, "\nusage: pando %s %s\n", command->verb->name, command->verb->usage);
+	va_end(arguments);
+	return EXIT_USAGE;
+}
+
+int command_open_directory(struct command *command)
+{
+	struct error error = { 0 };
+	if (command->writer)
+		return EXIT_DONE;
+	if (directory_writer_open(&command->config, &command->writer, &error) < 0)
+		return command_fail(&error);
+	return EXIT_DONE;
+}
+
+/* Whether the verb takes --name: 0 no, 1 alone, 2 with a value. */
+static int option_kind(const struct verb *verb, struct str name)
+{
+	struct str rest = str_from(verb->options), known;
+	while (str_next(&rest, ',', &known)) {
+		bool with_value = str_ends_with(known, STR("="));
+		if (str_equal(str_first(known, known.length - with_value), name))
+			return with_value ? 2 : 1;
+	}
+	return 0;
+}
+
+/* Takes argv[*at] and what belongs to it. */
+static int take_option(struct command *command, int argc, char **argv, int *at)
+{
+	char *text = argv[*at] + 2, *equals = strchr(text, '=');
+	struct str name = equals ? str_of(text, (size_t)(equals - text)) : str_from(text);
+	bool is_config = str_equal(name, STR("config"));
+	int kind = is_config ? 2 : option_kind(command->verb, name);
+	if (kind == 0 || (kind == 1 && equals))
+		return command_usage(command, "there is no option %s here", argv[*at]);
+	const char *value = NULL;
+	if (kind == 2) {
+		value = equals ? equals + 1 : (*at + 1 < argc ? argv[++*at] : NULL);
+		if (!value)
+			return command_usage(command, "--%s needs a value", text);
+	}
+	if (equals)
+		*equals = '\0';
+	if (is_config)
+		command->config_file = value;
+	else if (command->option_count == OPTIONS_MAX)
+		return command_usage(command, "more than %d options", OPTIONS_MAX);
+	else
+		command->options[command->option_count++] = (struct option){ text, value };
+	return EXIT_DONE;
+}
+
+static int parse(struct command *command, int argc, char **argv)
+{
+	for (int i = 0; i < argc; i++) {
+		if (strncmp(argv[i], "--", 2) == 0 && argv[i][2]) {
+			int code = take_option(command, argc, argv, &i);
+			if (code != EXIT_DONE)
+				return code;
+		} else if (command->positional_count == POSITIONALS_MAX) {
+			return command_usage(command, "more than %d arguments", POSITIONALS_MAX);
+		} else {
+			command->positionals[command->positional_count++] = argv[i];
+		}
+	}
+	if (command->positional_count < command->verb->positionals_min)
+		return command_usage(command, "something is missing");
+	if (command->positional_count > command->verb->positionals_max)
+		return command_usage(command, "`%s` is too much",
+			command->positionals[command->verb->positionals_max]);
+	return EXIT_DONE;
+}
+
+static bool wants_help(int argc, char **argv)
+{
+	for (int i = 0; i < argc; i++)
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+			return true;
+	return argc == 0 || strcmp(argv[0], "help") == 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct command command = { 0 };
+	struct error error = { 0 };
+	int used = 0, first = 1;
+	/* A daemon that hangs up is an answer, not our end; so is a closed pager. */
+	signal(SIGPIPE, SIG_IGN);
+	log_setup("pando", LOG_LEVEL_ERROR);
+	if (argc > 2 && strcmp(argv[1], "--config") == 0) {
+		command.config_file = argv[2];
+		first = 3;
+	}
+	argc -= first;
+	argv += first;
+	if (argc == 1 && strcmp(argv[0], "--version") == 0) {
+		printf("pando %s\n", PANDO_VERSION);
+		return EXIT_DONE;
+	}
+	command.verb = find_verb(argc, argv, &used);
+	if (wants_help(argc, argv)) {
+		print_help(stdout, command.verb ? command.verb->name : NULL);
+		return argc == 0 ? EXIT_USAGE : EXIT_DONE;
+	}
+	if (!command.verb) {
+		fprintf(stderr, "pando: there is no verb `%s%s%s`\n", argv[0], argc > 1 ? " " : "",
+			argc > 1 ? argv[1] : "");
+		print_help(stderr, NULL);
+		return EXIT_USAGE;
+	}
+	int code = parse(&command, argc - used, argv + used);
+	if (code != EXIT_DONE)
+		return code;
+	command.config_file = config_path(command.config_file);
+	if (command.verb->needs_config &&
+		config_load(&command.config, command.config_file, &error) < 0) {
+		fprintf(stderr, "pando: %s\n", error.text);
+		config_deinit(&command.config);
+		return EXIT_USAGE;
+	}
+	code = command.verb->run(&command);
+	directory_writer_close(&command.writer);
+	config_deinit(&command.config);
+	if (fflush(stdout) != 0 && code == EXIT_DONE)
+		code = EXIT_FAILED;
+	return code;
+}

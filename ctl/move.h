@@ -1,0 +1,56 @@
+#ifndef PANDO_CTL_MOVE_H
+#define PANDO_CTL_MOVE_H
+
+/* The steps of a failover over all its volumes at once; failover.c says which and tells the result. */
+
+#include "ctl/cluster.h"
+
+struct candidate {
+	uint32_t node_id;
+	bool answers;
+	uint64_t epoch, end_lsn;
+};
+
+struct move {
+	const struct directory_volume *volume;
+	struct candidate candidates[VOLUME_COPIES_MAX];
+	unsigned candidate_count;
+	/* The old primary. */
+	bool from_answers, fenced;
+	uint64_t from_end_lsn, at_risk;
+	bool lag_known;
+	uint64_t last_lag_bytes;
+	/* The decision; chosen_node_id 0: none. */
+	uint32_t chosen_node_id;
+	uint64_t chosen_end_lsn, epoch;
+	bool clean, given_back, promoted, served;
+	uint64_t served_after_ms;
+	char problem[160]; /* why it does not move; empty when it does */
+};
+
+struct plan {
+	struct cluster *cluster;
+	struct move *moves;
+	unsigned count;
+	bool must_be_clean; /* a volume that cannot move without loss stays */
+	bool accept_loss;   /* a living old primary whose replica does not catch up is left all the same */
+	uint64_t started_us;
+	uint64_t asked_ms, fenced_ms, promoted_ms, served_ms;
+};
+
+/* Candidates are the replicas at `to_site_id` (0: anywhere but `from_site_id`), or `node_id` alone. */
+void plan_add(struct plan *plan, const struct directory_volume *volume, uint32_t to_site_id,
+	uint32_t from_site_id, uint32_t node_id);
+void plan_free(struct plan *plan);
+
+/* Asks old primaries and candidates where they stand, and decides as far as can be known. */
+void plan_look(struct plan *plan);
+/* Fences the old primaries that answer and waits, bounded, for a candidate to have everything. */
+void plan_fence(struct plan *plan);
+/* Changes the directory for every move without a problem; a fenced volume that cannot move is given
+ * back to its old primary under a new epoch. */
+int plan_promote(struct plan *plan, struct directory_writer *writer, struct error *error) must_check;
+/* Until the new primaries serve, bounded. */
+void plan_wait(struct plan *plan);
+
+#endif

@@ -1,0 +1,180 @@
+#include "ctl/output.h"
+
+#include "core/encode.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void table_add_str(struct table *table, struct str text)
+{
+	char *cell = str_to_heap(text);
+	buf_append(&table->cells, &cell, sizeof(cell));
+}
+
+void table_add(struct table *table, const char *text)
+{
+	table_add_str(table, str_from(text ? text : ""));
+}
+
+void table_addf(struct table *table, const char *format, ...)
+{
+	struct buf text = { 0 };
+	va_list arguments;
+	va_start(arguments, format);
+	buf_vprintf(&text, format, arguments);
+	va_end(arguments);
+	table_add_str(table, buf_str(&text));
+	buf_deinit(&text);
+}
+
+unsigned table_rows(const struct table *table)
+{
+	return (unsigned)(buf_length(&table->cells) / sizeof(char *) / table->column_count);
+}
+
+static const char *cell(const struct table *table, unsigned row, unsigned column)
+{
+	const char *text;
+	size_t index = (size_t)row * table->column_count + column;
+	memcpy(&text, buf_str(&table->cells).bytes + index * sizeof(text), sizeof(text));
+	return text;
+}
+
+static bool is_number(const struct table *table, unsigned column)
+{
+	return table->columns[column][0] == '#';
+}
+
+static const char *column_name(const struct table *table, unsigned column)
+{
+	return table->columns[column] + is_number(table, column);
+}
+
+/* Characters, not bytes: addresses may be UTF-8. */
+static size_t width_of(const char *text)
+{
+	size_t width = 0;
+	for (; *text; text++)
+		width += ((unsigned char)*text & 0xc0) != 0x80;
+	return width;
+}
+
+static void append_padded(struct buf *line, const char *text, size_t width, bool right)
+{
+	size_t own = width_of(text), fill = width > own ? width - own : 0;
+	for (size_t i = 0; right && i < fill; i++)
+		buf_append_byte(line, ' ');
+	buf_append_str(line, str_from(text));
+	for (size_t i = 0; !right && i < fill; i++)
+		buf_append_byte(line, ' ');
+}
+
+static void print_line(const struct table *table, const size_t *widths, unsigned row, bool header)
+{
+	struct buf line = { 0 };
+	for (unsigned i = 0; i < table->column_count; i++) {
+		char name[64];
+		snprintf(name, sizeof(name), "%s", column_name(table, i));
+		for (char *c = name; *c; c++)
+			*c = *c == '_' ? ' ' : ascii_upper(*c);
+		append_padded(&line, header ? name : cell(table, row, i), widths[i], is_number(table, i));
+		buf_append_literal(&line, "  ");
+	}
+	struct str text = buf_str(&line);
+	while (text.length && text.bytes[text.length - 1] == ' ')
+		text.length--;
+	printf(STR_FORMAT "\n", STR_ARG(text));
+	buf_deinit(&line);
+}
+
+void table_append_json(const struct table *table, struct buf *out)
+{
+	buf_append_literal(out, "[");
+	for (unsigned row = 0; row < table_rows(table); row++) {
+		buf_append_str(out, row ? STR(",\n {") : STR("\n {"));
+		for (unsigned i = 0; i < table->column_count; i++) {
+			const char *text = cell(table, row, i);
+			if (i)
+				buf_append_literal(out, ", ");
+			encode_json(out, str_from(column_name(table, i)));
+			buf_append_literal(out, ": ");
+			if (is_number(table, i))
+				buf_append_str(out, text[0] ? str_from(text) : STR("null"));
+			else
+				encode_json(out, str_from(text));
+		}
+		buf_append_literal(out, "}");
+	}
+	buf_append_literal(out, "\n]");
+}
+
+void table_print(const struct table *table, bool json, const char *empty)
+{
+	size_t widths[TABLE_COLUMNS_MAX];
+	if (json) {
+		struct buf out = { 0 };
+		table_append_json(table, &out);
+		printf("%s\n", buf_terminated(&out));
+		buf_deinit(&out);
+		return;
+	}
+	if (table_rows(table) == 0) {
+		printf("%s\n", empty);
+		return;
+	}
+	for (unsigned i = 0; i < table->column_count; i++) {
+		widths[i] = width_of(column_name(table, i));
+		for (unsigned row = 0; row < table_rows(table); row++) {
+			size_t width = width_of(cell(table, row, i));
+			widths[i] = width > widths[i] ? width : widths[i];
+		}
+	}
+	print_line(table, widths, 0, true);
+	for (unsigned row = 0; row < table_rows(table); row++)
+		print_line(table, widths, row, false);
+}
+
+void table_deinit(struct table *table)
+{
+	struct str all = buf_str(&table->cells);
+	for (size_t i = 0; i < all.length; i += sizeof(char *)) {
+		char *text;
+		memcpy(&text, all.bytes + i, sizeof(text));
+		free(text);
+	}
+	buf_deinit(&table->cells);
+}
+
+/* The listings' columns that hold numbers. */
+static const char *const number_columns[] = {
+	"#id", "#nodes", "#routers", "#primary_volumes", "#copies", "#epoch", "#epoch_start_lsn", "#mailboxes",
+	"#quota_bytes",
+};
+
+void print_listing(const struct sql_result *result, bool json, bool single, const char *empty)
+{
+	struct table table = { .column_count = sql_columns(result) };
+	for (unsigned i = 0; i < table.column_count; i++) {
+		table.columns[i] = sql_column_name(result, i);
+		for (unsigned k = 0; k < array_length(number_columns); k++)
+			if (strcmp(number_columns[k] + 1, table.columns[i]) == 0)
+				table.columns[i] = number_columns[k];
+	}
+	for (unsigned row = 0; row < sql_rows(result); row++)
+		for (unsigned i = 0; i < table.column_count; i++)
+			table_add(&table, sql_value(result, row, i));
+	if (single && json && table_rows(&table) == 1) {
+		struct buf out = { 0 };
+		table_append_json(&table, &out);
+		struct str all = str_trim(buf_str(&out));
+		printf(STR_FORMAT "\n", STR_ARG(str_trim(str_of(all.bytes + 1, all.length - 2))));
+		buf_deinit(&out);
+	} else if (single && table_rows(&table) == 1) {
+		for (unsigned i = 0; i < table.column_count; i++)
+			printf("%-16s %s\n", column_name(&table, i), cell(&table, 0, i));
+	} else {
+		table_print(&table, json, empty);
+	}
+	table_deinit(&table);
+}
