@@ -7,6 +7,7 @@
 #include "core/net.h"
 #include "core/timer.h"
 #include "proto/mail/smtp.h"
+#include "router/queue.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@ enum {
 	SLOTS_MAX = 100,
 	CONNECT_MS = 5000,
 	RETRY_MS = 200,
+	PROBE_MS = 500,
 	/* A node that has refused connections for so long is away: the queue takes its mail at once. */
 	DOWN_US = 1000 * 1000,
 	TICK_MS = 100,
@@ -225,8 +227,13 @@ static void slot_reply(struct forward_link *link, const struct smtp_reply *reply
 
 static void link_ready(struct forward_link *link)
 {
+	struct queue *queue = link->pool->forward->router->queue;
+	bool was_down = link->pool->down_since_us != 0;
+
 	link->state = LINK_READY;
 	link->pool->down_since_us = 0;
+	if (was_down && queue)
+		queue_retry_homes(queue);
 	pool_pump(link->pool);
 }
 
@@ -289,9 +296,11 @@ static void link_on_close(void *arg, int reason)
 	struct forward_link *link = arg;
 	struct node_pool *pool = link->pool;
 
-	log_info("forward_link_closed", "node=%s reason=%d unanswered=%u", pool->address, reason,
-		link->slot_count);
 	bool was_ready = link->state == LINK_READY;
+	/* While a node is away every probe fails: only the first is news. */
+	if (was_ready || pool->down_since_us == 0)
+		log_info("forward_link_closed", "node=%s reason=%d unanswered=%u", pool->address, reason,
+			link->slot_count);
 	link_free(link);
 	if (was_ready && pool->down_since_us == 0)
 		pool_pump(pool); /* a node that restarts: try again at once */
@@ -356,7 +365,7 @@ static void pool_failed(struct node_pool *pool)
 	if (pool_is_down(pool))
 		pool_end_waiting(pool, "4.4.1 The mailbox's home cannot be reached");
 	if (!timer_is_running(pool->retry))
-		timer_start(pool->retry, RETRY_MS);
+		timer_start(pool->retry, pool_is_down(pool) ? PROBE_MS : RETRY_MS);
 }
 
 static void pool_on_retry(void *arg)

@@ -1,0 +1,124 @@
+#include "router/bounce.h"
+
+#include "core/clock.h"
+#include "core/encode.h"
+#include "core/log.h"
+#include "core/rand.h"
+#include "proto/mail/dsn.h"
+#include "proto/mail/trace.h"
+#include "router/resolve.h"
+
+/* Most of a large message helps nobody in a bounce. */
+enum { ORIGINAL_MAX = 256 << 10 };
+
+struct collector {
+	struct pool *pool;
+	struct queue_recipient *recipients;
+	unsigned count, capacity;
+	const char *original;
+};
+
+static void on_resolved(void *arg, const struct resolved *resolved)
+{
+	struct collector *collector = arg;
+	if (collector->count == collector->capacity)
+		return;
+	collector->recipients[collector->count++] = (struct queue_recipient){
+		.kind = QUEUE_HOME,
+		.mailbox_id = resolved->mailbox_id,
+		.address = pool_copy_terminated(collector->pool, str_from(resolved->address)),
+		.original = collector->original,
+		.orcpt = "",
+		.notify = SMTP_NOTIFY_NEVER,
+		.reply = "",
+	};
+}
+
+/* The sender's mailboxes here, or the sender elsewhere through the smart host. */
+static bool find_sender(struct router *router, const char *sender, struct pool *pool,
+	struct queue_entry *entry_out)
+{
+	enum { SENDER_MAILBOXES_MAX = 64 };
+	struct collector collector = { .pool = pool, .original = sender, .capacity = SENDER_MAILBOXES_MAX };
+
+	collector.recipients = pool_alloc(pool, collector.capacity * sizeof(*collector.recipients));
+	enum directory_found found =
+		resolve_address(router->directory, str_from(sender), on_resolved, &collector);
+	if (found == DIRECTORY_NO_DOMAIN && router->config->relay_host[0] != 0)
+		collector.recipients[collector.count++] = (struct queue_recipient){
+			.kind = QUEUE_RELAY,
+			.address = sender,
+			.original = sender,
+			.orcpt = "",
+			.notify = SMTP_NOTIFY_NEVER,
+			.reply = "",
+		};
+	entry_out->recipients = collector.recipients;
+	entry_out->recipient_count = collector.count;
+	return collector.count > 0;
+}
+
+static const char *status_of(struct pool *pool, const char *reply)
+{
+	struct smtp_reply parsed = { .code = 500, .text = str_from(reply) };
+	char code[16];
+	smtp_enhanced_code(&parsed, code);
+	/* Given up: what was temporary until now is permanent. */
+	code[0] = '5';
+	return pool_copy_terminated(pool, str_from(code));
+}
+
+bool bounce_make(struct router *router, const struct queue_record *record, struct str message,
+	struct pool *pool, struct queue_entry *entry_out)
+{
+	struct dsn_recipient *recipients =
+		pool_alloc(pool, record->recipient_count * sizeof(*recipients));
+	uint8_t random[16];
+	struct buf text = { 0 };
+	struct dsn dsn = {
+		.hostname = router->config->hostname,
+		.sender = record->sender,
+		.envid = record->envid,
+		.arrival_wall_us = record->accepted_wall_us,
+		.now_wall_us = clock_wall_us(),
+		.recipients = recipients,
+		.full = record->ret != SMTP_RET_HDRS && message.length <= ORIGINAL_MAX,
+		.utf8 = record->utf8,
+	};
+
+	memset(entry_out, 0, sizeof(*entry_out));
+	for (unsigned i = 0; i < record->recipient_count; i++) {
+		const struct queue_recipient *recipient = &record->recipients[i].public;
+		if (record->recipients[i].state != QUEUE_FAILED ||
+			(recipient->notify != 0 && !(recipient->notify & SMTP_NOTIFY_FAILURE)))
+			continue;
+		recipients[dsn.recipient_count++] = (struct dsn_recipient){
+			.action = DSN_FAILED,
+			.address = recipient->original,
+			.orcpt = recipient->orcpt,
+			.status = status_of(pool, recipient->reply),
+			.diagnostic = recipient->reply,
+		};
+	}
+	if (dsn.recipient_count == 0 || record->sender[0] == 0)
+		return false;
+	if (!find_sender(router, record->sender, pool, entry_out)) {
+		log_warn("bounce_undeliverable", "sender=%s", log_quote(str_from(record->sender)));
+		return false;
+	}
+	rand_bytes(entry_out->delivery_id, sizeof(entry_out->delivery_id));
+	rand_bytes(random, sizeof(random));
+	encode_hex(&text, random, sizeof(random));
+	dsn.id = pool_copy_terminated(pool, buf_str(&text));
+	dsn.original = dsn.full ? message : trace_header(message);
+	buf_clear(&text);
+	dsn_compose(&dsn, &text);
+	entry_out->accepted_wall_us = dsn.now_wall_us;
+	entry_out->sender = "";
+	entry_out->envid = "";
+	entry_out->eight_bit = true;
+	entry_out->utf8 = record->utf8;
+	entry_out->body = bytes_create_copy(buf_str(&text));
+	buf_deinit(&text);
+	return true;
+}

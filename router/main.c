@@ -1,0 +1,305 @@
+/*
+ * pando-router: the front door of a site. Opens the directory, the queue and the listeners, gives up its
+ * privileges, and serves until it is told to stop.
+ */
+
+#include "core/control.h"
+#include "core/http.h"
+#include "core/log.h"
+#include "core/net.h"
+#include "core/timer.h"
+#include "router/forward.h"
+#include "router/listen.h"
+#include "router/login.h"
+#include "router/proxy.h"
+#include "router/queue.h"
+#include "router/router.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+struct program {
+	struct config config;
+	struct router router;
+	struct doors *doors;
+	struct control_server *control;
+	struct http_server *http;
+	struct tls_context *control_tls;
+	atomic_bool is_healthy; /* read by the HTTP thread */
+	uint64_t homes;         /* digest of who serves what */
+};
+
+/* As little as a change of homes: epochs, primaries and addresses. */
+static uint64_t digest_homes(const struct directory *directory)
+{
+	const struct directory_volume *volume;
+	const struct directory_node *node;
+	uint64_t digest = 0;
+	size_t position = 0;
+	char text[256];
+
+	while ((volume = directory_next_volume(directory, &position)) != NULL) {
+		snprintf(text, sizeof(text), "%u %u %llu", volume->id, volume->primary_node_id,
+			(unsigned long long)volume->epoch);
+		digest = digest * 31 + str_hash(str_from(text));
+	}
+	position = 0;
+	while ((node = directory_next_node(directory, &position)) != NULL) {
+		snprintf(text, sizeof(text), "%u %s %s", node->id, node->lmtp, node->imap);
+		digest = digest * 31 + str_hash(str_from(text));
+	}
+	return digest;
+}
+
+static void on_directory_change(void *arg)
+{
+	struct program *program = arg;
+	struct router *router = &program->router;
+
+	if (!router->directory)
+		return; /* still inside directory_open; main looks itself */
+	atomic_store(&program->is_healthy, directory_is_loaded(router->directory));
+	/* Mailboxes may move one by one, so sessions are looked at after every change. */
+	if (router->proxies)
+		proxies_directory_changed(router->proxies);
+	uint64_t homes = digest_homes(router->directory);
+	if (homes == program->homes)
+		return;
+	program->homes = homes;
+	if (router->forward)
+		forward_directory_changed(router->forward);
+	if (router->queue)
+		queue_retry_homes(router->queue);
+}
+
+static bool is_healthy(void *arg, struct buf *out)
+{
+	struct program *program = arg;
+	bool healthy = atomic_load(&program->is_healthy);
+	if (!healthy)
+		buf_append_literal(out, "directory: nothing is loaded yet\n");
+	return healthy;
+}
+
+static void answer_status(struct program *program, struct buf *out)
+{
+	const struct router *router = &program->router;
+	buf_append_literal(out, "{\"daemon\": \"router\", \"version\": \"" PANDO_VERSION "\"");
+	buf_printf(out, ", \"directory_loaded\": %s, \"directory_fresh\": %s, \"directory_revision\": %llu",
+		directory_is_loaded(router->directory) ? "true" : "false",
+		directory_is_fresh(router->directory) ? "true" : "false",
+		(unsigned long long)directory_revision(router->directory));
+	buf_printf(out, ", \"smtp_sessions\": %u, \"imap_sessions\": %u, \"proxied\": %u, \"queue\": %u",
+		router->smtp_session_count, router->imap_session_count, proxies_count(router->proxies),
+		queue_count(router->queue));
+	buf_printf(out, ", \"accepted\": %lld, \"refused\": %lld, \"queued\": %lld}",
+		(long long)metric_value(router->metrics.accepted),
+		(long long)metric_value(router->metrics.refused),
+		(long long)metric_value(router->metrics.queued));
+}
+
+static void on_control(void *arg, struct control_request *request, struct str verb,
+	const struct str *arguments, size_t argument_count)
+{
+	struct program *program = arg;
+	struct queue *queue = program->router.queue;
+	struct str id = argument_count > 0 ? arguments[0] : STR("");
+	struct buf out = { 0 };
+	bool found = true;
+
+	if (str_equal(verb, STR("status")))
+		answer_status(program, &out);
+	else if (str_equal(verb, STR("queue-list")))
+		queue_list(queue, &out);
+	else if (str_equal(verb, STR("queue-show")))
+		found = queue_show(queue, id, &out);
+	else if (str_equal(verb, STR("queue-flush")))
+		buf_printf(&out, "{\"flushed\": %u}", queue_flush(queue));
+	else if (str_equal(verb, STR("queue-drop"))) {
+		found = queue_drop(queue, id);
+		buf_append_literal(&out, "{\"dropped\": true}");
+	} else if (str_equal(verb, STR("at-risk")))
+		queue_at_risk(queue, &out);
+	else {
+		control_reply_error(request, "the router does not know the verb %s", log_quote(verb));
+		buf_deinit(&out);
+		return;
+	}
+	if (found)
+		control_reply(request, buf_str(&out));
+	else
+		control_reply_error(request, "no message " STR_FORMAT " in this router's queue", STR_ARG(id));
+	buf_deinit(&out);
+}
+
+static void register_metrics(struct router_metrics *metrics)
+{
+	metrics->smtp_sessions = metric_gauge("pando_smtp_sessions", "", "Open SMTP sessions");
+	metrics->imap_sessions = metric_gauge("pando_imap_sessions", "", "Open IMAP sessions");
+	metrics->accepted = metric_counter("pando_smtp_messages_total", "result=\"accepted\"",
+		"Messages that got their final reply");
+	metrics->refused = metric_counter("pando_smtp_messages_total", "result=\"refused\"",
+		"Messages that got their final reply");
+	metrics->queued = metric_counter("pando_queued_total", "", "Messages taken into the queue");
+	metrics->smtp_turned_away = metric_counter("pando_turned_away_total", "service=\"smtp\"",
+		"Connections over the limit of sessions");
+	metrics->imap_turned_away = metric_counter("pando_turned_away_total", "service=\"imap\"",
+		"Connections over the limit of sessions");
+	metrics->logins = metric_counter("pando_logins_total", "result=\"good\"", "Logins");
+	metrics->logins_refused = metric_counter("pando_logins_total", "result=\"refused\"", "Logins");
+	metrics->accept_seconds = metric_histogram("pando_smtp_accept_seconds", "",
+		"From the end of a message to its reply");
+}
+
+static int open_contexts(struct program *program, struct error *error)
+{
+	const struct config *config = &program->config;
+	struct router *router = &program->router;
+	int rc = 0;
+
+	if (config->public_certificate[0])
+		rc = tls_context_create(&(struct tls_options){ .certificate_file = config->public_certificate,
+						.key_file = config->public_key, .is_server = true },
+			&router->public_tls, error);
+	if (rc == 0)
+		rc = tls_context_create(&(struct tls_options){ .certificate_file = config->router_certificate,
+						.key_file = config->router_key, .ca_file = config->cluster_ca,
+						.cluster = true },
+			&router->cluster_tls, error);
+	if (rc == 0)
+		rc = tls_context_create(&(struct tls_options){ .certificate_file = config->router_certificate,
+						.key_file = config->router_key, .ca_file = config->cluster_ca,
+						.is_server = true, .require_peer = true, .cluster = true },
+			&program->control_tls, error);
+	/* Opportunistic: better than clear text, no promise about who answers. */
+	if (rc == 0)
+		rc = tls_context_create(&(struct tls_options){ .is_server = false }, &router->relay_tls, error);
+	return rc;
+}
+
+/* For good, groups included; files are made under the new account from here on. */
+static int drop_privileges(const char *user, struct error *error)
+{
+	if (user[0] == 0 || geteuid() != 0)
+		return 0;
+	const struct passwd *account = getpwnam(user);
+	if (!account)
+		return error_set(error, -ENOENT, "user = %s: no such account; create it or leave user empty", user);
+	if (account->pw_uid == geteuid())
+		return 0;
+	if (initgroups(user, account->pw_gid) != 0 || setgid(account->pw_gid) != 0 ||
+		setuid(account->pw_uid) != 0)
+		return error_set(error, -errno, "cannot become user %s", user);
+	if (setuid(0) == 0)
+		return error_set(error, -EPERM, "user %s can become root again", user);
+	return 0;
+}
+
+/* Two descriptors per proxied session. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+			log_warn("file_limit", "errno=%d", errno);
+	}
+}
+
+static int open_all(struct program *program, struct error *error)
+{
+	struct config *config = &program->config;
+	struct router *router = &program->router;
+	char path[600];
+
+	int rc = open_contexts(program, error);
+	/* Listeners first: low ports need the privileges. Nothing is accepted before the loop runs. */
+	if (rc == 0)
+		rc = doors_open(router, &program->doors, error);
+	if (rc == 0 && config->router_control_listen[0])
+		rc = control_server_open(router->loop, config->router_control_listen, program->control_tls,
+			on_control, program, &program->control, error);
+	if (rc == 0 && config->router_http_listen[0])
+		rc = http_server_open(config->router_http_listen, is_healthy, program, &program->http, error);
+	if (rc == 0)
+		rc = drop_privileges(config->user, error);
+	if (rc == 0)
+		rc = dns_create(router->loop, &router->dns, error);
+	if (rc == 0) {
+		router->login = login_create(router);
+		router->forward = forward_create(router);
+		router->proxies = proxies_create(router);
+		snprintf(path, sizeof(path), "%s/router-directory.db", config->data_dir);
+		struct directory *directory = NULL;
+		rc = directory_open(router->loop, config, path, on_directory_change, program, &directory, error);
+		router->directory = directory;
+	}
+	if (rc == 0)
+		rc = queue_open(router, &router->queue, error);
+	return rc;
+}
+
+static void close_all(struct program *program)
+{
+
+	doors_close(&program->doors);
+	control_server_close(&program->control);
+	http_server_close(&program->http);
+}
+
+static void on_stop(void *arg)
+{
+	struct program *program = arg;
+	log_info("stopping", "smtp_sessions=%u imap_sessions=%u", program->router.smtp_session_count,
+		program->router.imap_session_count);
+	loop_stop(program->router.loop);
+}
+
+static const char *given_path(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		if (strncmp(argv[i], "--config=", 9) == 0)
+			return argv[i] + 9;
+		if (strcmp(argv[i], "--config") == 0 && i + 1 < argc)
+			return argv[i + 1];
+	}
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	static struct program program;
+	struct error error = { "" };
+	struct router *router = &program.router;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (config_load(&program.config, config_path(given_path(argc, argv)), &error) < 0) {
+		fprintf(stderr, "pando-router: %s\n", error.text);
+		return 2;
+	}
+	log_setup("pando-router", (enum log_level)program.config.log_level);
+	raise_file_limit();
+	register_metrics(&router->metrics);
+	router->loop = loop_create();
+	router->config = &program.config;
+	if (open_all(&program, &error) < 0) {
+		log_error("start_failed", "why=%s", log_quote(str_from(error.text)));
+		fprintf(stderr, "pando-router: %s\n", error.text);
+		return 1;
+	}
+	on_directory_change(&program);
+	loop_on_signal(router->loop, SIGTERM, on_stop, &program);
+	loop_on_signal(router->loop, SIGINT, on_stop, &program);
+	log_info("ready", "hostname=%s queue=%u", program.config.hostname, queue_count(router->queue));
+	loop_run(router->loop);
+	/* What is in flight has not been confirmed to anybody; the log holds the rest. */
+	close_all(&program);
+	return 0;
+}

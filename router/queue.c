@@ -1,0 +1,626 @@
+#include "router/queue_item.h"
+
+#include "core/clock.h"
+#include "core/encode.h"
+#include "core/log.h"
+#include "core/rand.h"
+#include "router/bounce.h"
+#include "router/resolve.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+	/* Messages in delivery at a time: enough to keep the forward connections full, few enough that
+	 * their bodies fit in memory. */
+	BUSY_MAX = 50,
+	TICK_MS = 200,
+};
+
+/* An entry on its way into the log. */
+struct addition {
+	struct queue *queue;
+	struct queue_write write;
+	struct bytes *body;
+	struct queue_item *item;
+	unsigned message;
+	void (*done)(void *arg, int status);
+	void *arg;
+};
+
+static void queue_run(void *arg);
+
+static struct str item_key(const struct queue_item *item)
+{
+	return str_of(item->record.delivery_id, sizeof(item->record.delivery_id));
+}
+
+static void item_free(struct queue_item *item)
+{
+	pool_destroy(&item->pool);
+	free(item);
+}
+
+/* `record` is in the item's pool already. */
+static struct queue_item *item_create(struct queue *queue, struct pool *pool,
+	const struct queue_record *record)
+{
+	struct queue_item *item = mem_alloc(sizeof(*item));
+	struct buf id = { 0 };
+
+	list_init(&item->link);
+	item->queue = queue;
+	item->pool = pool;
+	item->record = *record;
+	encode_hex(&id, record->delivery_id, sizeof(record->delivery_id));
+	snprintf(item->id, sizeof(item->id), "%s", buf_terminated(&id));
+	buf_deinit(&id);
+	return item;
+}
+
+static void show_length(struct queue *queue)
+{
+	metric_set(queue->length, (int64_t)map_count(queue->items));
+}
+
+static void item_enter(struct queue_item *item)
+{
+	struct queue *queue = item->queue;
+	map_set(queue->items, item_key(item), item);
+	list_append(&queue->due, &item->link);
+	loop_defer(queue->router->loop, &queue->run);
+	show_length(queue);
+}
+
+static void item_remove(struct queue_item *item)
+{
+	struct queue *queue = item->queue;
+	list_remove(&item->link);
+	map_remove(queue->items, item_key(item));
+	item_free(item);
+	show_length(queue);
+}
+
+static void item_sleep(struct queue_item *item)
+{
+	const struct config *config = item->queue->router->config;
+	uint64_t delay_ms = config->queue_retry_ms_min;
+
+	for (unsigned i = 1; i < item->attempts && delay_ms < config->queue_retry_ms_max; i++)
+		delay_ms *= 2;
+	if (delay_ms > config->queue_retry_ms_max)
+		delay_ms = config->queue_retry_ms_max;
+	/* Spread, so that a thousand messages do not come back in one moment. */
+	delay_ms += rand_u64() % (delay_ms / 4 + 1);
+	item->next_us = clock_mono_us() + delay_ms * 1000;
+	list_remove(&item->link);
+	list_append(&item->queue->sleeping, &item->link);
+	if (!timer_is_running(item->queue->tick))
+		timer_start(item->queue->tick, TICK_MS);
+}
+
+static void attempt_free(struct queue_item *item)
+{
+	struct attempt *attempt = &item->attempt;
+
+	bytes_unref(&attempt->body);
+	bytes_unref(&attempt->bounce_body);
+	queue_write_deinit(&attempt->write);
+	pool_destroy(&attempt->pool);
+	memset(attempt, 0, sizeof(*attempt));
+	item->is_busy = false;
+	item->queue->busy_count--;
+}
+
+static void reset_if_empty(struct queue *queue)
+{
+	if (map_count(queue->items) == 0 && queue->busy_count == 0 && queue->adding == 0)
+		queue_log_reset(queue->log);
+}
+
+static bool item_is_finished(const struct queue_item *item)
+{
+	for (unsigned i = 0; i < item->record.recipient_count; i++)
+		if (item->record.recipients[i].state < QUEUE_DELIVERED)
+			return false;
+	return true;
+}
+
+static void attempt_end(struct queue_item *item)
+{
+	struct queue *queue = item->queue;
+
+	attempt_free(item);
+	if (item_is_finished(item)) {
+		log_info("queue_done", "id=%s attempts=%u", item->id, item->attempts);
+		item_remove(item);
+		reset_if_empty(queue);
+	} else {
+		item_sleep(item);
+	}
+	loop_defer(queue->router->loop, &queue->run);
+}
+
+static void apply_change(struct queue_item *item, const struct queue_record *change)
+{
+	for (uint32_t i = 0; i < change->change_count; i++) {
+		const struct queue_record_change *entry = &change->changes[i];
+		if (entry->recipient >= item->record.recipient_count)
+			continue;
+		struct queue_record_recipient *recipient = &item->record.recipients[entry->recipient];
+		recipient->state = entry->state;
+		recipient->public.reply = pool_copy_terminated(item->pool, str_from(entry->reply));
+	}
+}
+
+static void on_concluded(struct queue_write *write)
+{
+	struct queue_item *item = write->arg;
+	struct attempt *attempt = &item->attempt;
+
+	if (write->append.status != 0) {
+		/* Nothing changed durably: the next attempt meets the same delivery id at the home. */
+		log_error("queue_write_failed", "id=%s status=%d", item->id, write->append.status);
+		attempt_end(item);
+		return;
+	}
+	apply_change(item, &attempt->change);
+	if (attempt->has_bounce) {
+		struct pool *pool = pool_create();
+		struct queue_record record;
+		struct buf encoded = { 0 };
+		queue_record_encode(&attempt->bounce_record, &encoded);
+		CHECK(queue_record_decode(buf_str(&encoded), pool, &record));
+		buf_deinit(&encoded);
+		struct queue_item *bounce = item_create(item->queue, pool, &record);
+		bounce->body_lsn = write->append.records[attempt->bounce_message].lsn;
+		log_info("queue_bounced", "id=%s bounce=%s", item->id, bounce->id);
+		metric_add(item->queue->bounced, 1);
+		item_enter(bounce);
+	}
+	attempt_end(item);
+}
+
+static void record_of_entry(const struct queue_entry *entry, struct pool *pool,
+	struct queue_record *record_out)
+{
+	memset(record_out, 0, sizeof(*record_out));
+	memcpy(record_out->delivery_id, entry->delivery_id, sizeof(record_out->delivery_id));
+	record_out->accepted_wall_us = entry->accepted_wall_us;
+	record_out->sender = entry->sender;
+	record_out->envid = entry->envid;
+	record_out->ret = entry->ret;
+	record_out->eight_bit = entry->eight_bit;
+	record_out->utf8 = entry->utf8;
+	record_out->body_length = (uint32_t)entry->body->length;
+	record_out->recipient_count = entry->recipient_count;
+	record_out->recipients =
+		pool_alloc(pool, entry->recipient_count * sizeof(*record_out->recipients));
+	for (unsigned i = 0; i < entry->recipient_count; i++) {
+		record_out->recipients[i].public = entry->recipients[i];
+		record_out->recipients[i].state = entry->recipients[i].failed ? QUEUE_FAILED : QUEUE_PENDING;
+	}
+}
+
+/* What the attempt taught about one recipient. */
+static enum queue_state next_state(const struct queue_item *item, unsigned index, bool expired,
+	const char **reply_out)
+{
+	const struct queue_record_recipient *recipient = &item->record.recipients[index];
+	const struct forward_recipient *result = item->attempt.results[index];
+
+	*reply_out = result ? result->reply : recipient->public.reply;
+	if (recipient->state != QUEUE_PENDING)
+		return recipient->state;
+	if (result && result->code / 100 == 2)
+		return QUEUE_DELIVERED;
+	/* A home that does not know the mailbox may lag behind the directory: that passes. */
+	bool passes = result && recipient->public.kind == QUEUE_HOME &&
+		strncmp(result->reply, "5.1.1", 5) == 0 &&
+		directory_find_mailbox(item->queue->router->directory, recipient->public.mailbox_id);
+	if (result && result->code / 100 == 5 && !passes)
+		return QUEUE_FAILED;
+	return expired ? QUEUE_FAILED : QUEUE_PENDING;
+}
+
+static bool item_is_expired(const struct queue_item *item)
+{
+	return clock_wall_us() - item->record.accepted_wall_us >
+		(int64_t)item->queue->router->config->queue_lifetime_s * 1000000;
+}
+
+/* Everybody has answered: states, bounce and retry follow, in one durable group. */
+static void attempt_conclude(struct queue_item *item)
+{
+	struct attempt *attempt = &item->attempt;
+	struct queue_record *record = &item->record;
+	bool expired = item_is_expired(item), failures = false;
+
+	attempt->change.is_change = true;
+	memcpy(attempt->change.delivery_id, record->delivery_id, sizeof(record->delivery_id));
+	attempt->change.changes = pool_alloc(attempt->pool,
+		record->recipient_count * sizeof(*attempt->change.changes));
+	for (unsigned i = 0; i < record->recipient_count; i++) {
+		struct queue_record_recipient *recipient = &record->recipients[i];
+		const char *reply;
+		enum queue_state state = item->drop ? QUEUE_BOUNCED :
+			next_state(item, i, expired, &reply);
+		if (item->drop)
+			reply = "5.0.0 Dropped by the operator";
+		if (state == QUEUE_PENDING) {
+			/* Kept in memory only: it changes with every attempt. */
+			recipient->public.reply = pool_copy_terminated(item->pool, str_from(reply));
+			continue;
+		}
+		if (state == QUEUE_FAILED) {
+			failures = true;
+			recipient->state = QUEUE_FAILED;
+			recipient->public.reply = pool_copy_terminated(item->pool, str_from(reply));
+			state = QUEUE_BOUNCED;
+		} else if (state == recipient->state) {
+			continue;
+		}
+		attempt->change.changes[attempt->change.change_count++] =
+			(struct queue_record_change){ .recipient = i, .state = state, .reply = reply };
+	}
+	if (attempt->change.change_count == 0) {
+		attempt_end(item);
+		return;
+	}
+	queue_write_record(&attempt->write, &attempt->change);
+	attempt->has_bounce = failures &&
+		bounce_make(item->queue->router, record, bytes_str(attempt->body), attempt->pool,
+			&attempt->bounce);
+	if (attempt->has_bounce) {
+		attempt->bounce_body = attempt->bounce.body;
+		record_of_entry(&attempt->bounce, attempt->pool, &attempt->bounce_record);
+		queue_write_record(&attempt->write, &attempt->bounce_record);
+		attempt->bounce_message = queue_write_message(&attempt->write, attempt->bounce_body);
+	} else if (failures) {
+		log_warn("queue_failed", "id=%s sender=%s bounce=none", item->id,
+			log_quote(str_from(record->sender)));
+	}
+	attempt->write.done = on_concluded;
+	attempt->write.arg = item;
+	queue_log_write(item->queue->log, &attempt->write);
+}
+
+static void attempt_part_ended(struct queue_item *item)
+{
+	if (--item->attempt.open == 0)
+		attempt_conclude(item);
+}
+
+static void on_forwarded(struct forward_job *job)
+{
+	attempt_part_ended(job->arg);
+}
+
+static void on_relayed(struct relay_job *job)
+{
+	attempt_part_ended(job->arg);
+}
+
+static void try_home(struct queue_item *item, uint32_t node_id, const uint32_t *homes)
+{
+	struct attempt *attempt = &item->attempt;
+	const struct queue_record *record = &item->record;
+	struct forward_job *job = pool_alloc(attempt->pool, sizeof(*job));
+
+	job->node_id = node_id;
+	memcpy(job->delivery_id, record->delivery_id, sizeof(job->delivery_id));
+	job->sender = record->sender;
+	job->eight_bit = record->eight_bit;
+	job->utf8 = record->utf8;
+	job->body = attempt->body;
+	job->recipients = pool_alloc(attempt->pool, record->recipient_count * sizeof(*job->recipients));
+	for (unsigned i = 0; i < record->recipient_count; i++) {
+		const struct queue_record_recipient *recipient = &record->recipients[i];
+		if (recipient->state != QUEUE_PENDING || recipient->public.kind != QUEUE_HOME ||
+			homes[i] != node_id)
+			continue;
+		struct forward_recipient *result = &job->recipients[job->recipient_count++];
+		result->address = recipient->public.address;
+		attempt->results[i] = result;
+	}
+	job->done = on_forwarded;
+	job->arg = item;
+	attempt->open++;
+	forward_send(item->queue->router->forward, job);
+}
+
+static void try_homes(struct queue_item *item)
+{
+	const struct queue_record *record = &item->record;
+	struct attempt *attempt = &item->attempt;
+	uint32_t *homes = pool_alloc(attempt->pool, record->recipient_count * sizeof(*homes));
+
+	for (unsigned i = 0; i < record->recipient_count; i++)
+		if (record->recipients[i].public.kind == QUEUE_HOME)
+			homes[i] = resolve_home(item->queue->router->directory,
+				record->recipients[i].public.mailbox_id);
+	for (unsigned i = 0; i < record->recipient_count; i++)
+		if (record->recipients[i].state == QUEUE_PENDING &&
+			record->recipients[i].public.kind == QUEUE_HOME && !attempt->results[i])
+			try_home(item, homes[i], homes);
+}
+
+static void try_relay(struct queue_item *item)
+{
+	const struct queue_record *record = &item->record;
+	struct attempt *attempt = &item->attempt;
+	struct relay_job *job = pool_alloc(attempt->pool, sizeof(*job));
+
+	job->recipients = pool_alloc(attempt->pool, record->recipient_count * sizeof(*job->recipients));
+	job->details = pool_alloc(attempt->pool, record->recipient_count * sizeof(void *));
+	for (unsigned i = 0; i < record->recipient_count; i++) {
+		const struct queue_record_recipient *recipient = &record->recipients[i];
+		if (recipient->state != QUEUE_PENDING || recipient->public.kind != QUEUE_RELAY)
+			continue;
+		job->details[job->recipient_count] = &recipient->public;
+		struct forward_recipient *result = &job->recipients[job->recipient_count++];
+		result->address = recipient->public.address;
+		attempt->results[i] = result;
+	}
+	if (job->recipient_count == 0)
+		return;
+	job->router = item->queue->router;
+	job->record = record;
+	job->body = attempt->body;
+	job->done = on_relayed;
+	job->arg = item;
+	attempt->relay = job;
+	attempt->open++;
+	relay_send(job);
+}
+
+static void on_body(struct record_read *read)
+{
+	struct queue_item *item = read->arg;
+
+	if (read->status != 0) {
+		/* Reported at every attempt; the bytes may come back with a repaired disk. */
+		log_error("queue_body_unreadable", "id=%s lsn=%llu status=%d", item->id,
+			(unsigned long long)item->body_lsn, read->status);
+		attempt_end(item);
+		return;
+	}
+	item->attempt.body = read->bytes;
+	item->attempt.open = 1;
+	if (!item->drop) {
+		try_homes(item);
+		try_relay(item);
+	}
+	attempt_part_ended(item);
+}
+
+static void item_try(struct queue_item *item)
+{
+	struct queue *queue = item->queue;
+
+	item->is_busy = true;
+	item->attempts++;
+	queue->busy_count++;
+	list_remove(&item->link);
+	list_append(&queue->busy, &item->link);
+	item->attempt.pool = pool_create();
+	item->attempt.results =
+		pool_alloc(item->attempt.pool, item->record.recipient_count * sizeof(void *));
+	memset(&item->read, 0, sizeof(item->read));
+	item->read.done = on_body;
+	item->read.arg = item;
+	if (queue_log_read(queue->log, item->body_lsn, item->record.body_length, &item->read))
+		on_body(&item->read);
+}
+
+static void queue_run(void *arg)
+{
+	struct queue *queue = arg;
+
+	if (!directory_is_loaded(queue->router->directory)) {
+		if (!timer_is_running(queue->tick))
+			timer_start(queue->tick, TICK_MS);
+		return;
+	}
+	while (queue->busy_count < BUSY_MAX && !list_is_empty(&queue->due))
+		item_try(list_entry(queue->due.next, struct queue_item, link));
+}
+
+static void on_tick(void *arg)
+{
+	struct queue *queue = arg;
+	uint64_t now = clock_mono_us();
+
+	list_for_each_safe(entry, following, &queue->sleeping) {
+		struct queue_item *item = list_entry(entry, struct queue_item, link);
+		if (item->next_us > now)
+			continue;
+		list_remove(&item->link);
+		list_append(&queue->due, &item->link);
+	}
+	if (!list_is_empty(&queue->sleeping))
+		timer_start(queue->tick, TICK_MS);
+	queue_run(queue);
+}
+
+static void on_added(struct queue_write *write)
+{
+	struct addition *addition = write->arg;
+	int status = write->append.status;
+
+	addition->queue->adding--;
+	if (status == 0) {
+		addition->item->body_lsn = write->append.records[addition->message].lsn;
+		log_info("queue_added", "id=%s recipients=%u", addition->item->id,
+			addition->item->record.recipient_count);
+		item_enter(addition->item);
+	} else {
+		log_error("queue_add_failed", "status=%d", status);
+		item_free(addition->item);
+	}
+	addition->done(addition->arg, status);
+	queue_write_deinit(&addition->write);
+	bytes_unref(&addition->body);
+	free(addition);
+}
+
+void queue_add(struct queue *queue, const struct queue_entry *entry, void (*done)(void *arg, int status),
+	void *arg)
+{
+	struct addition *addition = mem_alloc(sizeof(*addition));
+	struct pool *pool = pool_create();
+	struct queue_record record, copy;
+
+	record_of_entry(entry, pool, &record);
+	queue_write_record(&addition->write, &record);
+	pool_reset(pool);
+	CHECK(queue_record_decode(buf_str(&addition->write.encoded[0]), pool, &copy));
+	addition->queue = queue;
+	addition->item = item_create(queue, pool, &copy);
+	addition->body = bytes_ref(entry->body);
+	addition->message = queue_write_message(&addition->write, addition->body);
+	addition->done = done;
+	addition->arg = arg;
+	addition->write.done = on_added;
+	addition->write.arg = addition;
+	queue->adding++;
+	queue_log_write(queue->log, &addition->write);
+}
+
+/* At start: what the log says. */
+static void on_replayed(void *arg, struct str bytes, uint64_t body_lsn)
+{
+	struct queue *queue = arg;
+	struct pool *pool = pool_create();
+	struct queue_record record;
+
+	if (!queue_record_decode(bytes, pool, &record)) {
+		log_error("queue_record_malformed", "lsn=%llu", (unsigned long long)body_lsn);
+		pool_destroy(&pool);
+		return;
+	}
+	struct queue_item *item = map_get(queue->items,
+		str_of(record.delivery_id, sizeof(record.delivery_id)));
+	if (!record.is_change && !item) {
+		item = item_create(queue, pool, &record);
+		item->body_lsn = body_lsn;
+		item_enter(item);
+		return;
+	}
+	if (record.is_change && item) {
+		apply_change(item, &record);
+		if (item_is_finished(item))
+			item_remove(item);
+	}
+	pool_destroy(&pool);
+}
+
+int queue_open(struct router *router, struct queue **queue_out, struct error *error)
+{
+	struct queue *queue = mem_alloc(sizeof(*queue));
+
+	queue->router = router;
+	queue->items = map_create();
+	list_init(&queue->due);
+	list_init(&queue->sleeping);
+	list_init(&queue->busy);
+	queue->run.run = queue_run;
+	queue->run.arg = queue;
+	queue->tick = timer_new(router->loop, on_tick, queue);
+	queue->length = metric_gauge("pando_queue_messages", "", "Messages in the router's queue");
+	queue->bounced = metric_counter("pando_bounces_total", "", "Bounces made");
+	int rc = queue_log_open(router, on_replayed, queue, &queue->log, error);
+	if (rc < 0) {
+		queue_close(&queue);
+		return rc;
+	}
+	log_info("queue_open", "messages=%zu", map_count(queue->items));
+	*queue_out = queue;
+	return 0;
+}
+
+/* At the process's end: what is in flight is lost with it, as in a crash, and comes back from the log. */
+void queue_close(struct queue **queue_pointer)
+{
+	struct queue *queue = *queue_pointer;
+	size_t position = 0;
+	struct str key;
+	void *value;
+
+	if (!queue)
+		return;
+	while (map_next(queue->items, &position, &key, &value)) {
+		struct queue_item *item = value;
+		if (item->attempt.relay)
+			relay_cancel(item->attempt.relay);
+		if (item->is_busy)
+			attempt_free(item);
+		item_free(item);
+	}
+	map_destroy(&queue->items);
+	timer_destroy(&queue->tick);
+	queue_log_close(&queue->log);
+	free(queue);
+	*queue_pointer = NULL;
+}
+
+static bool item_waits_for_home(const struct queue_item *item)
+{
+	for (unsigned i = 0; i < item->record.recipient_count; i++)
+		if (item->record.recipients[i].state == QUEUE_PENDING &&
+			item->record.recipients[i].public.kind == QUEUE_HOME)
+			return true;
+	return false;
+}
+
+void queue_retry_homes(struct queue *queue)
+{
+	list_for_each_safe(entry, following, &queue->sleeping) {
+		struct queue_item *item = list_entry(entry, struct queue_item, link);
+		if (!item_waits_for_home(item))
+			continue;
+		item->attempts = 0;
+		list_remove(&item->link);
+		list_append(&queue->due, &item->link);
+	}
+	loop_defer(queue->router->loop, &queue->run);
+}
+
+unsigned queue_flush(struct queue *queue)
+{
+	while (!list_is_empty(&queue->sleeping)) {
+		struct list *entry = queue->sleeping.next;
+		list_remove(entry);
+		list_append(&queue->due, entry);
+	}
+	loop_defer(queue->router->loop, &queue->run);
+	return (unsigned)map_count(queue->items);
+}
+
+struct queue_item *queue_find(struct queue *queue, struct str id)
+{
+	uint8_t key[SMTP_DELIVERY_ID_LENGTH];
+	if (id.length != 2 * sizeof(key) || !decode_hex(id, key, sizeof(key)))
+		return NULL;
+	return map_get(queue->items, str_of(key, sizeof(key)));
+}
+
+bool queue_drop(struct queue *queue, struct str id)
+{
+	struct queue_item *item = queue_find(queue, id);
+	if (!item)
+		return false;
+	item->drop = true; /* takes effect when the attempt that runs has ended, or now by one of its own */
+	if (!item->is_busy) {
+		list_remove(&item->link);
+		list_append(&queue->due, &item->link);
+		loop_defer(queue->router->loop, &queue->run);
+	}
+	return true;
+}
+
+unsigned queue_count(const struct queue *queue)
+{
+	return (unsigned)map_count(queue->items);
+}

@@ -1,0 +1,43 @@
+#ifndef PANDO_ROUTER_QUEUE_LOG_H
+#define PANDO_ROUTER_QUEUE_LOG_H
+
+/*
+ * The queue's own log: a volume log (spool/volume_log.h) in data_dir/queue that nobody replicates. It is
+ * thrown away and begun anew whenever nothing in it is alive, so that it stays small.
+ */
+
+#include "core/error.h"
+#include "core/list.h"
+#include "router/queue_record.h"
+#include "spool/volume_log.h"
+
+struct queue_log;
+
+/* One group of records. The caller's until done. */
+struct queue_write {
+	struct volume_append append; /* status and record addresses are read by done */
+	struct buf encoded[2];       /* of the RECORD_QUEUE records, freed by queue_write_deinit */
+	void (*done)(struct queue_write *write);
+	void *arg;
+	struct list link; /* private */
+};
+
+/* Adds a RECORD_QUEUE; at most two per write. */
+void queue_write_record(struct queue_write *write, const struct queue_record *record);
+/* Adds the message that belongs to the record before; its index in append.records is returned. `body` stays
+ * alive until done. */
+unsigned queue_write_message(struct queue_write *write, struct bytes *body);
+void queue_write_deinit(struct queue_write *write);
+
+/* Opens, and calls fn for every record in order; body_lsn is the address of an added message. */
+int queue_log_open(struct router *router,
+	void (*fn)(void *arg, struct str record, uint64_t body_lsn), void *arg,
+	struct queue_log **log_out, struct error *error) must_check;
+void queue_log_close(struct queue_log **log);
+/* done is never called from inside. */
+void queue_log_write(struct queue_log *log, struct queue_write *write);
+bool queue_log_read(struct queue_log *log, uint64_t lsn, size_t length, struct record_read *read);
+/* Nothing in the log is alive and no read is in flight: frees its space when that is worth it. */
+void queue_log_reset(struct queue_log *log);
+
+#endif

@@ -1,0 +1,175 @@
+#include "router/queue_record.h"
+
+#include "core/encode.h"
+
+enum { VERSION = 1, KIND_ADDED = 1, KIND_CHANGED = 2 };
+
+static void put_u8(struct buf *out, unsigned value)
+{
+	buf_append_byte(out, (char)value);
+}
+
+static void put_u32(struct buf *out, uint32_t value)
+{
+	put_le32(buf_reserve(out, 4), value);
+	buf_commit(out, 4);
+}
+
+static void put_u64(struct buf *out, uint64_t value)
+{
+	put_le64(buf_reserve(out, 8), value);
+	buf_commit(out, 8);
+}
+
+static void put_text(struct buf *out, const char *text)
+{
+	size_t length = strlen(text);
+	CHECK(length <= UINT16_MAX);
+	put_le16(buf_reserve(out, 2), (uint16_t)length);
+	buf_commit(out, 2);
+	buf_append(out, text, length);
+}
+
+void queue_record_encode(const struct queue_record *record, struct buf *out)
+{
+	put_u8(out, VERSION);
+	put_u8(out, record->is_change ? KIND_CHANGED : KIND_ADDED);
+	buf_append(out, record->delivery_id, sizeof(record->delivery_id));
+	if (record->is_change) {
+		put_u8(out, record->finished);
+		put_u32(out, record->change_count);
+		for (uint32_t i = 0; i < record->change_count; i++) {
+			put_u32(out, record->changes[i].recipient);
+			put_u8(out, record->changes[i].state);
+			put_text(out, record->changes[i].reply);
+		}
+		return;
+	}
+	put_u64(out, (uint64_t)record->accepted_wall_us);
+	put_u8(out, record->ret);
+	put_u8(out, (unsigned)record->eight_bit | (unsigned)record->utf8 << 1);
+	put_text(out, record->sender);
+	put_text(out, record->envid);
+	put_u32(out, record->body_length);
+	put_u32(out, record->recipient_count);
+	for (uint32_t i = 0; i < record->recipient_count; i++) {
+		const struct queue_recipient *recipient = &record->recipients[i].public;
+		put_u8(out, recipient->kind);
+		put_u8(out, record->recipients[i].state);
+		put_u8(out, recipient->notify);
+		put_u64(out, recipient->mailbox_id);
+		put_text(out, recipient->address);
+		put_text(out, recipient->original);
+		put_text(out, recipient->orcpt);
+		put_text(out, recipient->reply);
+	}
+}
+
+/* What is left to read; `bad` sticks. */
+struct cursor {
+	struct str rest;
+	struct pool *pool;
+	bool bad;
+};
+
+static const char *take(struct cursor *cursor, size_t length)
+{
+	static const char zeroes[8];
+	if (cursor->bad || cursor->rest.length < length) {
+		cursor->bad = true;
+		return zeroes;
+	}
+	const char *bytes = cursor->rest.bytes;
+	cursor->rest = str_from_index(cursor->rest, length);
+	return bytes;
+}
+
+static unsigned take_u8(struct cursor *cursor)
+{
+	return (unsigned char)*take(cursor, 1);
+}
+
+static unsigned take_choice(struct cursor *cursor, unsigned maximum)
+{
+	unsigned value = take_u8(cursor);
+	cursor->bad |= value > maximum;
+	return value;
+}
+
+static const char *take_text(struct cursor *cursor)
+{
+	size_t length = get_le16(take(cursor, 2));
+	if (cursor->rest.length < length) {
+		cursor->bad = true;
+		return "";
+	}
+	return pool_copy_terminated(cursor->pool, str_of(take(cursor, length), length));
+}
+
+/* A count whose entries take at least `least` bytes each: never allocates more than the record holds. */
+static uint32_t take_count(struct cursor *cursor, size_t least)
+{
+	uint32_t count = get_le32(take(cursor, 4));
+	cursor->bad |= count > cursor->rest.length / least;
+	return cursor->bad ? 0 : count;
+}
+
+static void take_changes(struct cursor *cursor, struct queue_record *record)
+{
+	record->finished = take_choice(cursor, 1);
+	record->change_count = take_count(cursor, 7);
+	record->changes = pool_alloc(cursor->pool, record->change_count * sizeof(*record->changes) + 1);
+	for (uint32_t i = 0; i < record->change_count; i++) {
+		record->changes[i].recipient = get_le32(take(cursor, 4));
+		record->changes[i].state = take_choice(cursor, QUEUE_BOUNCED);
+		record->changes[i].reply = take_text(cursor);
+	}
+}
+
+static void take_added(struct cursor *cursor, struct queue_record *record)
+{
+	record->accepted_wall_us = (int64_t)get_le64(take(cursor, 8));
+	record->ret = take_choice(cursor, SMTP_RET_HDRS);
+	unsigned flags = take_choice(cursor, 3);
+	record->eight_bit = flags & 1;
+	record->utf8 = flags & 2;
+	record->sender = take_text(cursor);
+	record->envid = take_text(cursor);
+	record->body_length = get_le32(take(cursor, 4));
+	record->recipient_count = take_count(cursor, 19);
+	record->recipients =
+		pool_alloc(cursor->pool, record->recipient_count * sizeof(*record->recipients) + 1);
+	for (uint32_t i = 0; i < record->recipient_count; i++) {
+		struct queue_recipient *recipient = &record->recipients[i].public;
+		recipient->kind = take_choice(cursor, QUEUE_RELAY);
+		record->recipients[i].state = take_choice(cursor, QUEUE_BOUNCED);
+		recipient->notify = take_u8(cursor);
+		recipient->mailbox_id = get_le64(take(cursor, 8));
+		recipient->address = take_text(cursor);
+		recipient->original = take_text(cursor);
+		recipient->orcpt = take_text(cursor);
+		recipient->reply = take_text(cursor);
+	}
+}
+
+bool queue_record_decode(struct str bytes, struct pool *pool, struct queue_record *record_out)
+{
+	struct cursor cursor = { .rest = bytes, .pool = pool };
+
+	memset(record_out, 0, sizeof(*record_out));
+	if (take_u8(&cursor) != VERSION)
+		return false;
+	unsigned kind = take_u8(&cursor);
+	if (bytes.length < 2 + sizeof(record_out->delivery_id))
+		return false;
+	memcpy(record_out->delivery_id, take(&cursor, sizeof(record_out->delivery_id)),
+		sizeof(record_out->delivery_id));
+	record_out->is_change = kind == KIND_CHANGED;
+	if (kind == KIND_CHANGED)
+		take_changes(&cursor, record_out);
+	else if (kind == KIND_ADDED)
+		take_added(&cursor, record_out);
+	else
+		return false;
+	return !cursor.bad && cursor.rest.length == 0;
+}

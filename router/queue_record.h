@@ -1,0 +1,61 @@
+#ifndef PANDO_ROUTER_QUEUE_RECORD_H
+#define PANDO_ROUTER_QUEUE_RECORD_H
+
+/*
+ * What a RECORD_QUEUE of the router's own log says. Integers are little-endian; a text is a u16 length and its
+ * bytes.
+ *
+ *   u8 version (1), u8 kind, 16 delivery id, then
+ *   kind 1, added (the RECORD_MESSAGE right behind it is the message):
+ *     i64 accepted (us since 1970), u8 ret, u8 flags (1: 8BITMIME, 2: SMTPUTF8), text sender, text envid,
+ *     u32 length of the message, u32 recipients, each:
+ *       u8 kind, u8 state, u8 notify, u64 mailbox, text address, text original, text orcpt, text reply
+ *   kind 2, changed:
+ *     u8 finished (nothing is left to do), u32 changes, each: u32 recipient, u8 state, text reply
+ *
+ * A record that ends early, has bytes left over or an unknown kind or state is corrupt.
+ */
+
+#include "core/buf.h"
+#include "core/pool.h"
+#include "router/queue.h"
+
+enum queue_state {
+	QUEUE_PENDING,
+	QUEUE_FAILED,    /* a bounce is still to be made */
+	QUEUE_DELIVERED,
+	QUEUE_BOUNCED,   /* or nobody wants to hear of it */
+};
+
+struct queue_record_recipient {
+	struct queue_recipient public;
+	enum queue_state state;
+};
+
+struct queue_record_change {
+	uint32_t recipient;
+	enum queue_state state;
+	const char *reply;
+};
+
+struct queue_record {
+	bool is_change;
+	uint8_t delivery_id[SMTP_DELIVERY_ID_LENGTH];
+	/* added */
+	int64_t accepted_wall_us;
+	enum smtp_ret ret;
+	bool eight_bit, utf8;
+	const char *sender, *envid;
+	uint32_t body_length, recipient_count;
+	struct queue_record_recipient *recipients;
+	/* changed */
+	bool finished;
+	uint32_t change_count;
+	struct queue_record_change *changes;
+};
+
+void queue_record_encode(const struct queue_record *record, struct buf *out);
+/* Everything is copied into the pool. */
+bool queue_record_decode(struct str bytes, struct pool *pool, struct queue_record *record_out) must_check;
+
+#endif
