@@ -1,0 +1,304 @@
+/*
+ * The directory's two sides together: the operator's writer and a daemon's follower. On a standalone
+ * file always; on PostgreSQL too when PANDO_TEST_POSTGRES names a database that may be wiped.
+ */
+
+#include "core/directory/directory.h"
+#include "core/directory/directory_write.h"
+#include "core/timer.h"
+#include "unit/test.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define SCRAM                                                                                       \
+	"SCRAM-SHA-256$4096:AAAAAAAAAAAAAAAAAAAAAA==$BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA=:"    \
+	"CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCA="
+
+struct world {
+	struct loop *loop;
+	struct timer *timer;
+	struct config config;
+	struct directory *directory;
+	struct directory_writer *writer;
+	char folder[64];
+	unsigned changes;
+	bool is_postgres;
+	/* wait_until's condition. */
+	bool (*holds)(struct world *world);
+	unsigned polls;
+};
+
+static void on_change(void *arg)
+{
+	((struct world *)arg)->changes++;
+}
+
+static void on_tick(void *arg)
+{
+	struct world *world = arg;
+	if (world->holds(world) || ++world->polls > 3000)
+		loop_stop(world->loop);
+	else
+		timer_start(world->timer, 1);
+}
+
+/* Runs the loop until holds() is true, 3 seconds at most. */
+static bool wait_until(struct world *world, bool (*holds)(struct world *world))
+{
+	world->holds = holds;
+	world->polls = 0;
+	timer_start(world->timer, 1);
+	loop_run(world->loop);
+	return holds(world);
+}
+
+static void open_directory(struct world *world)
+{
+	struct error error = { 0 };
+	char path[128];
+	snprintf(path, sizeof(path), "%s/snapshot.sqlite", world->folder);
+	EXPECT_INT(0, directory_open(world->loop, &world->config, path, on_change, world,
+			      &world->directory, &error));
+}
+
+static void open_world(struct world *world, const char *postgres)
+{
+	struct error error = { 0 };
+	char path[128];
+	*world = (struct world){ .is_postgres = postgres != NULL };
+	snprintf(world->folder, sizeof(world->folder), "/tmp/pando-directory-XXXXXX");
+	EXPECT(mkdtemp(world->folder) != NULL);
+	world->loop = loop_create();
+	world->timer = timer_new(world->loop, on_tick, world);
+	world->config.data_dir = world->folder;
+	world->config.directory = str_to_heap(str_from(postgres ? postgres : "standalone"));
+	snprintf(path, sizeof(path), "%s/directory.sqlite", world->folder);
+	int code = postgres ? directory_init_postgres(postgres, NULL, &error)
+			    : directory_init_file(path, NULL, &error);
+	if (code == 0)
+		code = directory_writer_open(&world->config, &world->writer, &error);
+	if (code < 0)
+		test_fail(__FILE__, __LINE__, "%s", error.text);
+}
+
+static void close_world(struct world *world)
+{
+	char command[128];
+	directory_close(&world->directory);
+	directory_writer_close(&world->writer);
+	timer_destroy(&world->timer);
+	loop_destroy(&world->loop);
+	free(world->config.directory);
+	snprintf(command, sizeof(command), "rm -rf %s", world->folder);
+	EXPECT_INT(0, system(command));
+}
+
+static void expect_done(int code, const struct error *error)
+{
+	if (code < 0)
+		test_fail(__FILE__, __LINE__, "%s", error->text);
+}
+
+/* Two sites with a node each, a volume from the first to the second, one mailbox. */
+static void fill(struct directory_writer *writer)
+{
+	struct error error = { 0 };
+	struct node_description a = { "node-a1", "site-a", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3",
+		"127.0.0.1:4" };
+	struct node_description b = { "node-b1", "site-b", "127.0.0.1:5", "127.0.0.1:6", "127.0.0.1:7",
+		"[::1]:8" };
+	struct router_description router = { "router-a", "site-a", "127.0.0.1:9", "" };
+	struct volume_description volume = { .name = "v1", .primary_node = "node-a1",
+		.replica_nodes = { "node-b1" }, .replica_count = 1 };
+	struct mailbox_description mailbox = { .address = "Anna@Example.org", .scram = SCRAM };
+	expect_done(directory_add_site(writer, "site-a", &error), &error);
+	expect_done(directory_add_site(writer, "site-b", &error), &error);
+	expect_done(directory_add_node(writer, &a, &error), &error);
+	expect_done(directory_add_node(writer, &b, &error), &error);
+	expect_done(directory_add_router(writer, &router, &error), &error);
+	expect_done(directory_add_volume(writer, &volume, &error), &error);
+	expect_done(directory_add_domain(writer, "example.org", &error), &error);
+	expect_done(directory_add_mailbox(writer, &mailbox, &error), &error);
+}
+
+static bool knows_anna(struct world *world)
+{
+	return directory_resolve(world->directory, STR("anna@example.org"), NULL, NULL) == DIRECTORY_FOUND;
+}
+
+static bool does_not_know_anna(struct world *world)
+{
+	return !knows_anna(world);
+}
+
+static void count_found(void *arg, const struct directory_mailbox *mailbox)
+{
+	(void)mailbox;
+	++*(unsigned *)arg;
+}
+
+static unsigned found(struct world *world, const char *address)
+{
+	unsigned count = 0;
+	directory_resolve(world->directory, str_from(address), count_found, &count);
+	return count;
+}
+
+static void check_lookups(struct world *world)
+{
+	struct directory_credential credential;
+	const struct directory_volume *volume = directory_find_volume(world->directory, 1);
+	const struct directory_node *node = directory_find_node_by_name(world->directory, STR("node-b1"));
+	const struct directory_mailbox *anna = directory_find_login(world->directory, STR("ANNA@example.ORG"));
+	EXPECT(volume && volume->replica_count == 1 && node);
+	EXPECT(volume && node && volume->replica_node_ids[0] == node->id);
+	EXPECT(volume && volume->epoch == 1 && volume->durability == DURABILITY_REMOTE);
+	EXPECT(directory_find_router_by_name(world->directory, STR("router-a")) != NULL);
+	EXPECT(anna && anna->volume_id == 1 && anna->enabled);
+	EXPECT(anna && directory_find_credential(world->directory, anna->id, &credential));
+	EXPECT_INT(4096, credential.iterations);
+	EXPECT_INT(1, found(world, "anna+lists@example.org"));
+	EXPECT_INT(1, found(world, "postmaster@EXAMPLE.org"));
+	EXPECT_INT(1, found(world, "Postmaster"));
+	EXPECT_INT(0, found(world, "bert@example.org"));
+	EXPECT_INT(DIRECTORY_NO_DOMAIN,
+		directory_resolve(world->directory, STR("anna@example.net"), NULL, NULL));
+	EXPECT_INT(DIRECTORY_NO_DOMAIN, directory_resolve(world->directory, STR("anna"), NULL, NULL));
+	EXPECT_INT(DIRECTORY_NO_USER,
+		directory_resolve(world->directory, STR("bert@example.org"), NULL, NULL));
+}
+
+static bool has_sales(struct world *world)
+{
+	return found(world, "sales@example.org") == 2;
+}
+
+static void check_aliases(struct world *world)
+{
+	struct error error = { 0 };
+	struct mailbox_description bert = { .address = "bert@example.org" };
+	expect_done(directory_add_mailbox(world->writer, &bert, &error), &error);
+	expect_done(directory_add_alias(world->writer, "team@example.org", "anna@example.org", &error), &error);
+	expect_done(directory_add_alias(world->writer, "sales@example.org", "team@example.org", &error), &error);
+	/* Anna is reached twice and counted once; a loop ends. */
+	expect_done(directory_add_alias(world->writer, "sales@example.org", "anna@example.org", &error), &error);
+	expect_done(directory_add_alias(world->writer, "sales@example.org", "bert@example.org", &error), &error);
+	expect_done(directory_add_alias(world->writer, "team@example.org", "sales@example.org", &error), &error);
+	EXPECT(wait_until(world, has_sales));
+	EXPECT(directory_find_login(world->directory, STR("sales@example.org")) == NULL);
+	EXPECT_INT(-ENOENT, directory_add_alias(world->writer, "x@example.org", "nobody@example.org", &error));
+	EXPECT_INT(-EEXIST, directory_add_mailbox(world->writer, &bert, &error));
+	expect_done(directory_remove_alias(world->writer, "sales@example.org", NULL, &error), &error);
+}
+
+static bool is_promoted(struct world *world)
+{
+	const struct directory_volume *volume = directory_find_volume(world->directory, 1);
+	return volume->epoch == 5;
+}
+
+static void check_promotion(struct world *world)
+{
+	struct error error = { 0 };
+	const struct directory_volume *volume = directory_find_volume(world->directory, 1);
+	struct promotion promotion = { .volume_id = 1, .expected_epoch = 1, .epoch = 5,
+		.reign = { 1, 2, 3 }, .primary_node_id = 2, .unclean = true, .epoch_start_lsn = 4096 };
+	memcpy(promotion.expected_reign, volume->reign, REIGN_LENGTH);
+	expect_done(directory_promote(world->writer, &promotion, 1, &error), &error);
+	EXPECT(wait_until(world, is_promoted));
+	volume = directory_find_volume(world->directory, 1);
+	EXPECT_INT(2, volume->primary_node_id);
+	EXPECT(volume->replica_count == 1 && volume->replica_node_ids[0] == 1);
+	EXPECT(volume->unclean && volume->epoch_start_lsn == 4096 && volume->reign[2] == 3);
+	/* The second one of two operators loses, and changes nothing. */
+	promotion.epoch = 6;
+	EXPECT_INT(-ESTALE, directory_promote(world->writer, &promotion, 1, &error));
+}
+
+static void check_all(struct world *world)
+{
+	struct error error = { 0 };
+	fill(world->writer);
+	open_directory(world);
+	EXPECT(wait_until(world, knows_anna));
+	EXPECT(directory_is_loaded(world->directory) && world->changes >= 1);
+	check_lookups(world);
+	check_aliases(world);
+	check_promotion(world);
+	expect_done(directory_remove_mailbox(world->writer, "ANNA@example.org", &error), &error);
+	EXPECT(wait_until(world, does_not_know_anna));
+	struct mailbox_description anna = { .address = "anna@example.org" };
+	expect_done(directory_add_mailbox(world->writer, &anna, &error), &error);
+	EXPECT(wait_until(world, knows_anna));
+	/* A number that named mail once never names other mail. */
+	EXPECT(directory_find_login(world->directory, STR("anna@example.org"))->id > 2);
+}
+
+TEST(standalone_follower_sees_every_change)
+{
+	struct world world;
+	open_world(&world, NULL);
+	check_all(&world);
+	close_world(&world);
+}
+
+TEST(malformed_names_are_refused_with_a_sentence)
+{
+	struct world world;
+	struct error error = { 0 };
+	struct mailbox_description mailbox = { 0 };
+	open_world(&world, NULL);
+	fill(world.writer);
+	EXPECT_INT(-EINVAL, directory_add_site(world.writer, "Site A", &error));
+	EXPECT_INT(-EINVAL, directory_add_domain(world.writer, "a b", &error));
+	static const char *const addresses[] = { "", "@example.org", "a@", "a b@example.org",
+		"a@b@c@", "x,y@example.org" };
+	for (unsigned i = 0; i < array_length(addresses); i++) {
+		test_row(addresses[i]);
+		mailbox.address = addresses[i];
+		EXPECT_INT(-EINVAL, directory_add_mailbox(world.writer, &mailbox, &error));
+	}
+	test_row(NULL);
+	mailbox.address = "anna@elsewhere.example";
+	EXPECT_INT(-ENOENT, directory_add_mailbox(world.writer, &mailbox, &error));
+	close_world(&world);
+}
+
+static bool is_fresh(struct world *world)
+{
+	return directory_is_fresh(world->directory);
+}
+
+static bool has_settled(struct world *world)
+{
+	return world->polls > 300;
+}
+
+TEST(postgres_follower_sees_every_change_and_its_snapshot_survives)
+{
+	const char *postgres = getenv("PANDO_TEST_POSTGRES");
+	struct world world;
+	struct sql *sql = NULL;
+	struct error error = { 0 };
+	if (!postgres)
+		return;
+	expect_done(sql_open_postgres(postgres, &sql, &error), &error);
+	expect_done(sql_script(sql, "drop schema if exists pando cascade", &error), &error);
+	sql_close(&sql);
+	open_world(&world, postgres);
+	check_all(&world);
+	EXPECT(wait_until(&world, is_fresh));
+	wait_until(&world, has_settled); /* the snapshot's writer */
+	directory_close(&world.directory);
+	wait_until(&world, has_settled);
+	/* A restart while the database is away. */
+	free(world.config.directory);
+	world.config.directory = str_to_heap(STR("host=127.0.0.1 port=1 dbname=pando"));
+	open_directory(&world);
+	EXPECT(directory_is_loaded(world.directory) && !directory_is_fresh(world.directory));
+	EXPECT(knows_anna(&world));
+	EXPECT(is_promoted(&world));
+	close_world(&world);
+}
