@@ -184,7 +184,7 @@ TEST(a_torn_tail_is_cut_off_and_the_log_goes_on)
 	EXPECT_INT(0, append(&f, 1, STR("whole")));
 	uint64_t end = volume_log_end(f.log);
 	EXPECT_INT(0, append(&f, 1, STR("torn")));
-	overwrite(&f, "0000000000000000.log", end + 100, "XX", 2);
+	overwrite(&f, "0000000000000000.log", end + 97, "XX", 2);
 	EXPECT_INT(0, reopen(&f, &error));
 	EXPECT_INT(end, volume_log_end(f.log));
 	EXPECT_INT(0, reign(&f, 1, reign_one));

@@ -1,0 +1,104 @@
+#ifndef PANDO_PROTO_CLUSTER_MESSAGE_H
+#define PANDO_PROTO_CLUSTER_MESSAGE_H
+
+/*
+ * Messages between a replicator and the replicators of other sites (mutual TLS), and between a replicator
+ * and the node of its machine (UNIX socket), in frames.
+ *
+ * A frame (integers little-endian): u32 magic "PFR1", u32 payload length, u32 CRC-32C of the payload, u32
+ * frame type; then the payload. Type 1: a Message of cluster.proto. Type 2: a chunk: u32 volume, u32 zero,
+ * u64 epoch, u64 LSN, u64 end of what is durable at the sender, u64 wall clock of the sender in us, then
+ * whole groups. A frame is valid if and only if magic, length limit and CRC are right; after an invalid one the connection is closed.
+ */
+
+#include "core/buf.h"
+#include "core/bytes.h"
+#include "core/pool.h"
+
+enum message_kind {
+	/* Both ways, first: `node` (id) and `text` (name). */
+	MESSAGE_HELLO = 1,
+
+	/* Follower to leader: ship `volume` from `lsn` (my end); `epochs` is my vector. */
+	MESSAGE_FOLLOW = 10,
+	/* Leader to follower: cut at `lsn` first, then ask again; `epochs` is the leader's vector. */
+	MESSAGE_CUT = 11,
+	/* Leader to follower: not here, not now; `text` says why, `epoch` is the highest this side knows. */
+	MESSAGE_REFUSE = 12,
+	/* Leader to follower: chunks will come from `lsn`. */
+	MESSAGE_FOLLOWING = 13,
+	/* Follower to leader: everything below `lsn` is durable here, in (`epoch`, `reign`). */
+	MESSAGE_ACK = 14,
+	/* Both ways, every second: I am alive. */
+	MESSAGE_ALIVE = 15,
+
+	/* Node to replicator: I write `volume` in (`epoch`, `reign`); durable up to `lsn`. */
+	MESSAGE_DURABLE = 30,
+	/* Node to replicator: I do not write `volume` any more. */
+	MESSAGE_RETIRED = 31,
+	/* Node to replicator: give `volume` up, I am to write it. */
+	MESSAGE_RELEASE = 32,
+	/* Replicator to node: `volume` is closed here, its lock is free. */
+	MESSAGE_RELEASED = 33,
+	/* Replicator to node: replica `node` of `volume` has everything below `lsn`; `connected`. */
+	MESSAGE_ACKED = 34,
+	/* Replicator to node: the replica here now ends at `lsn`; the leader at `end` at `time_us`. */
+	MESSAGE_RECEIVED = 35,
+	/* Replicator to node: the replica here has been cut at `lsn`. */
+	MESSAGE_WAS_CUT = 36,
+	/* Replicator to node: a peer has shown `epoch` for `volume`: do not write below it. */
+	MESSAGE_HIGHER_EPOCH = 37,
+};
+
+struct cluster_message {
+	enum message_kind kind;
+	uint32_t volume, node;
+	uint64_t epoch, lsn, end, time_us;
+	struct str reign, epochs, text;
+	bool connected;
+};
+
+enum frame_type { FRAME_MESSAGE = 1, FRAME_CHUNK = 2 };
+
+enum {
+	FRAME_HEADER_LENGTH = 16,
+	CHUNK_HEADER_LENGTH = 40,
+	/* A chunk with one group of a whole segment, and its header. */
+	FRAME_PAYLOAD_MAX = (64 << 20) + CHUNK_HEADER_LENGTH,
+	/* Messages are small; an epoch vector of 4096 entries is the largest part. */
+	FRAME_MESSAGE_MAX = 256 << 10,
+};
+
+struct chunk {
+	uint32_t volume;
+	uint64_t epoch, lsn, leader_end, time_us;
+	size_t length; /* of the groups */
+};
+
+/* Appends a whole frame. */
+void message_encode(const struct cluster_message *message, struct buf *out);
+/* Writes header and chunk header; the groups follow (their CRC is taken over here). */
+void chunk_encode(const struct chunk *chunk, struct str groups,
+	uint8_t out[FRAME_HEADER_LENGTH + CHUNK_HEADER_LENGTH]);
+
+/* Strings live in `pool`. */
+bool message_decode(struct str payload, struct pool *pool, struct cluster_message *out) must_check;
+bool chunk_decode(struct str payload, struct chunk *out) must_check;
+
+/* Collects frames from a stream's input. All zero is a valid empty reader. */
+struct frame_reader {
+	struct bytes *payload; /* being filled */
+	size_t filled;
+	uint8_t header[FRAME_HEADER_LENGTH];
+	size_t header_filled;
+};
+
+enum frame_result { FRAME_DONE, FRAME_MORE, FRAME_BAD };
+
+/* Takes from `input`. DONE: *payload_out is a reference for the caller, *type_out its type; call again. BAD:
+ * close the connection. `payload_max` bounds what is allocated. */
+enum frame_result frame_read(struct frame_reader *reader, struct buf *input, size_t payload_max,
+	enum frame_type *type_out, struct bytes **payload_out);
+void frame_reader_deinit(struct frame_reader *reader);
+
+#endif
