@@ -60,7 +60,13 @@ static bool find_sender(struct router *router, const char *sender, struct pool *
 
 static const char *status_of(struct pool *pool, const char *reply)
 {
-	struct smtp_reply parsed = { .code = 500, .text = str_from(reply) };
+	struct str text = str_from(reply), rest;
+	struct str first = smtp_verb(text, &rest);
+	uint64_t number;
+	/* "550 5.1.1 text", or our own "4.4.1 text" when nobody answered. */
+	if (str_to_u64(first, 599, &number))
+		text = rest;
+	struct smtp_reply parsed = { .code = 500, .text = text };
 	char code[16];
 	smtp_enhanced_code(&parsed, code);
 	/* Given up: what was temporary until now is permanent. */

@@ -204,13 +204,15 @@ static void record_of_entry(const struct queue_entry *entry, struct pool *pool,
 }
 
 /* What the attempt taught about one recipient. */
-static enum queue_state next_state(const struct queue_item *item, unsigned index, bool expired,
+static enum queue_state next_state(struct queue_item *item, unsigned index, bool expired,
 	const char **reply_out)
 {
 	const struct queue_record_recipient *recipient = &item->record.recipients[index];
 	const struct forward_recipient *result = item->attempt.results[index];
 
-	*reply_out = result ? result->reply : recipient->public.reply;
+	*reply_out = !result ? recipient->public.reply :
+		result->code == FORWARD_UNKNOWN ? result->reply :
+		pool_printf(item->attempt.pool, "%u %s", result->code, result->reply).bytes;
 	if (recipient->state != QUEUE_PENDING)
 		return recipient->state;
 	if (result && result->code / 100 == 2)

@@ -24,7 +24,7 @@ struct queue_recipient {
 	const char *orcpt;       /* "" when not given */
 	unsigned notify;         /* smtp_notify bits */
 	bool failed;             /* for good: only the bounce is left */
-	const char *reply;       /* "4.4.1 text" of the last attempt, "" */
+	const char *reply;       /* "550 5.1.1 text" or our own "4.4.1 text" of the last attempt, "" */
 };
 
 struct queue_entry {

@@ -279,6 +279,16 @@ static bool target_is_refused(const struct smtp_tx *tx, const struct tx_target *
 		!directory_find_mailbox(tx->router->directory, target->mailbox_id);
 }
 
+/* What the home said, with its code when it said anything. */
+static const char *target_reply(struct smtp_tx *tx, const struct tx_target *target)
+{
+	if (!target->result)
+		return "";
+	if (target->result->code == FORWARD_UNKNOWN)
+		return target->result->reply;
+	return pool_printf(tx->pool, "%u %s", target->result->code, target->result->reply).bytes;
+}
+
 static void tx_queue(struct smtp_tx *tx)
 {
 	struct queue_recipient *recipients =
@@ -307,7 +317,7 @@ static void tx_queue(struct smtp_tx *tx)
 			.orcpt = target->orcpt,
 			.notify = target->notify,
 			.failed = target_is_refused(tx, target),
-			.reply = target->result ? target->result->reply : "",
+			.reply = target_reply(tx, target),
 		};
 	}
 	queue_add(tx->router->queue, &entry, on_queued, tx);
