@@ -20,11 +20,19 @@ struct volume_load {
 	uint64_t id, mailboxes;
 };
 
+/* Numbers of one kind taken ahead in this transaction: a counter row updated for each of 100,000
+ * mailboxes leaves as many dead versions to walk over. */
+struct reservation {
+	char kind[16];
+	uint64_t next, end, block;
+};
+
 struct directory_writer {
 	struct sql *sql;
 	bool in_transaction;
 	/* During one transaction, so that an import does not count all mailboxes for each new one. */
 	struct buf loads; /* struct volume_load each */
+	struct reservation reservation;
 };
 
 static int query(struct directory_writer *writer, struct error *error, const char *text,
@@ -150,6 +158,7 @@ int directory_begin(struct directory_writer *writer, struct error *error)
 		sql_is_postgres(writer->sql) ? "begin; " FEED_LOCK : "begin immediate", error);
 	writer->in_transaction = code == 0;
 	buf_clear(&writer->loads);
+	writer->reservation = (struct reservation){ 0 };
 	return code;
 }
 
@@ -205,19 +214,33 @@ static int audit(struct directory_writer *writer, const char *action, const char
 		SQL_VALUES(who, action, detail), NULL);
 }
 
-/* The next number of a kind; never given again. */
+/* The next number of a kind; never given again. Blocks double from 1, so that a single addition leaves
+ * no gap. */
 static int next_id(struct directory_writer *writer, const char *kind, char id_out[24],
 	struct error *error)
 {
+	struct reservation *reservation = &writer->reservation;
 	struct sql_result *result = NULL;
-	int code = query(writer, error,
-		"insert into counter (name, value) values ($1, 1) "
-		"on conflict (name) do update set value = counter.value + 1 returning value",
-		SQL_VALUES(kind), &result);
-	if (code == 0)
-		snprintf(id_out, 24, "%s", sql_value(result, 0, 0));
-	sql_result_free(&result);
-	return code;
+	if (strcmp(reservation->kind, kind) != 0) {
+		*reservation = (struct reservation){ .block = 1 };
+		snprintf(reservation->kind, sizeof(reservation->kind), "%s", kind);
+	}
+	if (reservation->next == reservation->end) {
+		char block[24];
+		snprintf(block, sizeof(block), "%llu", (unsigned long long)reservation->block);
+		int code = query(writer, error,
+			"insert into counter (name, value) values ($1, $2) "
+			"on conflict (name) do update set value = counter.value + excluded.value "
+			"returning value", SQL_VALUES(kind, block), &result);
+		if (code < 0)
+			return code;
+		reservation->end = sql_value_u64(result, 0, 0) + 1;
+		reservation->next = reservation->end - reservation->block;
+		reservation->block *= reservation->block < 4096 ? 2 : 1;
+		sql_result_free(&result);
+	}
+	snprintf(id_out, 24, "%llu", (unsigned long long)reservation->next++);
+	return 0;
 }
 
 static bool is_name(const char *text)
