@@ -10,6 +10,8 @@
 #include "core/directory/directory.h"
 #include "core/net.h"
 
+struct config;
+
 struct volumes;
 struct volume;
 
@@ -48,6 +50,28 @@ void volumes_deliver(struct volumes *volumes, struct delivery *delivery);
  * the volume now. */
 void volumes_hand_over(struct volumes *volumes, uint32_t volume_id, struct stream *stream,
 	void (*start)(struct volume *volume, struct stream *stream, void *arg), void *arg);
+
+/* ---- for node/main.c and control.c ---- */
+
+/* Starts the workers and the link to the replicator (run_dir/replicator.sock). Volumes appear with the first
+ * volumes_reconcile. */
+int volumes_create(struct loop *front, const struct config *config, struct directory *directory,
+	struct volumes **volumes_out, struct error *error) must_check;
+/* Fences and checkpoints everything, stops the workers. */
+void volumes_destroy(struct volumes **volumes);
+/* After every change of the directory. Until the directory is fresh, or a few seconds have passed without
+ * it, a copy on disk is not acted upon: it may name a primary that was replaced meanwhile. */
+void volumes_reconcile(struct volumes *volumes);
+/* All volumes that want to be primary are. */
+bool volumes_are_settled(const struct volumes *volumes);
+
+/* JSON for `pando`; see docs/operating.md. Called back on the front thread, once. */
+void volumes_status(struct volumes *volumes, struct buf *json_out);
+void volumes_at_risk(struct volumes *volumes, void (*done)(void *arg, struct str json), void *arg);
+/* -ENOENT no such volume here; -ESTALE another epoch than asked for. */
+int volumes_fence(struct volumes *volumes, uint32_t volume_id, uint64_t epoch,
+	void (*done)(void *arg, struct str json), void *arg) must_check;
+int volumes_position(struct volumes *volumes, uint32_t volume_id, struct buf *json_out) must_check;
 
 /* Worker side. */
 struct loop *volume_loop(const struct volume *volume);

@@ -1,0 +1,64 @@
+#include "core/process.h"
+
+#include "core/log.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+const char *process_config_argument(int argument_count, char **arguments)
+{
+	for (int i = 1; i < argument_count; i++) {
+		if (strncmp(arguments[i], "--config=", 9) == 0)
+			return arguments[i] + 9;
+		if (strcmp(arguments[i], "--config") == 0 && i + 1 < argument_count)
+			return arguments[i + 1];
+	}
+	return NULL;
+}
+
+void process_load_config(
+	const char *program, int argument_count, char **arguments, struct config *config_out)
+{
+	struct error error;
+	const char *path = config_path(process_config_argument(argument_count, arguments));
+	signal(SIGPIPE, SIG_IGN);
+	if (config_load(config_out, path, &error) < 0) {
+		fprintf(stderr, "%s: %s\n", program, error.text);
+		exit(2);
+	}
+	log_setup(program, (enum log_level)config_out->log_level);
+}
+
+int process_drop_privileges(const char *user, struct error *error)
+{
+	if (user[0] == '\0' || geteuid() != 0)
+		return 0;
+	const struct passwd *account = getpwnam(user);
+	if (account == NULL)
+		return error_set(error, -ENOENT,
+			"`user = %s`: there is no such account; make it or leave `user` empty", user);
+	if (account->pw_uid == 0)
+		return 0;
+	if (initgroups(user, account->pw_gid) != 0 || setgid(account->pw_gid) != 0 ||
+		setuid(account->pw_uid) != 0)
+		return error_set(error, errno ? -errno : -EPERM, "cannot become user %s: %s", user,
+			strerror(errno));
+	if (setuid(0) == 0)
+		return error_set(error, -EPERM, "user %s can become root again", user);
+	return 0;
+}
+
+void process_raise_file_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		log_warn("file_limit", "reason=%s", log_quote(str_from(strerror(errno))));
+}

@@ -1,0 +1,13 @@
+#ifndef PANDO_NODE_CONTROL_H
+#define PANDO_NODE_CONTROL_H
+
+/* The verbs with which `pando` asks this node: status, at-risk, fence VOLUME EPOCH, position VOLUME. */
+
+#include "core/control.h"
+#include "node/volume/volumes.h"
+
+/* A control_handler; `arg` is the struct volumes. */
+void node_control(void *arg, struct control_request *request, struct str verb,
+	const struct str *arguments, size_t argument_count);
+
+#endif

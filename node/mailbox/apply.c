@@ -1,0 +1,343 @@
+#include "node/mailbox/index.h"
+
+#include "core/log.h"
+#include "proto/disk/record.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/*
+ * Applying is deterministic: the same changes in the same order give the same index, whether they come
+ * from an operation just made durable, from a replica's stream or from the log at start-up.
+ */
+
+static void tell_folder_sessions(struct folder *folder)
+{
+	list_for_each_safe (entry, following, &folder->sessions) {
+		struct mailbox_session *session =
+			list_entry(entry, struct mailbox_session, folder_link);
+		session->on_change(session);
+	}
+}
+
+static void raise_modseq(struct folder *folder, uint64_t modseq)
+{
+	struct mailbox *mailbox = folder->mailbox;
+	if (folder->highest_modseq < modseq)
+		folder->highest_modseq = modseq;
+	if (mailbox->modseq < modseq) {
+		mailbox->modseq = modseq;
+		mailbox_mark_dirty(mailbox);
+	}
+	if (mailbox->allocated_modseq < modseq)
+		mailbox->allocated_modseq = modseq;
+	folder_mark_header_dirty(folder);
+}
+
+static void apply_keywords(struct folder *folder, const struct action *action)
+{
+	for (size_t i = 0; i < action->keyword_count; i++)
+		folder_add_keyword(folder, action->keywords[i].index, action->keywords[i].name);
+}
+
+static int find_folder(struct index *index, const struct action *action, uint32_t folder_id,
+	struct folder **folder_out)
+{
+	struct mailbox *mailbox = index_find_mailbox(index, action->mailbox_id);
+	*folder_out = mailbox ? mailbox_folder_by_id(mailbox, folder_id) : NULL;
+	if (*folder_out == NULL)
+		return -EUCLEAN;
+	return folder_load(*folder_out);
+}
+
+static int apply_add(struct index *index, const struct action *action, uint64_t lsn)
+{
+	struct folder *folder;
+	int result = find_folder(index, action, action->folder_id, &folder);
+	if (result < 0)
+		return result;
+	apply_keywords(folder, action);
+	for (size_t i = 0; i < action->added_count; i++) {
+		const struct added_message *added = &action->added[i];
+		if (added->uid < folder->uidnext || added->uid == UINT32_MAX)
+			return -EUCLEAN;
+		struct message message = { .uid = added->uid,
+			.size = added->size,
+			.flags = added->flags,
+			.modseq = action->modseq,
+			.body_lsn = added->body_lsn ? added->body_lsn : lsn - added->body_back,
+			.internal_date_s = added->internal_date_s,
+			.summary_length = added->summary_length };
+		folder_push_message(folder, &message);
+		folder_mark_dirty(folder, added->uid);
+		folder->uidnext = added->uid + 1;
+		folder->unseen_count += !(added->flags & MESSAGE_SEEN);
+		folder->total_bytes += added->size;
+		index->message_count++;
+	}
+	if (folder->private->allocated_uidnext < folder->uidnext)
+		folder->private->allocated_uidnext = folder->uidnext;
+	if (action->delivery_id.length == CHANGE_DELIVERY_ID_LENGTH) {
+		uint8_t key[16];
+		dedupe_key((const uint8_t *)action->delivery_id.bytes, action->mailbox_id, key);
+		if (!dedupe_has(&index->dedupe, key))
+			dedupe_add(&index->dedupe, key);
+	}
+	folder->append_counter++;
+	raise_modseq(folder, action->modseq);
+	tell_folder_sessions(folder);
+	return 0;
+}
+
+static int apply_expunge(struct index *index, const struct action *action, uint32_t folder_id)
+{
+	struct folder *folder;
+	int result = find_folder(index, action, folder_id, &folder);
+	if (result < 0)
+		return result;
+	/* One pass that closes all gaps: ranges and messages both rise. */
+	uint32_t kept = action->uid_range_count ? folder_find_uid(folder, action->uids[0].first) : 0;
+	size_t range = 0;
+	uint32_t i = kept, removed = 0;
+	for (; i < folder->message_count && range < action->uid_range_count; i++) {
+		const struct message *message = &folder->messages[i];
+		while (range < action->uid_range_count && action->uids[range].last < message->uid)
+			range++;
+		if (range < action->uid_range_count && action->uids[range].first <= message->uid) {
+			folder_mark_dirty(folder, message->uid);
+			folder->unseen_count -= !(message->flags & MESSAGE_SEEN);
+			folder->total_bytes -= message->size;
+			index->message_count--;
+			removed++;
+		} else {
+			folder->messages[kept++] = *message;
+		}
+	}
+	if (removed > 0)
+		memmove(&folder->messages[kept], &folder->messages[i],
+			(folder->message_count - i) * sizeof(*folder->messages));
+	folder->message_count -= removed;
+	folder->expunge_counter += removed > 0;
+	raise_modseq(folder, action->modseq);
+	if (removed > 0)
+		tell_folder_sessions(folder);
+	return 0;
+}
+
+static uint64_t new_flags(const struct action *action, uint64_t old)
+{
+	switch ((enum store_mode)action->mode) {
+	case STORE_ADD: return old | action->flags;
+	case STORE_REMOVE: return old & ~action->flags;
+	case STORE_REPLACE: return action->flags;
+	}
+	return old;
+}
+
+static int apply_flags(struct index *index, const struct action *action, struct apply_result *out)
+{
+	struct folder *folder;
+	int result = find_folder(index, action, action->folder_id, &folder);
+	if (result < 0)
+		return result;
+	apply_keywords(folder, action);
+	bool changed = false;
+	for (size_t r = 0; r < action->uid_range_count; r++) {
+		uint32_t i = folder_find_uid(folder, action->uids[r].first);
+		for (; i < folder->message_count && folder->messages[i].uid <= action->uids[r].last; i++) {
+			struct message *message = &folder->messages[i];
+			if (action->conditional && message->modseq > action->unchanged_since) {
+				if (out != NULL) {
+					out->failed_uids = mem_resize(out->failed_uids,
+						(out->failed_count + 1) * sizeof(*out->failed_uids));
+					out->failed_uids[out->failed_count++] = message->uid;
+				}
+				continue;
+			}
+			uint64_t flags = new_flags(action, message->flags);
+			/* A store that changes nothing leaves the modseq alone (RFC 7162 section 3.1.3
+			 * allows both; clients then fetch less). */
+			if (flags == message->flags)
+				continue;
+			folder->unseen_count += !(flags & MESSAGE_SEEN);
+			folder->unseen_count -= !(message->flags & MESSAGE_SEEN);
+			message->flags = flags;
+			message->modseq = action->modseq;
+			folder_mark_dirty(folder, message->uid);
+			changed = true;
+		}
+	}
+	if (changed) {
+		folder->flag_counter++;
+		raise_modseq(folder, action->modseq);
+		tell_folder_sessions(folder);
+	}
+	return 0;
+}
+
+static int apply_folders(struct index *index, const struct action *action)
+{
+	struct mailbox *mailbox = index_find_mailbox(index, action->mailbox_id);
+	if (mailbox == NULL)
+		mailbox = index_make_mailbox(index, action->mailbox_id);
+	for (size_t i = 0; i < action->folder_count; i++) {
+		const struct action_folder *new = &action->folders[i];
+		if (mailbox_folder_by_id(mailbox, new->id) != NULL)
+			return -EUCLEAN;
+		struct folder *folder = mailbox_add_folder(mailbox, new->id, new->name);
+		folder->uidvalidity = new->uidvalidity;
+		folder->special_use = (enum special_use)new->special_use;
+		if (mailbox->next_folder_id <= new->id)
+			mailbox->next_folder_id = new->id + 1;
+		if (mailbox->last_uidvalidity < new->uidvalidity)
+			mailbox->last_uidvalidity = new->uidvalidity;
+		/* The folders every mailbox begins with are subscribed. */
+		if (new->special_use != SPECIAL_NONE || new->id == 1)
+			map_set(mailbox->subscriptions, new->name, mailbox->subscriptions);
+		raise_modseq(folder, action->modseq);
+	}
+	if (mailbox->allocated_folder_id < mailbox->next_folder_id)
+		mailbox->allocated_folder_id = mailbox->next_folder_id;
+	if (mailbox->allocated_uidvalidity < mailbox->last_uidvalidity)
+		mailbox->allocated_uidvalidity = mailbox->last_uidvalidity;
+	if (mailbox->is_being_made) {
+		struct folder *inbox = mailbox_folder_by_id(mailbox, mailbox->making_inbox_id);
+		if (inbox != NULL)
+			inbox->private->allocated_uidnext = mailbox->making_inbox_uidnext;
+	}
+	mailbox->is_being_made = false;
+	mailbox_mark_dirty(mailbox);
+	return 0;
+}
+
+static int apply_delete(struct index *index, const struct action *action)
+{
+	struct folder *folder;
+	int result = find_folder(index, action, action->folder_id, &folder);
+	if (result < 0)
+		return result;
+	list_for_each_safe (entry, following, &folder->sessions) {
+		struct mailbox_session *session =
+			list_entry(entry, struct mailbox_session, folder_link);
+		list_remove(&session->folder_link);
+		session->folder = NULL;
+		session->on_gone(session, true);
+	}
+	index->message_count -= folder->message_count;
+	folder_note_removed(folder);
+	mailbox_mark_dirty(folder->mailbox);
+	mailbox_drop_folder(folder);
+	return 0;
+}
+
+static int apply_rename(struct index *index, const struct action *action)
+{
+	struct mailbox *mailbox = index_find_mailbox(index, action->mailbox_id);
+	for (size_t i = 0; mailbox != NULL && i < action->folder_count; i++) {
+		struct folder *folder = mailbox_folder_by_id(mailbox, action->folders[i].id);
+		if (folder == NULL)
+			return -EUCLEAN;
+		folder_set_name(folder, action->folders[i].name);
+		raise_modseq(folder, action->modseq);
+	}
+	if (mailbox == NULL)
+		return -EUCLEAN;
+	mailbox_sort_folders(mailbox);
+	return 0;
+}
+
+static int apply_subscribe(struct index *index, const struct action *action)
+{
+	struct mailbox *mailbox = index_find_mailbox(index, action->mailbox_id);
+	if (mailbox == NULL)
+		return -EUCLEAN;
+	if (action->subscribed)
+		map_set(mailbox->subscriptions, action->name, mailbox->subscriptions);
+	else
+		map_remove(mailbox->subscriptions, action->name);
+	mailbox_mark_dirty(mailbox);
+	return 0;
+}
+
+static int apply_uid_slack(struct index *index, const struct action *action)
+{
+	void *value;
+	for (size_t i = 0; map_next(index->mailboxes, &i, NULL, &value);) {
+		struct mailbox *mailbox = value;
+		for (uint32_t k = 0; k < mailbox->folder_count; k++) {
+			struct folder *folder = mailbox->folders[k];
+			uint32_t room = UINT32_MAX - folder->uidnext;
+			folder->uidnext += action->uid_slack < room ? action->uid_slack : room;
+			if (folder->private->allocated_uidnext < folder->uidnext)
+				folder->private->allocated_uidnext = folder->uidnext;
+			raise_modseq(folder, action->modseq);
+		}
+	}
+	index->slack_epoch = action->modseq >> 40;
+	return 0;
+}
+
+static int apply_action(struct index *index, const struct action *action, uint64_t lsn,
+	struct apply_result *result)
+{
+	int status;
+	switch (action->kind) {
+	case ACTION_ADD: return apply_add(index, action, lsn);
+	case ACTION_MOVE:
+		status = apply_add(index, action, lsn);
+		return status < 0 ? status : apply_expunge(index, action, action->source_folder_id);
+	case ACTION_FLAGS: return apply_flags(index, action, result);
+	case ACTION_EXPUNGE: return apply_expunge(index, action, action->folder_id);
+	case ACTION_FOLDERS: return apply_folders(index, action);
+	case ACTION_DELETE: return apply_delete(index, action);
+	case ACTION_RENAME: return apply_rename(index, action);
+	case ACTION_SUBSCRIBE: return apply_subscribe(index, action);
+	case ACTION_UID_SLACK: return apply_uid_slack(index, action);
+	}
+	return -EUCLEAN; /* written by a later version */
+}
+
+int index_apply(struct index *index, const struct change *change, uint64_t lsn,
+	struct apply_result *result)
+{
+	for (size_t i = 0; i < change->action_count; i++) {
+		int status = apply_action(index, &change->actions[i], lsn, result);
+		if (status < 0)
+			return status;
+	}
+	return 0;
+}
+
+int index_apply_groups(struct index *index, struct str bytes, uint64_t lsn)
+{
+	struct pool *pool = pool_create();
+	int status = 0;
+	while (status == 0 && bytes.length > 0) {
+		struct group group;
+		struct record record;
+		size_t position = GROUP_HEADER_LENGTH;
+		if (!group_header_decode(bytes, lsn, index->volume_id, &group)) {
+			status = -EBADMSG;
+			break;
+		}
+		while (status == 0 && group_next_record(&group, bytes, &position, &record)) {
+			struct change change;
+			if (record.type != RECORD_CHANGE)
+				continue;
+			status = change_decode(record.body, pool, &change)
+				? index_apply(index, &change, record.lsn, NULL)
+				: -EUCLEAN;
+		}
+		pool_reset(pool);
+		if (status < 0) {
+			log_error("apply_failed", "volume=%u lsn=%llu reason=%s", index->volume_id,
+				(unsigned long long)lsn, log_quote(str_from(strerror(-status))));
+			break;
+		}
+		lsn += group_padded(group.used);
+		bytes = str_from_index(bytes, group_padded(group.used));
+		index->applied_lsn = lsn;
+	}
+	pool_destroy(&pool);
+	return status;
+}

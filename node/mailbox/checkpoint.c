@@ -1,0 +1,501 @@
+#include "node/mailbox/index.h"
+
+#include "core/disk.h"
+#include "core/encode.h"
+#include "core/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/*
+ * The store of an index. Keys and values (integers little-endian in values, big-endian in keys so that they
+ * sort):
+ *
+ *   "v"                            volume header: u32 version, u32 volume, u64 applied, u64 slack epoch,
+ *                                  u64 messages, u32 dedupe count, u32 dedupe next
+ *   "d" chunk(u32)                 1024 dedupe keys of 16 bytes
+ *   "m" mailbox(u64)               u32 next folder id, u32 last uidvalidity, u64 modseq, then subscriptions:
+ *                                  u16 length, bytes, ...
+ *   "f" mailbox(u64) folder(u32)   u32 uidvalidity, u32 uidnext, u64 highest modseq, u32 special use,
+ *                                  u32 messages, u32 unseen, u32 keywords, u64 bytes, u16 length + name,
+ *                                  then keywords: u16 length, bytes, ...
+ *   "c" mailbox(u64) folder(u32) chunk(u32)   messages of 48 bytes: u32 uid, u32 size, u64 flags, u64 modseq,
+ *                                  u64 body LSN, i64 internal date, u32 summary length, u32 0
+ */
+
+enum { STORE_VERSION = 1, MESSAGE_BYTES = 48, DEDUPE_CHUNK = 1024, VOLUME_HEADER_BYTES = 40 };
+
+static struct str make_key(uint8_t *out, char kind, uint64_t mailbox, uint32_t folder, uint32_t chunk)
+{
+	size_t length = 1;
+	out[0] = (uint8_t)kind;
+	if (kind == 'm' || kind == 'f' || kind == 'c')
+		for (int i = 7; i >= 0; i--)
+			out[length++] = (uint8_t)(mailbox >> (8 * i));
+	if (kind == 'f' || kind == 'c')
+		for (int i = 3; i >= 0; i--)
+			out[length++] = (uint8_t)(folder >> (8 * i));
+	if (kind == 'c' || kind == 'd')
+		for (int i = 3; i >= 0; i--)
+			out[length++] = (uint8_t)(chunk >> (8 * i));
+	return str_of(out, length);
+}
+
+static uint64_t key_number(struct str key, size_t at, size_t length)
+{
+	uint64_t value = 0;
+	for (size_t i = 0; i < length && at + i < key.length; i++)
+		value = value << 8 | (uint8_t)key.bytes[at + i];
+	return value;
+}
+
+static void add32(struct buf *out, uint32_t value)
+{
+	put_le32(buf_reserve(out, 4), value);
+	buf_commit(out, 4);
+}
+
+static void add64(struct buf *out, uint64_t value)
+{
+	put_le64(buf_reserve(out, 8), value);
+	buf_commit(out, 8);
+}
+
+static void add_text(struct buf *out, struct str text)
+{
+	put_le16(buf_reserve(out, 2), (uint16_t)text.length);
+	buf_commit(out, 2);
+	buf_append_str(out, text);
+}
+
+/* A text of add_text off the front of `rest`. */
+static bool take_text(struct str *rest, struct str *text_out)
+{
+	if (rest->length < 2 || rest->length - 2 < get_le16(rest->bytes))
+		return false;
+	*text_out = str_of(rest->bytes + 2, get_le16(rest->bytes));
+	*rest = str_from_index(*rest, 2 + text_out->length);
+	return true;
+}
+
+/* ---- writing ---- */
+
+static int save_mailbox(struct index *index, struct mailbox *mailbox, struct buf *value)
+{
+	uint8_t key[32];
+	struct str name;
+	buf_clear(value);
+	add32(value, mailbox->next_folder_id);
+	add32(value, mailbox->last_uidvalidity);
+	add64(value, mailbox->modseq);
+	for (size_t i = 0; map_next(mailbox->subscriptions, &i, &name, NULL);)
+		add_text(value, name);
+	return store_put(index->store, make_key(key, 'm', mailbox->id, 0, 0), buf_str(value));
+}
+
+static int save_folder_header(struct index *index, const struct folder *folder, struct buf *value)
+{
+	uint8_t key[32];
+	buf_clear(value);
+	add32(value, folder->uidvalidity);
+	add32(value, folder->uidnext);
+	add64(value, folder->highest_modseq);
+	add32(value, folder->special_use);
+	add32(value, folder->message_count);
+	add32(value, folder->unseen_count);
+	add32(value, folder->keyword_count);
+	add64(value, folder->total_bytes);
+	add_text(value, folder->name);
+	for (unsigned i = 0; i < folder->keyword_count; i++)
+		add_text(value, folder->keywords[i]);
+	return store_put(
+		index->store, make_key(key, 'f', folder->mailbox->id, folder->id, 0), buf_str(value));
+}
+
+static int save_chunk(
+	struct index *index, const struct folder *folder, uint32_t chunk, struct buf *value)
+{
+	uint8_t key[32];
+	uint32_t first = folder_find_uid(folder, chunk << CHUNK_UID_BITS);
+	buf_clear(value);
+	for (uint32_t i = first;
+		i < folder->message_count && folder->messages[i].uid >> CHUNK_UID_BITS == chunk; i++) {
+		const struct message *message = &folder->messages[i];
+		add32(value, message->uid);
+		add32(value, message->size);
+		add64(value, message->flags);
+		add64(value, message->modseq);
+		add64(value, message->body_lsn);
+		add64(value, (uint64_t)message->internal_date_s);
+		add32(value, message->summary_length);
+		add32(value, 0);
+	}
+	struct str name = make_key(key, 'c', folder->mailbox->id, folder->id, chunk);
+	return buf_length(value) > 0 ? store_put(index->store, name, buf_str(value))
+				     : store_remove(index->store, name);
+}
+
+static int save_folder(struct index *index, struct folder *folder, struct buf *value)
+{
+	int result = save_folder_header(index, folder, value);
+	for (uint32_t i = 0; result == 0 && i < folder->private->dirty_count; i++)
+		result = save_chunk(index, folder, folder->private->dirty_chunks[i], value);
+	return result;
+}
+
+/* Only the ring's chunks that were written to since the last checkpoint. */
+static int save_dedupe(struct index *index)
+{
+	struct dedupe *dedupe = &index->dedupe;
+	uint8_t key[32];
+	int result = 0;
+	if (dedupe->count == 0 || (dedupe->saved_next == dedupe->next && !dedupe->all_dirty))
+		return 0;
+	uint32_t chunk = dedupe->all_dirty ? 0 : dedupe->saved_next / DEDUPE_CHUNK;
+	uint32_t last = dedupe->all_dirty ? (dedupe->count - 1) / DEDUPE_CHUNK
+					  : (dedupe->next + DEDUPE_IDS_MAX - 1) % DEDUPE_IDS_MAX / DEDUPE_CHUNK;
+	for (;; chunk = (chunk + 1) % (DEDUPE_IDS_MAX / DEDUPE_CHUNK)) {
+		uint32_t first = chunk * DEDUPE_CHUNK;
+		uint32_t count = dedupe->count - first < DEDUPE_CHUNK ? dedupe->count - first : DEDUPE_CHUNK;
+		result = store_put(index->store, make_key(key, 'd', 0, 0, chunk),
+			str_of(dedupe->ring[first], (size_t)count * 16));
+		if (result < 0 || chunk == last)
+			return result;
+	}
+}
+
+static int save_volume_header(struct index *index, struct buf *value)
+{
+	buf_clear(value);
+	add32(value, STORE_VERSION);
+	add32(value, index->volume_id);
+	add64(value, index->applied_lsn);
+	add64(value, index->slack_epoch);
+	add64(value, index->message_count);
+	add32(value, index->dedupe.count);
+	add32(value, index->dedupe.next);
+	return store_put(index->store, STR("v"), buf_str(value));
+}
+
+static int collect_key(void *arg, struct str key, struct str value)
+{
+	struct buf *keys = arg;
+	(void)value;
+	buf_append_byte(keys, (char)key.length);
+	buf_append_str(keys, key);
+	return 0;
+}
+
+static int remove_keys(struct index *index, struct str keys)
+{
+	int result = 0;
+	while (result == 0 && keys.length > 0) {
+		size_t length = (uint8_t)keys.bytes[0];
+		result = store_remove(index->store, str_of(keys.bytes + 1, length));
+		keys = str_from_index(keys, 1 + length);
+	}
+	return result;
+}
+
+static int clear_store(struct index *index)
+{
+	struct buf keys = { 0 };
+	int result = store_each(index->store, STR(""), collect_key, &keys);
+	if (result == 0)
+		result = remove_keys(index, buf_str(&keys));
+	buf_deinit(&keys);
+	return result;
+}
+
+static int save_all(struct index *index, struct buf *value)
+{
+	int result = index->reset_store ? clear_store(index) : 0;
+	if (result == 0)
+		result = remove_keys(index, buf_str(&index->removed_keys));
+	list_for_each (entry, &index->dirty_mailboxes)
+		if (result == 0)
+			result = save_mailbox(
+				index, list_entry(entry, struct mailbox, dirty_link), value);
+	list_for_each (entry, &index->dirty_folders) {
+		struct folder_private *private = list_entry(entry, struct folder_private, dirty_link);
+		if (result == 0)
+			result = save_folder(index, private->folder, value);
+	}
+	if (result == 0)
+		result = save_dedupe(index);
+	return result == 0 ? save_volume_header(index, value) : result;
+}
+
+static void mark_clean(struct index *index)
+{
+	list_for_each_safe (entry, following, &index->dirty_mailboxes) {
+		list_entry(entry, struct mailbox, dirty_link)->dirty = false;
+		list_remove(entry);
+	}
+	list_for_each_safe (entry, following, &index->dirty_folders) {
+		struct folder_private *private = list_entry(entry, struct folder_private, dirty_link);
+		private->header_dirty = false;
+		private->dirty_count = 0;
+		list_remove(entry);
+	}
+	index->dedupe.saved_next = index->dedupe.next;
+	index->dedupe.all_dirty = false;
+	index->reset_store = false;
+	buf_deinit(&index->removed_keys);
+	index->saved_lsn = index->applied_lsn;
+}
+
+bool index_is_dirty(const struct index *index)
+{
+	return index->saved_lsn != index->applied_lsn || index->reset_store;
+}
+
+int index_checkpoint(struct index *index)
+{
+	struct buf value = { 0 };
+	int result = store_begin(index->store);
+	if (result == 0) {
+		result = save_all(index, &value);
+		if (result == 0)
+			result = store_commit(index->store);
+		if (result < 0)
+			store_rollback(index->store);
+	}
+	buf_deinit(&value);
+	if (result == 0)
+		mark_clean(index);
+	return result;
+}
+
+/* ---- reading ---- */
+
+static int load_mailbox(void *arg, struct str key, struct str value)
+{
+	struct index *index = arg;
+	struct str name;
+	if (key.length != 9 || value.length < 16)
+		return -EUCLEAN;
+	struct mailbox *mailbox = index_make_mailbox(index, key_number(key, 1, 8));
+	mailbox->next_folder_id = mailbox->allocated_folder_id = get_le32(value.bytes);
+	mailbox->last_uidvalidity = mailbox->allocated_uidvalidity = get_le32(value.bytes + 4);
+	mailbox->modseq = mailbox->allocated_modseq = get_le64(value.bytes + 8);
+	value = str_from_index(value, 16);
+	while (take_text(&value, &name))
+		map_set(mailbox->subscriptions, name, mailbox->subscriptions);
+	return value.length == 0 ? 0 : -EUCLEAN;
+}
+
+static int load_folder(void *arg, struct str key, struct str value)
+{
+	struct index *index = arg;
+	struct str name, rest;
+	if (key.length != 13 || value.length < 40)
+		return -EUCLEAN;
+	struct mailbox *mailbox = index_find_mailbox(index, key_number(key, 1, 8));
+	rest = str_from_index(value, 40);
+	if (mailbox == NULL || !take_text(&rest, &name))
+		return -EUCLEAN;
+	struct folder *folder = mailbox_add_folder(mailbox, (uint32_t)key_number(key, 9, 4), name);
+	const char *p = value.bytes;
+	folder->uidvalidity = get_le32(p);
+	folder->uidnext = folder->private->allocated_uidnext = get_le32(p + 4);
+	folder->highest_modseq = get_le64(p + 8);
+	folder->special_use = (enum special_use)get_le32(p + 16);
+	folder->message_count = get_le32(p + 20);
+	folder->unseen_count = get_le32(p + 24);
+	folder->total_bytes = get_le64(p + 32);
+	folder->private->loaded = folder->message_count == 0;
+	folder->first_recent_uid = folder->uidnext;
+	for (uint32_t i = 0; i < get_le32(p + 28); i++) {
+		if (!take_text(&rest, &name))
+			return -EUCLEAN;
+		folder_add_keyword(folder, i, name);
+	}
+	return 0;
+}
+
+static int load_dedupe(void *arg, struct str key, struct str value)
+{
+	struct index *index = arg;
+	(void)key;
+	if (value.length % 16 != 0)
+		return -EUCLEAN;
+	for (; value.length >= 16; value = str_from_index(value, 16))
+		if (index->dedupe.count < DEDUPE_IDS_MAX)
+			dedupe_add(&index->dedupe, (const uint8_t *)value.bytes);
+	return 0;
+}
+
+static int load_all(struct index *index)
+{
+	struct buf header = { 0 };
+	int result = store_get(index->store, STR("v"), &header);
+	const char *p = buf_str(&header).bytes;
+	if (result == -ENOENT) {
+		buf_deinit(&header);
+		return 0;
+	}
+	if (result == 0 &&
+		(buf_length(&header) != VOLUME_HEADER_BYTES || get_le32(p) != STORE_VERSION ||
+			get_le32(p + 4) != index->volume_id))
+		result = -EUCLEAN;
+	if (result == 0)
+		result = store_each(index->store, STR("m"), load_mailbox, index);
+	if (result == 0)
+		result = store_each(index->store, STR("f"), load_folder, index);
+	if (result == 0)
+		result = store_each(index->store, STR("d"), load_dedupe, index);
+	if (result == 0) {
+		index->applied_lsn = index->saved_lsn = get_le64(p + 8);
+		index->slack_epoch = get_le64(p + 16);
+		index->message_count = get_le64(p + 24);
+		if (index->dedupe.count != get_le32(p + 32))
+			result = -EUCLEAN;
+		index->dedupe.next = index->dedupe.saved_next = get_le32(p + 36) % DEDUPE_IDS_MAX;
+	}
+	buf_deinit(&header);
+	return result;
+}
+
+int index_open(struct index *index, struct error *error)
+{
+	int result = store_open(index->store_path, &index->store, error);
+	if (result == 0) {
+		result = load_all(index);
+		if (result == 0)
+			return 0;
+		store_close(&index->store);
+	}
+	if (result != -EUCLEAN)
+		return error_set(error, result, "cannot open the index %s: %s", index->store_path,
+			strerror(-result));
+	/* The log is the truth: a damaged index is put aside and made again. */
+	struct buf aside = { 0 };
+	buf_printf(&aside, "%s.damaged", index->store_path);
+	log_warn("index_damaged", "volume=%u file=%s action=rebuild", index->volume_id,
+		index->store_path);
+	result = disk_rename(index->store_path, buf_terminated(&aside));
+	buf_deinit(&aside);
+	index_reset(index);
+	return result < 0 ? error_set(error, result, "cannot put %s aside: %s", index->store_path,
+				    strerror(-result))
+			  : store_open(index->store_path, &index->store, error);
+}
+
+static int load_chunk(void *arg, struct str key, struct str value)
+{
+	struct folder *folder = arg;
+	(void)key;
+	if (value.length % MESSAGE_BYTES != 0)
+		return -EUCLEAN;
+	for (; value.length > 0; value = str_from_index(value, MESSAGE_BYTES)) {
+		const char *p = value.bytes;
+		struct message message = { .uid = get_le32(p),
+			.size = get_le32(p + 4),
+			.flags = get_le64(p + 8),
+			.modseq = get_le64(p + 16),
+			.body_lsn = get_le64(p + 24),
+			.internal_date_s = (int64_t)get_le64(p + 32),
+			.summary_length = get_le32(p + 40) };
+		folder_push_message(folder, &message);
+	}
+	return 0;
+}
+
+int folder_load(struct folder *folder)
+{
+	uint8_t key[32];
+	struct folder_private *private = folder->private;
+	if (private->loaded)
+		return 0;
+	uint32_t expected = folder->message_count;
+	folder->message_count = 0;
+	int result = store_each(folder->mailbox->index->store,
+		str_first(make_key(key, 'c', folder->mailbox->id, folder->id, 0), 13), load_chunk, folder);
+	if (result == 0 && folder->message_count != expected)
+		result = -EUCLEAN;
+	if (result < 0) {
+		log_error("folder_damaged", "volume=%u mailbox=%llu folder=%u hint=\"stop the node, remove %s\"",
+			folder->mailbox->index->volume_id, (unsigned long long)folder->mailbox->id,
+			folder->id, folder->mailbox->index->store_path);
+		folder->message_count = expected;
+		free(folder->messages);
+		folder->messages = NULL;
+		private->message_capacity = 0;
+		return result;
+	}
+	private->loaded = true;
+	return 0;
+}
+
+void folder_note_removed(struct folder *folder)
+{
+	uint8_t key[32];
+	struct index *index = folder->mailbox->index;
+	uint32_t last_chunk = UINT32_MAX;
+	index_note_removed(index, make_key(key, 'f', folder->mailbox->id, folder->id, 0));
+	for (uint32_t i = 0; i < folder->message_count; i++) {
+		uint32_t chunk = folder->messages[i].uid >> CHUNK_UID_BITS;
+		if (chunk != last_chunk)
+			index_note_removed(
+				index, make_key(key, 'c', folder->mailbox->id, folder->id, chunk));
+		last_chunk = chunk;
+	}
+	/* Chunks whose last message went after the last checkpoint. */
+	for (uint32_t i = 0; i < folder->private->dirty_count; i++)
+		index_note_removed(index, make_key(key, 'c', folder->mailbox->id, folder->id,
+						  folder->private->dirty_chunks[i]));
+}
+
+/* ---- comparing ---- */
+
+static uint64_t mix(uint64_t digest, uint64_t value)
+{
+	digest = (digest ^ value) * 0xff51afd7ed558ccdu;
+	return digest ^ digest >> 29;
+}
+
+static uint64_t digest_folder(struct folder *folder)
+{
+	uint64_t digest = str_hash(folder->name);
+	if (folder_load(folder) < 0)
+		return 0;
+	digest = mix(digest, folder->id);
+	digest = mix(digest, folder->uidvalidity);
+	digest = mix(digest, folder->uidnext);
+	digest = mix(digest, folder->highest_modseq);
+	digest = mix(digest, folder->unseen_count);
+	digest = mix(digest, folder->total_bytes);
+	for (unsigned i = 0; i < folder->keyword_count; i++)
+		digest = mix(digest, str_hash(folder->keywords[i]));
+	for (uint32_t i = 0; i < folder->message_count; i++) {
+		const struct message *message = &folder->messages[i];
+		digest = mix(digest, (uint64_t)message->uid << 32 | message->size);
+		digest = mix(digest, message->flags);
+		digest = mix(digest, message->modseq);
+		digest = mix(digest, message->body_lsn);
+		digest = mix(digest, (uint64_t)message->internal_date_s);
+		digest = mix(digest, message->summary_length);
+	}
+	return digest;
+}
+
+uint64_t index_digest(struct index *index)
+{
+	uint64_t digest = 0;
+	void *value;
+	/* Mailboxes in any order: sums commute. */
+	for (size_t i = 0; map_next(index->mailboxes, &i, NULL, &value);) {
+		struct mailbox *mailbox = value;
+		uint64_t one = mix(mailbox->id, mailbox->modseq);
+		struct str name;
+		uint64_t names = 0;
+		for (size_t k = 0; map_next(mailbox->subscriptions, &k, &name, NULL);)
+			names += str_hash(name);
+		one = mix(one, names);
+		for (uint32_t k = 0; k < mailbox->folder_count; k++)
+			one = mix(one, digest_folder(mailbox->folders[k]));
+		digest += mix(one, mailbox->next_folder_id);
+	}
+	return mix(digest, index->message_count);
+}

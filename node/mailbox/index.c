@@ -1,0 +1,318 @@
+#include "node/mailbox/index.h"
+
+#include "core/encode.h"
+#include "core/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* ---- de-duplication ---- */
+
+void dedupe_key(const uint8_t delivery_id[16], uint64_t mailbox_id, uint8_t key_out[16])
+{
+	/* Delivery ids are random: mixing the mailbox in keeps them so. */
+	put_le64(key_out, get_le64(delivery_id) ^ mailbox_id * 0x9e3779b97f4a7c15u);
+	memcpy(key_out + 8, delivery_id + 8, 8);
+}
+
+bool dedupe_has(const struct dedupe *dedupe, const uint8_t key[16])
+{
+	return dedupe->set != NULL && map_get(dedupe->set, str_of(key, 16)) != NULL;
+}
+
+void dedupe_add(struct dedupe *dedupe, const uint8_t key[16])
+{
+	if (dedupe->set == NULL)
+		dedupe->set = map_create();
+	if (dedupe->count < DEDUPE_IDS_MAX) {
+		/* The ring grows by doubling until it is full size. */
+		if ((dedupe->count & (dedupe->count - 1)) == 0) {
+			size_t capacity = dedupe->count ? dedupe->count * 2 : 64;
+			if (dedupe->count == 0 || dedupe->count >= 64)
+				dedupe->ring = mem_resize(dedupe->ring, capacity * 16);
+		}
+		dedupe->count++;
+	} else {
+		map_remove(dedupe->set, str_of(dedupe->ring[dedupe->next], 16));
+	}
+	memcpy(dedupe->ring[dedupe->next], key, 16);
+	map_set(dedupe->set, str_of(key, 16), dedupe);
+	dedupe->next = (dedupe->next + 1) % DEDUPE_IDS_MAX;
+}
+
+void dedupe_deinit(struct dedupe *dedupe)
+{
+	map_destroy(&dedupe->set);
+	free(dedupe->ring);
+	*dedupe = (struct dedupe){ 0 };
+}
+
+/* ---- the index ---- */
+
+void index_init(struct index *index, void *owner, uint32_t volume_id, const char *store_path)
+{
+	*index = (struct index){ .owner = owner, .volume_id = volume_id };
+	index->store_path = str_to_heap(str_from(store_path));
+	index->mailboxes = map_create();
+	list_init(&index->dirty_mailboxes);
+	list_init(&index->dirty_folders);
+}
+
+static void folder_free(struct folder *folder)
+{
+	struct folder_private *private = folder->private;
+	for (unsigned i = 0; i < private->pending_keyword_count; i++)
+		free((char *)(uintptr_t)private->pending_keywords[i].bytes);
+	free(private->pending_keywords);
+	free(private->dirty_chunks);
+	list_remove(&private->dirty_link);
+	free(private);
+	free((char *)(uintptr_t)folder->name.bytes);
+	free(folder->messages);
+	free(folder);
+}
+
+static void mailbox_free(struct mailbox *mailbox)
+{
+	for (uint32_t i = 0; i < mailbox->folder_count; i++)
+		folder_free(mailbox->folders[i]);
+	free(mailbox->folders);
+	map_destroy(&mailbox->subscriptions);
+	list_remove(&mailbox->dirty_link);
+	free(mailbox);
+}
+
+static void free_contents(struct index *index)
+{
+	void *value;
+	for (size_t i = 0; map_next(index->mailboxes, &i, NULL, &value);)
+		mailbox_free(value);
+	map_destroy(&index->mailboxes);
+	dedupe_deinit(&index->dedupe);
+	buf_deinit(&index->removed_keys);
+}
+
+void index_deinit(struct index *index)
+{
+	if (index->mailboxes != NULL)
+		free_contents(index);
+	store_close(&index->store);
+	free(index->store_path);
+	*index = (struct index){ 0 };
+}
+
+void index_reset(struct index *index)
+{
+	free_contents(index);
+	index->mailboxes = map_create();
+	list_init(&index->dirty_mailboxes);
+	list_init(&index->dirty_folders);
+	index->applied_lsn = index->saved_lsn = index->slack_epoch = index->message_count = 0;
+	index->reset_store = true;
+}
+
+struct mailbox *index_find_mailbox(const struct index *index, uint64_t mailbox_id)
+{
+	return map_get(index->mailboxes, map_key_u64(&mailbox_id));
+}
+
+struct mailbox *index_make_mailbox(struct index *index, uint64_t mailbox_id)
+{
+	struct mailbox *mailbox = mem_alloc(sizeof(*mailbox));
+	mailbox->id = mailbox_id;
+	mailbox->index = index;
+	mailbox->next_folder_id = mailbox->allocated_folder_id = 1;
+	mailbox->subscriptions = map_create();
+	list_init(&mailbox->sessions);
+	list_init(&mailbox->dirty_link);
+	list_init(&mailbox->waiting);
+	map_set(index->mailboxes, map_key_u64(&mailbox_id), mailbox);
+	return mailbox;
+}
+
+struct folder *mailbox_folder_by_id(const struct mailbox *mailbox, uint32_t folder_id)
+{
+	for (uint32_t i = 0; i < mailbox->folder_count; i++)
+		if (mailbox->folders[i]->id == folder_id)
+			return mailbox->folders[i];
+	return NULL;
+}
+
+static bool is_inbox(struct str name)
+{
+	return str_equal_ignore_case(name, STR("INBOX"));
+}
+
+static int compare_folders(const void *a, const void *b)
+{
+	const struct folder *left = *(struct folder *const *)a, *right = *(struct folder *const *)b;
+	int inbox = (int)is_inbox(right->name) - (int)is_inbox(left->name);
+	return inbox != 0 ? inbox : str_compare(left->name, right->name);
+}
+
+void mailbox_sort_folders(struct mailbox *mailbox)
+{
+	if (mailbox->folder_count > 1)
+		qsort(mailbox->folders, mailbox->folder_count, sizeof(*mailbox->folders), compare_folders);
+}
+
+void folder_set_name(struct folder *folder, struct str name)
+{
+	free((char *)(uintptr_t)folder->name.bytes);
+	folder->name = str_of(str_to_heap(name), name.length);
+}
+
+struct folder *mailbox_add_folder(struct mailbox *mailbox, uint32_t id, struct str name)
+{
+	struct folder *folder = mem_alloc(sizeof(*folder));
+	folder->mailbox = mailbox;
+	folder->id = id;
+	folder->uidnext = folder->first_recent_uid = 1;
+	folder->highest_modseq = 1;
+	folder->private = mem_alloc(sizeof(*folder->private));
+	folder->private->folder = folder;
+	folder->private->allocated_uidnext = 1;
+	folder->private->loaded = true;
+	list_init(&folder->private->dirty_link);
+	list_init(&folder->sessions);
+	list_init(&folder->link);
+	folder_set_name(folder, name);
+	if (mailbox->folder_count == mailbox->folder_capacity) {
+		mailbox->folder_capacity = mailbox->folder_capacity ? mailbox->folder_capacity * 2 : 8;
+		mailbox->folders = mem_resize(
+			mailbox->folders, mailbox->folder_capacity * sizeof(*mailbox->folders));
+	}
+	mailbox->folders[mailbox->folder_count++] = folder;
+	mailbox_sort_folders(mailbox);
+	return folder;
+}
+
+void mailbox_drop_folder(struct folder *folder)
+{
+	struct mailbox *mailbox = folder->mailbox;
+	for (uint32_t i = 0; i < mailbox->folder_count; i++) {
+		if (mailbox->folders[i] != folder)
+			continue;
+		memmove(&mailbox->folders[i], &mailbox->folders[i + 1],
+			(mailbox->folder_count - i - 1) * sizeof(*mailbox->folders));
+		mailbox->folder_count--;
+		break;
+	}
+	folder_free(folder);
+}
+
+/* ---- keywords ---- */
+
+int folder_find_keyword(const struct folder *folder, struct str name)
+{
+	const struct folder_private *private = folder->private;
+	for (unsigned i = 0; i < private->pending_keyword_count; i++)
+		if (str_equal_ignore_case(private->pending_keywords[i], name))
+			return (int)i;
+	return -1;
+}
+
+/* The table may move: what sessions see is refreshed each time. */
+static void grow_keywords(struct folder *folder, unsigned count)
+{
+	struct folder_private *private = folder->private;
+	private->pending_keywords =
+		mem_resize(private->pending_keywords, FOLDER_KEYWORDS_MAX * sizeof(struct str));
+	while (private->pending_keyword_count < count)
+		private->pending_keywords[private->pending_keyword_count++] = (struct str){ NULL, 0 };
+	folder->keywords = private->pending_keywords;
+}
+
+int folder_take_keyword(struct folder *folder, struct str name)
+{
+	struct folder_private *private = folder->private;
+	int found = folder_find_keyword(folder, name);
+	if (found >= 0)
+		return found;
+	if (private->pending_keyword_count == FOLDER_KEYWORDS_MAX)
+		return -E2BIG;
+	unsigned bit = private->pending_keyword_count;
+	grow_keywords(folder, bit + 1);
+	private->pending_keywords[bit] = str_of(str_to_heap(name), name.length);
+	return (int)bit;
+}
+
+void folder_add_keyword(struct folder *folder, unsigned bit, struct str name)
+{
+	struct folder_private *private = folder->private;
+	if (bit >= FOLDER_KEYWORDS_MAX)
+		return;
+	if (bit >= private->pending_keyword_count)
+		grow_keywords(folder, bit + 1);
+	if (private->pending_keywords[bit].bytes == NULL)
+		private->pending_keywords[bit] = str_of(str_to_heap(name), name.length);
+	if (bit >= folder->keyword_count) {
+		folder->keyword_count = bit + 1;
+		folder->keyword_counter++;
+	}
+}
+
+/* ---- messages ---- */
+
+uint32_t folder_find_uid(const struct folder *folder, uint32_t uid)
+{
+	uint32_t low = 0, high = folder->message_count;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		if (folder->messages[middle].uid < uid)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+void folder_push_message(struct folder *folder, const struct message *message)
+{
+	struct folder_private *private = folder->private;
+	if (folder->message_count == private->message_capacity) {
+		private->message_capacity = private->message_capacity ? private->message_capacity * 2 : 8;
+		folder->messages = mem_resize(
+			folder->messages, private->message_capacity * sizeof(*folder->messages));
+	}
+	folder->messages[folder->message_count++] = *message;
+}
+
+void folder_mark_header_dirty(struct folder *folder)
+{
+	if (folder->private->header_dirty)
+		return;
+	folder->private->header_dirty = true;
+	list_append(&folder->mailbox->index->dirty_folders, &folder->private->dirty_link);
+}
+
+void folder_mark_dirty(struct folder *folder, uint32_t uid)
+{
+	struct folder_private *private = folder->private;
+	uint32_t chunk = uid >> CHUNK_UID_BITS;
+	folder_mark_header_dirty(folder);
+	for (uint32_t i = private->dirty_count; i > 0; i--)
+		if (private->dirty_chunks[i - 1] == chunk)
+			return;
+	if (private->dirty_count == private->dirty_capacity) {
+		private->dirty_capacity = private->dirty_capacity ? private->dirty_capacity * 2 : 4;
+		private->dirty_chunks = mem_resize(private->dirty_chunks,
+			private->dirty_capacity * sizeof(*private->dirty_chunks));
+	}
+	private->dirty_chunks[private->dirty_count++] = chunk;
+}
+
+void mailbox_mark_dirty(struct mailbox *mailbox)
+{
+	if (mailbox->dirty)
+		return;
+	mailbox->dirty = true;
+	list_append(&mailbox->index->dirty_mailboxes, &mailbox->dirty_link);
+}
+
+void index_note_removed(struct index *index, struct str key)
+{
+	CHECK(key.length <= UINT8_MAX);
+	buf_append_byte(&index->removed_keys, (char)key.length);
+	buf_append_str(&index->removed_keys, key);
+}

@@ -1,0 +1,155 @@
+#ifndef PANDO_NODE_INDEX_H
+#define PANDO_NODE_INDEX_H
+
+/*
+ * The index of one volume: its mailboxes and folders, derived from the log and disposable. apply.c is the
+ * only code that changes what sessions see; operations.c gives out numbers (uid, modseq, folder ids) ahead
+ * of it; checkpoint.c keeps a copy in a store, so that a start reads only the log behind it.
+ *
+ * A folder's messages are loaded from the store on first use; counts are always there.
+ *
+ * Belongs to the volume's loop.
+ */
+
+#include "core/map.h"
+#include "core/store.h"
+#include "node/mailbox/mailbox.h"
+#include "proto/disk/change.h"
+
+enum {
+	/* Messages of one stored chunk are those whose uid has the same upper bits: an expunge never
+	 * moves a message to another chunk. 1024 messages are 48 KiB. */
+	CHUNK_UID_BITS = 10,
+	/* Delivery ids remembered for de-duplication per volume: at 300 messages a second those of the
+	 * last 15 minutes, the longest pause between two attempts of a router. */
+	DEDUPE_IDS_MAX = 1 << 18,
+	/* UIDNEXT rises by this much in an unclean promotion, and no folder may run further ahead of its
+	 * replica. */
+	UID_SLACK = 65536,
+};
+
+/* Which (delivery id, mailbox) pairs were stored: a ring of hashes with a set over it. */
+struct dedupe {
+	struct map *set;      /* 16-byte key -> non-NULL */
+	uint8_t (*ring)[16];  /* oldest first, once full */
+	uint32_t count, next; /* entries; slot of the next one */
+	uint32_t saved_next;  /* slots from here on are not in the store yet */
+	bool all_dirty;
+};
+
+void dedupe_key(const uint8_t delivery_id[16], uint64_t mailbox_id, uint8_t key_out[16]);
+bool dedupe_has(const struct dedupe *dedupe, const uint8_t key[16]);
+void dedupe_add(struct dedupe *dedupe, const uint8_t key[16]);
+void dedupe_deinit(struct dedupe *dedupe);
+
+struct folder_private {
+	struct folder *folder;
+	uint32_t message_capacity;
+	uint32_t allocated_uidnext;
+	bool loaded;        /* messages[] is complete */
+	bool header_dirty;
+	bool deleted;
+	/* Chunk numbers (uid >> CHUNK_UID_BITS) to be written with the next checkpoint; sorted sets are not
+	 * needed: the list is short and checked for repeats at its end. */
+	uint32_t *dirty_chunks;
+	uint32_t dirty_count, dirty_capacity;
+	/* Keywords given a bit by an operation that is not applied yet. */
+	struct str *pending_keywords;
+	unsigned pending_keyword_count; /* counts the applied ones too */
+	struct list dirty_link;         /* of index.dirty_folders while header_dirty */
+};
+
+struct mailbox {
+	uint64_t id;
+	struct index *index;
+	struct folder **folders; /* in name order, INBOX first */
+	uint32_t folder_count, folder_capacity;
+	struct map *subscriptions; /* name -> the map itself */
+	uint32_t next_folder_id, last_uidvalidity;
+	uint64_t modseq;           /* highest applied */
+	/* Ahead of the applied state. */
+	uint64_t allocated_modseq;
+	uint32_t allocated_folder_id, allocated_uidvalidity;
+	/* Its first folders are on their way to the log; deliveries behind them count on from here. */
+	bool is_being_made;
+	uint32_t making_inbox_id, making_inbox_uidnext;
+	bool dirty;
+	struct list sessions, dirty_link;
+	struct list waiting;       /* mailbox_op: attaches that wait for the first folders */
+};
+
+struct index {
+	void *owner; /* struct volume */
+	uint32_t volume_id;
+	struct map *mailboxes; /* u64 -> struct mailbox */
+	struct dedupe dedupe;
+	struct store *store;
+	char *store_path;
+	uint64_t applied_lsn;  /* every group below is applied */
+	uint64_t saved_lsn;    /* applied_lsn of the last checkpoint */
+	uint64_t slack_epoch;  /* epoch of the last ACTION_UID_SLACK */
+	uint64_t message_count;
+	bool reset_store;      /* the store holds something else: clear it with the next checkpoint */
+	struct list dirty_mailboxes, dirty_folders;
+	/* Keys of removed folders and chunks. */
+	struct buf removed_keys; /* u8 length, bytes, ... */
+};
+
+/* What apply found out, for the operation that caused it. */
+struct apply_result {
+	uint32_t *failed_uids; /* heap; of a conditional ACTION_FLAGS */
+	uint32_t failed_count;
+};
+
+/* ---- index.c ---- */
+
+void index_init(struct index *index, void *owner, uint32_t volume_id, const char *store_path);
+void index_deinit(struct index *index);
+/* Forgets everything; the next checkpoint clears the store. */
+void index_reset(struct index *index);
+struct mailbox *index_find_mailbox(const struct index *index, uint64_t mailbox_id);
+struct mailbox *index_make_mailbox(struct index *index, uint64_t mailbox_id);
+struct folder *mailbox_folder_by_id(const struct mailbox *mailbox, uint32_t folder_id);
+struct folder *mailbox_add_folder(struct mailbox *mailbox, uint32_t id, struct str name);
+/* Takes it out of the list and frees it; sessions have been told. */
+void mailbox_drop_folder(struct folder *folder);
+/* Puts the list back into order after a rename. */
+void mailbox_sort_folders(struct mailbox *mailbox);
+void folder_set_name(struct folder *folder, struct str name);
+void folder_add_keyword(struct folder *folder, unsigned bit, struct str name);
+/* At the end: uid must be higher than all. */
+void folder_push_message(struct folder *folder, const struct message *message);
+void folder_mark_dirty(struct folder *folder, uint32_t uid);
+void folder_mark_header_dirty(struct folder *folder);
+void mailbox_mark_dirty(struct mailbox *mailbox);
+void index_note_removed(struct index *index, struct str key);
+/* The bit of a keyword that the folder (or an operation on its way) has; -1 when it has none. */
+int folder_find_keyword(const struct folder *folder, struct str name);
+/* Gives it a bit; -E2BIG when all are taken. */
+int folder_take_keyword(struct folder *folder, struct str name);
+
+/* ---- apply.c ---- */
+
+/* One change whose record stands at `lsn`. -EUCLEAN when it contradicts the index (logged by the caller). */
+int index_apply(struct index *index, const struct change *change, uint64_t lsn,
+	struct apply_result *result) must_check;
+/* All changes of the groups in `bytes` (verified, starting at `lsn`); moves applied_lsn. */
+int index_apply_groups(struct index *index, struct str bytes, uint64_t lsn) must_check;
+
+/* ---- checkpoint.c ---- */
+
+/* Opens the store and loads mailboxes and folder headers. A store that is damaged or of another volume
+ * is set aside: the index starts empty. */
+int index_open(struct index *index, struct error *error) must_check;
+/* Writes all that is dirty and applied_lsn in one transaction. */
+int index_checkpoint(struct index *index) must_check;
+bool index_is_dirty(const struct index *index);
+/* Loads the folder's messages. */
+int folder_load(struct folder *folder) must_check;
+/* Keys of the folder's records in the store, to be removed with it. */
+void folder_note_removed(struct folder *folder);
+
+/* A digest of everything visible, for comparing an index with its rebuilt twin. Loads all folders. */
+uint64_t index_digest(struct index *index);
+
+#endif

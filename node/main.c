@@ -1,0 +1,175 @@
+/*
+ * pando-node: the mailbox server. Opens its listeners, gives up its privileges, follows the directory, and
+ * serves the volumes that the directory gives it.
+ */
+
+#include "core/control.h"
+#include "core/http.h"
+#include "core/log.h"
+#include "core/process.h"
+#include "core/timer.h"
+#include "node/control.h"
+#include "node/session/imap_login.h"
+#include "node/session/lmtp_session.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+	HEALTH_MS = 200,
+	LISTENERS_MAX = 16, /* of one kind; several addresses of a host */
+};
+
+struct node {
+	struct config config;
+	struct loop *loop;
+	struct directory *directory;
+	struct volumes *volumes;
+	struct tls_context *tls;
+	struct control_server *control;
+	struct http_server *http;
+	struct listener *listeners[2 * LISTENERS_MAX];
+	unsigned listener_count;
+	struct lmtp_front lmtp;
+	struct imap_front imap;
+	struct timer *health_timer;
+	atomic_bool healthy; /* read by the HTTP thread */
+	bool announced;
+};
+
+static void on_directory_change(void *arg)
+{
+	struct node *node = arg;
+	if (node->volumes != NULL)
+		volumes_reconcile(node->volumes);
+}
+
+static bool is_healthy(void *arg, struct buf *out)
+{
+	struct node *node = arg;
+	bool healthy = atomic_load(&node->healthy);
+	if (!healthy)
+		buf_append_literal(out, "volumes: not all are open yet\n");
+	return healthy;
+}
+
+static void on_health_timer(void *arg)
+{
+	struct node *node = arg;
+	bool settled = volumes_are_settled(node->volumes);
+	atomic_store(&node->healthy, settled);
+	if (settled && !node->announced) {
+		log_info("ready", "node=%s", node->config.node);
+		node->announced = true;
+	}
+	timer_start(node->health_timer, HEALTH_MS);
+}
+
+static void on_lmtp(void *arg, struct stream *stream)
+{
+	lmtp_session_start(arg, stream);
+}
+
+static void on_imap(void *arg, struct stream *stream)
+{
+	imap_login_start(arg, stream);
+}
+
+static int listen_on(struct node *node, const char *addresses,
+	void (*on_accept)(void *arg, struct stream *stream), void *arg, struct error *error)
+{
+	struct str rest = str_from(addresses), one;
+	int result = 0;
+	while (result == 0 && str_next(&rest, ' ', &one)) {
+		if (one.length == 0)
+			continue;
+		if (node->listener_count == array_length(node->listeners))
+			return error_set(error, -7, "more than %d listen addresses", LISTENERS_MAX);
+		char *address = str_to_heap(one);
+		result = listener_open(node->loop, address, node->tls, on_accept, arg,
+			&node->listeners[node->listener_count], error);
+		node->listener_count += result == 0;
+		free(address);
+	}
+	return result;
+}
+
+static int open_doors(struct node *node, struct error *error)
+{
+	struct config *config = &node->config;
+	int result = tls_context_create(&(struct tls_options){ .certificate_file = config->node_certificate,
+						.key_file = config->node_key,
+						.ca_file = config->cluster_ca,
+						.is_server = true,
+						.require_peer = true,
+						.cluster = true },
+		&node->tls, error);
+	if (result == 0)
+		result = listen_on(node, config->node_lmtp_listen, on_lmtp, &node->lmtp, error);
+	if (result == 0)
+		result = listen_on(node, config->node_imap_listen, on_imap, &node->imap, error);
+	if (result == 0 && config->node_http_listen[0])
+		result = http_server_open(config->node_http_listen, is_healthy, node, &node->http, error);
+	return result;
+}
+
+static int open_all(struct node *node, struct error *error)
+{
+	struct config *config = &node->config;
+	char path[512];
+	/* Listeners first: low ports need the privileges. Nothing is accepted before the loop runs. */
+	int result = open_doors(node, error);
+	if (result == 0)
+		result = process_drop_privileges(config->user, error);
+	if (result == 0) {
+		result = disk_make_directory(config->data_dir);
+		if (result < 0)
+			error_set(error, result, "cannot make %s: %s", config->data_dir, strerror(-result));
+	}
+	snprintf(path, sizeof(path), "%s/node-directory.db", config->data_dir);
+	if (result == 0)
+		result = directory_open(node->loop, config, path, on_directory_change, node,
+			&node->directory, error);
+	if (result == 0)
+		result = volumes_create(node->loop, config, node->directory, &node->volumes, error);
+	if (result == 0 && config->node_control_listen[0])
+		result = control_server_open(node->loop, config->node_control_listen, node->tls,
+			node_control, node->volumes, &node->control, error);
+	if (result < 0)
+		return result;
+	node->lmtp = (struct lmtp_front){ node->loop, node->directory, node->volumes, config };
+	node->imap = (struct imap_front){ node->loop, node->directory, node->volumes, config };
+	node->health_timer = timer_new(node->loop, on_health_timer, node);
+	timer_start(node->health_timer, 0);
+	return 0;
+}
+
+static void on_stop(void *arg)
+{
+	struct node *node = arg;
+	log_info("stopping", "node=%s", node->config.node);
+	loop_stop(node->loop);
+}
+
+int main(int argument_count, char **arguments)
+{
+	static struct node node;
+	struct error error;
+	process_load_config("pando-node", argument_count, arguments, &node.config);
+	process_raise_file_limit();
+	node.loop = loop_create();
+	loop_on_signal(node.loop, SIGTERM, on_stop, &node);
+	loop_on_signal(node.loop, SIGINT, on_stop, &node);
+	if (open_all(&node, &error) < 0) {
+		log_error("start_failed", "reason=%s", log_quote(str_from(error.text)));
+		return EXIT_FAILURE;
+	}
+	volumes_reconcile(node.volumes);
+	loop_run(node.loop);
+	http_server_close(&node.http);
+	volumes_destroy(&node.volumes);
+	log_info("stopped", "node=%s", node.config.node);
+	return EXIT_SUCCESS;
+}

@@ -1,0 +1,161 @@
+#include "node/volume/volume.h"
+
+#include "core/clock.h"
+
+#include <errno.h>
+
+/*
+ * One delivery's recipients on one volume: the body once, one change for all mailboxes. Targets that are
+ * refused or were delivered before do not hold up the others.
+ */
+
+static struct delivery_target *target_of(const struct delivery_part *part, unsigned i)
+{
+	return &part->delivery->targets[part->target_indices[i]];
+}
+
+/* Pending and applied keys of all targets of this part go out of the pending set. */
+static void forget_pending(struct delivery_part *part)
+{
+	uint8_t key[16];
+	for (unsigned i = 0; i < part->target_count; i++) {
+		dedupe_key(part->delivery->id, target_of(part, i)->mailbox_id, key);
+		if (map_get(part->volume->pending_deliveries, str_of(key, 16)) == part)
+			map_remove(part->volume->pending_deliveries, str_of(key, 16));
+	}
+}
+
+static void on_delivered(struct pending_change *pending, int status, bool at_risk)
+{
+	struct delivery_part *part = container_of(pending, struct delivery_part, pending);
+	forget_pending(part);
+	for (unsigned i = 0; i < part->target_count; i++) {
+		struct delivery_target *target = target_of(part, i);
+		if (target->status != -EINPROGRESS)
+			continue;
+		/* A target with `local` or `remote` is satisfied where one with `strict` is not. */
+		target->status =
+			status == -EAGAIN && target->durability != DURABILITY_STRICT ? 0 : status;
+		if (target->status == 0 && at_risk && target->uid != 0 &&
+			target->durability != DURABILITY_LOCAL) {
+			struct at_risk entry = { .lsn = pending->append.end_lsn,
+				.mailbox_id = target->mailbox_id,
+				.uid = target->uid,
+				.since_us = clock_wall_us() };
+			memcpy(entry.delivery_id, part->delivery->id, sizeof(entry.delivery_id));
+			volume_add_at_risk(part->volume, &entry);
+		}
+	}
+	part->done(part);
+}
+
+/* Whether this target needs to be stored; else its status says why not (0: it was before). */
+static bool is_wanted(struct delivery_part *part, struct delivery_target *target)
+{
+	uint8_t key[16];
+	struct volume *volume = part->volume;
+	dedupe_key(part->delivery->id, target->mailbox_id, key);
+	if (dedupe_has(&volume->index.dedupe, key)) {
+		target->status = -EINPROGRESS; /* stored; its durability is waited for with the others */
+		return false;
+	}
+	struct delivery_part *pending = map_get(volume->pending_deliveries, str_of(key, 16));
+	if (pending == part) {
+		target->status = -EINPROGRESS; /* the same mailbox by another address */
+		return false;
+	}
+	if (pending != NULL) {
+		target->status = -EAGAIN; /* on its way on another connection: ask again */
+		return false;
+	}
+	if (target->durability == DURABILITY_STRICT && volume_has_replica(volume) &&
+		!volume_has_connected_replica(volume)) {
+		target->status = -EAGAIN;
+		return false;
+	}
+	return true;
+}
+
+static enum durability strongest(enum durability a, enum durability b)
+{
+	static const int strength[] = { [DURABILITY_LOCAL] = 0, [DURABILITY_REMOTE] = 1,
+		[DURABILITY_STRICT] = 2 };
+	return strength[a] > strength[b] ? a : b;
+}
+
+static void add_target(struct delivery_part *part, struct delivery_target *target)
+{
+	struct volume *volume = part->volume;
+	struct change *change = &part->pending.change;
+	struct pool *pool = part->pending.pool;
+	uint8_t key[16];
+	struct mailbox *mailbox = index_find_mailbox(&volume->index, target->mailbox_id);
+	if (mailbox == NULL)
+		mailbox = index_make_mailbox(&volume->index, target->mailbox_id);
+	struct folder *inbox = mailbox->folder_count > 0 ? mailbox_find_folder(mailbox, STR("INBOX")) : NULL;
+	if (inbox != NULL && (folder_load(inbox) < 0 || volume_is_uid_slack_used(volume, inbox))) {
+		target->status = -EAGAIN;
+		return;
+	}
+	if (inbox == NULL && !mailbox->is_being_made)
+		volume_first_folders(volume, mailbox, pool, &change->actions[change->action_count++]);
+	struct action *action = &change->actions[change->action_count++];
+	*action = (struct action){ .kind = ACTION_ADD,
+		.mailbox_id = target->mailbox_id,
+		.modseq = volume_next_modseq(volume, mailbox),
+		.folder_id = inbox ? inbox->id : mailbox->making_inbox_id,
+		.delivery_id = str_of(part->delivery->id, DELIVERY_ID_LENGTH),
+		.added_count = 1 };
+	target->uid = inbox ? inbox->private->allocated_uidnext++ : mailbox->making_inbox_uidnext++;
+	target->status = -EINPROGRESS;
+	size_t length = part->delivery->body->length, summary = buf_length(&part->delivery->summary);
+	action->added = pool_alloc(pool, sizeof(*action->added));
+	action->added[0] = (struct added_message){ .uid = target->uid,
+		.size = (uint32_t)length,
+		.body_back = volume_body_back(length, summary),
+		.internal_date_s = clock_wall_us() / 1000000,
+		.summary_length = (uint32_t)summary };
+	dedupe_key(part->delivery->id, target->mailbox_id, key);
+	map_set(volume->pending_deliveries, str_of(key, 16), part);
+}
+
+static void on_refused(void *arg)
+{
+	struct delivery_part *part = arg;
+	pool_destroy(&part->pending.pool);
+	part->done(part);
+}
+
+void volume_deliver(struct volume *volume, struct delivery_part *part)
+{
+	struct pending_change *pending = &part->pending;
+	bool needs_wait = false;
+	part->volume = volume;
+	*pending = (struct pending_change){ .pool = pool_create(),
+		.done = on_delivered,
+		.durability = DURABILITY_LOCAL,
+		.waits_for_replica = true };
+	pending->change.actions =
+		pool_alloc(pending->pool, 2 * part->target_count * sizeof(struct action));
+	for (unsigned i = 0; i < part->target_count; i++) {
+		struct delivery_target *target = target_of(part, i);
+		target->uid = 0;
+		if (volume->state != VOLUME_PRIMARY)
+			target->status = -EROFS;
+		else if (is_wanted(part, target))
+			add_target(part, target);
+		if (target->status == -EINPROGRESS) {
+			needs_wait = true;
+			pending->durability = strongest(pending->durability, target->durability);
+		}
+	}
+	if (!needs_wait) {
+		part->task = (struct task){ .run = on_refused, .arg = part };
+		loop_defer(volume->options.loop, &part->task);
+		return;
+	}
+	bool stores = pending->change.action_count > 0;
+	/* With duplicates only, an empty change behind them in the log stands for their durability. */
+	volume_submit(volume, pending, stores ? bytes_str(part->delivery->body) : STR(""),
+		stores ? buf_str(&part->delivery->summary) : STR(""));
+}

@@ -1,0 +1,270 @@
+#include "node/volume/volumes_internal.h"
+
+#include "core/config.h"
+#include "core/log.h"
+#include "core/net.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/*
+ * The node's end of the UNIX socket to the replicator of this machine. The node dials and dials again;
+ * after every connection it says what it writes and what it wants, so that either process may restart.
+ */
+
+enum {
+	RECONNECT_MS = 100,
+	CONNECT_MS_MAX = 1000,
+	/* Frames from the process beside us are small: chunks never come this way. */
+	LINK_PAYLOAD_MAX = 256 << 10,
+};
+
+struct replicator_link {
+	struct volumes *volumes;
+	char address[512];
+	struct stream *stream;
+	bool open;
+	struct timer *timer;
+	struct frame_reader reader;
+	struct pool *pool;
+	struct buf out;
+};
+
+static void send_message(struct replicator_link *link, const struct cluster_message *message)
+{
+	buf_clear(&link->out);
+	message_encode(message, &link->out);
+	stream_write_str(link->stream, buf_str(&link->out));
+}
+
+/* ---- telling ---- */
+
+static void run_released(struct worker_call *call)
+{
+	volume_released(call->slot->volume);
+}
+
+void replicator_link_tell(struct replicator_link *link, struct slot *slot)
+{
+	int state = atomic_load(&slot->volume->numbers.state);
+	uint64_t durable = atomic_load(&slot->volume->numbers.durable_lsn);
+	uint64_t epoch = atomic_load(&slot->volume->numbers.epoch);
+	if (atomic_load(&slot->release_wanted) && !slot->release_sent) {
+		if (!link->open) {
+			/* Nobody to ask: the lock file tells whether the log is free. */
+			atomic_store(&slot->release_wanted, false);
+			slot_send(slot_call(slot, run_released));
+		} else {
+			slot->release_sent = true;
+			send_message(link, &(struct cluster_message){ .kind = MESSAGE_RELEASE,
+						    .volume = slot->id, .epoch = epoch });
+		}
+	}
+	if (!link->open)
+		return;
+	bool writes = state == VOLUME_PRIMARY;
+	bool wrote = slot->told_state == VOLUME_PRIMARY;
+	if (writes && (!wrote || durable != slot->told_durable))
+		send_message(link, &(struct cluster_message){ .kind = MESSAGE_DURABLE,
+					    .volume = slot->id,
+					    .epoch = epoch,
+					    .reign = str_of(slot->reign, GROUP_REIGN_LENGTH),
+					    .lsn = durable });
+	/* A fenced volume still ships what it has: the promotion waits for it. */
+	if (state == VOLUME_FENCED && durable != slot->told_durable && wrote)
+		send_message(link, &(struct cluster_message){ .kind = MESSAGE_DURABLE,
+					    .volume = slot->id,
+					    .epoch = epoch,
+					    .reign = str_of(slot->reign, GROUP_REIGN_LENGTH),
+					    .lsn = durable });
+	if (state == VOLUME_REPLICA && slot->told_state != VOLUME_REPLICA)
+		send_message(link, &(struct cluster_message){ .kind = MESSAGE_RETIRED, .volume = slot->id });
+	if (state != VOLUME_FENCED && state != VOLUME_OPENING)
+		slot->told_state = state;
+	slot->told_durable = durable;
+}
+
+/* ---- hearing ---- */
+
+static void run_received(struct worker_call *call)
+{
+	volume_received(call->slot->volume, call->a, call->b, call->c);
+}
+
+static void run_was_cut(struct worker_call *call)
+{
+	volume_was_cut(call->slot->volume, call->a);
+}
+
+static void run_acked(struct worker_call *call)
+{
+	volume_acked(call->slot->volume, (uint32_t)call->a, call->b, call->flag);
+}
+
+static void run_higher_epoch(struct worker_call *call)
+{
+	volume_higher_epoch(call->slot->volume, call->a);
+}
+
+static void note_ack(struct slot *slot, uint32_t node_id, uint64_t lsn, bool connected)
+{
+	unsigned i = 0;
+	while (i < slot->replica_count && slot->replicas[i].node_id != node_id)
+		i++;
+	if (i == VOLUME_COPIES_MAX)
+		return;
+	if (i == slot->replica_count)
+		slot->replica_count++;
+	slot->replicas[i].node_id = node_id;
+	slot->replicas[i].connected = connected;
+	if (connected)
+		slot->replicas[i].acked_lsn = lsn;
+}
+
+static void on_message(struct replicator_link *link, const struct cluster_message *message)
+{
+	struct slot *slot = volumes_find_slot(link->volumes, message->volume);
+	struct worker_call *call;
+	if (slot == NULL)
+		return;
+	switch (message->kind) {
+	case MESSAGE_RELEASED:
+		atomic_store(&slot->release_wanted, false);
+		slot->release_sent = false;
+		slot_send(slot_call(slot, run_released));
+		return;
+	case MESSAGE_ACKED:
+		note_ack(slot, message->node, message->lsn, message->connected);
+		call = slot_call(slot, run_acked);
+		call->a = message->node;
+		call->b = message->lsn;
+		call->flag = message->connected;
+		slot_send(call);
+		return;
+	case MESSAGE_RECEIVED:
+		call = slot_call(slot, run_received);
+		call->a = message->lsn;
+		call->b = message->end;
+		call->c = message->time_us;
+		slot_send(call);
+		return;
+	case MESSAGE_WAS_CUT:
+		call = slot_call(slot, run_was_cut);
+		call->a = message->lsn;
+		slot_send(call);
+		return;
+	case MESSAGE_HIGHER_EPOCH:
+		call = slot_call(slot, run_higher_epoch);
+		call->a = message->epoch;
+		slot_send(call);
+		return;
+	default: return;
+	}
+}
+
+static void on_input(void *arg, struct buf *input)
+{
+	struct replicator_link *link = arg;
+	enum frame_type type;
+	struct bytes *payload;
+	enum frame_result result;
+	while ((result = frame_read(&link->reader, input, LINK_PAYLOAD_MAX, &type, &payload)) == FRAME_DONE) {
+		struct cluster_message message;
+		pool_reset(link->pool);
+		if (type == FRAME_MESSAGE && message_decode(bytes_str(payload), link->pool, &message))
+			on_message(link, &message);
+		bytes_unref(&payload);
+	}
+	if (result == FRAME_BAD)
+		log_error("replicator_link_broken", "reason=\"bad frame\"");
+}
+
+/* ---- the connection ---- */
+
+static void on_open(void *arg)
+{
+	struct replicator_link *link = arg;
+	void *value;
+	link->open = true;
+	log_info("replicator_linked", "socket=%s", link->address);
+	send_message(link, &(struct cluster_message){ .kind = MESSAGE_HELLO,
+				    .node = link->volumes->node_id,
+				    .text = str_from(link->volumes->config->node) });
+	for (size_t i = 0; map_next(link->volumes->slots, &i, NULL, &value);) {
+		struct slot *slot = value;
+		slot->told_state = -1;
+		slot->told_durable = 0;
+		slot->release_sent = false;
+		if (atomic_load(&slot->volume->numbers.state) == VOLUME_OPENING)
+			atomic_store(&slot->release_wanted, true);
+		replicator_link_tell(link, slot);
+	}
+}
+
+static void forget_replicas(struct replicator_link *link)
+{
+	void *value;
+	for (size_t i = 0; map_next(link->volumes->slots, &i, NULL, &value);) {
+		struct slot *slot = value;
+		for (unsigned k = 0; k < slot->replica_count; k++) {
+			struct worker_call *call = slot_call(slot, run_acked);
+			slot->replicas[k].connected = false;
+			call->a = slot->replicas[k].node_id;
+			slot_send(call);
+		}
+		slot->release_sent = false;
+		if (atomic_load(&slot->release_wanted))
+			replicator_link_tell(link, slot);
+	}
+}
+
+static void on_close(void *arg, int reason)
+{
+	struct replicator_link *link = arg;
+	if (link->open)
+		log_warn("replicator_gone", "reason=%d effect=\"mail is on one site until it is back\"", reason);
+	link->stream = NULL;
+	link->open = false;
+	frame_reader_deinit(&link->reader);
+	forget_replicas(link);
+	timer_start(link->timer, RECONNECT_MS);
+}
+
+static const struct stream_handler handler = {
+	.on_open = on_open,
+	.on_input = on_input,
+	.on_close = on_close,
+};
+
+static void on_timer(void *arg)
+{
+	struct replicator_link *link = arg;
+	link->stream = stream_connect(
+		link->volumes->front, link->address, NULL, NULL, CONNECT_MS_MAX, &handler, link);
+}
+
+struct replicator_link *replicator_link_create(struct volumes *volumes)
+{
+	struct replicator_link *link = mem_alloc(sizeof(*link));
+	link->volumes = volumes;
+	link->pool = pool_create();
+	snprintf(link->address, sizeof(link->address), "unix:%s/replicator.sock",
+		volumes->config->run_dir);
+	link->timer = timer_new(volumes->front, on_timer, link);
+	timer_start(link->timer, 0);
+	return link;
+}
+
+void replicator_link_destroy(struct replicator_link **link)
+{
+	if (*link == NULL)
+		return;
+	if ((*link)->stream != NULL)
+		stream_abort((*link)->stream);
+	timer_destroy(&(*link)->timer);
+	frame_reader_deinit(&(*link)->reader);
+	pool_destroy(&(*link)->pool);
+	buf_deinit(&(*link)->out);
+	free(*link);
+	*link = NULL;
+}

@@ -1,0 +1,694 @@
+#include "node/volume/volume.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/metric.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static const char *const state_names[] = { "replica", "opening", "primary", "fenced", "closed" };
+
+static void on_retry(void *arg);
+static void on_checkpoint(void *arg);
+static void on_wait_timer(void *arg);
+static void try_open(struct volume *volume);
+
+/* ---- lag ---- */
+
+static uint64_t oldest_lag_ms(const struct volume *volume)
+{
+	if (volume->lag_count == 0)
+		return 0;
+	return (clock_mono_us() - volume->lag_samples[volume->lag_first].time_us) / 1000;
+}
+
+static void note_durable(struct volume *volume, uint64_t lsn)
+{
+	size_t last = (volume->lag_first + volume->lag_count - 1) % LAG_SAMPLES_MAX;
+	if (volume->lag_count > 0 &&
+		(volume->lag_samples[last].lsn == lsn || volume->lag_count == LAG_SAMPLES_MAX)) {
+		volume->lag_samples[last].lsn = lsn;
+		return;
+	}
+	size_t at = (volume->lag_first + volume->lag_count) % LAG_SAMPLES_MAX;
+	volume->lag_samples[at] = (struct lag_sample){ lsn, clock_mono_us() };
+	volume->lag_count++;
+}
+
+static void note_shipped(struct volume *volume, uint64_t acked)
+{
+	uint64_t now = clock_mono_us();
+	while (volume->lag_count > 0 && volume->lag_samples[volume->lag_first].lsn <= acked) {
+		metric_observe_us(volume->lag_seconds, now - volume->lag_samples[volume->lag_first].time_us);
+		volume->lag_first = (volume->lag_first + 1) % LAG_SAMPLES_MAX;
+		volume->lag_count--;
+	}
+}
+
+/* ---- publication ---- */
+
+static void publish(struct volume *volume)
+{
+	struct volume_numbers *numbers = &volume->numbers;
+	uint64_t durable = volume->log ? volume_log_end(volume->log) : volume->reader_end;
+	atomic_store(&numbers->state, volume->state);
+	atomic_store(&numbers->epoch, volume->desired.epoch);
+	atomic_store(&numbers->durable_lsn, durable);
+	atomic_store(&numbers->applied_lsn, volume->index.applied_lsn);
+	atomic_store(&numbers->messages, volume->index.message_count);
+	atomic_store(&numbers->at_risk, volume->at_risk_total);
+	atomic_store(&numbers->lag_ms, oldest_lag_ms(volume));
+	volume->options.events.changed(volume->options.events.arg, volume);
+}
+
+static void enter(struct volume *volume, enum volume_state state)
+{
+	static const bool allowed[][5] = {
+		[VOLUME_REPLICA] = { true, true, false, false, true },
+		[VOLUME_OPENING] = { true, true, true, true, true },
+		[VOLUME_PRIMARY] = { false, false, true, true, false },
+		[VOLUME_FENCED] = { true, true, false, true, true },
+		[VOLUME_CLOSED] = { false, false, false, false, true },
+	};
+	CHECK(allowed[volume->state][state]);
+	if (volume->state != state)
+		log_info("volume_state", "volume=%u from=%s to=%s epoch=%llu end=%llu",
+			volume->options.id, state_names[volume->state], state_names[state],
+			(unsigned long long)volume->desired.epoch,
+			(unsigned long long)(volume->log ? volume_log_end(volume->log)
+							 : volume->reader_end));
+	volume->state = state;
+	publish(volume);
+}
+
+struct volume *volume_create(const struct volume_options *options)
+{
+	struct volume *volume = mem_alloc(sizeof(*volume));
+	struct error error;
+	volume->options = *options;
+	volume->options.log_directory = str_to_heap(str_from(options->log_directory));
+	volume->options.index_path = str_to_heap(str_from(options->index_path));
+	volume->state = VOLUME_REPLICA;
+	list_init(&volume->waits);
+	list_init(&volume->pending);
+	volume->pending_deliveries = map_create();
+	volume->lag_samples = mem_alloc(LAG_SAMPLES_MAX * sizeof(*volume->lag_samples));
+	volume->lag_seconds = metric_histogram("pando_replication_lag_seconds", "",
+		"From durable here to acknowledged by a replica at another site");
+	volume->wait_timer = timer_new(options->loop, on_wait_timer, volume);
+	volume->checkpoint_timer = timer_new(options->loop, on_checkpoint, volume);
+	volume->retry_timer = timer_new(options->loop, on_retry, volume);
+	index_init(&volume->index, volume, options->id, volume->options.index_path);
+	if (index_open(&volume->index, &error) < 0)
+		log_error("index_unusable", "volume=%u reason=%s", options->id,
+			log_quote(str_from(error.text)));
+	timer_start(volume->checkpoint_timer, CHECKPOINT_MS);
+	return volume;
+}
+
+void volume_destroy(struct volume **volume_pointer)
+{
+	struct volume *volume = *volume_pointer;
+	if (volume == NULL)
+		return;
+	if (volume->index.store != NULL && index_is_dirty(&volume->index) &&
+		index_checkpoint(&volume->index) < 0)
+		log_warn("checkpoint_failed", "volume=%u", volume->options.id);
+	timer_destroy(&volume->wait_timer);
+	timer_destroy(&volume->checkpoint_timer);
+	timer_destroy(&volume->retry_timer);
+	log_reader_close(&volume->reader);
+	volume_log_close(&volume->log);
+	index_deinit(&volume->index);
+	map_destroy(&volume->pending_deliveries);
+	free(volume->lag_samples);
+	free(volume->at_risk);
+	free((char *)(uintptr_t)volume->options.log_directory);
+	free((char *)(uintptr_t)volume->options.index_path);
+	free(volume);
+	*volume_pointer = NULL;
+}
+
+static void on_checkpoint(void *arg)
+{
+	struct volume *volume = arg;
+	timer_start(volume->checkpoint_timer, CHECKPOINT_MS);
+	if (volume->index.store == NULL || !index_is_dirty(&volume->index))
+		return;
+	int result = index_checkpoint(&volume->index);
+	if (result < 0)
+		log_warn("checkpoint_failed", "volume=%u reason=%s", volume->options.id,
+			log_quote(str_from(strerror(-result))));
+}
+
+/* ---- applying what is in the log ---- */
+
+enum { APPLY_BYTES = 1 << 20 };
+
+/* Applies from the index's position up to `end`. */
+static int apply_up_to(struct volume *volume, uint64_t end)
+{
+	int result = 0;
+	if (volume->index.applied_lsn > end) {
+		log_warn("index_ahead", "volume=%u applied=%llu end=%llu action=rebuild",
+			volume->options.id, (unsigned long long)volume->index.applied_lsn,
+			(unsigned long long)end);
+		index_reset(&volume->index);
+	}
+	if (volume->reader == NULL)
+		result = log_reader_open(volume->options.disk, volume->options.log_directory,
+			volume->options.id, &volume->reader);
+	while (result == 0 && volume->index.applied_lsn < end) {
+		struct bytes *bytes;
+		uint64_t lsn, next;
+		result = log_reader_next(volume->reader, volume->index.applied_lsn, end, APPLY_BYTES, true,
+			&bytes, &lsn, &next);
+		if (result < 0)
+			break;
+		result = index_apply_groups(&volume->index, bytes_str(bytes), lsn);
+		bytes_unref(&bytes);
+	}
+	return result;
+}
+
+void volume_received(struct volume *volume, uint64_t lsn, uint64_t leader_end, uint64_t time_us)
+{
+	atomic_store(&volume->numbers.leader_lsn, leader_end);
+	atomic_store(&volume->numbers.leader_time_us, time_us);
+	if (volume->state != VOLUME_REPLICA || lsn < volume->reader_end)
+		return;
+	volume->reader_end = lsn;
+	int result = apply_up_to(volume, lsn);
+	if (result < 0)
+		log_error("replica_unreadable", "volume=%u applied=%llu end=%llu reason=%s",
+			volume->options.id, (unsigned long long)volume->index.applied_lsn,
+			(unsigned long long)lsn, log_quote(str_from(strerror(-result))));
+	publish(volume);
+}
+
+void volume_was_cut(struct volume *volume, uint64_t lsn)
+{
+	if (volume->state != VOLUME_REPLICA)
+		return;
+	volume->reader_end = lsn;
+	/* Open files may be of segments that are gone. */
+	log_reader_close(&volume->reader);
+	if (volume->index.applied_lsn > lsn)
+		index_reset(&volume->index);
+	volume_received(volume, lsn, lsn, (uint64_t)clock_wall_us());
+}
+
+/* ---- leaving the primary role ---- */
+
+static void tell_all_gone(struct volume *volume)
+{
+	void *value;
+	for (size_t i = 0; map_next(volume->index.mailboxes, &i, NULL, &value);) {
+		struct mailbox *mailbox = value;
+		list_for_each_safe (entry, following, &mailbox->sessions) {
+			struct mailbox_session *session =
+				list_entry(entry, struct mailbox_session, mailbox_link);
+			mailbox_detach(session);
+			session->on_gone(session, false);
+		}
+	}
+}
+
+static void fail_waits(struct volume *volume)
+{
+	while (!list_is_empty(&volume->waits)) {
+		struct ack_wait *wait = list_entry(volume->waits.next, struct ack_wait, link);
+		list_remove(&wait->link);
+		/* What the policy asked for is not known to be met: no success may be claimed. */
+		wait->done(wait, -EAGAIN, true);
+	}
+}
+
+static bool is_drained(const struct volume *volume)
+{
+	return list_is_empty(&volume->pending) &&
+		(volume->log == NULL || volume_log_is_idle(volume->log));
+}
+
+/* When everything taken is written: answers the fence and becomes what is desired. */
+static void finish_fence(struct volume *volume)
+{
+	if (volume->state != VOLUME_FENCED || !is_drained(volume))
+		return;
+	if (volume->on_fenced != NULL) {
+		void (*done)(void *arg, uint64_t end) = volume->on_fenced;
+		volume->on_fenced = NULL;
+		done(volume->on_fenced_arg, volume->log ? volume_log_end(volume->log) : volume->reader_end);
+	}
+	bool goes_on = volume->desired.primary && volume->desired.epoch >= volume->highest_epoch;
+	if (volume->has_desired && !goes_on) {
+		fail_waits(volume);
+		volume->reader_end = volume->log ? volume_log_end(volume->log) : volume->reader_end;
+		volume_log_close(&volume->log);
+		enter(volume, VOLUME_REPLICA);
+	}
+}
+
+void volume_fence(struct volume *volume, void (*done)(void *arg, uint64_t end), void *arg)
+{
+	if (volume->state == VOLUME_PRIMARY || volume->state == VOLUME_OPENING) {
+		bool was_primary = volume->state == VOLUME_PRIMARY;
+		volume->fenced_at_us = clock_mono_us();
+		enter(volume, VOLUME_FENCED);
+		if (was_primary)
+			tell_all_gone(volume);
+		timer_start(volume->retry_timer, LOCK_RETRY_MS);
+	}
+	if (done != NULL) {
+		if (volume->state != VOLUME_FENCED) {
+			done(arg, volume->reader_end);
+			return;
+		}
+		volume->on_fenced = done;
+		volume->on_fenced_arg = arg;
+	}
+	finish_fence(volume);
+}
+
+void volume_higher_epoch(struct volume *volume, uint64_t epoch)
+{
+	if (epoch <= volume->highest_epoch)
+		return;
+	volume->highest_epoch = epoch;
+	if (volume->desired.epoch < epoch &&
+		(volume->state == VOLUME_PRIMARY || volume->state == VOLUME_OPENING)) {
+		log_warn("higher_epoch", "volume=%u mine=%llu theirs=%llu action=fence",
+			volume->options.id, (unsigned long long)volume->desired.epoch,
+			(unsigned long long)epoch);
+		volume_fence(volume, NULL, NULL);
+	}
+}
+
+/* ---- becoming primary ---- */
+
+static void on_slack_done(struct pending_change *pending, int status, bool at_risk)
+{
+	struct volume *volume = pending->volume;
+	(void)at_risk;
+	free(pending);
+	if (status < 0 && status != -EAGAIN) {
+		log_error("promotion_failed", "volume=%u reason=%s", volume->options.id,
+			log_quote(str_from(strerror(-status))));
+		volume_fence(volume, NULL, NULL);
+		return;
+	}
+	if (volume->state == VOLUME_OPENING)
+		enter(volume, VOLUME_PRIMARY);
+}
+
+/* An unclean promotion: numbers that the lost tail may have given out are passed over. */
+static void write_uid_slack(struct volume *volume)
+{
+	struct pending_change *pending = mem_alloc(sizeof(*pending));
+	pending->pool = pool_create();
+	pending->change.action_count = 1;
+	pending->change.actions = pool_alloc(pending->pool, sizeof(struct action));
+	pending->change.actions[0] = (struct action){ .kind = ACTION_UID_SLACK,
+		.modseq = volume->desired.epoch << 40 | 1,
+		.uid_slack = UID_SLACK };
+	pending->done = on_slack_done;
+	pending->durability = DURABILITY_LOCAL;
+	volume_submit(volume, pending, STR(""), STR(""));
+}
+
+static void on_reign(void *arg, int status)
+{
+	struct volume *volume = arg;
+	if (volume->state != VOLUME_OPENING) {
+		finish_fence(volume);
+		return;
+	}
+	if (status < 0) {
+		log_error("reign_refused", "volume=%u epoch=%llu reason=%s hint=\"the log has seen a later reign\"",
+			volume->options.id, (unsigned long long)volume->desired.epoch,
+			log_quote(str_from(strerror(-status))));
+		volume_fence(volume, NULL, NULL);
+		return;
+	}
+	volume->index.applied_lsn = volume_log_end(volume->log); /* the barrier changes nothing */
+	if (volume->desired.unclean && volume->index.slack_epoch < volume->desired.epoch)
+		write_uid_slack(volume);
+	else
+		enter(volume, VOLUME_PRIMARY);
+}
+
+static void try_open(struct volume *volume)
+{
+	struct error error;
+	const struct volume_options *options = &volume->options;
+	if (volume->log == NULL) {
+		int result = volume_log_open(options->loop, options->disk, options->log_directory,
+			options->id, &volume->log, &error);
+		if (result == -EAGAIN) {
+			timer_start(volume->retry_timer, LOCK_RETRY_MS);
+			return;
+		}
+		if (result < 0) {
+			log_error("volume_unusable", "volume=%u reason=%s", options->id,
+				log_quote(str_from(error.text)));
+			enter(volume, VOLUME_REPLICA);
+			return;
+		}
+	}
+	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
+	if (last != NULL && last->epoch > volume->desired.epoch) {
+		/* The directory copy is older than what this log has seen. */
+		volume_higher_epoch(volume, last->epoch);
+		return;
+	}
+	int result = volume->index.store == NULL ? -EIO
+						 : apply_up_to(volume, volume_log_end(volume->log));
+	if (result < 0) {
+		log_error("volume_unreadable", "volume=%u applied=%llu reason=%s hint=\"pando scrub\"",
+			options->id, (unsigned long long)volume->index.applied_lsn,
+			log_quote(str_from(strerror(-result))));
+		volume_log_close(&volume->log);
+		enter(volume, VOLUME_REPLICA);
+		return;
+	}
+	volume_log_reign(volume->log, volume->desired.epoch, volume->desired.reign, on_reign, volume);
+}
+
+static void begin_opening(struct volume *volume)
+{
+	enter(volume, VOLUME_OPENING);
+	volume->is_releasing = true;
+	volume->options.events.release(volume->options.events.arg, volume);
+}
+
+static bool may_be_primary(const struct volume *volume)
+{
+	return volume->desired.primary && volume->desired.epoch >= volume->highest_epoch &&
+		(volume->log == NULL || !volume_log_is_fenced(volume->log));
+}
+
+static void on_retry(void *arg)
+{
+	struct volume *volume = arg;
+	if (volume->state == VOLUME_OPENING && volume->log == NULL && !volume->is_releasing)
+		try_open(volume);
+	if (volume->state != VOLUME_FENCED)
+		return;
+	finish_fence(volume);
+	if (volume->state != VOLUME_FENCED)
+		return;
+	/* Whoever asked for the fence did not go on to promote: they gave up long before this. */
+	if (is_drained(volume) && may_be_primary(volume) &&
+		clock_mono_us() - volume->fenced_at_us > FENCE_MS_MAX * 1000u)
+		begin_opening(volume);
+	else
+		timer_start(volume->retry_timer, is_drained(volume) ? FENCE_POLL_MS : LOCK_RETRY_MS);
+}
+
+void volume_released(struct volume *volume)
+{
+	if (!volume->is_releasing)
+		return;
+	volume->is_releasing = false;
+	if (volume->state == VOLUME_OPENING)
+		try_open(volume);
+}
+
+static void take_replicas(struct volume *volume, const struct volume_desired *desired)
+{
+	struct volume_replica before[VOLUME_COPIES_MAX];
+	unsigned count_before = volume->replica_count;
+	memcpy(before, volume->replicas, sizeof(before));
+	volume->replica_count = desired->replica_count;
+	for (unsigned i = 0; i < desired->replica_count; i++) {
+		struct volume_replica *replica = &volume->replicas[i];
+		*replica = desired->replicas[i];
+		for (unsigned k = 0; k < count_before; k++)
+			if (before[k].node_id == replica->node_id) {
+				replica->connected = before[k].connected;
+				replica->acked_lsn = before[k].acked_lsn;
+			}
+	}
+}
+
+void volume_set_desired(struct volume *volume, const struct volume_desired *desired)
+{
+	bool same_reign = volume->has_desired && volume->desired.epoch == desired->epoch &&
+		volume->desired.primary == desired->primary;
+	if (volume->has_desired && desired->epoch < volume->desired.epoch)
+		return; /* a stale copy of the directory */
+	volume->desired = *desired;
+	volume->has_desired = true;
+	take_replicas(volume, desired);
+	if (desired->epoch > volume->highest_epoch)
+		volume->highest_epoch = desired->epoch;
+	if (may_be_primary(volume)) {
+		if (volume->state == VOLUME_REPLICA ||
+			(volume->state == VOLUME_FENCED && !same_reign && is_drained(volume)))
+			begin_opening(volume);
+	} else if (volume->state == VOLUME_PRIMARY || volume->state == VOLUME_OPENING) {
+		volume_fence(volume, NULL, NULL);
+	} else if (volume->state == VOLUME_FENCED) {
+		finish_fence(volume);
+	}
+	publish(volume);
+}
+
+/* ---- durability ---- */
+
+bool volume_has_replica(const struct volume *volume)
+{
+	for (unsigned i = 0; i < volume->replica_count; i++)
+		if (volume->replicas[i].counted)
+			return true;
+	return false;
+}
+
+bool volume_has_connected_replica(const struct volume *volume)
+{
+	for (unsigned i = 0; i < volume->replica_count; i++)
+		if (volume->replicas[i].counted && volume->replicas[i].connected)
+			return true;
+	return false;
+}
+
+static uint64_t acked_elsewhere(const struct volume *volume)
+{
+	uint64_t acked = 0;
+	for (unsigned i = 0; i < volume->replica_count; i++)
+		if (volume->replicas[i].counted && volume->replicas[i].acked_lsn > acked)
+			acked = volume->replicas[i].acked_lsn;
+	return acked;
+}
+
+bool volume_is_uid_slack_used(const struct volume *volume, const struct folder *folder)
+{
+	uint64_t acked = acked_elsewhere(volume);
+	uint32_t ahead = folder->private->allocated_uidnext - folder->uidnext;
+	if (!volume_has_replica(volume) || folder->message_count < UID_SLACK / 2)
+		return ahead >= UID_SLACK / 2;
+	/* The message half a slack back must have been shipped. */
+	const struct message *far = &folder->messages[folder->message_count - UID_SLACK / 2];
+	return folder->private->loaded && far->body_lsn >= acked &&
+		folder->uidnext - far->uid + ahead >= UID_SLACK / 2;
+}
+
+static void forget_shipped(struct volume *volume, uint64_t acked)
+{
+	while (volume->at_risk_count > 0 && volume->at_risk[volume->at_risk_first].lsn <= acked) {
+		volume->at_risk_first++;
+		volume->at_risk_count--;
+		volume->at_risk_total--;
+	}
+	if (volume->at_risk_count == 0) {
+		volume->at_risk_first = 0;
+		volume->at_risk_total = 0;
+	}
+}
+
+void volume_add_at_risk(struct volume *volume, const struct at_risk *entry)
+{
+	volume->at_risk_total++;
+	if (volume->at_risk_count >= AT_RISK_LISTED_MAX)
+		return;
+	if (volume->at_risk_first + volume->at_risk_count == volume->at_risk_capacity) {
+		memmove(volume->at_risk, volume->at_risk + volume->at_risk_first,
+			volume->at_risk_count * sizeof(*volume->at_risk));
+		volume->at_risk_first = 0;
+		if (volume->at_risk_count * 2 >= volume->at_risk_capacity) {
+			volume->at_risk_capacity =
+				volume->at_risk_capacity ? volume->at_risk_capacity * 2 : 16;
+			volume->at_risk = mem_resize(
+				volume->at_risk, volume->at_risk_capacity * sizeof(*volume->at_risk));
+		}
+	}
+	volume->at_risk[volume->at_risk_first + volume->at_risk_count++] = *entry;
+	publish(volume);
+}
+
+/* Ends the waits that are met, or that nobody can meet any more. */
+static void settle_waits(struct volume *volume)
+{
+	uint64_t acked = acked_elsewhere(volume), now = clock_mono_us();
+	bool connected = volume_has_connected_replica(volume);
+	while (!list_is_empty(&volume->waits)) {
+		struct ack_wait *wait = list_entry(volume->waits.next, struct ack_wait, link);
+		bool met = wait->lsn <= acked;
+		if (!met && connected && wait->deadline_us > now)
+			break;
+		list_remove(&wait->link);
+		wait->done(wait, met || wait->durability == DURABILITY_REMOTE ? 0 : -EAGAIN, !met);
+	}
+	if (!list_is_empty(&volume->waits) && !timer_is_running(volume->wait_timer)) {
+		struct ack_wait *wait = list_entry(volume->waits.next, struct ack_wait, link);
+		timer_start(volume->wait_timer, (wait->deadline_us - now) / 1000 + 1);
+	}
+}
+
+static void on_wait_timer(void *arg)
+{
+	settle_waits(arg);
+}
+
+void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool connected)
+{
+	for (unsigned i = 0; i < volume->replica_count; i++) {
+		struct volume_replica *replica = &volume->replicas[i];
+		if (replica->node_id != node_id)
+			continue;
+		replica->connected = connected;
+		/* A copy that was made anew may have less than before. */
+		if (connected)
+			replica->acked_lsn = lsn;
+	}
+	note_shipped(volume, acked_elsewhere(volume));
+	forget_shipped(volume, acked_elsewhere(volume));
+	settle_waits(volume);
+	publish(volume);
+}
+
+/* ---- submitting changes ---- */
+
+static void finish_change(struct pending_change *pending, int status, bool at_risk)
+{
+	struct pool *pool = pending->pool;
+	buf_deinit(&pending->encoded);
+	pending->done(pending, status, at_risk);
+	pool_destroy(&pool);
+}
+
+static void on_wait_done(struct ack_wait *wait, int status, bool at_risk)
+{
+	finish_change(container_of(wait, struct pending_change, wait), status, at_risk);
+}
+
+static void on_appended(struct volume_append *append)
+{
+	struct pending_change *pending = container_of(append, struct pending_change, append);
+	struct volume *volume = pending->volume;
+	int status = append->status;
+	list_remove(&pending->link);
+	if (status == 0) {
+		uint64_t lsn = append->records[append->record_count - 1].lsn;
+		status = index_apply(&volume->index, &pending->change, lsn, &pending->result);
+		volume->index.applied_lsn = append->end_lsn;
+		if (status < 0) {
+			/* Our own change contradicts our own index: serving on would spread the damage. */
+			log_error("apply_failed", "volume=%u lsn=%llu action=fence", volume->options.id,
+				(unsigned long long)lsn);
+			volume_fence(volume, NULL, NULL);
+			status = -EIO;
+		}
+	}
+	if (status < 0 && volume_log_is_fenced(volume->log))
+		volume_fence(volume, NULL, NULL);
+	if (append->status == 0 && volume_has_replica(volume))
+		note_durable(volume, append->end_lsn);
+	/* One publication per group would do; the receiver coalesces. */
+	publish(volume);
+	bool must_wait = status == 0 && pending->waits_for_replica &&
+		pending->durability != DURABILITY_LOCAL && volume_has_replica(volume);
+	if (!must_wait) {
+		finish_change(pending, status, false);
+	} else {
+		pending->wait.lsn = append->end_lsn;
+		pending->wait.durability = pending->durability;
+		pending->wait.deadline_us =
+			clock_mono_us() + volume->options.remote_wait_ms_max * 1000;
+		pending->wait.done = on_wait_done;
+		list_append(&volume->waits, &pending->wait.link);
+		settle_waits(volume);
+	}
+	finish_fence(volume);
+}
+
+uint64_t volume_body_back(size_t message_length, size_t summary_length)
+{
+	return record_padded(message_length) + (summary_length ? record_padded(summary_length) : 0);
+}
+
+static void fail_later(struct pending_change *pending);
+
+void volume_submit(struct volume *volume, struct pending_change *pending, struct str message,
+	struct str summary)
+{
+	unsigned count = 0;
+	pending->volume = volume;
+	pending->result = (struct apply_result){ 0 };
+	if (volume->log == NULL || (volume->state != VOLUME_PRIMARY && volume->state != VOLUME_OPENING)) {
+		fail_later(pending);
+		return;
+	}
+	change_encode(&pending->change, &pending->encoded);
+	pending->append = (struct volume_append){ .done = on_appended, .arg = pending };
+	if (message.length > 0)
+		pending->append.records[count++] =
+			(struct append_record){ .type = RECORD_MESSAGE, .head = message };
+	if (summary.length > 0)
+		pending->append.records[count++] =
+			(struct append_record){ .type = RECORD_SUMMARY, .head = summary };
+	pending->append.records[count++] =
+		(struct append_record){ .type = RECORD_CHANGE, .head = buf_str(&pending->encoded) };
+	pending->append.record_count = count;
+	list_append(&volume->pending, &pending->link);
+	volume_log_append(volume->log, &pending->append);
+}
+
+struct failed_change {
+	struct task task;
+	struct pending_change *pending;
+};
+
+static void on_failed_change(void *arg)
+{
+	struct failed_change *failed = arg;
+	finish_change(failed->pending, -EROFS, false);
+	free(failed);
+}
+
+/* The refusal comes from the loop, as every answer does. */
+static void fail_later(struct pending_change *pending)
+{
+	struct failed_change *failed = mem_alloc(sizeof(*failed));
+	*failed = (struct failed_change){ { .run = on_failed_change, .arg = failed }, pending };
+	loop_defer(pending->volume->options.loop, &failed->task);
+}
+
+uint64_t volume_next_modseq(struct volume *volume, struct mailbox *mailbox)
+{
+	uint64_t lowest = volume->desired.epoch << 40 | 1;
+	mailbox->allocated_modseq =
+		mailbox->allocated_modseq < lowest ? lowest : mailbox->allocated_modseq + 1;
+	return mailbox->allocated_modseq;
+}
+
+struct loop *volume_loop(const struct volume *volume)
+{
+	return volume->options.loop;
+}
+
+uint32_t volume_id(const struct volume *volume)
+{
+	return volume->options.id;
+}

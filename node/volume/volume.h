@@ -1,0 +1,208 @@
+#ifndef PANDO_NODE_VOLUME_H
+#define PANDO_NODE_VOLUME_H
+
+/*
+ * One volume on this node: its role, its log where it is primary, its index, and who waits for what to
+ * become how durable. Knows nothing of threads: volumes.c puts it on a worker, the simulation on a
+ * simulated loop. Everything runs on `loop`.
+ *
+ * States and what is allowed in each:
+ *
+ *   REPLICA    the replicator writes the log; groups it reports are applied to the index
+ *   OPENING    to be primary: the replicator is asked to let go, the log is opened and the rest applied,
+ *              the reign begins
+ *   PRIMARY    serves sessions and deliveries
+ *   FENCED     was primary; takes nothing, serves nothing, holds the log until it is told what to become
+ *   CLOSED     being destroyed
+ *
+ * Edges: REPLICA -> OPENING -> PRIMARY -> FENCED -> REPLICA | OPENING; OPENING -> REPLICA; any -> CLOSED.
+ */
+
+#include "core/timer.h"
+#include "node/mailbox/index.h"
+#include "node/volume/volumes.h"
+#include "spool/log_reader.h"
+#include "spool/volume_log.h"
+
+#include <stdatomic.h>
+
+enum volume_state { VOLUME_REPLICA, VOLUME_OPENING, VOLUME_PRIMARY, VOLUME_FENCED, VOLUME_CLOSED };
+
+struct volume_replica {
+	uint32_t node_id;
+	bool counted;   /* at another site: its acknowledgement is what `remote` means */
+	bool connected;
+	uint64_t acked_lsn;
+};
+
+/* What the directory wants of this volume on this node. */
+struct volume_desired {
+	bool primary;
+	uint64_t epoch;
+	uint8_t reign[GROUP_REIGN_LENGTH];
+	bool unclean;
+	enum durability durability;
+	unsigned replica_count;
+	struct volume_replica replicas[VOLUME_COPIES_MAX];
+};
+
+struct volume_events {
+	/* The replicator is to close its side of this volume; answer with volume_released. */
+	void (*release)(void *arg, struct volume *volume);
+	/* Durable end or state have changed: tell the replicator. */
+	void (*changed)(void *arg, struct volume *volume);
+	void *arg;
+};
+
+struct volume_options {
+	struct loop *loop;
+	struct disk *disk;
+	uint32_t id;
+	const char *log_directory, *index_path; /* copied */
+	uint64_t remote_wait_ms_max;
+	struct volume_events events;
+};
+
+/* Somebody who waits until the log is durable elsewhere up to `lsn`. */
+struct ack_wait {
+	struct list link;
+	uint64_t lsn, deadline_us;
+	enum durability durability;
+	/* status 0, or -EAGAIN for `strict` that was not met; `at_risk`: on one site only. */
+	void (*done)(struct ack_wait *wait, int status, bool at_risk);
+};
+
+/* When a byte became durable here, until a counted replica has it too. */
+struct lag_sample {
+	uint64_t lsn, time_us;
+};
+
+/* A message answered with success while it was on one site only. */
+struct at_risk {
+	uint64_t lsn, mailbox_id;
+	uint8_t delivery_id[DELIVERY_ID_LENGTH];
+	uint32_t uid;
+	int64_t since_us;
+};
+
+enum {
+	/* Listed by name; beyond it they are counted. */
+	AT_RISK_LISTED_MAX = 100000,
+	CHECKPOINT_MS = 5000, /* what a start has to replay at most, at full load a few hundred MB */
+	LOCK_RETRY_MS = 20,   /* while another process lets go of the log */
+	/* A fence that is not followed by a promotion ends after this; `pando failover` gives up after a
+	 * third of it. */
+	FENCE_MS_MAX = 30000,
+	FENCE_POLL_MS = 500,
+	/* Unshipped commits whose age is known one by one; those beyond take the age of the newest kept. */
+	LAG_SAMPLES_MAX = 4096,
+};
+
+/* Numbers that other threads may read. */
+struct volume_numbers {
+	atomic_int state;
+	atomic_uint_fast64_t epoch, durable_lsn, applied_lsn, leader_lsn, messages, at_risk;
+	atomic_uint_fast64_t leader_time_us;
+	/* Age of the oldest byte that the farthest counted replica lacks. */
+	atomic_uint_fast64_t lag_ms;
+};
+
+struct volume {
+	struct volume_options options;
+	struct index index;
+	enum volume_state state;
+	struct volume_log *log;
+	struct log_reader *reader;
+	struct volume_desired desired;
+	bool has_desired, is_releasing;
+	/* Highest epoch anybody has shown; below it nothing may be written. */
+	uint64_t highest_epoch;
+	uint64_t reader_end; /* durable bytes of the replica's log */
+	struct volume_replica replicas[VOLUME_COPIES_MAX];
+	unsigned replica_count;
+	struct list waits;   /* ack_wait by lsn */
+	struct list pending; /* changes on their way to the log */
+	struct timer *wait_timer, *checkpoint_timer, *retry_timer;
+	struct lag_sample *lag_samples; /* a ring of LAG_SAMPLES_MAX */
+	size_t lag_first, lag_count;
+	struct metric *lag_seconds;
+	struct at_risk *at_risk;
+	size_t at_risk_first, at_risk_count, at_risk_capacity;
+	uint64_t at_risk_total;
+	struct map *pending_deliveries; /* dedupe keys on their way */
+	/* A control request that waits for the fence: called with the durable end. */
+	void (*on_fenced)(void *arg, uint64_t end);
+	void *on_fenced_arg;
+	uint64_t fenced_at_us;
+	struct volume_numbers numbers;
+	void *thread_data; /* of volumes.c */
+};
+
+struct volume *volume_create(const struct volume_options *options);
+/* Checkpoints, closes the log, frees. Nothing may be in flight: drain by volume_fence first. */
+void volume_destroy(struct volume **volume);
+
+/* The directory's word, at start and after every change. */
+void volume_set_desired(struct volume *volume, const struct volume_desired *desired);
+/* The replicator has closed its side (or is not there). */
+void volume_released(struct volume *volume);
+/* The replica's log here is durable up to `lsn`; the primary's up to `leader_end` at `time_us`. */
+void volume_received(struct volume *volume, uint64_t lsn, uint64_t leader_end, uint64_t time_us);
+void volume_was_cut(struct volume *volume, uint64_t lsn);
+void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool connected);
+/* Somebody has shown a higher epoch: stop writing below it, whatever the directory copy says. */
+void volume_higher_epoch(struct volume *volume, uint64_t epoch);
+/* Takes nothing more; done (may be NULL) when everything taken is durable. */
+void volume_fence(struct volume *volume, void (*done)(void *arg, uint64_t end), void *arg);
+
+/* ---- for operations and deliveries ---- */
+
+/* A change on its way: append, apply, wait for durability, done. Embedded in its owner. */
+struct pending_change {
+	struct volume_append append;
+	struct change change;
+	struct pool *pool;       /* everything in change; destroyed when done */
+	struct buf encoded;
+	enum durability durability;
+	bool waits_for_replica;  /* false: local durability is enough (flags, folders) */
+	struct volume *volume;
+	struct list link;
+	struct ack_wait wait;
+	struct apply_result result;
+	/* status 0 (applied; `at_risk` when on one site only), or negative: -EIO, -EROFS, -ENOSPC (not
+	 * applied), -EAGAIN (applied, strict not met). */
+	void (*done)(struct pending_change *pending, int status, bool at_risk);
+};
+
+/* Submits the change with up to two records in front of it (message, summary; may be empty: type 0). Fill
+ * change, pool, durability, waits_for_replica and done before. The body bytes stay alive until done. */
+void volume_submit(struct volume *volume, struct pending_change *pending, struct str message,
+	struct str summary);
+/* Distance from the CHANGE record back to the MESSAGE record of volume_submit. */
+uint64_t volume_body_back(size_t message_length, size_t summary_length);
+/* The next modseq of a mailbox. */
+uint64_t volume_next_modseq(struct volume *volume, struct mailbox *mailbox);
+/* The action that makes the first folders of a mailbox; appended in front of others. */
+void volume_first_folders(struct volume *volume, struct mailbox *mailbox, struct pool *pool,
+	struct action *action_out);
+/* True when `strict` cannot be met now. */
+bool volume_has_connected_replica(const struct volume *volume);
+bool volume_has_replica(const struct volume *volume);
+/* Where the numbers of a folder that its replica lacks would run past the slack: deliveries wait. */
+bool volume_is_uid_slack_used(const struct volume *volume, const struct folder *folder);
+void volume_add_at_risk(struct volume *volume, const struct at_risk *entry);
+
+/* deliver.c */
+struct delivery_part {
+	struct delivery *delivery;
+	unsigned *target_indices;
+	unsigned target_count;
+	void (*done)(struct delivery_part *part); /* on the volume's loop */
+	struct pending_change pending;
+	struct volume *volume;
+	struct task task, reply_task; /* of volumes.c */
+	void *thread_data;
+};
+void volume_deliver(struct volume *volume, struct delivery_part *part);
+
+#endif

@@ -1,0 +1,445 @@
+#include "node/volume/volumes_internal.h"
+
+#include "core/config.h"
+#include "core/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+	/* How long a start waits for the directory before it trusts the copy on disk: a healthy PostgreSQL
+	 * answers in milliseconds, and a failover that happened meanwhile is then known. */
+	DIRECTORY_WAIT_MS = 3000,
+};
+
+/* ---- calls on a worker ---- */
+
+static void on_call(void *arg)
+{
+	struct worker_call *call = arg;
+	call->run(call);
+	free(call);
+}
+
+struct worker_call *slot_call(struct slot *slot, void (*run)(struct worker_call *call))
+{
+	struct worker_call *call = mem_alloc(sizeof(*call));
+	call->slot = slot;
+	call->run = run;
+	call->task.run = on_call;
+	call->task.arg = call;
+	return call;
+}
+
+void slot_send(struct worker_call *call)
+{
+	loop_post(call->slot->worker->loop, &call->task);
+}
+
+struct slot *volumes_find_slot(const struct volumes *volumes, uint32_t volume_id)
+{
+	uint64_t id = volume_id;
+	return map_get(volumes->slots, map_key_u64(&id));
+}
+
+/* ---- workers ---- */
+
+static void *run_worker(void *arg)
+{
+	struct worker *worker = arg;
+	/* The ring belongs to the thread that made it. */
+	worker->failed =
+		disk_create(worker->loop, worker->backend, &worker->disk, &worker->error) < 0;
+	sem_post(&worker->ready);
+	if (!worker->failed)
+		loop_run(worker->loop);
+	disk_destroy(&worker->disk);
+	return NULL;
+}
+
+static int start_workers(struct volumes *volumes, struct error *error)
+{
+	unsigned count = (unsigned)volumes->config->worker_threads;
+	if (count == 0) {
+		long cores = sysconf(_SC_NPROCESSORS_ONLN);
+		count = cores > 0 ? (unsigned)cores : 1;
+	}
+	volumes->workers = mem_alloc(count * sizeof(*volumes->workers));
+	for (unsigned i = 0; i < count; i++) {
+		struct worker *worker = &volumes->workers[i];
+		worker->loop = loop_create();
+		worker->backend = (enum io_backend)volumes->config->io_backend;
+		CHECK(sem_init(&worker->ready, 0, 0) == 0);
+		CHECK(pthread_create(&worker->thread, NULL, run_worker, worker) == 0);
+		while (sem_wait(&worker->ready) < 0 && errno == EINTR)
+			;
+		volumes->worker_count = i + 1;
+		if (worker->failed) {
+			*error = worker->error;
+			return -EIO;
+		}
+	}
+	log_info("workers", "count=%u io_backend=%s", count,
+		disk_backend_name(volumes->workers[0].disk));
+	return 0;
+}
+
+/* ---- a volume's events, on its worker ---- */
+
+static void on_volume_changed(void *arg, struct volume *volume)
+{
+	struct slot *slot = arg;
+	(void)volume;
+	loop_post(slot->volumes->front, &slot->changed_task);
+}
+
+static void on_volume_release(void *arg, struct volume *volume)
+{
+	struct slot *slot = arg;
+	atomic_store(&slot->release_wanted, true);
+	on_volume_changed(arg, volume);
+}
+
+/* On the front thread, as often as the front is free. */
+static void on_slot_changed(void *arg)
+{
+	struct slot *slot = arg;
+	replicator_link_tell(slot->volumes->link, slot);
+}
+
+static void run_create(struct worker_call *call)
+{
+	struct slot *slot = call->slot;
+	const struct config *config = slot->volumes->config;
+	char log_directory[512], index_path[512];
+	snprintf(log_directory, sizeof(log_directory), "%s/volumes/%u", config->data_dir, slot->id);
+	snprintf(index_path, sizeof(index_path), "%s/index/%u.sqlite", config->data_dir, slot->id);
+	slot->volume = volume_create(&(struct volume_options){ .loop = slot->worker->loop,
+		.disk = slot->worker->disk,
+		.id = slot->id,
+		.log_directory = log_directory,
+		.index_path = index_path,
+		.remote_wait_ms_max = config->remote_wait_ms_max,
+		.events = { .release = on_volume_release, .changed = on_volume_changed, .arg = slot } });
+	slot->volume->thread_data = slot;
+	sem_post((sem_t *)call->arg);
+}
+
+static struct slot *make_slot(struct volumes *volumes, uint32_t volume_id)
+{
+	struct slot *slot = mem_alloc(sizeof(*slot));
+	uint64_t id = volume_id;
+	sem_t created;
+	slot->volumes = volumes;
+	slot->id = volume_id;
+	slot->worker = &volumes->workers[map_count(volumes->slots) % volumes->worker_count];
+	slot->changed_task.run = on_slot_changed;
+	slot->changed_task.arg = slot;
+	slot->told_state = -1;
+	map_set(volumes->slots, map_key_u64(&id), slot);
+	CHECK(sem_init(&created, 0, 0) == 0);
+	struct worker_call *call = slot_call(slot, run_create);
+	call->arg = &created;
+	slot_send(call);
+	/* Opening an index takes milliseconds, and only when a volume is new here. */
+	while (sem_wait(&created) < 0 && errno == EINTR)
+		;
+	sem_destroy(&created);
+	return slot;
+}
+
+/* ---- the directory's word ---- */
+
+static void run_set_desired(struct worker_call *call)
+{
+	volume_set_desired(call->slot->volume, &call->desired);
+}
+
+static void fill_replicas(struct volumes *volumes, const struct directory_volume *entry,
+	struct volume_desired *desired)
+{
+	const struct directory_node *me = directory_find_node(volumes->directory, volumes->node_id);
+	bool any_elsewhere = false;
+	for (unsigned i = 0; i < entry->replica_count; i++) {
+		const struct directory_node *node =
+			directory_find_node(volumes->directory, entry->replica_node_ids[i]);
+		if (node == NULL || node->id == volumes->node_id)
+			continue;
+		struct volume_replica *replica = &desired->replicas[desired->replica_count++];
+		replica->node_id = node->id;
+		replica->counted = me == NULL || node->site_id != me->site_id;
+		any_elsewhere |= replica->counted;
+	}
+	/* Two nodes of one site are still better than one. */
+	for (unsigned i = 0; !any_elsewhere && i < desired->replica_count; i++)
+		desired->replicas[i].counted = true;
+}
+
+static bool is_member(const struct directory_volume *entry, uint32_t node_id)
+{
+	bool member = entry->primary_node_id == node_id;
+	for (unsigned i = 0; i < entry->replica_count; i++)
+		member |= entry->replica_node_ids[i] == node_id;
+	return member;
+}
+
+void volumes_reconcile(struct volumes *volumes)
+{
+	const struct directory_volume *entry;
+	size_t position = 0;
+	if (!directory_is_loaded(volumes->directory) ||
+		(!directory_is_fresh(volumes->directory) && !volumes->may_use_copy))
+		return;
+	const struct directory_node *me = directory_find_node_by_name(
+		volumes->directory, str_from(volumes->config->node));
+	if (me == NULL)
+		return;
+	volumes->node_id = me->id;
+	while ((entry = directory_next_volume(volumes->directory, &position)) != NULL) {
+		struct slot *slot = volumes_find_slot(volumes, entry->id);
+		if (slot == NULL && !is_member(entry, me->id))
+			continue;
+		if (slot == NULL)
+			slot = make_slot(volumes, entry->id);
+		struct worker_call *call = slot_call(slot, run_set_desired);
+		call->desired = (struct volume_desired){ .primary = entry->primary_node_id == me->id,
+			.epoch = entry->epoch,
+			.unclean = entry->unclean,
+			.durability = entry->durability };
+		memcpy(call->desired.reign, entry->reign, sizeof(call->desired.reign));
+		fill_replicas(volumes, entry, &call->desired);
+		slot->epoch = entry->epoch;
+		slot->wants_primary = call->desired.primary;
+		memcpy(slot->reign, entry->reign, sizeof(slot->reign));
+		snprintf(slot->name, sizeof(slot->name), "%s", entry->name);
+		slot_send(call);
+	}
+}
+
+static void on_start_timer(void *arg)
+{
+	struct volumes *volumes = arg;
+	volumes->may_use_copy = true;
+	if (!directory_is_fresh(volumes->directory))
+		log_warn("directory_away", "waited_ms=%d action=\"serve from the copy on disk\"",
+			DIRECTORY_WAIT_MS);
+	volumes_reconcile(volumes);
+}
+
+bool volumes_are_settled(const struct volumes *volumes)
+{
+	void *value;
+	for (size_t i = 0; map_next(volumes->slots, &i, NULL, &value);) {
+		const struct slot *slot = value;
+		if (slot->wants_primary && atomic_load(&slot->volume->numbers.state) != VOLUME_PRIMARY)
+			return false;
+	}
+	return map_count(volumes->slots) > 0;
+}
+
+int volumes_create(struct loop *front, const struct config *config, struct directory *directory,
+	struct volumes **volumes_out, struct error *error)
+{
+	struct volumes *volumes = mem_alloc(sizeof(*volumes));
+	char path[512];
+	int result = 0;
+	static const char *const folders[] = { "", "/volumes", "/index" };
+	for (size_t i = 0; result == 0 && i < array_length(folders); i++) {
+		snprintf(path, sizeof(path), "%s%s", config->data_dir, folders[i]);
+		result = disk_make_directory(path);
+	}
+	if (result < 0) {
+		free(volumes);
+		return error_set(error, result, "cannot make %s: %s", path, strerror(-result));
+	}
+	volumes->front = front;
+	volumes->config = config;
+	volumes->directory = directory;
+	volumes->slots = map_create();
+	result = start_workers(volumes, error);
+	if (result < 0)
+		return result;
+	volumes->link = replicator_link_create(volumes);
+	volumes->start_timer = timer_new(front, on_start_timer, volumes);
+	timer_start(volumes->start_timer, DIRECTORY_WAIT_MS);
+	*volumes_out = volumes;
+	return 0;
+}
+
+/* ---- stopping ---- */
+
+static void on_fenced_at_stop(void *arg, uint64_t end)
+{
+	(void)end;
+	sem_post(arg);
+}
+
+static void run_fence_at_stop(struct worker_call *call)
+{
+	volume_fence(call->slot->volume, on_fenced_at_stop, call->arg);
+}
+
+static void run_destroy(struct worker_call *call)
+{
+	volume_destroy(&call->slot->volume);
+	sem_post(call->arg);
+}
+
+static void wait_for(sem_t *done, unsigned count)
+{
+	while (count > 0)
+		if (sem_wait(done) == 0)
+			count--;
+}
+
+void volumes_destroy(struct volumes **volumes_pointer)
+{
+	struct volumes *volumes = *volumes_pointer;
+	void *value;
+	sem_t done;
+	if (volumes == NULL)
+		return;
+	CHECK(sem_init(&done, 0, 0) == 0);
+	for (int step = 0; step < 2; step++) {
+		for (size_t i = 0; map_next(volumes->slots, &i, NULL, &value);) {
+			struct worker_call *call =
+				slot_call(value, step == 0 ? run_fence_at_stop : run_destroy);
+			call->arg = &done;
+			slot_send(call);
+		}
+		wait_for(&done, (unsigned)map_count(volumes->slots));
+	}
+	for (unsigned i = 0; i < volumes->worker_count; i++) {
+		loop_stop(volumes->workers[i].loop);
+		pthread_join(volumes->workers[i].thread, NULL);
+	}
+	/* The process ends now; what is left is the kernel's to take back. */
+	*volumes_pointer = NULL;
+}
+
+/* ---- deliveries ---- */
+
+static void on_part_reply(void *arg)
+{
+	struct delivery_part *part = arg;
+	struct delivery *delivery = part->delivery;
+	if (--delivery->waiting > 0)
+		return;
+	free(delivery->parts);
+	delivery->parts = NULL;
+	delivery->done(delivery);
+}
+
+static void on_part_done(struct delivery_part *part)
+{
+	struct slot *slot = part->thread_data;
+	loop_post(slot->volumes->front, &part->reply_task);
+}
+
+static void on_part_task(void *arg)
+{
+	struct delivery_part *part = arg;
+	struct slot *slot = part->thread_data;
+	volume_deliver(slot->volume, part);
+}
+
+static void on_nothing_to_do(void *arg)
+{
+	struct delivery *delivery = arg;
+	free(delivery->parts);
+	delivery->parts = NULL;
+	delivery->done(delivery);
+}
+
+/* Groups the targets by volume: parts and their index lists in one allocation. */
+static unsigned split(struct volumes *volumes, struct delivery *delivery, struct delivery_part *parts,
+	unsigned *indices)
+{
+	unsigned count = 0;
+	for (unsigned i = 0; i < delivery->target_count; i++) {
+		struct delivery_target *target = &delivery->targets[i];
+		struct slot *slot = volumes_find_slot(volumes, target->volume_id);
+		unsigned p = 0;
+		if (slot == NULL) {
+			target->status = -EROFS;
+			continue;
+		}
+		while (p < count && parts[p].thread_data != slot)
+			p++;
+		if (p == count) {
+			parts[count++] = (struct delivery_part){ .delivery = delivery,
+				.target_indices = indices + (size_t)p * delivery->target_count,
+				.thread_data = slot,
+				.done = on_part_done };
+		}
+		parts[p].target_indices[parts[p].target_count++] = i;
+	}
+	return count;
+}
+
+
+void volumes_deliver(struct volumes *volumes, struct delivery *delivery)
+{
+	unsigned most = (unsigned)map_count(volumes->slots);
+	if (most > delivery->target_count)
+		most = delivery->target_count;
+	if (most == 0)
+		most = 1;
+	struct delivery_part *parts = mem_alloc(most * sizeof(*parts) +
+		(size_t)most * delivery->target_count * sizeof(unsigned));
+	unsigned *indices = (unsigned *)(void *)(parts + most);
+	delivery->parts = parts;
+	delivery->waiting = split(volumes, delivery, parts, indices);
+	for (unsigned p = 0; p < delivery->waiting; p++) {
+		struct slot *slot = parts[p].thread_data;
+		parts[p].task = (struct task){ .run = on_part_task, .arg = &parts[p] };
+		parts[p].reply_task = (struct task){ .run = on_part_reply, .arg = &parts[p] };
+		loop_post(slot->worker->loop, &parts[p].task);
+	}
+	if (delivery->waiting == 0) {
+		parts[0].task = (struct task){ .run = on_nothing_to_do, .arg = delivery };
+		loop_defer(volumes->front, &parts[0].task);
+	}
+}
+
+/* ---- sessions ---- */
+
+struct hand_over {
+	struct task task;
+	struct slot *slot;
+	struct stream *stream;
+	void (*start)(struct volume *volume, struct stream *stream, void *arg);
+	void *arg;
+	struct volumes *volumes;
+};
+
+static void on_refused_session(void *arg)
+{
+	struct hand_over *over = arg;
+	over->start(NULL, over->stream, over->arg);
+	free(over);
+}
+
+static void on_session(void *arg)
+{
+	struct hand_over *over = arg;
+	if (over->slot->volume->state != VOLUME_PRIMARY) {
+		over->task.run = on_refused_session;
+		loop_post(over->volumes->front, &over->task);
+		return;
+	}
+	over->start(over->slot->volume, over->stream, over->arg);
+	free(over);
+}
+
+void volumes_hand_over(struct volumes *volumes, uint32_t volume_id, struct stream *stream,
+	void (*start)(struct volume *volume, struct stream *stream, void *arg), void *arg)
+{
+	struct hand_over *over = mem_alloc(sizeof(*over));
+	struct slot *slot = volumes_find_slot(volumes, volume_id);
+	*over = (struct hand_over){ { .arg = over }, slot, stream, start, arg, volumes };
+	over->task.run = slot ? on_session : on_refused_session;
+	loop_post(slot ? slot->worker->loop : volumes->front, &over->task);
+}

@@ -1,0 +1,210 @@
+#include "node/volume/volumes_internal.h"
+
+#include "core/clock.h"
+#include "core/config.h"
+#include "core/encode.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+/* What `pando` asks the node: JSON about its volumes. */
+
+static const char *const role_names[] = { "replica", "opening", "primary", "fenced", "closed" };
+
+static const char *role_of(const struct slot *slot)
+{
+	return role_names[atomic_load(&slot->volume->numbers.state)];
+}
+
+static void report_peers(struct volumes *volumes, const struct slot *slot, struct buf *out)
+{
+	uint64_t durable = atomic_load(&slot->volume->numbers.durable_lsn);
+	bool first = true;
+	for (unsigned i = 0; i < slot->replica_count; i++) {
+		const struct volume_replica *replica = &slot->replicas[i];
+		const struct directory_node *node =
+			directory_find_node(volumes->directory, replica->node_id);
+		const struct directory_site *site =
+			node ? directory_find_site(volumes->directory, node->site_id) : NULL;
+		uint64_t lag = durable > replica->acked_lsn ? durable - replica->acked_lsn : 0;
+		buf_printf(out, "%s{\"site\": ", first ? "" : ", ");
+		encode_json(out, str_from(site ? site->name : ""));
+		buf_append_literal(out, ", \"node\": ");
+		encode_json(out, str_from(node ? node->name : ""));
+		buf_printf(out,
+			", \"connected\": %s, \"acked_lsn\": %llu, \"lag_bytes\": %llu, \"lag_messages\": %llu, "
+			"\"lag_ms\": %llu}",
+			replica->connected ? "true" : "false", (unsigned long long)replica->acked_lsn,
+			(unsigned long long)lag,
+			(unsigned long long)(lag ? atomic_load(&slot->volume->numbers.at_risk) : 0),
+			(unsigned long long)(lag ? atomic_load(&slot->volume->numbers.lag_ms) : 0));
+		first = false;
+	}
+}
+
+void volumes_status(struct volumes *volumes, struct buf *json_out)
+{
+	void *value;
+	bool first = true;
+	buf_append_literal(json_out, "{\"node\": ");
+	encode_json(json_out, str_from(volumes->config->node));
+	buf_printf(json_out, ", \"directory_fresh\": %s, \"directory_revision\": %llu, \"volumes\": [",
+		directory_is_fresh(volumes->directory) ? "true" : "false",
+		(unsigned long long)directory_revision(volumes->directory));
+	for (size_t i = 0; map_next(volumes->slots, &i, NULL, &value);) {
+		struct slot *slot = value;
+		struct volume_numbers *numbers = &slot->volume->numbers;
+		buf_printf(json_out, "%s{\"id\": %u, \"name\": ", first ? "" : ", ", slot->id);
+		encode_json(json_out, str_from(slot->name));
+		buf_printf(json_out,
+			", \"role\": \"%s\", \"epoch\": %llu, \"durable_lsn\": %llu, \"applied_lsn\": %llu, "
+			"\"leader_lsn\": %llu, \"at_risk\": %llu, \"messages\": %llu, \"peers\": [",
+			role_of(slot), (unsigned long long)atomic_load(&numbers->epoch),
+			(unsigned long long)atomic_load(&numbers->durable_lsn),
+			(unsigned long long)atomic_load(&numbers->applied_lsn),
+			(unsigned long long)atomic_load(&numbers->leader_lsn),
+			(unsigned long long)atomic_load(&numbers->at_risk),
+			(unsigned long long)atomic_load(&numbers->messages));
+		if (atomic_load(&numbers->state) == VOLUME_PRIMARY)
+			report_peers(volumes, slot, json_out);
+		buf_append_literal(json_out, "]}");
+		first = false;
+	}
+	buf_append_literal(json_out, "]}");
+}
+
+int volumes_position(struct volumes *volumes, uint32_t volume_id, struct buf *json_out)
+{
+	struct slot *slot = volumes_find_slot(volumes, volume_id);
+	if (slot == NULL)
+		return -ENOENT;
+	struct volume_numbers *numbers = &slot->volume->numbers;
+	buf_printf(json_out, "{\"volume\": %u, \"role\": \"%s\", \"epoch\": %llu, \"end_lsn\": %llu, "
+			     "\"applied_lsn\": %llu, \"reign\": \"",
+		volume_id, role_of(slot), (unsigned long long)atomic_load(&numbers->epoch),
+		(unsigned long long)atomic_load(&numbers->durable_lsn),
+		(unsigned long long)atomic_load(&numbers->applied_lsn));
+	encode_hex(json_out, slot->reign, sizeof(slot->reign));
+	buf_append_literal(json_out, "\"}");
+	return 0;
+}
+
+/* ---- fence ---- */
+
+struct fence_request {
+	struct task task;
+	struct slot *slot;
+	uint64_t epoch, end;
+	void (*done)(void *arg, struct str json);
+	void *arg;
+};
+
+static void on_fence_reply(void *arg)
+{
+	struct fence_request *request = arg;
+	struct buf json = { 0 };
+	buf_printf(&json, "{\"volume\": %u, \"epoch\": %llu, \"end_lsn\": %llu}", request->slot->id,
+		(unsigned long long)request->epoch, (unsigned long long)request->end);
+	request->done(request->arg, buf_str(&json));
+	buf_deinit(&json);
+	free(request);
+}
+
+static void on_fenced(void *arg, uint64_t end)
+{
+	struct fence_request *request = arg;
+	request->end = end;
+	request->task = (struct task){ .run = on_fence_reply, .arg = request };
+	loop_post(request->slot->volumes->front, &request->task);
+}
+
+static void run_fence(struct worker_call *call)
+{
+	volume_fence(call->slot->volume, on_fenced, call->arg);
+}
+
+int volumes_fence(struct volumes *volumes, uint32_t volume_id, uint64_t epoch,
+	void (*done)(void *arg, struct str json), void *arg)
+{
+	struct slot *slot = volumes_find_slot(volumes, volume_id);
+	if (slot == NULL)
+		return -ENOENT;
+	if (atomic_load(&slot->volume->numbers.epoch) != epoch || !slot->wants_primary)
+		return -ESTALE;
+	struct fence_request *request = mem_alloc(sizeof(*request));
+	*request = (struct fence_request){ .slot = slot, .epoch = epoch, .done = done, .arg = arg };
+	struct worker_call *call = slot_call(slot, run_fence);
+	call->arg = request;
+	slot_send(call);
+	return 0;
+}
+
+/* ---- at risk ---- */
+
+struct at_risk_report {
+	struct task task;
+	struct volumes *volumes;
+	struct buf json;
+	size_t next_slot;
+	bool first;
+	void (*done)(void *arg, struct str json);
+	void *arg;
+};
+
+static void on_at_risk_next(void *arg);
+
+static void report_at_risk(struct at_risk_report *report, const struct slot *slot)
+{
+	const struct volume *volume = slot->volume;
+	for (size_t i = 0; i < volume->at_risk_count; i++) {
+		const struct at_risk *entry = &volume->at_risk[volume->at_risk_first + i];
+		time_t seconds = (time_t)(entry->since_us / 1000000);
+		struct tm broken_down;
+		char since[40];
+		gmtime_r(&seconds, &broken_down);
+		strftime(since, sizeof(since), "%Y-%m-%dT%H:%M:%SZ", &broken_down);
+		buf_printf(&report->json, "%s{\"volume\": %u, \"mailbox_id\": %llu, \"uid\": %u, "
+					  "\"delivery_id\": \"",
+			report->first ? "" : ", ", slot->id, (unsigned long long)entry->mailbox_id,
+			entry->uid);
+		encode_hex(&report->json, entry->delivery_id, sizeof(entry->delivery_id));
+		buf_printf(&report->json, "\", \"lsn\": %llu, \"since\": \"%s\"}",
+			(unsigned long long)entry->lsn, since);
+		report->first = false;
+	}
+}
+
+static void run_at_risk(struct worker_call *call)
+{
+	struct at_risk_report *report = call->arg;
+	report_at_risk(report, call->slot);
+	report->task = (struct task){ .run = on_at_risk_next, .arg = report };
+	loop_post(report->volumes->front, &report->task);
+}
+
+/* One volume after the other, each on its own worker. */
+static void on_at_risk_next(void *arg)
+{
+	struct at_risk_report *report = arg;
+	void *value;
+	if (map_next(report->volumes->slots, &report->next_slot, NULL, &value)) {
+		struct worker_call *call = slot_call(value, run_at_risk);
+		call->arg = report;
+		slot_send(call);
+		return;
+	}
+	buf_append_literal(&report->json, "]}");
+	report->done(report->arg, buf_str(&report->json));
+	buf_deinit(&report->json);
+	free(report);
+}
+
+void volumes_at_risk(struct volumes *volumes, void (*done)(void *arg, struct str json), void *arg)
+{
+	struct at_risk_report *report = mem_alloc(sizeof(*report));
+	*report = (struct at_risk_report){ .volumes = volumes, .first = true, .done = done, .arg = arg };
+	buf_append_literal(&report->json, "{\"messages\": [");
+	on_at_risk_next(report);
+}
