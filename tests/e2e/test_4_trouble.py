@@ -1,0 +1,227 @@
+"""The directory away, a peer with the wrong certificate, a wrong configuration, one site's link cut."""
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+
+import demo
+from world import DOMAIN, PASSWORD, user, wait_for
+
+
+def test_postgres_away_changes_nothing_and_daemons_restart(c):
+    c.send("site-b", user(71))
+    c.postgres_stop("immediate")
+    try:
+        subject = c.send("site-b", user(71))
+        assert subject in c.subjects(user(71), "site-a")
+        for daemon in c.daemons():
+            daemon.stop()
+        c.start()
+        wait_for("delivery after a restart without PostgreSQL", 20,
+                 lambda: c.raw().greeting[0] == 220 and c.send("site-a", user(71)))
+        wait_for("the other door", 20, lambda: c.send("site-b", user(72)))
+        again = c.send("site-b", user(71))
+        for site in c.sites:
+            assert {subject, again} <= set(c.subjects(user(71), site))
+        raw = c.raw()
+        raw.command("MAIL FROM:<a@example.net>")
+        assert raw.command(f"RCPT TO:<nobody@{DOMAIN}>")[0] == 550
+        raw.close()
+        done = subprocess.run([demo.PANDO, "--config", c.conf, "mailbox", "list"], stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 1 and "PostgreSQL" in done.stderr, done.stderr
+    finally:
+        c.postgres_running()
+    name = f"new{os.getpid()}@{DOMAIN}"
+    c.pando("mailbox", "add", name, "--password", PASSWORD)
+    wait_for("a mailbox made after PostgreSQL came back", 10, lambda: c.send("site-b", name))
+    c.heal()
+
+
+def test_new_mailbox_is_known_within_a_moment_and_removed_again(c):
+    name = f"quick{os.getpid()}@{DOMAIN}"
+    c.pando("mailbox", "add", name, "--password", PASSWORD)
+    wait_for("the new mailbox", 1, lambda: c.send("site-b", name))
+    c.pando("mailbox", "passwd", name, "--password", "other")
+    wait_for("the new password", 1, lambda: login(c, name, "other"))
+    c.pando("mailbox", "remove", name)
+    wait_for("its end", 1, lambda: refused(c, name))
+
+
+def login(c, name, password):
+    imap = c.imap(login=False)
+    imap.login(name, password)
+    imap.logout()
+    return True
+
+
+def refused(c, name):
+    raw = c.raw("site-b")
+    raw.command("MAIL FROM:<a@example.net>")
+    code, _ = raw.command(f"RCPT TO:<{name}>")
+    raw.close()
+    return code == 550
+
+
+def knock(port, certificate, ca):
+    """What an LMTP or control port says to this certificate; b'' when it hangs up."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if certificate:
+        context.load_cert_chain(certificate + ".pem", certificate + ".key")
+    try:
+        with socket.create_connection(("127.0.0.1", port), 5) as plain, context.wrap_socket(plain) as tls:
+            tls.settimeout(3)
+            tls.sendall(b"LHLO x\r\n")
+            return tls.recv(200)
+    except (ssl.SSLError, ConnectionError, TimeoutError):
+        return b""
+
+
+def test_peers_with_a_wrong_certificate_or_role_are_refused_and_logged(c):
+    ports = c.node_ports("site-a", 1)
+    log = os.path.join(c.folder, "site-a", "node-a1", "node.log")
+    with tempfile.TemporaryDirectory() as folder:
+        demo.run(demo.PANDO, "cert", "self-signed", "evil", "--certificate", f"{folder}/evil.pem", "--key",
+                 f"{folder}/evil.key")
+        before = os.path.getsize(log)
+        assert knock(ports["lmtp"], None, None) == b""
+        assert knock(ports["lmtp"], f"{folder}/evil", None) == b""
+        # A certificate of this cluster, but of another role.
+        assert not knock(ports["lmtp"], f"{c.tls}/node-b1-replicator", None).startswith(b"2")
+        assert not knock(ports["imap"], f"{c.tls}/node-b1-node", None).startswith(b"*")
+        assert knock(ports["control"], f"{c.tls}/router-b-router", None) == b""
+        assert not knock(ports["replicator"], f"{c.tls}/router-b-router", None)
+        wait_for("lines in the node's log", 3, lambda: os.path.getsize(log) > before)
+        assert knock(ports["lmtp"], f"{c.tls}/router-a-router", None).startswith(b"220")
+
+
+def test_wrong_configuration_ends_with_2_and_names_line_and_key(c):
+    machine = os.path.join(c.folder, "site-a", "node-a1", "pando.conf")
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "pando.conf")
+        text = open(machine).read()
+        with open(path, "w") as file:
+            file.write(text + "smpt_listen = 127.0.0.1:9\n")
+        line = text.count("\n") + 1
+        for program in [*demo.PROGRAMS.values(), demo.PANDO]:
+            command = [program, "--config", path] + (["status"] if program == demo.PANDO else [])
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=10)
+            assert done.returncode == 2, (program, done.returncode, done.stdout)
+            assert f"line {line}" in done.stdout and "smpt_listen" in done.stdout and "smtp_listen" in done.stdout
+
+
+def test_postgres_unreachable_at_init_is_a_clear_sentence(c):
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run([demo.PANDO, "--config", f"{folder}/pando.conf", "init", "--postgres",
+                               "postgresql://pando@127.0.0.1:9/pando"], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 1 and "cannot be reached" in done.stderr, done.stderr
+
+
+def stop_replicators(c, site):
+    for daemon in c.daemons(site):
+        if daemon.kind == "replicator":
+            daemon.stop()
+
+
+def test_durability_policies_without_a_replica(c):
+    volume = c.home(user(73))["volume"]
+    for policy in ("remote", "strict", "local"):
+        c.pando("mailbox", "add", f"{policy}{os.getpid()}@{DOMAIN}", "--volume", volume, "--durability", policy,
+                "--password", PASSWORD)
+    names = {policy: f"{policy}{os.getpid()}@{DOMAIN}" for policy in ("remote", "strict", "local")}
+    for name in names.values():
+        wait_for(name, 3, lambda name=name: c.send("site-a", name))
+    assert c.pando_json("at-risk") == []
+    stop_replicators(c, "site-b")
+    try:
+        subject = c.send("site-a", names["remote"])
+        assert subject in c.subjects(names["remote"])
+        listed = c.pando_json("at-risk", check=False)
+        assert any(row["mailbox"] == names["remote"] for row in listed), listed
+        c.send("site-a", names["local"])
+        raw = c.raw()
+        raw.command("MAIL FROM:<a@example.net>")
+        raw.command(f"RCPT TO:<{names['strict']}>")
+        raw.command("DATA")
+        code, text = raw.command("Subject: strict\r\n\r\nx\r\n.")
+        raw.close()
+        assert code == 451, text
+    finally:
+        c.heal()
+    wait_for("nothing at risk once it is shipped", 5, lambda: c.pando_json("at-risk") == [])
+    assert c.subjects(names["strict"], "site-b").count("strict") <= 1
+
+
+def test_home_away_the_router_queues_and_delivers_later(c):
+    node = c.daemon(f"{c.home(user(74))['home']}/node")
+    node.stop(signal.SIGKILL)
+    try:
+        subject = c.send("site-b", user(74))
+        queued = c.pando_json("queue", "list", check=False)
+        assert queued, "the message waits nowhere"
+    finally:
+        node.start()
+    c.wait_mail(user(74), subject, seconds=20)
+    wait_for("an empty queue", 10, lambda: c.pando_json("queue", "list") == [])
+    assert c.subjects(user(74), "site-b").count(subject) == 1
+    c.heal()
+
+
+def test_index_deleted_and_rebuilt_equal(c):
+    imap = c.imap(to=user(75))
+    for i in range(10):
+        c.send("site-a", user(75), size=i * 500)
+    imap.select("INBOX")
+    imap.store("1:4", "+FLAGS", "(\\Seen custom)")
+    imap.store("5", "+FLAGS", "\\Deleted")
+    imap.expunge()
+    imap.create("Kept")
+    imap.copy("2:3", "Kept")
+    imap.logout()
+    before = [dump(c, user(75), folder) for folder in ("INBOX", "Kept")]
+    node = c.daemon(f"{c.home(user(75))['home']}/node")
+    node.stop()
+    removed = 0
+    for folder, _, names in os.walk(os.path.join(node.machine, "data")):
+        for name in names:
+            if "index" in name:
+                os.remove(os.path.join(folder, name))
+                removed += 1
+    assert removed, "no index file found"
+    node.start()
+    wait_for("the node", 20, lambda: c.subjects(user(75)))
+    assert [dump(c, user(75), folder) for folder in ("INBOX", "Kept")] == before
+    c.heal()
+
+
+def dump(c, name, folder):
+    imap = c.imap(to=name)
+    imap.select(folder, readonly=True)
+    validity = imap.response("UIDVALIDITY")[1][0], imap.response("UIDNEXT")[1][0]
+    _, data = imap.uid("FETCH", "1:*", "(UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODYSTRUCTURE MODSEQ)")
+    imap.logout()
+    return validity, sorted(map(str, data))
+
+
+def test_check_and_status_say_what_is_wrong(c):
+    rows = {row["what"]: row["result"] for row in c.pando_json("check")}
+    assert "FAILED" not in rows.values(), rows
+    node = c.daemon("node-b1/node")
+    node.stop(signal.SIGKILL)
+    rows = {row["what"]: row["result"] for row in c.pando_json("check", check=False)}
+    assert rows["node node-b1"] == "FAILED", rows
+    c.heal()
+
+
+def test_slow_reader_and_idle_sessions_do_not_hold_others_up(c):
+    idle = [socket.create_connection(("127.0.0.1", c.port("site-a", "imap")), 10) for _ in range(200)]
+    start = time.monotonic()
+    c.send("site-a", user(76))
+    assert time.monotonic() - start < 2
+    for s in idle:
+        s.close()

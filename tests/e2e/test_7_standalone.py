@@ -1,0 +1,83 @@
+"""One machine without PostgreSQL, and its move to PostgreSQL later."""
+
+import imaplib
+import os
+import re
+import shutil
+import smtplib
+import subprocess
+import tempfile
+
+import demo
+from world import OFFSET, make_message, tls_context, wait_for
+
+NAME = "anna@alone.example"
+
+
+class Machine:
+    """What `pando init --standalone` makes, with its ports moved to free ones."""
+
+    def __init__(self, folder):
+        self.folder, self.conf = folder, os.path.join(folder, "pando.conf")
+        demo.run(demo.PANDO, "--config", self.conf, "init", "--standalone", "--domain", "alone.example", "--data-dir",
+                 os.path.join(folder, "data"), "--node", "alone", "--hostname", "mail.alone.example")
+        text = open(self.conf).read()
+        self.smtp, self.imaps = 5025 + OFFSET, 5993 + OFFSET
+        moved = {"[::]:25": f"127.0.0.1:{self.smtp}", "[::]:587": f"127.0.0.1:{5587 + OFFSET}",
+                 "[::]:465": f"127.0.0.1:{5465 + OFFSET}", "[::]:143": f"127.0.0.1:{5143 + OFFSET}",
+                 "[::]:993": f"127.0.0.1:{self.imaps}"}
+        for old, new in moved.items():
+            text = text.replace(f"= {old}\n", f"= {new}\n")
+        with open(self.conf, "w") as file:
+            file.write(text + f"run_dir = {folder}/run\n")
+        os.makedirs(os.path.join(folder, "run"))
+        self.daemons = []
+        for kind in ("replicator", "node", "router"):
+            daemon = demo.Daemon(folder, kind, "main")
+            self.daemons.append(daemon)
+
+    def start(self):
+        for daemon in self.daemons:
+            daemon.start()
+
+    def stop(self):
+        for daemon in self.daemons:
+            daemon.stop()
+
+    def pando(self, *arguments):
+        return demo.run(demo.PANDO, "--config", self.conf, *arguments)
+
+    def send(self, subject):
+        with smtplib.SMTP("127.0.0.1", self.smtp, "client.example.net", timeout=10) as smtp:
+            smtp.sendmail("s@example.net", [NAME], make_message(subject))
+        return subject
+
+    def count(self):
+        imap = imaplib.IMAP4_SSL("127.0.0.1", self.imaps, ssl_context=tls_context(), timeout=10)
+        imap.login(NAME, "secret word")
+        number = int(imap.select("INBOX", readonly=True)[1][0])
+        imap.logout()
+        return number
+
+
+def test_standalone_serves_and_moves_to_postgres(c):
+    folder = tempfile.mkdtemp(prefix="pando-alone-")
+    machine = Machine(folder)
+    try:
+        machine.start()
+        machine.pando("mailbox", "add", NAME, "--password", "secret word")
+        wait_for("the standalone door", 15, lambda: machine.send("one"))
+        wait_for("its mail", 5, lambda: machine.count() == 1)
+        url = re.search(r"^directory = (.*)$", open(c.conf).read(), re.M).group(1)
+        subprocess.run([f"{demo.POSTGRES_BIN}/psql", "-q", url, "-c", "create database alone"], check=True)
+        machine.pando("init", "--postgres", re.sub(r"/pando$", "/alone", url))
+        assert "directory = postgresql://" in open(machine.conf).read()
+        machine.stop()
+        machine.start()
+        wait_for("the door after the move", 15, lambda: machine.send("two"))
+        wait_for("both messages", 5, lambda: machine.count() == 2)
+        listed = machine.pando("mailbox", "list", "--json")
+        assert NAME in listed
+    finally:
+        machine.stop()
+        shutil.rmtree(folder)

@@ -1,0 +1,129 @@
+#!/usr/bin/python3
+"""Builds Pando twice (plain with werror, and sanitized) and runs every test over both; see CONTRIBUTING.md.
+
+--quick leaves out the sanitized build and the end-to-end tests that kill processes under load.
+Every program under test prints `N passed, N failed[, N skipped]` last; one that ends otherwise counts as
+a failure."""
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
+# Sanitizers find what they find on the first meeting: fail at once, with the line.
+SANITIZER_OPTIONS = {
+    "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:strict_string_checks=1",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+}
+
+
+class Totals:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.failures = []
+
+    def add(self, name, passed, failed, skipped=0):
+        self.passed, self.failed, self.skipped = self.passed + passed, self.failed + failed, self.skipped + skipped
+        if failed:
+            self.failures.append(name)
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def run_program(totals, name, command, timeout, environment=None):
+    """Counts what its last summary says."""
+    start = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                               env={**os.environ, **(environment or {})}, start_new_session=True)
+    try:
+        output, _ = process.communicate(timeout=timeout)
+        ending = f"exit code {process.returncode}"
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        output, _ = process.communicate()
+        ending = f"not done after {timeout} s"
+    found = SUMMARY.findall(output)
+    passed, failed, skipped = (int(n or 0) for n in found[-1]) if found else (0, 0, 0)
+    if process.returncode != 0 and failed == 0:
+        failed = 1
+    elif not found:
+        # A program that only says by its exit code whether it passed.
+        passed = 1
+    totals.add(name, passed, failed, skipped)
+    seconds = time.monotonic() - start
+    say(f"   {name}: {passed} passed, {failed} failed{f', {skipped} skipped' if skipped else ''} ({seconds:.1f} s)")
+    if failed:
+        say("\n".join("      | " + line for line in output.splitlines()[-60:]))
+        say(f"      | {ending}")
+    return failed == 0
+
+
+def build(totals, folder, options):
+    """True when it builds without a warning (werror)."""
+    say(f"== building {os.path.basename(folder)}")
+    if os.path.exists(os.path.join(folder, "build.ninja")):
+        steps = [["meson", "setup", "--reconfigure", folder, TOP, *options]]
+    else:
+        steps = [["meson", "setup", folder, TOP, *options]]
+    steps.append(["ninja", "-C", folder])
+    for step in steps:
+        done = subprocess.run(step, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode != 0:
+            say(done.stdout[-6000:])
+            totals.add(f"build of {os.path.basename(folder)}", 0, 1)
+            return False
+    totals.add(folder, 1, 0)
+    return True
+
+
+def run_meson_tests(totals, folder, environment, slow_factor=1):
+    """Every program that the build files register: unit, replay, simulation, fuzz."""
+    listed = subprocess.run(["meson", "introspect", "--tests", folder], stdout=subprocess.PIPE, text=True, check=True)
+    for test in json.loads(listed.stdout):
+        extra = {**test.get("env", {}), **environment}
+        run_program(totals, test["name"], test["cmd"], test["timeout"] * slow_factor, extra)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", choices=("tidy", "unit", "sanitized", "e2e"))
+    parser.add_argument("--match", default="", help="with --only e2e: tests whose name holds this")
+    options = parser.parse_args()
+    totals, start = Totals(), time.monotonic()
+    plain, sanitized = os.path.join(TOP, "build-test"), os.path.join(TOP, "build-sanitized")
+    wanted = lambda part: options.only in (None, part)
+
+    if wanted("tidy"):
+        say("== house rules")
+        run_program(totals, "tidy", [sys.executable, os.path.join(TOP, "tests/tidy/check.py")], 60)
+    built = build(totals, plain, ["--werror"]) if wanted("unit") or wanted("e2e") else False
+    if built and wanted("unit"):
+        say("== unit tests, replay scripts, simulation")
+        run_meson_tests(totals, plain, {})
+    if built and wanted("e2e"):
+        say("== end to end")
+        command = [sys.executable, os.path.join(TOP, "tests/e2e/run.py"), "--match", options.match]
+        run_program(totals, "e2e", command + (["--quick"] if options.quick else []), 900, {"PANDO_BUILD": plain})
+    if wanted("sanitized") and not options.quick and \
+            build(totals, sanitized, ["-Db_sanitize=address,undefined", "-Db_lundef=false"]):
+        say("== the same under address and undefined-behaviour sanitizers")
+        run_meson_tests(totals, sanitized, SANITIZER_OPTIONS, 4)
+
+    for name in totals.failures:
+        say(f"FAILED: {name}")
+    say(f"took {time.monotonic() - start:.0f} s")
+    say(f"{totals.passed} passed, {totals.failed} failed" + (f", {totals.skipped} skipped" if totals.skipped else ""))
+    return 1 if totals.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+#!/usr/bin/python3
+"""The house rules that a program can check: one line per breach, each rule counts as one test."""
+
+import os
+import re
+import subprocess
+import sys
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+COLUMNS_MAX = 100
+FILE_LINES_MAX = 800
+# What a folder may include besides itself; core/ never looks up.
+ALLOWED = {
+    "core": {"core"},
+    "proto": {"proto", "core"},
+    "spool": {"spool", "proto", "core"},
+    "node": {"node", "spool", "proto", "core"},
+    "router": {"router", "spool", "proto", "core"},
+    "replicator": {"replicator", "spool", "proto", "core"},
+    "ctl": {"ctl", "proto", "core"},
+}
+# Unbounded copies, hidden state, and what goes past the seams (clock, rand, memory).
+BANNED = {
+    "strcpy": "use snprintf or a buf", "strcat": "use a buf", "sprintf": "use snprintf",
+    "vsprintf": "use vsnprintf", "gets": "use fgets", "strtok": "use str_next", "atoi": "use str_to_u64",
+    "atol": "use str_to_u64", "malloc": "use mem_alloc", "calloc": "use mem_alloc", "realloc": "use mem_resize",
+    "strdup": "use str_to_heap", "alloca": "use a pool", "rand": "use core/rand.h", "random": "use core/rand.h",
+    "time": "use core/clock.h", "gettimeofday": "use core/clock.h", "sleep": "use core/timer.h",
+    "system": "run nothing from a daemon", "popen": "run nothing from a daemon",
+}
+# The implementations behind the seams may call what they wrap.
+BANNED_EXCEPT = {
+    "core/check.c": {"calloc", "malloc", "realloc"}, "core/bytes.c": {"malloc"}, "core/pool.c": {"malloc"},
+}
+THIRD_PARTY = ("uv.h", "liburing.h", "openssl/", "libpq-fe.h", "ares.h", "sqlite3.h", "microhttpd.h", "unicode/",
+               "zstd.h")
+
+
+def tracked():
+    listed = subprocess.run(["git", "-C", TOP, "ls-files"], stdout=subprocess.PIPE, text=True).stdout.split("\n")
+    if not any(listed):
+        listed = [os.path.relpath(os.path.join(folder, name), TOP)
+                  for folder, _, names in os.walk(TOP) for name in names if "/build" not in folder]
+    return [name for name in listed if name and os.path.isfile(os.path.join(TOP, name))]
+
+
+def without_comments_and_text(source):
+    """Same line numbers, but comments, strings and characters emptied."""
+    pattern = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)
+    return pattern.sub(lambda found: '""' + "\n" * found.group().count("\n"), source)
+
+
+def width(line):
+    return len(line.expandtabs(8))
+
+
+def check_layout(name, lines):
+    if len(lines) > FILE_LINES_MAX:
+        yield 1, f"{len(lines)} lines, more than {FILE_LINES_MAX}"
+    for number, line in enumerate(lines, 1):
+        if line.rstrip() != line:
+            yield number, "white space at the end"
+        if name.endswith((".c", ".h")) and width(line) > COLUMNS_MAX + 20:
+            yield number, f"{width(line)} columns, more than {COLUMNS_MAX}"
+        # The word is put together so that this line is no breach itself.
+        if re.search(r"\b(TO" + r"DO|FIX" + r"ME|X" + r"XX)\b", line):
+            yield number, "unfinished work belongs in the tracker"
+
+
+def check_banned(name, code):
+    excused = BANNED_EXCEPT.get(name, set())
+    for number, line in enumerate(code.split("\n"), 1):
+        for word in re.findall(r"(?<![\w.>])(\w+)\s*\(", line):
+            if word in BANNED and word not in excused:
+                yield number, f"{word}() is not for this house: {BANNED[word]}"
+
+
+def check_includes(name, source):
+    folder = name.split("/")[0]
+    for number, line in enumerate(source.split("\n"), 1):
+        found = re.match(r'\s*#\s*include\s+(["<])([^">]+)[">]', line)
+        if not found:
+            continue
+        quote, target = found.groups()
+        other = target.split("/")[0]
+        if quote == '"' and other in ALLOWED and other not in ALLOWED[folder]:
+            yield number, f"{folder}/ must not know {other}/"
+        if quote == "<" and target.startswith(THIRD_PARTY) and name.endswith(".h"):
+            yield number, f"third-party header {target} in a header"
+
+
+def check_guard(name, source):
+    """PANDO_<top folder>_..._<file>_H; folders in between may be left out."""
+    top, base = name.split("/")[0].upper(), os.path.basename(name)[:-2].upper()
+    found = re.search(r"^#ifndef (\w+)\n#define (\w+)\n", source, re.M)
+    if not found or found.group(1) != found.group(2) or \
+            not re.fullmatch(rf"PANDO_{top}_(\w+_)?{base}_H", found.group(1)):
+        yield 1, f"include guard should be PANDO_{top}_..._{base}_H"
+
+
+def check_end(source):
+    if source and not source.endswith("\n"):
+        yield source.count("\n") + 1, "no newline at the end"
+
+
+def check_file(name):
+    """{rule: [(line, text)]}"""
+    with open(os.path.join(TOP, name), encoding="utf-8", errors="replace") as file:
+        source = file.read()
+    found = {}
+    if not name.startswith("docs/") and not name.endswith((".md", ".eml", ".txt", ".sql")):
+        found["layout"] = list(check_layout(name, source.split("\n")))
+    if name.endswith((".c", ".h")):
+        found["last line"] = list(check_end(source))
+        if name.split("/")[0] in ALLOWED:
+            found["includes"] = list(check_includes(name, source))
+            found["banned functions"] = list(check_banned(name, without_comments_and_text(source)))
+            if name.endswith(".h"):
+                found["include guards"] = list(check_guard(name, source))
+    return found
+
+
+def main():
+    broken = {}
+    for name in tracked():
+        if not name.endswith((".c", ".h", ".py", ".sh", ".build", ".proto")) and "/" not in name:
+            continue
+        for rule, breaches in check_file(name).items():
+            broken[rule] = broken.get(rule, 0) + len(breaches)
+            for number, text in breaches:
+                print(f"{name}:{number}: {text}")
+    failed = sum(1 for breaches in broken.values() if breaches)
+    print(f"{len(broken) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+sys.exit(main())
