@@ -40,7 +40,7 @@ int disk_file_open(
 	bool made = false;
 	int fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT && create) {
-		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0660);
 		made = fd >= 0;
 	}
 	if (fd < 0)
@@ -161,7 +161,7 @@ int disk_file_zero(struct disk_file *file, uint64_t offset, uint64_t length)
 
 int disk_make_directory(const char *path)
 {
-	if (mkdir(path, 0750) < 0)
+	if (mkdir(path, 0770) < 0)
 		return errno == EEXIST ? 0 : -errno;
 	return sync_parent(path);
 }

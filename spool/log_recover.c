@@ -38,25 +38,40 @@ int log_epochs_save(struct volume_log *log)
 	return result;
 }
 
-int log_epochs_load(struct volume_log *log, struct error *error)
+static int read_epochs(struct disk *disk, const char *path, struct epochs *epochs_out)
 {
 	struct disk_file *file;
-	char *path = log_files_path(&log->files, "epochs");
-	int result = disk_file_open(log->disk, path, false, &file);
+	struct buf bytes = { 0 };
+	int result = disk_file_open(disk, path, false, &file);
+	if (result < 0)
+		return result;
+	int64_t size = disk_file_size(file);
+	result = size < 0 ? (int)size : size > EPOCHS_FILE_BYTES_MAX ? -EUCLEAN : 0;
+	if (result == 0)
+		result = disk_read_now(file, buf_reserve(&bytes, (size_t)size), (size_t)size, 0);
 	if (result == 0) {
-		struct buf bytes = { 0 };
-		int64_t size = disk_file_size(file);
-		result = size < 0 ? (int)size : size > EPOCHS_FILE_BYTES_MAX ? -EUCLEAN : 0;
-		if (result == 0)
-			result = disk_read_now(file, buf_reserve(&bytes, (size_t)size), (size_t)size, 0);
-		if (result == 0) {
-			buf_commit(&bytes, (size_t)size);
-			if (!epochs_decode(buf_str(&bytes), &log->epochs))
-				result = -EUCLEAN;
-		}
-		buf_deinit(&bytes);
-		disk_file_close(&file);
+		buf_commit(&bytes, (size_t)size);
+		if (!epochs_decode(buf_str(&bytes), epochs_out))
+			result = -EUCLEAN;
 	}
+	buf_deinit(&bytes);
+	disk_file_close(&file);
+	return result;
+}
+
+int volume_epochs_read(struct disk *disk, const char *directory, struct epochs *epochs_out)
+{
+	struct buf path = { 0 };
+	buf_printf(&path, "%s/epochs", directory);
+	int result = read_epochs(disk, buf_terminated(&path), epochs_out);
+	buf_deinit(&path);
+	return result == -ENOENT ? 0 : result;
+}
+
+int log_epochs_load(struct volume_log *log, struct error *error)
+{
+	char *path = log_files_path(&log->files, "epochs");
+	int result = read_epochs(log->disk, path, &log->epochs);
 	if (result == -ENOENT)
 		result = 0; /* a new volume, or log_find_end reads the barriers */
 	if (result < 0)

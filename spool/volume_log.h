@@ -55,6 +55,9 @@ uint64_t volume_log_start(const struct volume_log *log);
 /* Removes the segments that lie wholly below `lsn` (a queue's delivered past); the one that holds the end stays. */
 int volume_log_trim(struct volume_log *log, uint64_t lsn) must_check;
 
+/* The epoch vector of a log that another process may be writing. Empty when there is none yet. */
+int volume_epochs_read(struct disk *disk, const char *directory, struct epochs *epochs_out) must_check;
+
 /* One record of an append: `head` and `tail` make up the body (either may be empty). */
 struct append_record {
 	enum record_type type;

@@ -31,6 +31,8 @@ enum message_kind {
 	MESSAGE_ACK = 14,
 	/* Both ways, every second: I am alive. */
 	MESSAGE_ALIVE = 15,
+	/* Both ways: the highest `epoch` of `volume` that this side knows of. */
+	MESSAGE_EPOCH = 16,
 
 	/* Node to replicator: I write `volume` in (`epoch`, `reign`); durable up to `lsn`. */
 	MESSAGE_DURABLE = 30,

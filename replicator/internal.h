@@ -1,0 +1,154 @@
+#ifndef PANDO_REPLICATOR_INTERNAL_H
+#define PANDO_REPLICATOR_INTERNAL_H
+
+/* Between peers.c, ship.c, receive.c, node_side.c and replicator.c. */
+
+#include "core/list.h"
+#include "core/map.h"
+#include "core/metric.h"
+#include "core/timer.h"
+#include "proto/cluster/message.h"
+#include "replicator/replicator.h"
+#include "spool/log_reader.h"
+#include "spool/volume_log.h"
+
+enum {
+	RECONNECT_MS = 100,
+	CONNECT_MS_MAX = 3000,
+	ALIVE_MS = 1000,
+	/* A peer that is silent for this long is treated as cut off; five heartbeats. */
+	SILENT_MS_MAX = 5000,
+	/* Bytes read and sent at a time: large enough for full disk speed, small enough to share the line. */
+	CHUNK_BYTES_TARGET = 1 << 20,
+	/* Received and not yet written, over all volumes of a connection. */
+	RECEIVE_QUEUE_MAX = 16 << 20,
+	LOCK_RETRY_MS = 20,
+};
+
+/* A connection with a peer, dialled by either side. */
+struct connection {
+	struct replicator *replicator;
+	struct peer *dialled_for; /* NULL: accepted */
+	struct stream *stream;
+	bool open, is_paused;
+	uint32_t node_id; /* after HELLO */
+	struct frame_reader reader;
+	struct list link;         /* of replicator.connections */
+	struct list shipments;
+	size_t receive_queued;
+	uint64_t heard_us;
+	struct timer *alive_timer;
+};
+
+/* Another machine of the cluster. */
+struct peer {
+	struct replicator *replicator;
+	uint32_t node_id;
+	char name[64], address[96];
+	struct connection *connection; /* ours to it */
+	struct timer *dial_timer;
+	bool wanted;
+};
+
+/* One follower of one volume: where its shipment stands. */
+struct shipment {
+	struct list volume_link, connection_link;
+	struct copy *copy;
+	struct connection *connection;
+	struct log_reader *reader;
+	uint64_t next_lsn, acked_lsn;
+};
+
+struct queued_chunk {
+	struct list link;
+	struct bytes *payload;
+	struct chunk chunk;
+	struct connection *connection; /* NULL when it has gone */
+	size_t done; /* bytes of the groups that are written */
+};
+
+/* One volume on this machine, in either role. */
+struct copy {
+	struct replicator *replicator;
+	uint32_t id;
+	char directory[512];
+	struct replicator_volume desired;
+	uint64_t highest_epoch;
+
+	/* Leading: what the node has said. */
+	bool node_writes;
+	uint64_t node_epoch, durable_lsn;
+	uint8_t node_reign[GROUP_REIGN_LENGTH];
+	struct list shipments;
+
+	/* Following. */
+	struct volume_log *log;
+	struct connection *leader; /* following on this connection */
+	bool is_following, node_wants, is_receiving;
+	struct volume_receive receive;
+	struct queued_chunk *current;
+	struct list chunks;
+	struct timer *open_timer;
+};
+
+struct replicator {
+	struct replicator_options options;
+	char *volumes_directory, *node_name;
+	struct map *copies; /* u64 volume id */
+	struct map *peers;  /* u64 node id */
+	struct list connections;
+	struct listener *listeners[16], *node_listener;
+	unsigned listener_count;
+	struct stream *node;
+	struct frame_reader node_reader;
+	struct pool *pool;
+	struct buf out;
+	struct task ship_task;
+	struct metric *shipped_bytes, *received_bytes;
+};
+
+struct copy *replicator_find_copy(const struct replicator *replicator, uint32_t volume_id);
+
+/* ---- peers.c ---- */
+
+int peers_listen(struct replicator *replicator, const char *addresses, struct error *error) must_check;
+void peers_dial(struct peer *peer);
+void connection_send(struct connection *connection, const struct cluster_message *message);
+/* Drops the connection; its peer is dialled again. */
+void connection_close(struct connection *connection, const char *why);
+
+/* ---- ship.c ---- */
+
+void ship_on_follow(struct connection *connection, const struct cluster_message *message);
+void ship_on_ack(struct connection *connection, const struct cluster_message *message);
+/* The volume's durable end has moved, or a connection has room again. */
+void ship_later(struct replicator *replicator);
+void ship_task(void *arg);
+void shipment_end(struct shipment *shipment);
+/* Ends all shipments of a volume that is not written here any more. */
+void ship_retire(struct copy *copy, const char *why);
+
+/* ---- receive.c ---- */
+
+void receive_reconcile(struct copy *copy);
+void receive_on_open_timer(void *arg);
+void receive_on_following(struct connection *connection, const struct cluster_message *message);
+void receive_on_cut(struct connection *connection, const struct cluster_message *message);
+void receive_on_refuse(struct connection *connection, const struct cluster_message *message);
+void receive_on_chunk(struct connection *connection, struct bytes *payload);
+/* The connection is going: nothing may refer to it afterwards. */
+void receive_forget_connection(struct copy *copy, struct connection *connection);
+/* Closes the log as soon as no write is in flight, and tells the node. */
+void receive_release(struct copy *copy);
+
+/* ---- node_side.c ---- */
+
+int node_side_listen(struct replicator *replicator, const char *path, struct error *error) must_check;
+void node_side_send(struct replicator *replicator, const struct cluster_message *message);
+
+/* ---- replicator.c ---- */
+
+/* Somebody has shown an epoch; the node hears of one that is higher than its own. */
+void copy_saw_epoch(struct copy *copy, uint64_t epoch);
+
+#endif

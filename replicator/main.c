@@ -1,0 +1,168 @@
+/*
+ * pando-replicator: tells the replicator (replicator.h) what the directory says, and nothing else.
+ */
+
+#include "core/directory/directory.h"
+#include "core/http.h"
+#include "core/log.h"
+#include "core/process.h"
+#include "core/timer.h"
+#include "replicator/replicator.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+enum { HEALTH_MS = 200 };
+
+struct program {
+	struct config config;
+	struct loop *loop;
+	struct disk *disk;
+	struct directory *directory;
+	struct replicator *replicator;
+	struct tls_context *tls_client, *tls_server;
+	struct http_server *http;
+	struct timer *health_timer;
+	atomic_bool healthy; /* read by the HTTP thread */
+};
+
+static void fill_volume(const struct directory_volume *entry, uint32_t me,
+	struct replicator_volume *volume_out)
+{
+	bool member = entry->primary_node_id == me;
+	*volume_out = (struct replicator_volume){ .id = entry->id,
+		.epoch = entry->epoch,
+		.leader_node_id = entry->primary_node_id };
+	volume_out->members[volume_out->member_count++] = entry->primary_node_id;
+	for (unsigned i = 0; i < entry->replica_count; i++) {
+		if (volume_out->member_count < REPLICATOR_MEMBERS_MAX &&
+			entry->replica_node_ids[i] != entry->primary_node_id)
+			volume_out->members[volume_out->member_count++] = entry->replica_node_ids[i];
+		member |= entry->replica_node_ids[i] == me;
+	}
+	volume_out->role = !member			 ? REPLICATOR_NONE
+		: entry->primary_node_id == me ? REPLICATOR_LEAD
+						       : REPLICATOR_FOLLOW;
+}
+
+static void on_directory_change(void *arg)
+{
+	struct program *program = arg;
+	const struct directory_node *node;
+	const struct directory_volume *entry;
+	size_t position = 0;
+	if (program->directory == NULL || !directory_is_loaded(program->directory))
+		return;
+	const struct directory_node *me = directory_find_node_by_name(
+		program->directory, str_from(program->config.node));
+	if (me == NULL)
+		return;
+	replicator_set_node_id(program->replicator, me->id);
+	while ((node = directory_next_node(program->directory, &position)) != NULL)
+		replicator_set_peer(program->replicator, node->id, node->name, node->replicator);
+	position = 0;
+	while ((entry = directory_next_volume(program->directory, &position)) != NULL) {
+		struct replicator_volume volume;
+		fill_volume(entry, me->id, &volume);
+		replicator_set_volume(program->replicator, &volume);
+	}
+}
+
+static bool is_healthy(void *arg, struct buf *out)
+{
+	struct program *program = arg;
+	bool healthy = atomic_load(&program->healthy);
+	if (!healthy)
+		buf_append_literal(out, "replication: the node or a leader is not connected\n");
+	return healthy;
+}
+
+static void on_health_timer(void *arg)
+{
+	struct program *program = arg;
+	atomic_store(&program->healthy, replicator_is_settled(program->replicator));
+	timer_start(program->health_timer, HEALTH_MS);
+}
+
+static int open_contexts(struct program *program, struct error *error)
+{
+	struct tls_options options = { .certificate_file = program->config.replicator_certificate,
+		.key_file = program->config.replicator_key,
+		.ca_file = program->config.cluster_ca,
+		.cluster = true };
+	int result = tls_context_create(&options, &program->tls_client, error);
+	options.is_server = options.require_peer = true;
+	return result < 0 ? result : tls_context_create(&options, &program->tls_server, error);
+}
+
+static int make_directories(struct program *program, char *volumes, size_t capacity, struct error *error)
+{
+	int result = disk_make_directory(program->config.data_dir);
+	snprintf(volumes, capacity, "%s/volumes", program->config.data_dir);
+	if (result == 0)
+		result = disk_make_directory(volumes);
+	return result < 0 ? error_set(error, result, "cannot make %s: %s", volumes, strerror(-result)) : 0;
+}
+
+static int open_all(struct program *program, struct error *error)
+{
+	struct config *config = &program->config;
+	char volumes[512], socket[512], snapshot[512];
+	int result = open_contexts(program, error);
+	if (result == 0 && config->replicator_http_listen[0])
+		result = http_server_open(
+			config->replicator_http_listen, is_healthy, program, &program->http, error);
+	if (result == 0)
+		result = process_drop_privileges(config->user, error);
+	if (result == 0)
+		result = make_directories(program, volumes, sizeof(volumes), error);
+	if (result == 0)
+		result = disk_create(program->loop, (enum io_backend)config->io_backend, &program->disk, error);
+	if (result < 0)
+		return result;
+	snprintf(socket, sizeof(socket), "unix:%s/replicator.sock", config->run_dir);
+	snprintf(snapshot, sizeof(snapshot), "%s/replicator-directory.db", config->data_dir);
+	result = replicator_create(&(struct replicator_options){ .loop = program->loop,
+					   .disk = program->disk,
+					   .volumes_directory = volumes,
+					   .node_name = config->node,
+					   .tls_client = program->tls_client,
+					   .tls_server = program->tls_server,
+					   .listen = config->replicator_listen,
+					   .node_socket = socket },
+		&program->replicator, error);
+	if (result == 0)
+		result = directory_open(program->loop, config, snapshot, on_directory_change, program,
+			&program->directory, error);
+	return result;
+}
+
+static void on_stop(void *arg)
+{
+	struct program *program = arg;
+	loop_stop(program->loop);
+}
+
+int main(int argument_count, char **arguments)
+{
+	static struct program program;
+	struct error error;
+	process_load_config("pando-replicator", argument_count, arguments, &program.config);
+	process_raise_file_limit();
+	program.loop = loop_create();
+	loop_on_signal(program.loop, SIGTERM, on_stop, &program);
+	loop_on_signal(program.loop, SIGINT, on_stop, &program);
+	if (open_all(&program, &error) < 0) {
+		log_error("start_failed", "reason=%s", log_quote(str_from(error.text)));
+		return EXIT_FAILURE;
+	}
+	program.health_timer = timer_new(program.loop, on_health_timer, &program);
+	timer_start(program.health_timer, HEALTH_MS);
+	on_directory_change(&program);
+	log_info("ready", "node=%s io_backend=%s", program.config.node, disk_backend_name(program.disk));
+	loop_run(program.loop);
+	http_server_close(&program.http);
+	log_info("stopped", "node=%s", program.config.node);
+	return EXIT_SUCCESS;
+}

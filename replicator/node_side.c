@@ -1,0 +1,159 @@
+#include "replicator/internal.h"
+
+#include "core/log.h"
+
+#include <stdlib.h>
+
+/* The UNIX socket on which the node of this machine connects. The newest connection counts. */
+
+enum { NODE_PAYLOAD_MAX = 256 << 10 };
+
+void node_side_send(struct replicator *replicator, const struct cluster_message *message)
+{
+	if (replicator->node == NULL)
+		return;
+	buf_clear(&replicator->out);
+	message_encode(message, &replicator->out);
+	stream_write_str(replicator->node, buf_str(&replicator->out));
+}
+
+/* What a node that has just connected must know: ends of replicas, who follows, higher epochs. */
+static void tell_all(struct replicator *replicator)
+{
+	void *value;
+	for (size_t i = 0; map_next(replicator->copies, &i, NULL, &value);) {
+		struct copy *copy = value;
+		if (copy->log != NULL)
+			node_side_send(replicator,
+				&(struct cluster_message){ .kind = MESSAGE_RECEIVED,
+					.volume = copy->id,
+					.lsn = volume_log_end(copy->log),
+					.end = volume_log_end(copy->log) });
+		node_side_send(replicator, &(struct cluster_message){ .kind = MESSAGE_HIGHER_EPOCH,
+						   .volume = copy->id,
+						   .epoch = copy->highest_epoch });
+	}
+}
+
+static void on_durable(struct copy *copy, const struct cluster_message *message)
+{
+	if (message->reign.length != GROUP_REIGN_LENGTH)
+		return;
+	bool new_reign = !copy->node_writes || copy->node_epoch != message->epoch;
+	copy->node_writes = true;
+	copy->node_wants = false;
+	copy->node_epoch = message->epoch;
+	memcpy(copy->node_reign, message->reign.bytes, GROUP_REIGN_LENGTH);
+	copy->durable_lsn = message->lsn;
+	if (new_reign) {
+		copy_saw_epoch(copy, message->epoch);
+		receive_reconcile(copy);
+		/* Followers that were told `not here` ask again by themselves. */
+	}
+	if (copy->node_epoch < copy->highest_epoch)
+		node_side_send(copy->replicator, &(struct cluster_message){ .kind = MESSAGE_HIGHER_EPOCH,
+							 .volume = copy->id,
+							 .epoch = copy->highest_epoch });
+	ship_later(copy->replicator);
+}
+
+static void on_retired(struct copy *copy)
+{
+	if (copy->node_writes) {
+		copy->node_writes = false;
+		ship_retire(copy, "not written here any more");
+	}
+	copy->node_wants = false;
+	receive_reconcile(copy);
+}
+
+static void on_release(struct copy *copy)
+{
+	copy->node_wants = true;
+	receive_reconcile(copy);
+}
+
+static void on_message(struct replicator *replicator, const struct cluster_message *message)
+{
+	if (message->kind == MESSAGE_HELLO)
+		return;
+	struct copy *copy = replicator_find_copy(replicator, message->volume);
+	if (copy == NULL) {
+		/* Not in the directory as we know it: nobody writes here, the node may have it. */
+		if (message->kind == MESSAGE_RELEASE)
+			node_side_send(replicator, &(struct cluster_message){ .kind = MESSAGE_RELEASED,
+							   .volume = message->volume });
+		return;
+	}
+	switch (message->kind) {
+	case MESSAGE_DURABLE: on_durable(copy, message); break;
+	case MESSAGE_RETIRED: on_retired(copy); break;
+	case MESSAGE_RELEASE: on_release(copy); break;
+	default: break;
+	}
+}
+
+static void on_input(void *arg, struct buf *input)
+{
+	struct replicator *replicator = arg;
+	enum frame_type type;
+	struct bytes *payload;
+	enum frame_result result;
+	while ((result = frame_read(&replicator->node_reader, input, NODE_PAYLOAD_MAX, &type, &payload)) ==
+		FRAME_DONE) {
+		struct cluster_message message;
+		pool_reset(replicator->pool);
+		if (type == FRAME_MESSAGE &&
+			message_decode(bytes_str(payload), replicator->pool, &message))
+			on_message(replicator, &message);
+		bytes_unref(&payload);
+	}
+	if (result == FRAME_BAD)
+		log_error("node_link_broken", "reason=\"bad frame\"");
+}
+
+static void on_close(void *arg, int reason)
+{
+	struct replicator *replicator = arg;
+	void *value;
+	log_info("node_gone", "reason=%d", reason);
+	replicator->node = NULL;
+	frame_reader_deinit(&replicator->node_reader);
+	/* What it wrote is durable and goes on being shipped; its wishes are void. */
+	for (size_t i = 0; map_next(replicator->copies, &i, NULL, &value);)
+		((struct copy *)value)->node_wants = false;
+}
+
+static const struct stream_handler handler = { .on_input = on_input, .on_close = on_close };
+
+static void on_accept(void *arg, struct stream *stream)
+{
+	struct replicator *replicator = arg;
+	if (replicator->node != NULL) {
+		stream_abort(replicator->node);
+		frame_reader_deinit(&replicator->node_reader);
+	}
+	replicator->node = stream;
+	stream_set_handler(stream, &handler, replicator);
+	log_info("node_linked", "node=%s", replicator->node_name);
+	tell_all(replicator);
+	void *value;
+	for (size_t i = 0; map_next(replicator->copies, &i, NULL, &value);) {
+		struct copy *copy = value;
+		list_for_each (entry, &copy->shipments) {
+			struct shipment *shipment = list_entry(entry, struct shipment, volume_link);
+			node_side_send(replicator,
+				&(struct cluster_message){ .kind = MESSAGE_ACKED,
+					.volume = copy->id,
+					.node = shipment->connection->node_id,
+					.lsn = shipment->acked_lsn,
+					.connected = true });
+		}
+	}
+}
+
+int node_side_listen(struct replicator *replicator, const char *path, struct error *error)
+{
+	return listener_open(replicator->options.loop, path, NULL, on_accept, replicator,
+		&replicator->node_listener, error);
+}

@@ -1,0 +1,241 @@
+#include "replicator/internal.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+
+#include <stdlib.h>
+
+/* Connections between replicators: dialling, greeting, heartbeats, and which message goes where. */
+
+void connection_send(struct connection *connection, const struct cluster_message *message)
+{
+	struct buf *out = &connection->replicator->out;
+	buf_clear(out);
+	message_encode(message, out);
+	stream_write_str(connection->stream, buf_str(out));
+}
+
+static void forget(struct connection *connection)
+{
+	struct replicator *replicator = connection->replicator;
+	struct peer *peer = connection->dialled_for;
+	void *value;
+	while (!list_is_empty(&connection->shipments))
+		shipment_end(list_entry(connection->shipments.next, struct shipment, connection_link));
+	for (size_t i = 0; map_next(replicator->copies, &i, NULL, &value);)
+		receive_forget_connection(value, connection);
+	list_remove(&connection->link);
+	timer_destroy(&connection->alive_timer);
+	frame_reader_deinit(&connection->reader);
+	if (peer != NULL) {
+		peer->connection = NULL;
+		if (peer->wanted)
+			timer_start(peer->dial_timer, RECONNECT_MS);
+	}
+	free(connection);
+}
+
+void connection_close(struct connection *connection, const char *why)
+{
+	log_info("peer_closed", "peer=%s node=%u reason=%s", stream_peer_address(connection->stream),
+		connection->node_id, log_quote(str_from(why)));
+	stream_abort(connection->stream);
+	forget(connection);
+}
+
+/* ---- what comes in ---- */
+
+static struct peer *peer_of(struct connection *connection, uint32_t node_id)
+{
+	uint64_t id = node_id;
+	return map_get(connection->replicator->peers, map_key_u64(&id));
+}
+
+/* The certificate must be that of the node it claims to be. */
+static bool is_proven(struct connection *connection, const struct cluster_message *hello)
+{
+	const struct tls_peer *certificate = stream_peer(connection->stream);
+	struct peer *peer = peer_of(connection, hello->node);
+	if (connection->replicator->options.tls_server == NULL)
+		return true;
+	return peer != NULL && strcmp(certificate->role, "replicator") == 0 &&
+		strcmp(certificate->name, peer->name) == 0;
+}
+
+static void on_hello(struct connection *connection, const struct cluster_message *message)
+{
+	connection->node_id = message->node;
+	log_info("peer_linked", "peer=%s node=%u name=%s", stream_peer_address(connection->stream),
+		message->node, log_quote(message->text));
+	void *value;
+	for (size_t i = 0; map_next(connection->replicator->copies, &i, NULL, &value);) {
+		struct copy *copy = value;
+		connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_EPOCH,
+						    .volume = copy->id,
+						    .epoch = copy->highest_epoch });
+		receive_reconcile(copy);
+	}
+}
+
+static void on_epoch(struct connection *connection, const struct cluster_message *message)
+{
+	struct copy *copy = replicator_find_copy(connection->replicator, message->volume);
+	if (copy != NULL)
+		copy_saw_epoch(copy, message->epoch);
+}
+
+/* False: the connection is gone. */
+static bool on_message(struct connection *connection, const struct cluster_message *message)
+{
+	if (message->kind == MESSAGE_HELLO && connection->node_id == 0) {
+		if (!is_proven(connection, message)) {
+			log_warn("peer_refused", "peer=%s claims=%u certificate=%s role=%s",
+				stream_peer_address(connection->stream), message->node,
+				log_quote(str_from(stream_peer(connection->stream)->name)),
+				log_quote(str_from(stream_peer(connection->stream)->role)));
+			connection_close(connection, "not the node it claims to be");
+			return false;
+		}
+		on_hello(connection, message);
+		return true;
+	}
+	if (connection->node_id == 0) {
+		connection_close(connection, "no greeting");
+		return false;
+	}
+	switch (message->kind) {
+	case MESSAGE_FOLLOW: ship_on_follow(connection, message); break;
+	case MESSAGE_ACK: ship_on_ack(connection, message); break;
+	case MESSAGE_FOLLOWING: receive_on_following(connection, message); break;
+	case MESSAGE_CUT: receive_on_cut(connection, message); break;
+	case MESSAGE_REFUSE: receive_on_refuse(connection, message); break;
+	case MESSAGE_EPOCH: on_epoch(connection, message); break;
+	default: break; /* ALIVE, and what later versions say */
+	}
+	return true;
+}
+
+static void on_input(void *arg, struct buf *input)
+{
+	struct connection *connection = arg;
+	struct replicator *replicator = connection->replicator;
+	enum frame_type type;
+	struct bytes *payload;
+	enum frame_result result = FRAME_MORE;
+	connection->heard_us = clock_mono_us();
+	while (!connection->is_paused &&
+		(result = frame_read(&connection->reader, input, FRAME_PAYLOAD_MAX, &type, &payload)) ==
+			FRAME_DONE) {
+		struct cluster_message message;
+		bool alive = true;
+		if (type == FRAME_CHUNK) {
+			if (connection->node_id != 0)
+				receive_on_chunk(connection, payload);
+		} else {
+			pool_reset(replicator->pool);
+			if (message_decode(bytes_str(payload), replicator->pool, &message))
+				alive = on_message(connection, &message);
+		}
+		bytes_unref(&payload);
+		if (!alive)
+			return;
+	}
+	if (result == FRAME_BAD) {
+		log_warn("bad_frame", "peer=%s node=%u", stream_peer_address(connection->stream),
+			connection->node_id);
+		connection_close(connection, "bad frame");
+	}
+}
+
+static void on_alive_timer(void *arg)
+{
+	struct connection *connection = arg;
+	if (clock_mono_us() - connection->heard_us > SILENT_MS_MAX * 1000u && !connection->is_paused) {
+		connection_close(connection, "silent");
+		return;
+	}
+	connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_ALIVE });
+	timer_start(connection->alive_timer, ALIVE_MS);
+}
+
+static void on_open(void *arg)
+{
+	struct connection *connection = arg;
+	struct replicator *replicator = connection->replicator;
+	connection->open = true;
+	connection->heard_us = clock_mono_us();
+	connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_HELLO,
+					    .node = replicator->options.node_id,
+					    .text = str_from(replicator->node_name) });
+	timer_start(connection->alive_timer, ALIVE_MS);
+}
+
+static void on_drain(void *arg)
+{
+	struct connection *connection = arg;
+	ship_later(connection->replicator);
+}
+
+static void on_close(void *arg, int reason)
+{
+	struct connection *connection = arg;
+	if (connection->open)
+		log_info("peer_closed", "peer=%s node=%u reason=%d",
+			stream_peer_address(connection->stream), connection->node_id, reason);
+	forget(connection);
+}
+
+static const struct stream_handler handler = {
+	.on_open = on_open,
+	.on_input = on_input,
+	.on_drain = on_drain,
+	.on_close = on_close,
+};
+
+static struct connection *connection_create(struct replicator *replicator)
+{
+	struct connection *connection = mem_alloc(sizeof(*connection));
+	connection->replicator = replicator;
+	connection->alive_timer = timer_new(replicator->options.loop, on_alive_timer, connection);
+	list_init(&connection->shipments);
+	list_append(&replicator->connections, &connection->link);
+	return connection;
+}
+
+void peers_dial(struct peer *peer)
+{
+	struct replicator *replicator = peer->replicator;
+	if (peer->connection != NULL || peer->address[0] == '\0')
+		return;
+	struct connection *connection = connection_create(replicator);
+	connection->dialled_for = peer;
+	peer->connection = connection;
+	connection->stream = stream_connect(replicator->options.loop, peer->address,
+		replicator->options.tls_client, NULL, CONNECT_MS_MAX, &handler, connection);
+}
+
+static void on_accept(void *arg, struct stream *stream)
+{
+	struct connection *connection = connection_create(arg);
+	connection->stream = stream;
+	stream_set_handler(stream, &handler, connection);
+	if (connection->replicator->options.tls_server == NULL)
+		on_open(connection); /* accepted streams in clear are open from the start */
+}
+
+int peers_listen(struct replicator *replicator, const char *addresses, struct error *error)
+{
+	struct str rest = str_from(addresses), one;
+	int result = 0;
+	while (result == 0 && str_next(&rest, ' ', &one)) {
+		if (one.length == 0 || replicator->listener_count == array_length(replicator->listeners))
+			continue;
+		char *address = str_to_heap(one);
+		result = listener_open(replicator->options.loop, address,
+			replicator->options.tls_server, on_accept, replicator,
+			&replicator->listeners[replicator->listener_count], error);
+		replicator->listener_count += result == 0;
+		free(address);
+	}
+	return result;
+}

@@ -1,0 +1,192 @@
+#include "replicator/internal.h"
+
+#include "core/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct copy *replicator_find_copy(const struct replicator *replicator, uint32_t volume_id)
+{
+	uint64_t id = volume_id;
+	return map_get(replicator->copies, map_key_u64(&id));
+}
+
+int replicator_create(const struct replicator_options *options, struct replicator **replicator_out,
+	struct error *error)
+{
+	struct replicator *replicator = mem_alloc(sizeof(*replicator));
+	replicator->options = *options;
+	replicator->volumes_directory = str_to_heap(str_from(options->volumes_directory));
+	replicator->node_name = str_to_heap(str_from(options->node_name));
+	replicator->copies = map_create();
+	replicator->peers = map_create();
+	replicator->pool = pool_create();
+	list_init(&replicator->connections);
+	replicator->ship_task = (struct task){ .run = ship_task, .arg = replicator };
+	replicator->shipped_bytes =
+		metric_counter("pando_shipped_bytes_total", "", "Log bytes sent to followers");
+	replicator->received_bytes = metric_counter(
+		"pando_received_bytes_total", "", "Log bytes received and durable here");
+	*replicator_out = replicator;
+	int result = peers_listen(replicator, options->listen, error);
+	if (result == 0)
+		result = node_side_listen(replicator, options->node_socket, error);
+	if (result < 0)
+		replicator_destroy(replicator_out);
+	return result;
+}
+
+static void free_copy(struct copy *copy)
+{
+	ship_retire(copy, "stopping");
+	timer_destroy(&copy->open_timer);
+	while (!list_is_empty(&copy->chunks)) {
+		struct queued_chunk *chunk = list_entry(copy->chunks.next, struct queued_chunk, link);
+		list_remove(&chunk->link);
+		bytes_unref(&chunk->payload);
+		free(chunk);
+	}
+	volume_log_close(&copy->log);
+	free(copy);
+}
+
+void replicator_destroy(struct replicator **replicator_pointer)
+{
+	struct replicator *replicator = *replicator_pointer;
+	void *value;
+	if (replicator == NULL)
+		return;
+	for (unsigned i = 0; i < replicator->listener_count; i++)
+		listener_close(&replicator->listeners[i]);
+	listener_close(&replicator->node_listener);
+	if (replicator->node != NULL)
+		stream_abort(replicator->node);
+	replicator->node = NULL;
+	list_for_each_safe (entry, following, &replicator->connections)
+		connection_close(list_entry(entry, struct connection, link), "stopping");
+	for (size_t i = 0; map_next(replicator->copies, &i, NULL, &value);)
+		free_copy(value);
+	for (size_t i = 0; map_next(replicator->peers, &i, NULL, &value);) {
+		struct peer *peer = value;
+		timer_destroy(&peer->dial_timer);
+		free(peer);
+	}
+	loop_cancel_deferred(replicator->options.loop, &replicator->ship_task);
+	map_destroy(&replicator->copies);
+	map_destroy(&replicator->peers);
+	frame_reader_deinit(&replicator->node_reader);
+	pool_destroy(&replicator->pool);
+	buf_deinit(&replicator->out);
+	free(replicator->volumes_directory);
+	free(replicator->node_name);
+	free(replicator);
+	*replicator_pointer = NULL;
+}
+
+void replicator_set_node_id(struct replicator *replicator, uint32_t node_id)
+{
+	replicator->options.node_id = node_id;
+}
+
+static struct peer *find_peer(struct replicator *replicator, uint32_t node_id)
+{
+	uint64_t id = node_id;
+	return map_get(replicator->peers, map_key_u64(&id));
+}
+
+static void on_dial_timer(void *arg)
+{
+	peers_dial(arg);
+}
+
+void replicator_set_peer(
+	struct replicator *replicator, uint32_t node_id, const char *name, const char *address)
+{
+	struct peer *peer = find_peer(replicator, node_id);
+	if (node_id == replicator->options.node_id)
+		return;
+	if (peer == NULL) {
+		uint64_t id = node_id;
+		peer = mem_alloc(sizeof(*peer));
+		peer->replicator = replicator;
+		peer->node_id = node_id;
+		peer->dial_timer = timer_new(replicator->options.loop, on_dial_timer, peer);
+		map_set(replicator->peers, map_key_u64(&id), peer);
+	}
+	snprintf(peer->name, sizeof(peer->name), "%s", name);
+	if (strcmp(peer->address, address) == 0)
+		return;
+	snprintf(peer->address, sizeof(peer->address), "%s", address);
+	if (peer->connection != NULL)
+		connection_close(peer->connection, "new address");
+}
+
+static void want_peers(struct replicator *replicator, const struct replicator_volume *volume)
+{
+	for (unsigned i = 0; i < volume->member_count; i++) {
+		struct peer *peer = find_peer(replicator, volume->members[i]);
+		if (peer == NULL || peer->wanted)
+			continue;
+		peer->wanted = true;
+		timer_start(peer->dial_timer, 0);
+	}
+}
+
+void replicator_set_volume(struct replicator *replicator, const struct replicator_volume *volume)
+{
+	struct copy *copy = replicator_find_copy(replicator, volume->id);
+	if (copy == NULL) {
+		uint64_t id = volume->id;
+		if (volume->role == REPLICATOR_NONE)
+			return;
+		copy = mem_alloc(sizeof(*copy));
+		copy->replicator = replicator;
+		copy->id = volume->id;
+		snprintf(copy->directory, sizeof(copy->directory), "%s/%u",
+			replicator->volumes_directory, volume->id);
+		list_init(&copy->shipments);
+		list_init(&copy->chunks);
+		copy->open_timer = timer_new(replicator->options.loop, receive_on_open_timer, copy);
+		map_set(replicator->copies, map_key_u64(&id), copy);
+	}
+	if (volume->epoch < copy->desired.epoch)
+		return; /* a stale copy of the directory */
+	bool changed = memcmp(&copy->desired, volume, sizeof(*volume)) != 0;
+	copy->desired = *volume;
+	want_peers(replicator, volume);
+	copy_saw_epoch(copy, volume->epoch);
+	if (!changed)
+		return;
+	/* Peers that were connected before this epoch was known hear of it now. */
+	list_for_each (entry, &replicator->connections) {
+		struct connection *connection = list_entry(entry, struct connection, link);
+		if (connection->open)
+			connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_EPOCH,
+							    .volume = copy->id,
+							    .epoch = copy->highest_epoch });
+	}
+	receive_reconcile(copy);
+}
+
+void copy_saw_epoch(struct copy *copy, uint64_t epoch)
+{
+	if (epoch <= copy->highest_epoch)
+		return;
+	copy->highest_epoch = epoch;
+	if (copy->node_writes && epoch > copy->node_epoch)
+		node_side_send(copy->replicator, &(struct cluster_message){ .kind = MESSAGE_HIGHER_EPOCH,
+							 .volume = copy->id,
+							 .epoch = epoch });
+}
+
+bool replicator_is_settled(const struct replicator *replicator)
+{
+	void *value;
+	bool settled = replicator->node != NULL;
+	for (size_t i = 0; map_next(replicator->copies, &i, NULL, &value);) {
+		const struct copy *copy = value;
+		if (copy->desired.role == REPLICATOR_FOLLOW)
+			settled &= copy->is_following;
+	}
+	return settled;
+}

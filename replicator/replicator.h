@@ -1,0 +1,56 @@
+#ifndef PANDO_REPLICATOR_H
+#define PANDO_REPLICATOR_H
+
+/*
+ * Ships the durable bytes of the volumes that this machine's node writes, and writes those of the volumes it
+ * is a replica of. One connection per peer carries all volumes; a follower dials its leader, and everybody
+ * dials everybody it shares a volume with, so that a higher epoch becomes known without the directory.
+ *
+ * Knows neither directory nor threads: main.c tells it both, and the simulation does the same. Lives on one
+ * loop.
+ */
+
+#include "core/disk.h"
+#include "core/net.h"
+
+struct replicator;
+
+enum replicator_role { REPLICATOR_NONE, REPLICATOR_LEAD, REPLICATOR_FOLLOW };
+
+enum { REPLICATOR_MEMBERS_MAX = 8 };
+
+struct replicator_options {
+	struct loop *loop;
+	struct disk *disk;
+	const char *volumes_directory;  /* holds one directory per volume id */
+	uint32_t node_id;
+	const char *node_name;
+	struct tls_context *tls_client, *tls_server; /* NULL in a simulation */
+	const char *listen;      /* space-separated */
+	const char *node_socket; /* where the node of this machine connects */
+};
+
+/* What the directory says of a volume. */
+struct replicator_volume {
+	uint32_t id;
+	uint64_t epoch;
+	enum replicator_role role;
+	uint32_t leader_node_id;
+	uint32_t members[REPLICATOR_MEMBERS_MAX]; /* all nodes with a copy */
+	unsigned member_count;
+};
+
+int replicator_create(const struct replicator_options *options, struct replicator **replicator_out,
+	struct error *error) must_check;
+/* Closes everything at once; what was acknowledged is durable. */
+void replicator_destroy(struct replicator **replicator);
+
+void replicator_set_node_id(struct replicator *replicator, uint32_t node_id);
+void replicator_set_peer(
+	struct replicator *replicator, uint32_t node_id, const char *name, const char *address);
+void replicator_set_volume(struct replicator *replicator, const struct replicator_volume *volume);
+
+/* Every followed volume is connected and every led one has its node beside it. For health checks. */
+bool replicator_is_settled(const struct replicator *replicator);
+
+#endif

@@ -1,0 +1,198 @@
+#include "replicator/internal.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* The leader's side: durable bytes go out, acknowledgements go to the node. */
+
+static void tell_node(struct shipment *shipment, uint64_t lsn, bool connected)
+{
+	node_side_send(shipment->copy->replicator,
+		&(struct cluster_message){ .kind = MESSAGE_ACKED,
+			.volume = shipment->copy->id,
+			.node = shipment->connection->node_id,
+			.lsn = lsn,
+			.connected = connected });
+}
+
+void shipment_end(struct shipment *shipment)
+{
+	tell_node(shipment, 0, false);
+	list_remove(&shipment->volume_link);
+	list_remove(&shipment->connection_link);
+	log_reader_close(&shipment->reader);
+	free(shipment);
+}
+
+void ship_retire(struct copy *copy, const char *why)
+{
+	while (!list_is_empty(&copy->shipments)) {
+		struct shipment *shipment =
+			list_entry(copy->shipments.next, struct shipment, volume_link);
+		connection_send(shipment->connection,
+			&(struct cluster_message){ .kind = MESSAGE_REFUSE,
+				.volume = copy->id,
+				.epoch = copy->highest_epoch,
+				.text = str_from(why) });
+		shipment_end(shipment);
+	}
+}
+
+static void refuse(struct connection *connection, uint32_t volume, uint64_t epoch, const char *why)
+{
+	connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_REFUSE,
+					    .volume = volume, .epoch = epoch, .text = str_from(why) });
+}
+
+static bool is_member(const struct copy *copy, uint32_t node_id)
+{
+	for (unsigned i = 0; i < copy->desired.member_count; i++)
+		if (copy->desired.members[i] == node_id)
+			return true;
+	return false;
+}
+
+static struct shipment *find_shipment(struct connection *connection, uint32_t volume_id)
+{
+	list_for_each (entry, &connection->shipments) {
+		struct shipment *shipment = list_entry(entry, struct shipment, connection_link);
+		if (shipment->copy->id == volume_id)
+			return shipment;
+	}
+	return NULL;
+}
+
+static void start_shipment(struct connection *connection, struct copy *copy, uint64_t lsn)
+{
+	struct replicator *replicator = connection->replicator;
+	struct shipment *shipment = mem_alloc(sizeof(*shipment));
+	shipment->copy = copy;
+	shipment->connection = connection;
+	shipment->next_lsn = shipment->acked_lsn = lsn;
+	CHECK(log_reader_open(replicator->options.disk, copy->directory, copy->id,
+		      &shipment->reader) == 0);
+	list_append(&copy->shipments, &shipment->volume_link);
+	list_append(&connection->shipments, &shipment->connection_link);
+	connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_FOLLOWING,
+					    .volume = copy->id,
+					    .epoch = copy->node_epoch,
+					    .lsn = lsn,
+					    .end = copy->durable_lsn,
+					    .time_us = (uint64_t)clock_wall_us() });
+	tell_node(shipment, lsn, true);
+	log_info("following", "volume=%u node=%u lsn=%llu behind=%llu", copy->id, connection->node_id,
+		(unsigned long long)lsn, (unsigned long long)(copy->durable_lsn - lsn));
+	ship_later(replicator);
+}
+
+void ship_on_follow(struct connection *connection, const struct cluster_message *message)
+{
+	struct copy *copy = replicator_find_copy(connection->replicator, message->volume);
+	struct epochs theirs = { 0 }, mine = { 0 };
+	if (copy == NULL || !is_member(copy, connection->node_id)) {
+		refuse(connection, message->volume, 0, "this node holds no copy for you");
+		return;
+	}
+	if (!epochs_decode(message->epochs, &theirs)) {
+		refuse(connection, copy->id, 0, "malformed epoch vector");
+		return;
+	}
+	const struct epoch_entry *last = epochs_last(&theirs);
+	if (last != NULL)
+		copy_saw_epoch(copy, last->epoch);
+	struct shipment *running = find_shipment(connection, copy->id);
+	if (running != NULL)
+		shipment_end(running);
+	if (!copy->node_writes || copy->node_epoch < copy->highest_epoch) {
+		refuse(connection, copy->id, copy->highest_epoch, "not written here");
+	} else if (volume_epochs_read(connection->replicator->options.disk, copy->directory, &mine) < 0) {
+		refuse(connection, copy->id, copy->highest_epoch, "epochs are not readable");
+	} else {
+		uint64_t common = epochs_common_end(&theirs, message->lsn, &mine, copy->durable_lsn);
+		if (common < message->lsn) {
+			struct buf vector = { 0 };
+			epochs_encode(&mine, &vector);
+			connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_CUT,
+							    .volume = copy->id,
+							    .epoch = copy->node_epoch,
+							    .lsn = common,
+							    .epochs = buf_str(&vector) });
+			buf_deinit(&vector);
+		} else {
+			start_shipment(connection, copy, message->lsn);
+		}
+	}
+	epochs_deinit(&theirs);
+	epochs_deinit(&mine);
+}
+
+void ship_on_ack(struct connection *connection, const struct cluster_message *message)
+{
+	struct shipment *shipment = find_shipment(connection, message->volume);
+	/* An acknowledgement given to another reign says nothing about this one. */
+	if (shipment == NULL || message->epoch != shipment->copy->node_epoch ||
+		message->lsn > shipment->next_lsn ||
+		!str_equal(message->reign,
+			str_of(shipment->copy->node_reign, GROUP_REIGN_LENGTH)))
+		return;
+	shipment->acked_lsn = message->lsn;
+	tell_node(shipment, message->lsn, true);
+}
+
+/* Sends one chunk. False when there is nothing to send or no room. */
+static bool ship_one(struct shipment *shipment)
+{
+	struct copy *copy = shipment->copy;
+	struct stream *stream = shipment->connection->stream;
+	struct bytes *bytes;
+	uint64_t lsn, next;
+	uint8_t head[FRAME_HEADER_LENGTH + CHUNK_HEADER_LENGTH];
+	if (shipment->next_lsn >= copy->durable_lsn || stream_backlog(stream) >= STREAM_BACKLOG_HIGH)
+		return false;
+	int result = log_reader_next(shipment->reader, shipment->next_lsn, copy->durable_lsn,
+		CHUNK_BYTES_TARGET, false, &bytes, &lsn, &next);
+	if (result < 0) {
+		log_error("log_unreadable", "volume=%u lsn=%llu reason=%s hint=\"pando scrub\"", copy->id,
+			(unsigned long long)shipment->next_lsn,
+			log_quote(str_from(strerror(-result))));
+		refuse(shipment->connection, copy->id, copy->highest_epoch, "the log is not readable");
+		shipment_end(shipment);
+		return false;
+	}
+	struct chunk chunk = { .volume = copy->id,
+		.epoch = copy->node_epoch,
+		.lsn = lsn,
+		.leader_end = copy->durable_lsn,
+		.time_us = (uint64_t)clock_wall_us() };
+	chunk_encode(&chunk, bytes_str(bytes), head);
+	stream_write(stream, head, sizeof(head));
+	stream_write_bytes(stream, bytes, 0, bytes->length);
+	metric_add(copy->replicator->shipped_bytes, (int64_t)bytes->length);
+	bytes_unref(&bytes);
+	shipment->next_lsn = next;
+	return true;
+}
+
+/* One chunk of every volume in turn, until all are sent or the lines are full. */
+void ship_task(void *arg)
+{
+	struct replicator *replicator = arg;
+	bool sent = true;
+	void *value;
+	while (sent) {
+		sent = false;
+		for (size_t i = 0; map_next(replicator->copies, &i, NULL, &value);) {
+			struct copy *copy = value;
+			list_for_each_safe (entry, following, &copy->shipments)
+				sent |= ship_one(list_entry(entry, struct shipment, volume_link));
+		}
+	}
+}
+
+void ship_later(struct replicator *replicator)
+{
+	loop_defer(replicator->options.loop, &replicator->ship_task);
+}
