@@ -39,6 +39,7 @@ struct config {
 	char *pop3s_listen, *managesieve_listen;
 	char *node_lmtp_listen, *node_imap_listen, *node_control_listen;   /* routers and ctl, mTLS */
 	char *router_control_listen;
+	char *router_queue_listen;            /* routers of other sites, mTLS */
 	char *replicator_listen;                                           /* replicators, mTLS */
 	char *router_http_listen, *node_http_listen, *replicator_http_listen;
 	char *relay_host;                     /* "host:port" of the smart host, "" refuses relaying */

@@ -39,6 +39,8 @@ const struct config_row config_rows[] = {
 	TEXT(node_imap_listen, "", "Where the node serves IMAP to routers (mutual TLS)."),
 	TEXT(node_control_listen, "", "Where the node answers `pando` (mutual TLS)."),
 	TEXT(router_control_listen, "", "Where the router answers `pando` (mutual TLS)."),
+	TEXT(router_queue_listen, "",
+		"Where routers of other sites leave copies of the messages in their queue (mutual TLS)."),
 	TEXT(replicator_listen, "", "Where replicators of other sites connect (mutual TLS)."),
 	TEXT(router_http_listen, "", "HTTP /metrics and /healthz of the router."),
 	TEXT(node_http_listen, "", "HTTP /metrics and /healthz of the node."),

@@ -13,6 +13,7 @@
 #include "router/login.h"
 #include "router/proxy.h"
 #include "router/queue.h"
+#include "router/queue_peer.h"
 #include "router/router.h"
 
 #include <errno.h>
@@ -31,7 +32,7 @@ struct program {
 	struct doors *doors;
 	struct control_server *control;
 	struct http_server *http;
-	struct tls_context *control_tls;
+	struct tls_context *server_tls; /* for ctl and for routers of other sites */
 	atomic_bool is_healthy; /* read by the HTTP thread */
 	uint64_t homes;         /* digest of who serves what */
 };
@@ -177,7 +178,7 @@ static int open_contexts(struct program *program, struct error *error)
 		rc = tls_context_create(&(struct tls_options){ .certificate_file = config->router_certificate,
 						.key_file = config->router_key, .ca_file = config->cluster_ca,
 						.is_server = true, .require_peer = true, .cluster = true },
-			&program->control_tls, error);
+			&program->server_tls, error);
 	/* Opportunistic: better than clear text, no promise about who answers. */
 	if (rc == 0)
 		rc = tls_context_create(&(struct tls_options){ .is_server = false }, &router->relay_tls, error);
@@ -224,7 +225,7 @@ static int open_all(struct program *program, struct error *error)
 	if (rc == 0)
 		rc = doors_open(router, &program->doors, error);
 	if (rc == 0 && config->router_control_listen[0])
-		rc = control_server_open(router->loop, config->router_control_listen, program->control_tls,
+		rc = control_server_open(router->loop, config->router_control_listen, program->server_tls,
 			on_control, program, &program->control, error);
 	if (rc == 0 && config->router_http_listen[0])
 		rc = http_server_open(config->router_http_listen, is_healthy, program, &program->http, error);
@@ -243,6 +244,8 @@ static int open_all(struct program *program, struct error *error)
 	}
 	if (rc == 0)
 		rc = queue_open(router, &router->queue, error);
+	if (rc == 0)
+		rc = queue_peers_open(router, program->server_tls, &router->queue_peers, error);
 	return rc;
 }
 

@@ -18,13 +18,24 @@ enum {
 	TICK_MS = 200,
 };
 
-/* An entry on its way into the log. */
+/* A record on its way into the log. */
 struct addition {
 	struct queue *queue;
 	struct queue_write write;
 	struct bytes *body;
 	struct queue_item *item;
 	unsigned message;
+	void (*done)(void *arg, int status);
+	void *arg;
+};
+
+/* An entry that waits for the log and for its copy at another site. */
+struct arrival {
+	struct queue *queue;
+	unsigned open;
+	int status;
+	uint32_t copy_router_id;
+	uint8_t id[SMTP_DELIVERY_ID_LENGTH];
 	void (*done)(void *arg, int status);
 	void *arg;
 };
@@ -67,6 +78,10 @@ static void show_length(struct queue *queue)
 static void item_enter(struct queue_item *item)
 {
 	struct queue *queue = item->queue;
+	if (map_get(queue->items, item_key(item))) {
+		item_free(item); /* left here twice: the log's reader takes the first one too */
+		return;
+	}
 	map_set(queue->items, item_key(item), item);
 	list_append(&queue->due, &item->link);
 	loop_defer(queue->router->loop, &queue->run);
@@ -82,6 +97,17 @@ static void item_remove(struct queue_item *item)
 	show_length(queue);
 }
 
+static void item_sleep_for(struct queue_item *item, uint64_t delay_ms)
+{
+	/* Spread, so that a thousand messages do not come back in one moment. */
+	delay_ms += rand_u64() % (delay_ms / 4 + 1);
+	item->next_us = clock_mono_us() + delay_ms * 1000;
+	list_remove(&item->link);
+	list_append(&item->queue->sleeping, &item->link);
+	if (!timer_is_running(item->queue->tick))
+		timer_start(item->queue->tick, TICK_MS);
+}
+
 static void item_sleep(struct queue_item *item)
 {
 	const struct config *config = item->queue->router->config;
@@ -91,13 +117,7 @@ static void item_sleep(struct queue_item *item)
 		delay_ms *= 2;
 	if (delay_ms > config->queue_retry_ms_max)
 		delay_ms = config->queue_retry_ms_max;
-	/* Spread, so that a thousand messages do not come back in one moment. */
-	delay_ms += rand_u64() % (delay_ms / 4 + 1);
-	item->next_us = clock_mono_us() + delay_ms * 1000;
-	list_remove(&item->link);
-	list_append(&item->queue->sleeping, &item->link);
-	if (!timer_is_running(item->queue->tick))
-		timer_start(item->queue->tick, TICK_MS);
+	item_sleep_for(item, delay_ms);
 }
 
 static void attempt_free(struct queue_item *item)
@@ -131,15 +151,28 @@ static void attempt_end(struct queue_item *item)
 {
 	struct queue *queue = item->queue;
 
+	/* What is still at risk tries again to get its copy. */
+	if (!item_is_finished(item) && item->record.wants_copy && !item_is_copy(item) &&
+		item->copy_router_id == 0 && !item->is_copying && item->attempt.body)
+		queue_copy_leave(queue, &item->record, item->attempt.body, NULL, NULL);
 	attempt_free(item);
 	if (item_is_finished(item)) {
 		log_info("queue_done", "id=%s attempts=%u", item->id, item->attempts);
+		queue_copy_release(item);
 		item_remove(item);
 		reset_if_empty(queue);
 	} else {
 		item_sleep(item);
 	}
 	loop_defer(queue->router->loop, &queue->run);
+}
+
+void queue_attempt_put_off(struct queue_item *item, uint64_t delay_ms)
+{
+	item->attempts--; /* it was none */
+	attempt_free(item);
+	item_sleep_for(item, delay_ms);
+	loop_defer(item->queue->router->loop, &item->queue->run);
 }
 
 static void apply_change(struct queue_item *item, const struct queue_record *change)
@@ -193,6 +226,8 @@ static void record_of_entry(const struct queue_entry *entry, struct pool *pool,
 	record_out->ret = entry->ret;
 	record_out->eight_bit = entry->eight_bit;
 	record_out->utf8 = entry->utf8;
+	record_out->wants_copy = entry->wants_copy;
+	record_out->owner = "";
 	record_out->body_length = (uint32_t)entry->body->length;
 	record_out->recipient_count = entry->recipient_count;
 	record_out->recipients =
@@ -221,7 +256,8 @@ static enum queue_state next_state(struct queue_item *item, unsigned index, bool
 	bool passes = result && recipient->public.kind == QUEUE_HOME &&
 		strncmp(result->reply, "5.1.1", 5) == 0 &&
 		directory_find_mailbox(item->queue->router->directory, recipient->public.mailbox_id);
-	if (result && result->code / 100 == 5 && !passes)
+	/* Failures are its owner's to tell, as long as there may be one. */
+	if (result && result->code / 100 == 5 && !passes && !item_is_copy(item))
 		return QUEUE_FAILED;
 	return expired ? QUEUE_FAILED : QUEUE_PENDING;
 }
@@ -354,6 +390,8 @@ static void try_relay(struct queue_item *item)
 	struct attempt *attempt = &item->attempt;
 	struct relay_job *job = pool_alloc(attempt->pool, sizeof(*job));
 
+	if (item_is_copy(item) && !queue_copy_may_relay(item))
+		return;
 	job->recipients = pool_alloc(attempt->pool, record->recipient_count * sizeof(*job->recipients));
 	job->details = pool_alloc(attempt->pool, record->recipient_count * sizeof(void *));
 	for (unsigned i = 0; i < record->recipient_count; i++) {
@@ -409,10 +447,22 @@ static void item_try(struct queue_item *item)
 	item->attempt.pool = pool_create();
 	item->attempt.results =
 		pool_alloc(item->attempt.pool, item->record.recipient_count * sizeof(void *));
+	if (item_is_copy(item) && !item->drop)
+		queue_copy_ask(item);
+	else
+		queue_attempt_go_on(item);
+}
+
+void queue_attempt_go_on(struct queue_item *item)
+{
+	if (item->drop) {
+		attempt_conclude(item);
+		return;
+	}
 	memset(&item->read, 0, sizeof(item->read));
 	item->read.done = on_body;
 	item->read.arg = item;
-	if (queue_log_read(queue->log, item->body_lsn, item->record.body_length, &item->read))
+	if (queue_log_read(item->queue->log, item->body_lsn, item->record.body_length, &item->read))
 		on_body(&item->read);
 }
 
@@ -454,8 +504,9 @@ static void on_added(struct queue_write *write)
 	addition->queue->adding--;
 	if (status == 0) {
 		addition->item->body_lsn = write->append.records[addition->message].lsn;
-		log_info("queue_added", "id=%s recipients=%u", addition->item->id,
-			addition->item->record.recipient_count);
+		log_info("queue_added", "id=%s recipients=%u owner=%s", addition->item->id,
+			addition->item->record.recipient_count,
+			item_is_copy(addition->item) ? addition->item->record.owner : "-");
 		item_enter(addition->item);
 	} else {
 		log_error("queue_add_failed", "status=%d", status);
@@ -467,20 +518,18 @@ static void on_added(struct queue_write *write)
 	free(addition);
 }
 
-void queue_add(struct queue *queue, const struct queue_entry *entry, void (*done)(void *arg, int status),
-	void *arg)
+void queue_enter(struct queue *queue, const struct queue_record *record, struct bytes *body,
+	void (*done)(void *arg, int status), void *arg)
 {
 	struct addition *addition = mem_alloc(sizeof(*addition));
 	struct pool *pool = pool_create();
-	struct queue_record record, copy;
+	struct queue_record copy;
 
-	record_of_entry(entry, pool, &record);
-	queue_write_record(&addition->write, &record);
-	pool_reset(pool);
+	queue_write_record(&addition->write, record);
 	CHECK(queue_record_decode(buf_str(&addition->write.encoded[0]), pool, &copy));
 	addition->queue = queue;
 	addition->item = item_create(queue, pool, &copy);
-	addition->body = bytes_ref(entry->body);
+	addition->body = bytes_ref(body);
 	addition->message = queue_write_message(&addition->write, addition->body);
 	addition->done = done;
 	addition->arg = arg;
@@ -488,6 +537,53 @@ void queue_add(struct queue *queue, const struct queue_entry *entry, void (*done
 	addition->write.arg = addition;
 	queue->adding++;
 	queue_log_write(queue->log, &addition->write);
+}
+
+static void arrival_part_ended(struct arrival *arrival)
+{
+	struct buf id = { 0 };
+
+	if (--arrival->open > 0)
+		return;
+	encode_hex(&id, arrival->id, sizeof(arrival->id));
+	queue_copy_settle(arrival->queue, buf_str(&id), arrival->copy_router_id);
+	buf_deinit(&id);
+	arrival->done(arrival->arg, arrival->status);
+	free(arrival);
+}
+
+static void on_arrived(void *arg, int status)
+{
+	struct arrival *arrival = arg;
+	arrival->status = status;
+	arrival_part_ended(arrival);
+}
+
+/* Without a copy the message is confirmed all the same, and listed as at risk. */
+static void on_copied(void *arg, uint32_t router_id)
+{
+	struct arrival *arrival = arg;
+	arrival->copy_router_id = router_id;
+	arrival_part_ended(arrival);
+}
+
+void queue_add(struct queue *queue, const struct queue_entry *entry, void (*done)(void *arg, int status),
+	void *arg)
+{
+	struct arrival *arrival = mem_alloc(sizeof(*arrival));
+	struct pool *pool = pool_create();
+	struct queue_record record;
+
+	arrival->queue = queue;
+	memcpy(arrival->id, entry->delivery_id, sizeof(arrival->id));
+	arrival->open = entry->wants_copy ? 2 : 1;
+	arrival->done = done;
+	arrival->arg = arg;
+	record_of_entry(entry, pool, &record);
+	queue_enter(queue, &record, entry->body, on_arrived, arrival);
+	if (entry->wants_copy)
+		queue_copy_leave(queue, &record, entry->body, on_copied, arrival);
+	pool_destroy(&pool);
 }
 
 /* At start: what the log says. */

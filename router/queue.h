@@ -33,6 +33,7 @@ struct queue_entry {
 	const char *sender, *envid;
 	enum smtp_ret ret;
 	bool eight_bit, utf8;
+	bool wants_copy;         /* a router of another site should hold a copy before done */
 	struct bytes *body;      /* the caller's reference */
 	const struct queue_recipient *recipients;
 	unsigned recipient_count;
@@ -42,9 +43,25 @@ int queue_open(struct router *router, struct queue **queue_out, struct error *er
 void queue_close(struct queue **queue);
 
 /* Copies the entry. done(arg, status) is called when it is durable (0) or cannot be (negative errno);
- * never from inside the call. */
+ * never from inside the call. An entry that wants a copy and gets none within remote_wait_ms_max is confirmed
+ * with one copy and listed as at risk until another site holds it. */
 void queue_add(struct queue *queue, const struct queue_entry *entry, void (*done)(void *arg, int status),
 	void *arg);
+
+/*
+ * For the routers of other sites (queue_peer.c): copies of their messages. A copy is delivered from here when
+ * its owner cannot be reached, under the same delivery id, and forgotten when its owner has no such message any
+ * more.
+ */
+
+/* Makes a copy durable: `record` is the owner's RECORD_QUEUE. done as for queue_add; 0 at once durable when it
+ * is held already. */
+void queue_hold(struct queue *queue, struct str record, struct bytes *body, const char *owner,
+	void (*done)(void *arg, int status), void *arg);
+/* The owner is done with it. */
+void queue_release(struct queue *queue, struct str id, const char *owner);
+/* A message of our own that is not finished yet. */
+bool queue_has(struct queue *queue, struct str id) must_check;
 
 /* Homes may have moved or come back: what waits for a home is tried now. */
 void queue_retry_homes(struct queue *queue);

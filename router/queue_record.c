@@ -47,7 +47,9 @@ void queue_record_encode(const struct queue_record *record, struct buf *out)
 	}
 	put_u64(out, (uint64_t)record->accepted_wall_us);
 	put_u8(out, record->ret);
-	put_u8(out, (unsigned)record->eight_bit | (unsigned)record->utf8 << 1);
+	put_u8(out, (unsigned)record->eight_bit | (unsigned)record->utf8 << 1 |
+			(unsigned)record->wants_copy << 2);
+	put_text(out, record->owner);
 	put_text(out, record->sender);
 	put_text(out, record->envid);
 	put_u32(out, record->body_length);
@@ -130,9 +132,11 @@ static void take_added(struct cursor *cursor, struct queue_record *record)
 {
 	record->accepted_wall_us = (int64_t)get_le64(take(cursor, 8));
 	record->ret = take_choice(cursor, SMTP_RET_HDRS);
-	unsigned flags = take_choice(cursor, 3);
+	unsigned flags = take_choice(cursor, 7);
 	record->eight_bit = flags & 1;
 	record->utf8 = flags & 2;
+	record->wants_copy = flags & 4;
+	record->owner = take_text(cursor);
 	record->sender = take_text(cursor);
 	record->envid = take_text(cursor);
 	record->body_length = get_le32(take(cursor, 4));

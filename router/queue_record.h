@@ -7,7 +7,8 @@
  *
  *   u8 version (1), u8 kind, 16 delivery id, then
  *   kind 1, added (the RECORD_MESSAGE right behind it is the message):
- *     i64 accepted (us since 1970), u8 ret, u8 flags (1: 8BITMIME, 2: SMTPUTF8), text sender, text envid,
+ *     i64 accepted (us since 1970), u8 ret, u8 flags (1: 8BITMIME, 2: SMTPUTF8, 4: wants a copy at another
+ *     site), text owner (the router whose message this is a copy of, "": our own), text sender, text envid,
  *     u32 length of the message, u32 recipients, each:
  *       u8 kind, u8 state, u8 notify, u64 mailbox, text address, text original, text orcpt, text reply
  *   kind 2, changed:
@@ -44,8 +45,8 @@ struct queue_record {
 	/* added */
 	int64_t accepted_wall_us;
 	enum smtp_ret ret;
-	bool eight_bit, utf8;
-	const char *sender, *envid;
+	bool eight_bit, utf8, wants_copy;
+	const char *owner, *sender, *envid;
 	uint32_t body_length, recipient_count;
 	struct queue_record_recipient *recipients;
 	/* changed */

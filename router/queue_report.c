@@ -21,7 +21,9 @@ static void append_item(const struct queue_item *item, struct buf *out)
 		(long long)(record->accepted_wall_us / 1000000),
 		(long long)((clock_wall_us() - record->accepted_wall_us) / 1000000), record->body_length,
 		item->attempts);
-	buf_printf(out, "\"active\": %s, \"recipients\": [", item->is_busy ? "true" : "false");
+	append_text(out, "owner", record->owner);
+	buf_printf(out, ", \"copied\": %s, \"active\": %s, \"recipients\": [",
+		item->copy_router_id != 0 ? "true" : "false", item->is_busy ? "true" : "false");
 	for (unsigned i = 0; i < record->recipient_count; i++) {
 		const struct queue_record_recipient *recipient = &record->recipients[i];
 		buf_printf(out, "%s{", i > 0 ? ", " : "");
@@ -56,6 +58,8 @@ static void append_risks(const struct queue_item *item, bool *first, struct buf 
 {
 	const struct queue_record *record = &item->record;
 
+	if (item->copy_router_id != 0 || item_is_copy(item))
+		return;
 	for (unsigned i = 0; i < record->recipient_count; i++) {
 		const struct queue_record_recipient *recipient = &record->recipients[i];
 		if (recipient->state != QUEUE_PENDING)

@@ -32,6 +32,7 @@ struct router {
 	struct login *login;
 	struct forward *forward;
 	struct queue *queue;
+	struct queue_peers *queue_peers;
 	struct proxies *proxies;
 	unsigned smtp_session_count, imap_session_count;
 	uint64_t session_counter; /* the last session id given */

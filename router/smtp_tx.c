@@ -319,6 +319,7 @@ static void tx_queue(struct smtp_tx *tx)
 			.failed = target_is_refused(tx, target),
 			.reply = target_reply(tx, target),
 		};
+		entry.wants_copy |= target->kind == QUEUE_RELAY || target->durability != DURABILITY_LOCAL;
 	}
 	queue_add(tx->router->queue, &entry, on_queued, tx);
 }
