@@ -594,7 +594,8 @@ static void on_replayed(void *arg, struct str bytes, uint64_t body_lsn)
 	struct queue_record record;
 
 	if (!queue_record_decode(bytes, pool, &record)) {
-		log_error("queue_record_malformed", "lsn=%llu", (unsigned long long)body_lsn);
+		if (queue->malformed++ == 0)
+			log_error("queue_record_malformed", "lsn=%llu", (unsigned long long)body_lsn);
 		pool_destroy(&pool);
 		return;
 	}
@@ -633,7 +634,7 @@ int queue_open(struct router *router, struct queue **queue_out, struct error *er
 		queue_close(&queue);
 		return rc;
 	}
-	log_info("queue_open", "messages=%zu", map_count(queue->items));
+	log_info("queue_open", "messages=%zu malformed=%u", map_count(queue->items), queue->malformed);
 	*queue_out = queue;
 	return 0;
 }

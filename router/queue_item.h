@@ -52,6 +52,7 @@ struct queue {
 	struct map *items; /* by delivery id */
 	struct list due, sleeping, busy;
 	unsigned busy_count, adding;
+	unsigned malformed; /* records that could not be read at the start */
 	struct timer *tick;
 	struct task run;
 	struct metric *length, *bounced;
