@@ -1,0 +1,128 @@
+/* Charsets, encoded words, folder names and substring search. */
+
+#include "proto/mail/charset.h"
+#include "proto/mail/utf7.h"
+#include "unit/test.h"
+
+static const struct {
+	const char *name, *raw, *utf8;
+} headers[] = {
+	{ "plain text stays", "Re: hello", "Re: hello" },
+	{ "quoted-printable words", "=?iso-8859-1?Q?J=FCrgen_Gro=DF?=", "J\xc3\xbcrgen Gro\xc3\x9f" },
+	{ "base64 words", "=?UTF-8?B?R3LDvMOfZQ==?= x", "Gr\xc3\xbc\xc3\x9f" "e x" },
+	{ "space between words is dropped", "=?utf-8?q?a?= \r\n =?utf-8?q?b?=", "ab" },
+	{ "space beside plain text stays", "=?utf-8?q?a?= b", "a b" },
+	{ "a character cut between two words", "=?utf-8?b?w7w=?= =?utf-8?q?=C3?= =?utf-8?q?=BC?=",
+		"\xc3\xbc\xc3\xbc" },
+	{ "a language is allowed", "=?utf-8*de?q?a?=", "a" },
+	{ "stateful charsets", "=?iso-2022-jp?B?GyRCRnxLXDhsGyhC?=", "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e" },
+	{ "a broken word stays text", "=?utf-8?x?abc?= =?utf-8?q?abc", "=?utf-8?x?abc?= =?utf-8?q?abc" },
+	{ "folding goes", "a\r\n b", "a b" },
+	{ "raw UTF-8", "J\xc3\xbc", "J\xc3\xbc" },
+	{ "raw 8-bit text is Windows-1252", "J\xfc", "J\xc3\xbc" },
+};
+
+TEST(headers_are_decoded)
+{
+	for (size_t i = 0; i < array_length(headers); i++) {
+		struct buf out = { 0 };
+		test_row(headers[i].name);
+		charset_decode_header(str_from(headers[i].raw), &out);
+		EXPECT_STR(str_from(headers[i].utf8), buf_str(&out));
+		buf_deinit(&out);
+	}
+	test_row(NULL);
+}
+
+static const struct {
+	const char *name, *utf8, *encoded;
+} folder_names[] = {
+	{ "ASCII stays", "INBOX/a b", "INBOX/a b" },
+	{ "the ampersand is doubled", "a&b", "a&-b" },
+	{ "letters beyond ASCII", "B\xc3\xbc" "cher", "B&APw-cher" },
+	{ "several in a row", "\xe5\x8f\xb0\xe5\x8c\x97", "&U,BTFw-" },
+	{ "the example of RFC 3501", "~peter/mail/\xe5\x8f\xb0\xe5\x8c\x97/\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e",
+		"~peter/mail/&U,BTFw-/&ZeVnLIqe-" },
+	{ "beyond the basic plane", "\xf0\x9f\x98\x80", "&2D3eAA-" },
+};
+
+TEST(folder_names_are_encoded_and_decoded)
+{
+	for (size_t i = 0; i < array_length(folder_names); i++) {
+		struct buf out = { 0 };
+		test_row(folder_names[i].name);
+		utf7_encode(str_from(folder_names[i].utf8), &out);
+		EXPECT_STR(str_from(folder_names[i].encoded), buf_str(&out));
+		buf_clear(&out);
+		EXPECT(utf7_decode(str_from(folder_names[i].encoded), &out));
+		EXPECT_STR(str_from(folder_names[i].utf8), buf_str(&out));
+		buf_deinit(&out);
+	}
+	test_row(NULL);
+}
+
+static const struct {
+	const char *name, *encoded;
+} bad_folder_names[] = {
+	{ "an ampersand without an end", "a&b" },
+	{ "a character that must be written directly", "&AGE-" },
+	{ "two runs where one would do", "&APw-&APw-" },
+	{ "a half surrogate", "&2D0-" },
+	{ "bits left over", "&APx-" },
+	{ "a letter too many", "&APwA-" },
+	{ "not in the alphabet", "&AP.-" },
+	{ "control characters", "a\tb" },
+	{ "broken UTF-8", "a\xc3" },
+};
+
+TEST(folder_names_have_one_encoding)
+{
+	for (size_t i = 0; i < array_length(bad_folder_names); i++) {
+		struct buf out = { 0 };
+		test_row(bad_folder_names[i].name);
+		EXPECT(!utf7_decode(str_from(bad_folder_names[i].encoded), &out));
+		buf_deinit(&out);
+	}
+	test_row(NULL);
+}
+
+static const struct {
+	const char *name, *needle, *text;
+	bool found;
+} searches[] = {
+	{ "an empty needle is everywhere", "", "", true },
+	{ "case is ignored", "HeLLo", "well, hEllO there", true },
+	{ "at the end", "ere", "there", true },
+	{ "not there", "abc", "ab abd", false },
+	{ "longer than the text", "abcd", "abc", false },
+	{ "a false start inside a start", "aab", "aaaab", true },
+	{ "umlauts in another case", "\xc3\x9c" "ber", "\xc3\xbc" "BER", true },
+	{ "composed and decomposed are the same", "\xc3\xbc", "u\xcc\x88", true },
+	{ "full width is the same as narrow", "abc", "\xef\xbd\x81\xef\xbd\x82\xef\xbd\x83", true },
+	{ "Greek capitals", "\xcf\x83", "\xce\xa3", true },
+	{ "Japanese", "\xe6\x9c\xac", "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e", true },
+	{ "beyond ASCII is not in ASCII", "\xc3\xbc", "u", false },
+	{ "an ASCII needle in other text", "world", "h\xc3\xa9llo World", true },
+};
+
+TEST(substrings_are_found)
+{
+	for (size_t i = 0; i < array_length(searches); i++) {
+		struct pool *pool = pool_create();
+		test_row(searches[i].name);
+		struct text_needle *needle = text_needle_create(pool, str_from(searches[i].needle));
+		EXPECT(text_needle_is_in(needle, str_from(searches[i].text)) == searches[i].found);
+		pool_destroy(&pool);
+	}
+	test_row(NULL);
+}
+
+TEST(unknown_charsets_are_told_apart)
+{
+	EXPECT(charset_is_known(STR("UTF-8")));
+	EXPECT(charset_is_known(STR("iso-8859-15")));
+	EXPECT(charset_is_known(STR("us-ascii")));
+	EXPECT(charset_is_known(STR("ks_c_5601-1987")));
+	EXPECT(!charset_is_known(STR("x-nothing")));
+	EXPECT(!charset_is_known(STR("")));
+}
