@@ -20,6 +20,7 @@ enum {
 
 /* A record on its way into the log. */
 struct addition {
+	struct list link;
 	struct queue *queue;
 	struct queue_write write;
 	struct bytes *body;
@@ -75,6 +76,8 @@ static void show_length(struct queue *queue)
 	metric_set(queue->length, (int64_t)map_count(queue->items));
 }
 
+static void item_sleep(struct queue_item *item);
+
 static void item_enter(struct queue_item *item)
 {
 	struct queue *queue = item->queue;
@@ -83,9 +86,13 @@ static void item_enter(struct queue_item *item)
 		return;
 	}
 	map_set(queue->items, item_key(item), item);
+	show_length(queue);
+	if (item_is_copy(item)) {
+		item_sleep(item); /* its owner has only just taken it */
+		return;
+	}
 	list_append(&queue->due, &item->link);
 	loop_defer(queue->router->loop, &queue->run);
-	show_length(queue);
 }
 
 static void item_remove(struct queue_item *item)
@@ -501,6 +508,7 @@ static void on_added(struct queue_write *write)
 	struct addition *addition = write->arg;
 	int status = write->append.status;
 
+	list_remove(&addition->link);
 	addition->queue->adding--;
 	if (status == 0) {
 		addition->item->body_lsn = write->append.records[addition->message].lsn;
@@ -529,6 +537,8 @@ void queue_enter(struct queue *queue, const struct queue_record *record, struct 
 	CHECK(queue_record_decode(buf_str(&addition->write.encoded[0]), pool, &copy));
 	addition->queue = queue;
 	addition->item = item_create(queue, pool, &copy);
+	/* queue_add leaves the copy in the same moment. */
+	addition->item->is_copying = copy.wants_copy && copy.owner[0] == 0;
 	addition->body = bytes_ref(body);
 	addition->message = queue_write_message(&addition->write, addition->body);
 	addition->done = done;
@@ -536,6 +546,7 @@ void queue_enter(struct queue *queue, const struct queue_record *record, struct 
 	addition->write.done = on_added;
 	addition->write.arg = addition;
 	queue->adding++;
+	list_append(&queue->additions, &addition->link);
 	queue_log_write(queue->log, &addition->write);
 }
 
@@ -624,6 +635,7 @@ int queue_open(struct router *router, struct queue **queue_out, struct error *er
 	list_init(&queue->due);
 	list_init(&queue->sleeping);
 	list_init(&queue->busy);
+	list_init(&queue->additions);
 	queue->run.run = queue_run;
 	queue->run.arg = queue;
 	queue->tick = timer_new(router->loop, on_tick, queue);
@@ -717,6 +729,19 @@ bool queue_drop(struct queue *queue, struct str id)
 		loop_defer(queue->router->loop, &queue->run);
 	}
 	return true;
+}
+
+bool queue_has(struct queue *queue, struct str id)
+{
+	const struct queue_item *item = queue_find(queue, id);
+	if (item)
+		return !item_is_copy(item);
+	list_for_each(entry, &queue->additions) {
+		item = list_entry(entry, struct addition, link)->item;
+		if (str_equal_ignore_case(str_from(item->id), id))
+			return !item_is_copy(item);
+	}
+	return false;
 }
 
 unsigned queue_count(const struct queue *queue)

@@ -152,12 +152,6 @@ void queue_release(struct queue *queue, struct str id, const char *owner)
 		(void)!queue_drop(queue, id);
 }
 
-bool queue_has(struct queue *queue, struct str id)
-{
-	const struct queue_item *item = queue_find(queue, id);
-	return item && !item_is_copy(item);
-}
-
 static void on_owner_answer(void *arg, enum queue_answer answer)
 {
 	struct queue_item *item = arg;

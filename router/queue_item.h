@@ -51,6 +51,7 @@ struct queue {
 	struct queue_log *log;
 	struct map *items; /* by delivery id */
 	struct list due, sleeping, busy;
+	struct list additions; /* on their way into the log */
 	unsigned busy_count, adding;
 	unsigned malformed; /* records that could not be read at the start */
 	struct timer *tick;
