@@ -12,6 +12,8 @@
 enum {
 	/* More deferred work than this waits for the next turn, so that input is not starved. */
 	DEFERRED_PER_TURN_MAX = 100000,
+	/* Threads that post to each other must not keep one of them from its input. */
+	POSTED_PER_TURN_MAX = 10000,
 };
 
 struct queue {
@@ -58,22 +60,27 @@ static struct task *queue_pop(struct queue *queue)
 	return task;
 }
 
+/* The next posted task, or NULL. One by one: a task may be posted again by another thread as soon as its
+ * mark is gone, which writes its link, so a detached list of them cannot be walked. */
+static struct task *take_posted(struct loop *loop)
+{
+	pthread_mutex_lock(&loop->mutex);
+	struct task *task = loop->posted.first ? queue_pop(&loop->posted) : NULL;
+	if (task == NULL)
+		loop->wake_sent = false;
+	pthread_mutex_unlock(&loop->mutex);
+	return task;
+}
+
 static void on_wake(uv_async_t *wake)
 {
 	struct loop *loop = wake->data;
-	pthread_mutex_lock(&loop->mutex);
-	struct task *tasks = loop->posted.first;
-	queue_init(&loop->posted);
-	loop->wake_sent = false;
-	/* A posted task may be posted again by another thread while it runs: its mark goes first. */
-	for (struct task *task = tasks; task != NULL; task = task->next)
-		task->queued = false;
-	pthread_mutex_unlock(&loop->mutex);
-	while (tasks != NULL) {
-		struct task *next = tasks->next;
-		tasks->run(tasks->arg);
-		tasks = next;
-	}
+	struct task *task;
+	int count = 0;
+	while (count++ < POSTED_PER_TURN_MAX && (task = take_posted(loop)) != NULL)
+		task->run(task->arg);
+	if (count > POSTED_PER_TURN_MAX)
+		uv_async_send(&loop->wake); /* wake_sent stands: what is left gets this wake-up */
 	if (atomic_load(&loop->stopping))
 		uv_stop(&loop->uv);
 }
