@@ -12,7 +12,7 @@ from world import DOMAIN, PASSWORD, make_message, tls_context, user
 def run(*command, **options):
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, **options)
     output = done.stdout.decode("utf-8", "replace")
-    assert done.returncode == 0, f"{' '.join(command)}\n{output[-2000:]}"
+    assert done.returncode == 0, f"{' '.join(command)}\n{output[-3000:]}"
     return output
 
 

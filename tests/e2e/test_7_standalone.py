@@ -32,7 +32,7 @@ class Machine:
             file.write(text + f"run_dir = {folder}/run\n")
         os.makedirs(os.path.join(folder, "run"))
         self.daemons = []
-        for kind in ("replicator", "node", "router"):
+        for kind in ("node", "router"):
             daemon = demo.Daemon(folder, kind, "main")
             self.daemons.append(daemon)
 
