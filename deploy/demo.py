@@ -8,6 +8,7 @@ import imaplib
 import json
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
@@ -445,7 +446,8 @@ def load_messages(corpus):
         files = sorted(glob.glob(os.path.join(corpus, "*.eml")))[:40]
         if not files:
             raise Failure(f"{corpus} holds no .eml file")
-        return [open(name, "rb").read() for name in files]
+        # Mail on disk has the line ends of its system, mail on the wire has CRLF.
+        return [re.sub(rb"\r?\n|\r", b"\r\n", open(name, "rb").read()) for name in files]
     made = []
     for i in range(20):
         subject, body = OWN_MESSAGES[i % len(OWN_MESSAGES)]
