@@ -3,9 +3,13 @@
 #include "node/session/imap_view.h"
 #include "proto/mail/imap_write.h"
 
+/* From the counters alone, so that STATUS of many folders loads none of them: too many by those recent
+ * messages that were expunged unseen. */
 static uint32_t recent_count(const struct folder *folder)
 {
-	return folder->message_count - folder_find_uid(folder, folder->first_recent_uid);
+	uint32_t span = folder->first_recent_uid < folder->uidnext ?
+		folder->uidnext - folder->first_recent_uid : 0;
+	return span < folder->message_count ? span : folder->message_count;
 }
 
 void imap_write_status(struct imap_session *session, const struct folder *folder, unsigned items)

@@ -201,6 +201,9 @@ static void sync_appends(struct imap_session *session, const struct folder *fold
 		view_reserve(view, view->count + (folder->message_count - first_new));
 		for (uint32_t i = first_new; i < folder->message_count; i++)
 			view->uids[view->count++] = folder->messages[i].uid;
+		/* \Recent is used up: the next session that selects does not see it any more. */
+		if (!session->is_read_only)
+			mailbox_select(&session->mailbox, session->mailbox.folder, false);
 	}
 }
 
