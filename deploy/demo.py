@@ -155,6 +155,9 @@ class Cluster:
     def router_control(self, site):
         return SITE_BASE[site] + self.offset + 600
 
+    def router_queue(self, site):
+        return SITE_BASE[site] + self.offset + 601
+
     def node_name(self, site, index):
         return f"node-{site[-1]}{index}"
 
@@ -282,12 +285,14 @@ class Cluster:
             file.write(f"public_certificate = {self.tls}/{name}-public.pem\n"
                        f"public_key = {self.tls}/{name}-public.key\n"
                        f"router_control_listen = 127.0.0.1:{self.router_control(site)}\n"
+                       f"router_queue_listen = 127.0.0.1:{self.router_queue(site)}\n"
                        f"router_http_listen = 127.0.0.1:{self.port(site, 'http')}\n")
             for service in FRONT:
                 port = self.port(site, service)
                 file.write(f"{service}_listen = 127.0.0.1:{port} [::1]:{port}\n" if has_ipv6()
                            else f"{service}_listen = 127.0.0.1:{port}\n")
-        self.pando("router", "add", name, "--site", site, "--control", f"127.0.0.1:{self.router_control(site)}")
+        self.pando("router", "add", name, "--site", site, "--control", f"127.0.0.1:{self.router_control(site)}",
+                   "--queue", f"127.0.0.1:{self.router_queue(site)}")
 
     def create(self, sites, nodes):
         self.sites, self.nodes = sites, nodes
@@ -375,15 +380,18 @@ def has_ipv6():
 
 
 def check_ports(cluster, sites):
+    ports = [cluster.postgres_port()]
     for site in sites:
-        for service in FRONT:
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(("127.0.0.1", cluster.port(site, service)))
-                except OSError:
-                    raise Failure(f"port {cluster.port(site, service)} is in use: another demo? "
-                                  f"`deploy/demo down --dir ITS-DIR` ends it") from None
+        ports += [cluster.port(site, service) for service in (*FRONT, "http")]
+        ports += [cluster.router_control(site), *cluster.node_ports(site, 1).values()]
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                raise Failure(f"port {port} is in use: another demo? `deploy/demo down --dir ITS-DIR` ends it, "
+                              "and --offset moves this one aside") from None
 
 
 def up(options):
