@@ -7,7 +7,7 @@
 #include "core/http.h"
 #include "core/log.h"
 #include "core/net.h"
-#include "core/timer.h"
+#include "core/process.h"
 #include "router/forward.h"
 #include "router/listen.h"
 #include "router/login.h"
@@ -16,15 +16,9 @@
 #include "router/queue_peer.h"
 #include "router/router.h"
 
-#include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 struct program {
 	struct config config;
@@ -185,35 +179,6 @@ static int open_contexts(struct program *program, struct error *error)
 	return rc;
 }
 
-/* For good, groups included; files are made under the new account from here on. */
-static int drop_privileges(const char *user, struct error *error)
-{
-	if (user[0] == 0 || geteuid() != 0)
-		return 0;
-	const struct passwd *account = getpwnam(user);
-	if (!account)
-		return error_set(error, -ENOENT, "user = %s: no such account; create it or leave user empty", user);
-	if (account->pw_uid == geteuid())
-		return 0;
-	if (initgroups(user, account->pw_gid) != 0 || setgid(account->pw_gid) != 0 ||
-		setuid(account->pw_uid) != 0)
-		return error_set(error, -errno, "cannot become user %s", user);
-	if (setuid(0) == 0)
-		return error_set(error, -EPERM, "user %s can become root again", user);
-	return 0;
-}
-
-/* Two descriptors per proxied session. */
-static void raise_file_limit(void)
-{
-	struct rlimit limit;
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
-			log_warn("file_limit", "errno=%d", errno);
-	}
-}
-
 static int open_all(struct program *program, struct error *error)
 {
 	struct config *config = &program->config;
@@ -230,7 +195,7 @@ static int open_all(struct program *program, struct error *error)
 	if (rc == 0 && config->router_http_listen[0])
 		rc = http_server_open(config->router_http_listen, is_healthy, program, &program->http, error);
 	if (rc == 0)
-		rc = drop_privileges(config->user, error);
+		rc = process_drop_privileges(config->user, error);
 	if (rc == 0)
 		rc = dns_create(router->loop, &router->dns, error);
 	if (rc == 0) {
@@ -265,17 +230,6 @@ static void on_stop(void *arg)
 	loop_stop(program->router.loop);
 }
 
-static const char *given_path(int argc, char **argv)
-{
-	for (int i = 1; i < argc; i++) {
-		if (strncmp(argv[i], "--config=", 9) == 0)
-			return argv[i] + 9;
-		if (strcmp(argv[i], "--config") == 0 && i + 1 < argc)
-			return argv[i + 1];
-	}
-	return NULL;
-}
-
 int main(int argc, char **argv)
 {
 	static struct program program;
@@ -283,12 +237,8 @@ int main(int argc, char **argv)
 	struct router *router = &program.router;
 
 	signal(SIGPIPE, SIG_IGN);
-	if (config_load(&program.config, config_path(given_path(argc, argv)), &error) < 0) {
-		fprintf(stderr, "pando-router: %s\n", error.text);
-		return 2;
-	}
-	log_setup("pando-router", (enum log_level)program.config.log_level);
-	raise_file_limit();
+	process_load_config("pando-router", argc, argv, &program.config);
+	process_raise_file_limit();
 	register_metrics(&router->metrics);
 	router->loop = loop_create();
 	router->config = &program.config;
