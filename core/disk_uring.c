@@ -28,11 +28,10 @@ static void submit(void *arg)
 	if (!ring->must_submit)
 		return;
 	ring->must_submit = false;
-	int result;
-	do
-		result = io_uring_submit(&ring->ring);
-	while (result == -EINTR || result == -EAGAIN || result == -EBUSY);
-	CHECK(result >= 0);
+	while (io_uring_sq_ready(&ring->ring) > 0) {
+		int result = io_uring_submit(&ring->ring);
+		CHECK(result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY);
+	}
 }
 
 static void complete(struct disk_op *op, int result)

@@ -17,7 +17,7 @@ void node_side_send(struct replicator *replicator, const struct cluster_message 
 	stream_write_str(replicator->node, buf_str(&replicator->out));
 }
 
-/* What a node that has just connected must know: ends of replicas, who follows, higher epochs. */
+/* What a node that greets must know: ends of replicas, who follows, higher epochs. */
 static void tell_all(struct replicator *replicator)
 {
 	void *value;
@@ -32,6 +32,15 @@ static void tell_all(struct replicator *replicator)
 		node_side_send(replicator, &(struct cluster_message){ .kind = MESSAGE_HIGHER_EPOCH,
 						   .volume = copy->id,
 						   .epoch = copy->highest_epoch });
+		list_for_each (entry, &copy->shipments) {
+			struct shipment *shipment = list_entry(entry, struct shipment, volume_link);
+			node_side_send(replicator,
+				&(struct cluster_message){ .kind = MESSAGE_ACKED,
+					.volume = copy->id,
+					.node = shipment->connection->node_id,
+					.lsn = shipment->acked_lsn,
+					.connected = true });
+		}
 	}
 }
 
@@ -75,8 +84,11 @@ static void on_release(struct copy *copy)
 
 static void on_message(struct replicator *replicator, const struct cluster_message *message)
 {
-	if (message->kind == MESSAGE_HELLO)
+	if (message->kind == MESSAGE_HELLO) {
+		/* The node says it again when it has come to hold more volumes. */
+		tell_all(replicator);
 		return;
+	}
 	struct copy *copy = replicator_find_copy(replicator, message->volume);
 	if (copy == NULL) {
 		/* Not in the directory as we know it: nobody writes here, the node may have it. */
@@ -136,20 +148,6 @@ static void on_accept(void *arg, struct stream *stream)
 	replicator->node = stream;
 	stream_set_handler(stream, &handler, replicator);
 	log_info("node_linked", "node=%s", replicator->node_name);
-	tell_all(replicator);
-	void *value;
-	for (size_t i = 0; map_next(replicator->copies, &i, NULL, &value);) {
-		struct copy *copy = value;
-		list_for_each (entry, &copy->shipments) {
-			struct shipment *shipment = list_entry(entry, struct shipment, volume_link);
-			node_side_send(replicator,
-				&(struct cluster_message){ .kind = MESSAGE_ACKED,
-					.volume = copy->id,
-					.node = shipment->connection->node_id,
-					.lsn = shipment->acked_lsn,
-					.connected = true });
-		}
-	}
 }
 
 int node_side_listen(struct replicator *replicator, const char *path, struct error *error)

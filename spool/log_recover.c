@@ -326,6 +326,7 @@ int volume_log_truncate(struct volume_log *log, uint64_t lsn)
 	CHECK(volume_log_is_idle(log));
 	if (lsn >= log->end)
 		return 0;
+	log_prepare_wait(log);
 	int result = save_tail(log, lsn);
 	/* From the end backwards, so that a crash in between leaves a shorter log and no gap. */
 	int64_t highest = log_files_highest(&log->files);

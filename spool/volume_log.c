@@ -50,7 +50,7 @@ bool volume_log_is_fenced(const struct volume_log *log)
 
 bool volume_log_is_idle(const struct volume_log *log)
 {
-	return !log->writing && !log->preparing && log->queue_first == NULL && log->receive == NULL;
+	return !log->writing && log->queue_first == NULL && log->receive == NULL;
 }
 
 static void fence(struct volume_log *log, int reason)
@@ -105,32 +105,75 @@ void log_prepared_reset(struct volume_log *log)
 
 static void on_prepare(void *arg)
 {
-	struct volume_log *log = arg;
-	log->prepare_result = disk_file_allocate(log->prepare_file, log->prepare_length);
+	struct prepare_job *job = arg;
+	job->result = disk_file_allocate(job->file, job->length);
+	sem_post(&job->written);
+}
+
+/* Nothing was lost: what does not fit is refused, the volume goes on. */
+static void refuse_for_space(struct volume_log *log)
+{
+	struct volume_receive *receive = log->receive;
+	log_warn("volume_full", "volume=%u hint=\"free space on the disk of %s\"", log->volume,
+		log->files.directory);
+	fail_queue(log, -ENOSPC);
+	if (receive != NULL && !log->writing) {
+		log->receive = NULL;
+		receive->status = -ENOSPC;
+		receive->done(receive);
+	}
 }
 
 static void on_prepared(void *arg)
 {
-	struct volume_log *log = arg;
-	log->preparing = false;
-	if (log->prepare_result == 0) {
-		prepared_of(log, log->prepare_segment)->length = log->prepare_length;
-	} else if (log->prepare_result == -ENOSPC || log->prepare_result == -EDQUOT) {
-		/* Nothing was lost: what does not fit is refused, the volume goes on. */
-		log_warn("volume_full", "volume=%u hint=\"free space on the disk of %s\"", log->volume,
-			log->files.directory);
-		fail_queue(log, -ENOSPC);
-		if (log->receive != NULL && !log->writing) {
-			struct volume_receive *receive = log->receive;
-			log->receive = NULL;
-			receive->status = -ENOSPC;
-			receive->done(receive);
-		}
-		return;
-	} else {
-		fence(log, log->prepare_result);
+	struct prepare_job *job = arg;
+	struct volume_log *log = job->log;
+	int result = job->result;
+	if (log != NULL) {
+		log->preparing = NULL;
+		if (result == 0)
+			prepared_of(log, job->segment)->length = job->length;
 	}
+	sem_destroy(&job->written);
+	free(job);
+	if (log == NULL)
+		return;
+	if (result == -ENOSPC || result == -EDQUOT) {
+		refuse_for_space(log);
+		return;
+	}
+	if (result < 0)
+		fence(log, result);
 	try_write(log);
+}
+
+void log_prepare_wait(struct volume_log *log)
+{
+	if (log->preparing == NULL)
+		return;
+	while (sem_wait(&log->preparing->written) < 0)
+		;
+	log->preparing->log = NULL;
+	log->preparing = NULL;
+	log_prepared_reset(log);
+}
+
+static void start_prepare(struct volume_log *log, uint64_t segment, uint64_t length)
+{
+	struct disk_file *file;
+	int result = log_files_get(&log->files, segment, true, &file);
+	if (result < 0) {
+		fence(log, result);
+		return;
+	}
+	struct prepare_job *job = mem_alloc(sizeof(*job));
+	job->log = log;
+	job->file = file;
+	job->segment = segment;
+	job->length = length;
+	CHECK(sem_init(&job->written, 0, 0) == 0);
+	log->preparing = job;
+	loop_work(log->loop, on_prepare, on_prepared, job);
 }
 
 /* True when `length` bytes of the segment may be written now; else they will be, and try_write is called. */
@@ -138,19 +181,9 @@ static bool prepare(struct volume_log *log, uint64_t segment, uint64_t length)
 {
 	struct prepared *prepared = prepared_of(log, segment);
 	uint64_t wanted = length + PREPARE_LOW < SEGMENT_LENGTH ? length + PREPARE_LOW : SEGMENT_LENGTH;
-	if (prepared->length < wanted && !log->preparing) {
-		int result = log_files_get(&log->files, segment, true, &log->prepare_file);
-		log->preparing = true;
-		log->prepare_segment = segment;
-		log->prepare_length = length + PREPARE_STEP < SEGMENT_LENGTH ? length + PREPARE_STEP
-									       : SEGMENT_LENGTH;
-		if (result < 0) {
-			log->preparing = false;
-			fence(log, result);
-			return false;
-		}
-		loop_work(log->loop, on_prepare, on_prepared, log);
-	}
+	uint64_t target = length + PREPARE_STEP < SEGMENT_LENGTH ? length + PREPARE_STEP : SEGMENT_LENGTH;
+	if (prepared->length < wanted && log->preparing == NULL)
+		start_prepare(log, segment, target);
 	return prepared->length >= length;
 }
 
@@ -594,6 +627,7 @@ void volume_log_close(struct volume_log **log_pointer)
 	if (log == NULL)
 		return;
 	loop_cancel_deferred(log->loop, &log->commit_task);
+	log_prepare_wait(log);
 	log_files_deinit(&log->files);
 	disk_lock_release(&log->lock);
 	epochs_deinit(&log->epochs);

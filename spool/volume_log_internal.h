@@ -7,9 +7,21 @@
 #include "spool/log_files.h"
 #include "spool/volume_log.h"
 
+#include <semaphore.h>
+
 /* How far a segment's file is zero-filled and may be written. */
 struct prepared {
 	uint64_t segment, length;
+};
+
+/* One zero-filling on a pool thread. It outlives a log that is closed meanwhile, but not the lock: closing
+ * waits for the writes, because the next owner of the files must not be overwritten. */
+struct prepare_job {
+	struct volume_log *log; /* NULL: closed */
+	struct disk_file *file;
+	uint64_t segment, length;
+	int result;
+	sem_t written;
 };
 
 struct volume_log {
@@ -36,10 +48,7 @@ struct volume_log {
 
 	/* Zero-filling ahead, on a pool thread. */
 	struct prepared prepared[2]; /* of the segments with even and odd numbers */
-	bool preparing;
-	struct disk_file *prepare_file;
-	uint64_t prepare_segment, prepare_length;
-	int prepare_result;
+	struct prepare_job *preparing; /* NULL: none */
 
 	struct volume_append barrier;
 	struct buf barrier_body;
@@ -51,6 +60,8 @@ struct volume_log {
 int log_find_end(struct volume_log *log, struct error *error) must_check;
 int log_epochs_load(struct volume_log *log, struct error *error) must_check;
 int log_epochs_save(struct volume_log *log) must_check;
+/* Waits until no zero-filling writes to the files; its result is forgotten. */
+void log_prepare_wait(struct volume_log *log);
 /* Forgets what is known of the files' prepared lengths (after opening or cutting). */
 void log_prepared_reset(struct volume_log *log);
 

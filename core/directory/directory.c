@@ -22,7 +22,7 @@
 enum {
 	RETRY_MS_MIN = 100,
 	/* PostgreSQL back after an outage is found within this; one connection attempt costs it little. */
-	RETRY_MS_MAX = 2000,
+	RETRY_MS_MAX = 1000,
 	/* A notification lost with a half-dead connection costs at most this, and a read that takes
 	 * longer counts as a dead connection. */
 	CHECK_MS = 10000,

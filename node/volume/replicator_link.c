@@ -181,15 +181,21 @@ static void on_input(void *arg, struct buf *input)
 
 /* ---- the connection ---- */
 
+void replicator_link_greet(struct replicator_link *link)
+{
+	if (link->open)
+		send_message(link, &(struct cluster_message){ .kind = MESSAGE_HELLO,
+					    .node = link->volumes->node_id,
+					    .text = str_from(link->volumes->config->node) });
+}
+
 static void on_open(void *arg)
 {
 	struct replicator_link *link = arg;
 	void *value;
 	link->open = true;
 	log_info("replicator_linked", "socket=%s", link->address);
-	send_message(link, &(struct cluster_message){ .kind = MESSAGE_HELLO,
-				    .node = link->volumes->node_id,
-				    .text = str_from(link->volumes->config->node) });
+	replicator_link_greet(link);
 	for (size_t i = 0; map_next(link->volumes->slots, &i, NULL, &value);) {
 		struct slot *slot = value;
 		slot->told_state = -1;

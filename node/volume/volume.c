@@ -513,8 +513,9 @@ void volume_add_at_risk(struct volume *volume, const struct at_risk *entry)
 	if (volume->at_risk_count >= AT_RISK_LISTED_MAX)
 		return;
 	if (volume->at_risk_first + volume->at_risk_count == volume->at_risk_capacity) {
-		memmove(volume->at_risk, volume->at_risk + volume->at_risk_first,
-			volume->at_risk_count * sizeof(*volume->at_risk));
+		if (volume->at_risk_count > 0)
+			memmove(volume->at_risk, volume->at_risk + volume->at_risk_first,
+				volume->at_risk_count * sizeof(*volume->at_risk));
 		volume->at_risk_first = 0;
 		if (volume->at_risk_count * 2 >= volume->at_risk_capacity) {
 			volume->at_risk_capacity =

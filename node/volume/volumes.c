@@ -197,6 +197,7 @@ void volumes_reconcile(struct volumes *volumes)
 	if (me == NULL)
 		return;
 	volumes->node_id = me->id;
+	size_t slots_before = map_count(volumes->slots);
 	while ((entry = directory_next_volume(volumes->directory, &position)) != NULL) {
 		struct slot *slot = volumes_find_slot(volumes, entry->id);
 		if (slot == NULL && !is_member(entry, me->id))
@@ -216,6 +217,8 @@ void volumes_reconcile(struct volumes *volumes)
 		snprintf(slot->name, sizeof(slot->name), "%s", entry->name);
 		slot_send(call);
 	}
+	if (map_count(volumes->slots) > slots_before)
+		replicator_link_greet(volumes->link);
 }
 
 static void on_start_timer(void *arg)
