@@ -3,6 +3,7 @@
 #include "proto/mail/mime.h"
 #include "proto/mail/utf7.h"
 
+#include <stdio.h>
 #include <unicode/ucnv.h>
 
 enum { CHARSET_NAME_MAX = 60 };
@@ -35,7 +36,7 @@ static bool name_text(struct str name, char text_out[CHARSET_NAME_MAX + 1])
 		return false;
 	for (size_t i = 0; i < array_length(supersets); i++)
 		if (strcmp(text_out, supersets[i].name) == 0)
-			strcpy(text_out, supersets[i].meant);
+			snprintf(text_out, CHARSET_NAME_MAX + 1, "%s", supersets[i].meant);
 	return true;
 }
 
