@@ -202,13 +202,16 @@ static bool read_message(struct smtp_session *session, struct buf *input)
 		enum smtp_data_scan scan =
 			smtp_data_read(smtp_tx_data(session->tx, &origin), bytes, &used);
 		buf_consume(input, used);
+		smtp_tx_count(session->tx);
 		if (scan == SMTP_DATA_DONE)
 			session_submit(session);
 		return scan == SMTP_DATA_DONE;
 	}
 	used = bytes.length < session->chunk_left ? bytes.length : session->chunk_left;
-	if (!session->chunk_refused)
+	if (!session->chunk_refused) {
 		smtp_data_chunk(smtp_tx_data(session->tx, &origin), str_first(bytes, used));
+		smtp_tx_count(session->tx);
+	}
 	session->chunk_left -= used;
 	buf_consume(input, used);
 	if (session->chunk_left == 0)
@@ -338,11 +341,31 @@ static const struct stream_handler handler = {
 	.on_close = on_close,
 };
 
+static void on_nothing(void *arg, int reason)
+{
+	(void)arg;
+	(void)reason;
+}
+
+/* Under implicit TLS nothing can be said without a handshake, which is what there is no room for. */
+static void turn_away(struct router *router, enum smtp_service service, struct stream *stream)
+{
+	static const struct stream_handler none = { .on_close = on_nothing };
+
+	metric_add(router->metrics.smtp_turned_away, 1);
+	if (service == SMTP_SERVICE_SUBMISSIONS) {
+		stream_abort(stream);
+		return;
+	}
+	stream_set_handler(stream, &none, NULL);
+	stream_printf(stream, "421 4.3.2 %s Too many sessions, come again later\r\n", router->config->hostname);
+	stream_close(stream);
+}
+
 void smtp_session_start(struct router *router, enum smtp_service service, struct stream *stream)
 {
 	if (router->smtp_session_count >= router->config->smtp_sessions_max) {
-		metric_add(router->metrics.smtp_turned_away, 1);
-		stream_abort(stream);
+		turn_away(router, service, stream);
 		return;
 	}
 	struct smtp_session *session = mem_alloc(sizeof(*session));

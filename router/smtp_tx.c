@@ -13,6 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum {
+	/* Bodies of all transactions together: an ordinary load holds a few megabytes, a thousand clients
+	 * that each send slowly up to the size limit must not fill the machine's memory. */
+	BODY_BYTES_MAX = 512 << 20,
+};
+
 /* One mailbox, or one address elsewhere. */
 struct tx_target {
 	enum queue_kind kind;
@@ -39,7 +45,8 @@ struct smtp_tx {
 	bool strict;
 	bool may_relay; /* an authenticated user, and there is a smart host */
 	struct smtp_data data;
-	bool has_data, abandoned, finishing;
+	bool has_data, abandoned, finishing, no_room;
+	uint64_t counted; /* of router->body_bytes */
 	uint8_t delivery_id[16];
 	char id[33];
 	struct bytes *body;
@@ -74,6 +81,7 @@ struct smtp_tx *smtp_tx_create(struct router *router, const struct smtp_mail *ma
 
 static void tx_free(struct smtp_tx *tx)
 {
+	tx->router->body_bytes -= tx->counted;
 	smtp_data_deinit(&tx->data);
 	bytes_unref(&tx->body);
 	free(tx->targets);
@@ -223,6 +231,20 @@ struct smtp_data *smtp_tx_data(struct smtp_tx *tx, const struct smtp_origin *ori
 	smtp_data_prefix(&tx->data, buf_str(&text));
 	buf_deinit(&text);
 	return &tx->data;
+}
+
+void smtp_tx_count(struct smtp_tx *tx)
+{
+	struct router *router = tx->router;
+
+	router->body_bytes += tx->data.capacity - tx->counted;
+	tx->counted = tx->data.capacity;
+	if (router->body_bytes <= BODY_BYTES_MAX || tx->no_room)
+		return;
+	tx->no_room = true;
+	smtp_data_give_up(&tx->data);
+	router->body_bytes -= tx->counted;
+	tx->counted = 0;
 }
 
 static void tx_run_done(void *arg)
@@ -425,7 +447,9 @@ void smtp_tx_finish(struct smtp_tx *tx, const struct smtp_origin *origin,
 	bool too_large = tx->data.too_large;
 	tx->body = smtp_data_take(&tx->data);
 	if (!tx->body) {
-		tx_reply(tx, too_large ? "552 5.3.4 Message too big" : "550 5.5.2 Bare CR or LF in message");
+		tx_reply(tx, "%s", tx->no_room ? "452 4.3.1 Insufficient system storage" :
+				too_large ? "552 5.3.4 Message too big" :
+					    "550 5.5.2 Bare CR or LF in message");
 		return;
 	}
 	if (trace_count_hops(bytes_str(tx->body)) > SMTP_HOPS_MAX) {

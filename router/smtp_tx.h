@@ -38,6 +38,9 @@ unsigned smtp_tx_recipient_count(const struct smtp_tx *tx);
 bool smtp_tx_is_utf8(const struct smtp_tx *tx);
 /* The message's bytes go here. The first call puts the Received header in front. */
 struct smtp_data *smtp_tx_data(struct smtp_tx *tx, const struct smtp_origin *origin);
+/* After bytes have been taken: counts them against what all messages together may hold. Over it this one
+ * gets 452 4.3.1 at its end. */
+void smtp_tx_count(struct smtp_tx *tx);
 /* The message is whole. done(arg, reply) comes once, never from inside the call; the transaction is gone
  * then. */
 void smtp_tx_finish(struct smtp_tx *tx, const struct smtp_origin *origin,

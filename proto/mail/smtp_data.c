@@ -24,10 +24,17 @@ void smtp_data_deinit(struct smtp_data *data)
 	bytes_unref(&data->bytes);
 }
 
+void smtp_data_give_up(struct smtp_data *data)
+{
+	data->too_large = true;
+	bytes_unref(&data->bytes);
+	data->length = data->capacity = 0;
+}
+
 static void append(struct smtp_data *data, const char *from, size_t length)
 {
-	if (length > data->limit - data->length)
-		data->too_large = true;
+	if (!data->too_large && length > data->limit - data->length)
+		smtp_data_give_up(data); /* what cannot be taken is not worth its memory */
 	if (data->too_large || data->bare) {
 		data->dropped += length;
 		return;
@@ -121,7 +128,7 @@ void smtp_data_chunks_end(struct smtp_data *data)
 {
 	if (data->after_cr)
 		data->bare = true;
-	if (data->length > 0 && data->bytes->data[data->length - 1] != '\n')
+	if (data->bytes && data->length > 0 && data->bytes->data[data->length - 1] != '\n')
 		append(data, "\r\n", 2);
 }
 

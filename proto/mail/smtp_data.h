@@ -38,6 +38,8 @@ void smtp_data_prefix(struct smtp_data *data, struct str text);
 enum smtp_data_scan smtp_data_read(struct smtp_data *data, struct str input, size_t *used_out);
 /* Takes a piece of a BDAT chunk, all of it. */
 void smtp_data_chunk(struct smtp_data *data, struct str piece);
+/* Keeps nothing of the message any more and goes on looking for its end. */
+void smtp_data_give_up(struct smtp_data *data);
 /* After the last chunk. Adds the line end that a text's last line must have. */
 void smtp_data_chunks_end(struct smtp_data *data);
 
