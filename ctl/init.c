@@ -15,11 +15,25 @@
 /* Volumes of a one-machine cluster: one per worker thread of a small server, and room to grow. */
 enum { STANDALONE_VOLUMES = 4 };
 
+/* Ports inside the cluster, counted from --internal-port. */
+enum {
+	PORT_LMTP = 0,
+	PORT_IMAP = 1,
+	PORT_CONTROL = 2,
+	PORT_REPLICATOR = 3,
+	PORT_ROUTER_CONTROL = 4,
+	PORT_NODE_HTTP = 56,
+	PORT_ROUTER_HTTP = 57,
+	PORT_REPLICATOR_HTTP = 58,
+	INTERNAL_PORT = 2424, /* 24 is LMTP's */
+};
+
 struct setup {
 	struct command *command;
 	struct error *error;
 	char *folder; /* where the configuration stands */
 	const char *site, *node, *hostname, *data_dir, *source;
+	unsigned port;
 };
 
 static bool file_exists(const char *path)
@@ -140,11 +154,15 @@ static int write_config(struct setup *setup)
 		"\nsmtp_listen = [::]:25\nsubmission_listen = [::]:587\nsubmissions_listen = [::]:465\n"
 		"imap_listen = [::]:143\nimaps_listen = [::]:993\n\n"
 		"# Inside the cluster; addresses that the other machines reach when there are any.\n"
-		"node_lmtp_listen = 127.0.0.1:2424\nnode_imap_listen = 127.0.0.1:2425\n"
-		"node_control_listen = 127.0.0.1:2426\nreplicator_listen = 127.0.0.1:2427\n"
-		"router_control_listen = 127.0.0.1:2428\n\n"
-		"node_http_listen = 127.0.0.1:2480\nrouter_http_listen = 127.0.0.1:2481\n"
-		"replicator_http_listen = 127.0.0.1:2482\n");
+		"node_lmtp_listen = 127.0.0.1:%u\nnode_imap_listen = 127.0.0.1:%u\n"
+		"node_control_listen = 127.0.0.1:%u\nreplicator_listen = 127.0.0.1:%u\n"
+		"router_control_listen = 127.0.0.1:%u\n\n"
+		"node_http_listen = 127.0.0.1:%u\nrouter_http_listen = 127.0.0.1:%u\n"
+		"replicator_http_listen = 127.0.0.1:%u\n",
+		setup->port + PORT_LMTP, setup->port + PORT_IMAP, setup->port + PORT_CONTROL,
+		setup->port + PORT_REPLICATOR, setup->port + PORT_ROUTER_CONTROL,
+		setup->port + PORT_NODE_HTTP, setup->port + PORT_ROUTER_HTTP,
+		setup->port + PORT_REPLICATOR_HTTP);
 	if (fclose(file) != 0)
 		return error_set(setup->error, -EIO, "%s cannot be written", setup->command->config_file);
 	printf("wrote %s\n", setup->command->config_file);
@@ -156,10 +174,13 @@ static int fill_standalone(struct setup *setup)
 {
 	struct directory_writer *writer = setup->command->writer;
 	struct error *error = setup->error;
-	struct node_description node = { setup->node, setup->site, "127.0.0.1:2424", "127.0.0.1:2425",
-		"127.0.0.1:2426", "127.0.0.1:2427" };
-	struct router_description router = { setup->node, setup->site, "127.0.0.1:2428", "" };
+	char places[PORT_ROUTER_CONTROL + 1][32];
+	struct node_description node = { setup->node, setup->site, places[PORT_LMTP],
+		places[PORT_IMAP], places[PORT_CONTROL], places[PORT_REPLICATOR] };
+	struct router_description router = { setup->node, setup->site, places[PORT_ROUTER_CONTROL], "" };
 	struct sql_result *result = NULL;
+	for (unsigned i = 0; i < array_length(places); i++)
+		snprintf(places[i], sizeof(places[i]), "127.0.0.1:%u", setup->port + i);
 	int code = directory_list(writer, LIST_SITES, NULL, &result, error);
 	bool filled = code == 0 && sql_rows(result) > 0;
 	sql_result_free(&result);
@@ -280,6 +301,11 @@ int init_run(struct command *command)
 	struct setup setup = { .command = command, .error = &error };
 	const char *url = command_option(command, "postgres"), *domain = command_option(command, "domain");
 	char machine[64] = "localhost";
+	uint64_t port = INTERNAL_PORT;
+	const char *port_text = command_option(command, "internal-port");
+	if (port_text && (!str_to_u64(str_from(port_text), 65000, &port) || port == 0))
+		return command_usage(command, "--internal-port wants a number up to 65000");
+	setup.port = (unsigned)port;
 	(void)!gethostname(machine, sizeof(machine) - 1);
 	if (url && command_has(command, "standalone"))
 		return command_usage(command, "--standalone or --postgres, not both");

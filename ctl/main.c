@@ -10,8 +10,9 @@
 #include <string.h>
 
 static const struct verb verbs[] = {
-	{ "init", "[--standalone | --postgres URL] [--domain DOMAIN]",
-		"standalone,postgres=,domain=,site=,node=,hostname=,data-dir=", 0, 0, false, init_run,
+	{ "init", "[--standalone | --postgres URL] [--domain DOMAIN] [--site S] [--node N] [--hostname H]\n"
+		"        [--data-dir DIR] [--internal-port PORT]",
+		"standalone,postgres=,domain=,site=,node=,hostname=,data-dir=,internal-port=", 0, 0, false, init_run,
 		"make a cluster: authority, certificates, configuration, directory; again: bring it up to date" },
 	{ "cert issue", "--role ROLE --name NAME --certificate FILE --key FILE",
 		"role=,name=,certificate=,key=,authority=,authority-key=", 0, 0, false, cert_issue,

@@ -13,6 +13,8 @@ enum {
 	/* A replica that was connected is seconds behind at the very most. */
 	CATCH_UP_MS = 10000,
 	SERVE_MS = 10000,
+	/* A replica's node that is just starting is worth this much of an outage; none other is there. */
+	STARTING_MS = 1500,
 	POLL_MS = 10,
 };
 
@@ -101,10 +103,11 @@ static void asking_run(struct asking *asking, const struct plan *plan, unsigned 
 static void on_position(const struct plan *plan, struct subject subject,
 	const struct question *question)
 {
-	(void)plan;
 	if (subject.candidate) {
-		subject.candidate->answers = question->answer != NULL;
 		subject.candidate->epoch = json_u64(question->answer, "epoch");
+		/* Epoch 0: still reading its log, or it never had any. To promote nothing is to lose all. */
+		subject.candidate->answers = question->answer != NULL &&
+			(subject.candidate->epoch > 0 || plan->accept_loss);
 		subject.candidate->end_lsn = json_u64(question->answer, "end_lsn");
 	} else {
 		subject.move->from_answers = question->answer != NULL;
@@ -182,11 +185,9 @@ static void on_status(const struct plan *plan, struct subject subject, const str
 		return;
 	}
 	/* What a replica last heard from its primary. */
-	for (const struct json *peer = json_first(json_get(volume, "peers")); peer; peer = peer->next) {
-		subject.move->lag_known = json_get(peer, "lag_bytes") != NULL;
-		if (json_u64(peer, "lag_bytes") > subject.move->last_lag_bytes)
-			subject.move->last_lag_bytes = json_u64(peer, "lag_bytes");
-	}
+	uint64_t leader = json_u64(volume, "leader_lsn"), own = json_u64(volume, "durable_lsn");
+	subject.move->lag_known = leader > 0;
+	subject.move->last_lag_bytes = leader > own ? leader - own : 0;
 }
 
 /* At-risk counts of old primaries that answer, last known lag where they do not. One status per volume
@@ -205,9 +206,29 @@ static void ask_losses(struct plan *plan)
 	asking_run(&asking, plan, ASK_SHORT_MS, on_status);
 }
 
+static bool has_candidate(const struct move *move)
+{
+	for (unsigned k = 0; k < move->candidate_count; k++)
+		if (move->candidates[k].answers)
+			return true;
+	return move->candidate_count == 0;
+}
+
+static bool all_have_candidates(const struct plan *plan)
+{
+	for (unsigned i = 0; i < plan->count; i++)
+		if (!has_candidate(&plan->moves[i]))
+			return false;
+	return true;
+}
+
 void plan_look(struct plan *plan)
 {
 	ask_positions(plan, true, ASK_SHORT_MS);
+	while (!all_have_candidates(plan) && elapsed_ms(plan) < STARTING_MS) {
+		pause_ms(POLL_MS);
+		ask_positions(plan, false, ASK_SHORT_MS);
+	}
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
 		choose(plan, move);

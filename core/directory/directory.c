@@ -131,8 +131,9 @@ static void write_next(struct directory *directory)
 	loop_work(directory->loop, write_snapshot, on_snapshot_written, directory);
 }
 
-/* Takes the batch into memory and, with a snapshot file, on its way there. */
-static void take_batch(struct directory *directory, struct directory_batch *batch)
+/* Takes the batch into memory and, with a snapshot file, on its way there. True when it brought news, and
+ * on_change has been called. */
+static bool take_batch(struct directory *directory, struct directory_batch *batch)
 {
 	contents_apply(&directory->head.contents, batch);
 	directory->revision = batch->revision;
@@ -155,6 +156,7 @@ static void take_batch(struct directory *directory, struct directory_batch *batc
 	}
 	if (news)
 		directory->on_change(directory->arg);
+	return news;
 }
 
 static void lost(struct directory *directory, const char *reason)
@@ -198,13 +200,15 @@ static void on_fetched(void *arg, struct db_result *result, const char *error)
 		fetch(directory);
 		return;
 	}
-	if (!directory->fresh)
+	bool was_fresh = directory->fresh;
+	if (!was_fresh)
 		log_info("directory-connected", "revision=%llu writable=%d",
 			(unsigned long long)batch->revision, directory->writable);
 	directory->fresh = true;
 	directory->told_unreachable = false;
 	directory->retry_ms = RETRY_MS_MIN;
-	take_batch(directory, batch);
+	if (!take_batch(directory, batch) && !was_fresh)
+		directory->on_change(directory->arg);
 	if (directory->fetch_again)
 		fetch(directory);
 }

@@ -74,7 +74,8 @@ struct directory_credential {
 enum directory_found { DIRECTORY_FOUND, DIRECTORY_NO_USER, DIRECTORY_NO_DOMAIN };
 
 /* Opens the snapshot file `snapshot_path` (made when missing) and begins to follow. on_change is called
- * on the loop after every applied batch of changes, and once with the first complete content. Fails
+ * on the loop after every applied batch of changes, once with the first complete content, and when
+ * directory_is_fresh has become true. Fails
  * only when there is neither a usable snapshot nor (yet) a reachable directory is NOT a failure: the
  * daemon starts empty and is filled as soon as it is reached. */
 int directory_open(struct loop *loop, const struct config *config, const char *snapshot_path,

@@ -1,5 +1,6 @@
 """What bad input gets."""
 
+import concurrent.futures
 import statistics
 import time
 
@@ -128,9 +129,12 @@ def login_time(c, name, password):
 
 
 def test_wrong_password_takes_the_same_time_for_unknown_users(c):
-    known = statistics.median(login_time(c, user(51), "wrong") for _ in range(3))
-    unknown = statistics.median(login_time(c, f"nobody@{DOMAIN}", "wrong") for _ in range(3))
-    assert known > 0.3 and abs(known - unknown) < 0.25 * known, (known, unknown)
+    """The delay is drawn anew each time: compare means of many, measured side by side."""
+    with concurrent.futures.ThreadPoolExecutor(24) as pool:
+        names = [user(51), f"nobody@{DOMAIN}"] * 12
+        times = list(pool.map(lambda name: login_time(c, name, "wrong"), names))
+    known, unknown = statistics.mean(times[0::2]), statistics.mean(times[1::2])
+    assert min(times) > 0.3 and abs(known - unknown) < 0.4, (known, unknown)
 
 
 def test_imap_over_limits_keeps_the_session(c):

@@ -26,7 +26,9 @@ def test_postgres_away_changes_nothing_and_daemons_restart(c):
         wait_for("the other door", 20, lambda: c.send("site-b", user(72)))
         again = c.send("site-b", user(71))
         for site in c.sites:
-            assert {subject, again} <= set(c.subjects(user(71), site))
+            assert subject in c.subjects(user(71), site)
+            # The home may still have been starting: then the router's queue has it.
+            c.wait_mail(user(71), again, site)
         raw = c.raw()
         raw.command("MAIL FROM:<a@example.net>")
         assert raw.command(f"RCPT TO:<nobody@{DOMAIN}>")[0] == 550
@@ -39,6 +41,7 @@ def test_postgres_away_changes_nothing_and_daemons_restart(c):
     c.pando("mailbox", "add", name, "--password", PASSWORD)
     wait_for("a mailbox made after PostgreSQL came back", 10, lambda: c.send("site-b", name))
     c.heal()
+    wait_for("every router's directory", 5, lambda: c.send("site-a", name))
 
 
 def test_new_mailbox_is_known_within_a_moment_and_removed_again(c):
@@ -46,7 +49,7 @@ def test_new_mailbox_is_known_within_a_moment_and_removed_again(c):
     c.pando("mailbox", "add", name, "--password", PASSWORD)
     wait_for("the new mailbox", 1, lambda: c.send("site-b", name))
     c.pando("mailbox", "passwd", name, "--password", "other")
-    wait_for("the new password", 1, lambda: login(c, name, "other"))
+    wait_for("the new password", 6, lambda: login(c, name, "other"))
     c.pando("mailbox", "remove", name)
     wait_for("its end", 1, lambda: refused(c, name))
 
@@ -66,18 +69,24 @@ def refused(c, name):
     return code == 550
 
 
-def knock(port, certificate, ca):
-    """What an LMTP or control port says to this certificate; b'' when it hangs up."""
+def knock(port, certificate):
+    """What a port inside the cluster says to this certificate until it hangs up; None when it does not."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if certificate:
         context.load_cert_chain(certificate + ".pem", certificate + ".key")
     try:
         with socket.create_connection(("127.0.0.1", port), 5) as plain, context.wrap_socket(plain) as tls:
-            tls.settimeout(3)
-            tls.sendall(b"LHLO x\r\n")
-            return tls.recv(200)
-    except (ssl.SSLError, ConnectionError, TimeoutError):
+            tls.settimeout(1)
+            tls.sendall(b"LHLO x\r\n" + b"?" * 100 + b"\r\n")
+            said = b""
+            try:
+                while data := tls.recv(200):
+                    said += data
+            except TimeoutError:
+                return None
+            return said
+    except (ssl.SSLError, ConnectionError):
         return b""
 
 
@@ -88,15 +97,14 @@ def test_peers_with_a_wrong_certificate_or_role_are_refused_and_logged(c):
         demo.run(demo.PANDO, "cert", "self-signed", "evil", "--certificate", f"{folder}/evil.pem", "--key",
                  f"{folder}/evil.key")
         before = os.path.getsize(log)
-        assert knock(ports["lmtp"], None, None) == b""
-        assert knock(ports["lmtp"], f"{folder}/evil", None) == b""
-        # A certificate of this cluster, but of another role.
-        assert not knock(ports["lmtp"], f"{c.tls}/node-b1-replicator", None).startswith(b"2")
-        assert not knock(ports["imap"], f"{c.tls}/node-b1-node", None).startswith(b"*")
-        assert knock(ports["control"], f"{c.tls}/router-b-router", None) == b""
-        assert not knock(ports["replicator"], f"{c.tls}/router-b-router", None)
+        for service in ("lmtp", "imap", "control", "replicator"):
+            # None, one of a stranger, and one of this cluster for another role.
+            assert knock(ports[service], None) == b"", service
+            assert knock(ports[service], f"{folder}/evil") == b"", service
+            said = knock(ports[service], f"{c.tls}/node-b1-node")
+            assert said is not None and not said.startswith((b"2", b"* OK", b"{")), (service, said)
         wait_for("lines in the node's log", 3, lambda: os.path.getsize(log) > before)
-        assert knock(ports["lmtp"], f"{c.tls}/router-a-router", None).startswith(b"220")
+        assert knock(ports["lmtp"], f"{c.tls}/router-a-router") is None
 
 
 def test_wrong_configuration_ends_with_2_and_names_line_and_key(c):
@@ -189,7 +197,7 @@ def test_index_deleted_and_rebuilt_equal(c):
     removed = 0
     for folder, _, names in os.walk(os.path.join(node.machine, "data")):
         for name in names:
-            if "index" in name:
+            if os.path.basename(folder) == "index":
                 os.remove(os.path.join(folder, name))
                 removed += 1
     assert removed, "no index file found"
@@ -205,7 +213,8 @@ def dump(c, name, folder):
     validity = imap.response("UIDVALIDITY")[1][0], imap.response("UIDNEXT")[1][0]
     _, data = imap.uid("FETCH", "1:*", "(UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODYSTRUCTURE MODSEQ)")
     imap.logout()
-    return validity, sorted(map(str, data))
+    # \\Recent belongs to sessions, and no log tells which session saw what.
+    return validity, sorted(str(item).replace("\\\\Recent ", "").replace(" \\\\Recent", "") for item in data)
 
 
 def test_check_and_status_say_what_is_wrong(c):

@@ -20,11 +20,12 @@ class Machine:
     def __init__(self, folder):
         self.folder, self.conf = folder, os.path.join(folder, "pando.conf")
         demo.run(demo.PANDO, "--config", self.conf, "init", "--standalone", "--domain", "alone.example", "--data-dir",
-                 os.path.join(folder, "data"), "--node", "alone", "--hostname", "mail.alone.example")
+                 os.path.join(folder, "data"), "--node", "alone", "--hostname", "mail.alone.example",
+                 "--internal-port", str(4800 + OFFSET))
         text = open(self.conf).read()
-        self.smtp, self.imaps = 5025 + OFFSET, 5993 + OFFSET
-        moved = {"[::]:25": f"127.0.0.1:{self.smtp}", "[::]:587": f"127.0.0.1:{5587 + OFFSET}",
-                 "[::]:465": f"127.0.0.1:{5465 + OFFSET}", "[::]:143": f"127.0.0.1:{5143 + OFFSET}",
+        self.smtp, self.imaps = 4925 + OFFSET, 4926 + OFFSET
+        moved = {"[::]:25": f"127.0.0.1:{self.smtp}", "[::]:587": f"127.0.0.1:{4927 + OFFSET}",
+                 "[::]:465": f"127.0.0.1:{4928 + OFFSET}", "[::]:143": f"127.0.0.1:{4929 + OFFSET}",
                  "[::]:993": f"127.0.0.1:{self.imaps}"}
         for old, new in moved.items():
             text = text.replace(f"= {old}\n", f"= {new}\n")

@@ -16,8 +16,20 @@ import demo  # noqa: E402
 
 DOMAIN, PASSWORD = demo.DOMAIN, demo.PASSWORD
 Failure, wait_for = demo.Failure, demo.wait_for
-# Beside a demo that may be running on this machine.
-OFFSET = 10000
+
+
+def free_offset():
+    """Beside a demo, or another run, that may be on this machine; below the ports of outgoing connections."""
+    for offset in range(5000, 25001, 5000):
+        try:
+            demo.check_ports(demo.Cluster("/nonexistent", offset), ["site-a", "site-b", "site-c"])
+            return offset
+        except Failure:
+            pass
+    raise Failure("no free range of ports")
+
+
+OFFSET = free_offset()
 
 
 def user(number):
@@ -144,10 +156,15 @@ class World(demo.Cluster):
         self.start()
         time.sleep(0.05)
         self.wait_serving(seconds=60)
+        self.wait_nodes()
         moved = [v for v in self.pando_json("volume", "list") if v["primary_node"] != v["preferred_node"]]
         if moved:
             self.pando("failback", "site-a")
             self.wait_serving(seconds=60)
+
+    def wait_nodes(self):
+        """The nodes of replicas too."""
+        wait_for("every daemon", 30, lambda: all(d["state"] == "up" for d in self.status()["daemons"]))
 
     def postgres_running(self):
         try:
