@@ -58,7 +58,7 @@ static bool find_sender(struct router *router, const char *sender, struct pool *
 	return collector.count > 0;
 }
 
-static const char *status_of(struct pool *pool, const char *reply)
+static const char *status_of(struct pool *pool, const char *reply, bool failed)
 {
 	struct str text = str_from(reply), rest;
 	struct str first = smtp_verb(text, &rest);
@@ -66,20 +66,34 @@ static const char *status_of(struct pool *pool, const char *reply)
 	/* "550 5.1.1 text", or our own "4.4.1 text" when nobody answered. */
 	if (str_to_u64(first, 599, &number))
 		text = rest;
-	struct smtp_reply parsed = { .code = 500, .text = text };
+	struct smtp_reply parsed = { .code = failed ? 500 : 250, .text = text };
 	char code[16];
 	smtp_enhanced_code(&parsed, code);
 	/* Given up: what was temporary until now is permanent. */
-	code[0] = '5';
+	if (failed)
+		code[0] = '5';
 	return pool_copy_terminated(pool, str_from(code));
 }
 
-bool bounce_make(struct router *router, const struct queue_record *record, struct str message,
-	struct pool *pool, struct queue_entry *entry_out)
+static bool is_told(const struct queue_recipient *recipient, enum bounce_news news)
 {
+	if (news == BOUNCE_FAILED)
+		return recipient->notify == 0 || recipient->notify & SMTP_NOTIFY_FAILURE;
+	return news != BOUNCE_NOTHING && recipient->notify & SMTP_NOTIFY_SUCCESS;
+}
+
+bool bounce_make(struct router *router, const struct queue_record *record, const enum bounce_news *news,
+	struct str message, struct pool *pool, struct queue_entry *entry_out)
+{
+	static const enum dsn_action actions[] = {
+		[BOUNCE_FAILED] = DSN_FAILED,
+		[BOUNCE_DELIVERED] = DSN_DELIVERED,
+		[BOUNCE_RELAYED] = DSN_RELAYED,
+	};
 	struct dsn_recipient *recipients =
 		pool_alloc(pool, record->recipient_count * sizeof(*recipients));
 	uint8_t random[16];
+	bool failures = false;
 	struct buf text = { 0 };
 	struct dsn dsn = {
 		.hostname = router->config->hostname,
@@ -95,14 +109,14 @@ bool bounce_make(struct router *router, const struct queue_record *record, struc
 	memset(entry_out, 0, sizeof(*entry_out));
 	for (unsigned i = 0; i < record->recipient_count; i++) {
 		const struct queue_recipient *recipient = &record->recipients[i].public;
-		if (record->recipients[i].state != QUEUE_FAILED ||
-			(recipient->notify != 0 && !(recipient->notify & SMTP_NOTIFY_FAILURE)))
+		if (!is_told(recipient, news[i]))
 			continue;
+		failures |= news[i] == BOUNCE_FAILED;
 		recipients[dsn.recipient_count++] = (struct dsn_recipient){
-			.action = DSN_FAILED,
+			.action = actions[news[i]],
 			.address = recipient->original,
 			.orcpt = recipient->orcpt,
-			.status = status_of(pool, recipient->reply),
+			.status = status_of(pool, recipient->reply, news[i] == BOUNCE_FAILED),
 			.diagnostic = recipient->reply,
 		};
 	}
@@ -112,6 +126,8 @@ bool bounce_make(struct router *router, const struct queue_record *record, struc
 		log_warn("bounce_undeliverable", "sender=%s", log_quote(str_from(record->sender)));
 		return false;
 	}
+	/* A success is told with the header alone (RFC 3461 section 4.3). */
+	dsn.full &= failures;
 	rand_bytes(entry_out->delivery_id, sizeof(entry_out->delivery_id));
 	rand_bytes(random, sizeof(random));
 	encode_hex(&text, random, sizeof(random));

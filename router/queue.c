@@ -275,12 +275,23 @@ static bool item_is_expired(const struct queue_item *item)
 		(int64_t)item->queue->router->config->queue_lifetime_s * 1000000;
 }
 
+/* Who has delivered it tells of it: a copy's owner may do so itself, a smart host that knows DSN does. */
+static enum bounce_news success_news(const struct queue_item *item, unsigned index)
+{
+	if (item_is_copy(item))
+		return BOUNCE_NOTHING;
+	if (item->record.recipients[index].public.kind == QUEUE_HOME)
+		return BOUNCE_DELIVERED;
+	return item->attempt.relay->carries_dsn ? BOUNCE_NOTHING : BOUNCE_RELAYED;
+}
+
 /* Everybody has answered: states, bounce and retry follow, in one durable group. */
 static void attempt_conclude(struct queue_item *item)
 {
 	struct attempt *attempt = &item->attempt;
 	struct queue_record *record = &item->record;
 	bool expired = item_is_expired(item), failures = false;
+	enum bounce_news *news = pool_alloc(attempt->pool, record->recipient_count * sizeof(*news));
 
 	attempt->change.is_change = true;
 	memcpy(attempt->change.delivery_id, record->delivery_id, sizeof(record->delivery_id));
@@ -300,11 +311,15 @@ static void attempt_conclude(struct queue_item *item)
 		}
 		if (state == QUEUE_FAILED) {
 			failures = true;
+			news[i] = BOUNCE_FAILED;
 			recipient->state = QUEUE_FAILED;
 			recipient->public.reply = pool_copy_terminated(item->pool, str_from(reply));
 			state = QUEUE_BOUNCED;
 		} else if (state == recipient->state) {
 			continue;
+		} else if (state == QUEUE_DELIVERED) {
+			news[i] = success_news(item, i);
+			recipient->public.reply = pool_copy_terminated(item->pool, str_from(reply));
 		}
 		attempt->change.changes[attempt->change.change_count++] =
 			(struct queue_record_change){ .recipient = i, .state = state, .reply = reply };
@@ -314,8 +329,8 @@ static void attempt_conclude(struct queue_item *item)
 		return;
 	}
 	queue_write_record(&attempt->write, &attempt->change);
-	attempt->has_bounce = failures &&
-		bounce_make(item->queue->router, record, bytes_str(attempt->body), attempt->pool,
+	attempt->has_bounce = attempt->body &&
+		bounce_make(item->queue->router, record, news, bytes_str(attempt->body), attempt->pool,
 			&attempt->bounce);
 	if (attempt->has_bounce) {
 		attempt->bounce_body = attempt->bounce.body;

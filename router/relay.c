@@ -204,6 +204,7 @@ static void on_ehlo(struct relay_connection *connection, const struct smtp_reply
 	}
 	connection->eight_bit = smtp_reply_offers(reply, STR("8BITMIME"), NULL);
 	connection->dsn = smtp_reply_offers(reply, STR("DSN"), NULL);
+	connection->job->carries_dsn = connection->dsn;
 	connection->size = smtp_reply_offers(reply, STR("SIZE"), NULL);
 	connection->utf8 = smtp_reply_offers(reply, STR("SMTPUTF8"), NULL);
 	connection->chunking = smtp_reply_offers(reply, STR("CHUNKING"), NULL);

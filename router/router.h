@@ -1,5 +1,5 @@
-#ifndef PANDO_ROUTER_H
-#define PANDO_ROUTER_H
+#ifndef PANDO_ROUTER_ROUTER_H
+#define PANDO_ROUTER_ROUTER_H
 
 /*
  * What the parts of a router share: made by main.c before the listeners open, outlives every session.

@@ -6,6 +6,7 @@
 #include "core/pool.h"
 #include "core/rand.h"
 #include "proto/mail/trace.h"
+#include "router/bounce.h"
 #include "router/forward.h"
 #include "router/queue.h"
 #include "router/resolve.h"
@@ -346,16 +347,52 @@ static void tx_queue(struct smtp_tx *tx)
 	queue_add(tx->router->queue, &entry, on_queued, tx);
 }
 
+static void on_reported(void *arg, int status)
+{
+	(void)arg;
+	(void)status; /* logged by the queue; the message itself is safe */
+}
+
+/* NOTIFY=SUCCESS: the sender hears of those that are stored. */
+static void tx_report(struct smtp_tx *tx)
+{
+	struct queue_record record = { .sender = tx->sender, .envid = tx->envid, .utf8 = tx->mail.smtputf8 };
+	enum bounce_news *news = pool_alloc(tx->pool, tx->target_count * sizeof(*news));
+	struct queue_entry entry;
+
+	record.accepted_wall_us = clock_wall_us();
+	record.ret = tx->mail.ret;
+	record.recipient_count = tx->target_count;
+	record.recipients = pool_alloc(tx->pool, tx->target_count * sizeof(*record.recipients));
+	for (unsigned i = 0; i < tx->target_count; i++) {
+		const struct tx_target *target = &tx->targets[i];
+		news[i] = target_is_delivered(target) ? BOUNCE_DELIVERED : BOUNCE_NOTHING;
+		record.recipients[i].public = (struct queue_recipient){
+			.address = target->address,
+			.original = target->original,
+			.orcpt = target->orcpt,
+			.notify = target->notify,
+			.reply = target_reply(tx, target),
+		};
+	}
+	if (!bounce_make(tx->router, &record, news, bytes_str(tx->body), tx->pool, &entry))
+		return;
+	queue_add(tx->router->queue, &entry, on_reported, NULL);
+	bytes_unref(&entry.body);
+}
+
 /* Every home has answered, or will not in time. */
 static void tx_conclude(struct smtp_tx *tx)
 {
 	unsigned delivered = 0, refused = 0;
+	bool wants_report = false;
 	const struct forward_recipient *first_refusal = NULL, *first_delay = NULL;
 
 	for (unsigned i = 0; i < tx->target_count; i++) {
 		const struct tx_target *target = &tx->targets[i];
 		if (target_is_delivered(target)) {
 			delivered++;
+			wants_report |= (target->notify & SMTP_NOTIFY_SUCCESS) != 0;
 		} else if (target_is_refused(tx, target)) {
 			refused++;
 			first_refusal = first_refusal ? first_refusal : target->result;
@@ -363,6 +400,8 @@ static void tx_conclude(struct smtp_tx *tx)
 			first_delay = first_delay ? first_delay : target->result;
 		}
 	}
+	if (wants_report && !tx->abandoned)
+		tx_report(tx);
 	if (delivered == tx->target_count)
 		tx_reply(tx, "250 2.0.0 Ok: %s", tx->id);
 	else if (refused == tx->target_count)

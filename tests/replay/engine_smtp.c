@@ -9,6 +9,7 @@
 #include "core/pool.h"
 #include "replay/engine.h"
 #include "replay/mail_directory.h"
+#include "router/bounce.h"
 #include "router/forward.h"
 #include "router/imap_login.h"
 #include "router/login.h"
@@ -47,6 +48,14 @@ void queue_add(struct queue *queue, const struct queue_entry *entry, void (*done
 	add->task.run = run_added;
 	add->task.arg = add;
 	loop_defer(router.loop, &add->task);
+}
+
+/* Notifications are the queue's affair. */
+bool bounce_make(struct router *shared, const struct queue_record *record, const enum bounce_news *news,
+	struct str message, struct pool *pool, struct queue_entry *entry_out)
+{
+	(void)shared, (void)record, (void)news, (void)message, (void)pool, (void)entry_out;
+	return false;
 }
 
 void queue_retry_homes(struct queue *queue)

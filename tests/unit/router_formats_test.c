@@ -6,7 +6,8 @@
 #include "unit/test.h"
 
 static struct queue_record_recipient recipients[] = {
-	{ .public = { QUEUE_HOME, 7, "u1@example.org", "U1@example.org", "rfc822;x", SMTP_NOTIFY_FAILURE, false, "4.4.1 away" },
+	{ .public = { QUEUE_HOME, 7, "u1@example.org", "U1@example.org", "rfc822;x", SMTP_NOTIFY_FAILURE, false,
+		  "4.4.1 away" },
 		.state = QUEUE_PENDING },
 	{ .public = { QUEUE_RELAY, 0, "a@b.example", "a@b.example", "", 0, false, "" }, .state = QUEUE_FAILED },
 };
@@ -44,7 +45,10 @@ TEST(a_queue_record_comes_back_as_it_was)
 TEST(every_cut_of_a_queue_record_is_refused)
 {
 	struct queue_record_change change = { .recipient = 1, .state = QUEUE_BOUNCED, .reply = "550 5.1.1" };
-	struct queue_record records[] = { added(), { .is_change = true, .finished = true, .change_count = 1, .changes = &change } };
+	struct queue_record records[] = {
+		added(),
+		{ .is_change = true, .finished = true, .change_count = 1, .changes = &change },
+	};
 	for (size_t i = 0; i < array_length(records); i++) {
 		struct buf bytes = { 0 };
 		struct queue_record back;
@@ -66,7 +70,8 @@ static const struct {
 	const char *tag, *verb, *first, *second;
 } commands[] = {
 	{ "atoms are taken", "a1 LOGIN user secret", true, "a1", "LOGIN", "user", "secret" },
-	{ "quoted strings are taken", "a1 LOGIN \"us er\" \"se\\\"cr\\\\et\"", true, "a1", "LOGIN", "us er", "se\"cr\\et" },
+	{ "quoted strings are taken",
+		"a1 LOGIN \"us er\" \"se\\\"cr\\\\et\"", true, "a1", "LOGIN", "us er", "se\"cr\\et" },
 	{ "literals are taken", "a1 LOGIN {4}\r\nuser {6+}\r\nse cre", true, "a1", "LOGIN", "user", "se cre" },
 	{ "an empty quoted string is one", "a1 LOGIN \"\" \"\"", true, "a1", "LOGIN", "", "" },
 	{ "a missing command is refused", "a1", false, "a1", NULL, NULL, NULL },
