@@ -101,7 +101,14 @@ void imap_disconnect(struct imap_session *session, const char *reason)
 
 static void on_autologout(void *arg)
 {
-	imap_disconnect(arg, "Autologout after 30 minutes of silence");
+	struct imap_session *session = arg;
+	enum imap_wait wait = session->command ? session->command->wait : IMAP_WAIT_INPUT;
+
+	/* What the client does not wait for itself is no silence of its own. */
+	if (wait == IMAP_WAIT_INPUT || wait == IMAP_WAIT_DRAIN)
+		imap_disconnect(session, "Autologout after 30 minutes of silence");
+	else
+		timer_start(session->autologout, AUTOLOGOUT_MS);
 }
 
 /* ---- output and replies ---- */
@@ -218,7 +225,9 @@ static void on_turn(void *arg)
 
 static void on_drain(void *arg)
 {
-	command_resume(arg, IMAP_WAIT_DRAIN);
+	struct imap_session *session = arg;
+	timer_start(session->autologout, AUTOLOGOUT_MS);
+	command_resume(session, IMAP_WAIT_DRAIN);
 }
 
 static void on_change_done(struct mailbox_op *op)
@@ -362,7 +371,6 @@ static void command_begin(struct imap_session *session)
 	command->slice_start_us = clock_mono_us();
 	session->command = command;
 	session->command_count++;
-	timer_start(session->autologout, AUTOLOGOUT_MS);
 	imap_parser_init(&command->parser, pool_copy(pool, imap_reader_text(&session->reader)), pool);
 	imap_reader_reset(&session->reader);
 	struct imap_parser *parser = &command->parser;
@@ -430,6 +438,7 @@ static void on_input(void *arg, struct buf *input)
 {
 	struct imap_session *session = arg;
 	session->input = input;
+	timer_start(session->autologout, AUTOLOGOUT_MS);
 	while (!session->end_reason && !session->is_logging_out) {
 		if (!session->command) {
 			if (!read_on(session))
