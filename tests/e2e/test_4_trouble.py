@@ -1,6 +1,7 @@
 """The directory away, a peer with the wrong certificate, a wrong configuration, one site's link cut."""
 
 import os
+import re
 import signal
 import socket
 import ssl
@@ -213,8 +214,8 @@ def dump(c, name, folder):
     validity = imap.response("UIDVALIDITY")[1][0], imap.response("UIDNEXT")[1][0]
     _, data = imap.uid("FETCH", "1:*", "(UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODYSTRUCTURE MODSEQ)")
     imap.logout()
-    # \\Recent belongs to sessions, and no log tells which session saw what.
-    return validity, sorted(str(item).replace("\\\\Recent ", "").replace(" \\\\Recent", "") for item in data)
+    # Which session saw a message as recent is no property of the mailbox.
+    return validity, sorted(re.sub(r" ?\\+Recent", "", str(item)).replace("( ", "(") for item in data)
 
 
 def test_check_and_status_say_what_is_wrong(c):
