@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "core/net.h"
 #include "core/process.h"
+#include "core/timer.h"
 #include "router/forward.h"
 #include "router/listen.h"
 #include "router/login.h"
@@ -29,7 +30,13 @@ struct program {
 	struct tls_context *server_tls; /* for ctl and for routers of other sites */
 	atomic_bool is_healthy; /* read by the HTTP thread */
 	uint64_t homes;         /* digest of who serves what */
+	struct timer *stop_timer;
+	unsigned stop_ticks;
 };
+
+/* How long messages that are whole may take to get their reply when the router is told to stop: their
+ * clients would send them again, and could not know that they had arrived. */
+enum { STOP_TICK_MS = 20, STOP_TICKS_MAX = 150 };
 
 /* As little as a change of homes: epochs, primaries and addresses. */
 static uint64_t digest_homes(const struct directory *directory)
@@ -222,12 +229,33 @@ static void close_all(struct program *program)
 	http_server_close(&program->http);
 }
 
+static void on_stop_tick(void *arg)
+{
+	struct program *program = arg;
+	/* One more turn after the last reply lets it leave. */
+	bool finished = program->router.finishing_count == 0 && program->stop_ticks > 1;
+
+	if (finished || ++program->stop_ticks > STOP_TICKS_MAX)
+		loop_stop(program->router.loop);
+	else
+		timer_start(program->stop_timer, STOP_TICK_MS);
+}
+
 static void on_stop(void *arg)
 {
 	struct program *program = arg;
-	log_info("stopping", "smtp_sessions=%u imap_sessions=%u", program->router.smtp_session_count,
-		program->router.imap_session_count);
-	loop_stop(program->router.loop);
+
+	if (program->router.is_stopping) {
+		loop_stop(program->router.loop);
+		return;
+	}
+	log_info("stopping", "smtp_sessions=%u imap_sessions=%u messages=%u",
+		program->router.smtp_session_count, program->router.imap_session_count,
+		program->router.finishing_count);
+	program->router.is_stopping = true;
+	doors_close(&program->doors);
+	program->stop_timer = timer_new(program->router.loop, on_stop_tick, program);
+	timer_start(program->stop_timer, STOP_TICK_MS);
 }
 
 int main(int argc, char **argv)

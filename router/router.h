@@ -35,6 +35,8 @@ struct router {
 	struct queue_peers *queue_peers;
 	struct proxies *proxies;
 	unsigned smtp_session_count, imap_session_count;
+	unsigned finishing_count; /* messages that are whole and have no reply yet */
+	bool is_stopping;         /* sessions end between two messages */
 	uint64_t body_bytes;      /* held by messages on their way in or waiting for their reply */
 	uint64_t session_counter; /* the last session id given */
 	struct router_metrics metrics;

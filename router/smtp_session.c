@@ -288,6 +288,11 @@ static void on_input(void *arg, struct buf *input)
 			session_close(session);
 			return;
 		}
+		if (session->router->is_stopping && !session->tx && session->state == SMTP_COMMANDS) {
+			session_say(session, "421 4.3.2 Server shuts down");
+			session_close(session);
+			return;
+		}
 		if (session->errors > ERRORS_MAX) {
 			session_say(session, "421 4.7.0 Too many errors");
 			session_close(session);

@@ -252,6 +252,7 @@ static void tx_run_done(void *arg)
 {
 	struct smtp_tx *tx = arg;
 
+	tx->router->finishing_count--;
 	if (!tx->abandoned) {
 		struct router_metrics *metrics = &tx->router->metrics;
 		metric_add(tx->reply[0] == '2' ? metrics->accepted : metrics->refused, 1);
@@ -480,6 +481,7 @@ void smtp_tx_finish(struct smtp_tx *tx, const struct smtp_origin *origin,
 	void (*done)(void *arg, const char *reply), void *arg)
 {
 	tx->finishing = true;
+	tx->router->finishing_count++;
 	tx->done = done;
 	tx->arg = arg;
 	tx->finished_us = clock_mono_us();
@@ -489,6 +491,10 @@ void smtp_tx_finish(struct smtp_tx *tx, const struct smtp_origin *origin,
 		tx_reply(tx, "%s", tx->no_room ? "452 4.3.1 Insufficient system storage" :
 				too_large ? "552 5.3.4 Message too big" :
 					    "550 5.5.2 Bare CR or LF in message");
+		return;
+	}
+	if (trace_header(bytes_str(tx->body)).length > SMTP_HEADER_MAX) {
+		tx_reply(tx, "552 5.3.4 Message header too big");
 		return;
 	}
 	if (trace_count_hops(bytes_str(tx->body)) > SMTP_HOPS_MAX) {

@@ -13,6 +13,9 @@ enum smtp_scan smtp_scan_line(struct str input, size_t maximum, struct str *line
 	if (length == 0 || input.bytes[length - 1] != '\r' || length + 1 > maximum)
 		return SMTP_BAD;
 	*line_out = str_first(input, length - 1);
+	/* What one server takes for one line must not be two for the next. */
+	if (str_find_byte(*line_out, '\r') >= 0 || str_find_byte(*line_out, 0) >= 0)
+		return SMTP_BAD;
 	return SMTP_DONE;
 }
 

@@ -17,13 +17,15 @@ enum {
 	/* RFC 4954 section 4. */
 	SMTP_AUTH_LINE_MAX = 12288,
 	SMTP_REPLY_LINE_MAX = 2048,
+	/* Header fields of one message together: mailing lists and signatures stay far below. */
+	SMTP_HEADER_MAX = 1 << 20,
 	/* RFC 5321 section 6.3 says that 100 is reasonable. */
 	SMTP_HOPS_MAX = 100,
 	SMTP_DELIVERY_ID_LENGTH = 16,
 };
 
 /* Cuts one line off the start of `input`, without its CRLF. DONE: *line_out and *length_out (with line
- * end); MORE: not there yet; BAD: longer than `maximum`, or a bare LF ended it (*length_out is 0 when its end
+ * end); MORE: not there yet; BAD: longer than `maximum`, ended by a bare LF, or with a CR or NUL in it (*length_out is 0 when its end
  * is not there yet). */
 enum smtp_scan { SMTP_DONE, SMTP_MORE, SMTP_BAD };
 enum smtp_scan smtp_scan_line(struct str input, size_t maximum, struct str *line_out, size_t *length_out);

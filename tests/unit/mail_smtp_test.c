@@ -113,6 +113,9 @@ TEST(lines_end_in_crlf_only)
 	EXPECT_INT(SMTP_MORE, smtp_scan_line(STR("NOOP\r"), 100, &line, &used));
 	EXPECT_INT(SMTP_BAD, smtp_scan_line(STR("NOOP\n"), 100, &line, &used));
 	EXPECT_INT(5, used);
+	EXPECT_INT(SMTP_BAD, smtp_scan_line(STR("NO\rOP\r\n"), 100, &line, &used));
+	EXPECT_INT(7, used);
+	EXPECT_INT(SMTP_BAD, smtp_scan_line(STR("NO\0P\r\n"), 100, &line, &used));
 	EXPECT_INT(SMTP_BAD, smtp_scan_line(STR("NOOP NOOP"), 8, &line, &used));
 	EXPECT_INT(0, used);
 }
