@@ -160,7 +160,8 @@ static void on_input(void *arg, struct buf *input);
 /* Reading goes on or stops according to what the running command waits for. */
 static void set_reading(struct imap_session *session)
 {
-	bool pauses = session->command && session->command->wait != IMAP_WAIT_INPUT;
+	bool pauses = session->is_choked ||
+		(session->command && session->command->wait != IMAP_WAIT_INPUT);
 	if (pauses == session->is_paused || session->has_ended)
 		return;
 	session->is_paused = pauses;
@@ -218,16 +219,32 @@ static void command_resume(struct imap_session *session, enum imap_wait wait)
 	set_reading(session);
 }
 
+/* Commands that came in a row are taken up again. */
+static void unchoke(struct imap_session *session)
+{
+	if (!session->is_choked || session->has_ended || session->end_reason)
+		return;
+	session->is_choked = false;
+	set_reading(session);
+}
+
 static void on_turn(void *arg)
 {
-	command_resume(arg, IMAP_WAIT_TURN);
+	struct imap_session *session = arg;
+	if (session->is_choked)
+		unchoke(session);
+	else
+		command_resume(session, IMAP_WAIT_TURN);
 }
 
 static void on_drain(void *arg)
 {
 	struct imap_session *session = arg;
 	timer_start(session->autologout, AUTOLOGOUT_MS);
-	command_resume(session, IMAP_WAIT_DRAIN);
+	if (session->is_choked)
+		unchoke(session);
+	else
+		command_resume(session, IMAP_WAIT_DRAIN);
 }
 
 static void on_change_done(struct mailbox_op *op)
@@ -434,12 +451,29 @@ static bool read_on(struct imap_session *session)
 	return false;
 }
 
+/* Whether a client that sends commands in a row must wait before the next one. */
+static bool must_choke(struct imap_session *session, uint64_t start_us)
+{
+	if (buf_length(&session->out) >= OUT_LENGTH_HIGH)
+		imap_flush(session);
+	if (stream_backlog(session->stream) >= STREAM_BACKLOG_HIGH) {
+		session->is_choked = true;
+	} else if (clock_mono_us() - start_us > SLICE_US) {
+		session->is_choked = true;
+		timer_start(session->turn, 0);
+	}
+	return session->is_choked;
+}
+
 static void on_input(void *arg, struct buf *input)
 {
 	struct imap_session *session = arg;
+	uint64_t start_us = clock_mono_us();
 	session->input = input;
 	timer_start(session->autologout, AUTOLOGOUT_MS);
 	while (!session->end_reason && !session->is_logging_out) {
+		if (!session->command && buf_length(input) && must_choke(session, start_us))
+			break;
 		if (!session->command) {
 			if (!read_on(session))
 				break;

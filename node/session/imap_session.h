@@ -97,7 +97,8 @@ struct imap_session {
 	bool is_attached;
 	bool is_read_only;
 	bool is_condstore;   /* MODSEQ is shown with every FLAGS (RFC 7162 section 3.1) */
-	bool is_paused;      /* the stream is not read while a command waits */
+	bool is_paused;      /* the stream is not read while a command waits, or while choked */
+	bool is_choked;      /* between commands: too much output waits, or it is others' turn */
 	bool is_logging_out;
 	bool has_ended;      /* BYE is said or the stream is gone */
 	const char *end_reason; /* why the session is to end at the end of this turn */
