@@ -186,6 +186,8 @@ static int apply_folders(struct index *index, const struct action *action)
 			return -EUCLEAN;
 		struct folder *folder = mailbox_add_folder(mailbox, new->id, new->name);
 		folder->uidvalidity = new->uidvalidity;
+		folder->uidnext = folder->first_recent_uid = index->slack_count * UID_SLACK + 1;
+		folder->private->allocated_uidnext = folder->uidnext;
 		folder->special_use = (enum special_use)new->special_use;
 		if (mailbox->next_folder_id <= new->id)
 			mailbox->next_folder_id = new->id + 1;
@@ -274,6 +276,7 @@ static int apply_uid_slack(struct index *index, const struct action *action)
 		}
 	}
 	index->slack_epoch = action->modseq >> 40;
+	index->slack_count += action->uid_slack / UID_SLACK;
 	return 0;
 }
 

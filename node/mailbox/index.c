@@ -108,6 +108,7 @@ void index_reset(struct index *index)
 	list_init(&index->dirty_mailboxes);
 	list_init(&index->dirty_folders);
 	index->applied_lsn = index->saved_lsn = index->slack_epoch = index->message_count = 0;
+	index->slack_count = 0;
 	index->reset_store = true;
 }
 

@@ -23,8 +23,8 @@ enum {
 	/* Delivery ids remembered for de-duplication per volume: at 300 messages a second those of the
 	 * last 15 minutes, the longest pause between two attempts of a router. */
 	DEDUPE_IDS_MAX = 1 << 18,
-	/* UIDNEXT rises by this much in an unclean promotion, and no folder may run further ahead of its
-	 * replica. */
+	/* UIDNEXT rises by this much in an unclean promotion for every epoch that the promoted log has not
+	 * seen, and no folder may run further ahead of its replica. */
 	UID_SLACK = 65536,
 };
 
@@ -88,6 +88,9 @@ struct index {
 	uint64_t applied_lsn;  /* every group below is applied */
 	uint64_t saved_lsn;    /* applied_lsn of the last checkpoint */
 	uint64_t slack_epoch;  /* epoch of the last ACTION_UID_SLACK */
+	/* How many slacks were passed over in all: folders made now start behind as many, so that a folder
+	 * that was made, lost in an unclean failover and made again shares no uid with its first life. */
+	uint32_t slack_count;
 	uint64_t message_count;
 	bool reset_store;      /* the store holds something else: clear it with the next checkpoint */
 	struct list dirty_mailboxes, dirty_folders;

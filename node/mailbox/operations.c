@@ -148,7 +148,7 @@ void volume_first_folders(struct volume *volume, struct mailbox *mailbox, struct
 			first_folders[i].special_use };
 	mailbox->is_being_made = true;
 	mailbox->making_inbox_id = action_out->folders[0].id;
-	mailbox->making_inbox_uidnext = 1;
+	mailbox->making_inbox_uidnext = volume->index.slack_count * UID_SLACK + 1;
 }
 
 /* ---- sessions ---- */
@@ -610,9 +610,10 @@ static void rename_inbox(
 		actions[1].keywords[actions[1].keyword_count++] =
 			(struct action_keyword){ i, pool_copy(pool, inbox->keywords[i]) };
 	}
+	uint32_t first_uid = mailbox->index->slack_count * UID_SLACK + 1;
 	for (uint32_t i = 0; i < inbox->message_count; i++) {
 		const struct message *message = &inbox->messages[i];
-		actions[1].added[actions[1].added_count++] = (struct added_message){ .uid = i + 1,
+		actions[1].added[actions[1].added_count++] = (struct added_message){ .uid = first_uid + i,
 			.size = message->size,
 			.flags = message->flags,
 			.body_lsn = message->body_lsn,

@@ -302,7 +302,19 @@ static void on_slack_done(struct pending_change *pending, int status, bool at_ri
 		enter(volume, VOLUME_PRIMARY);
 }
 
-/* An unclean promotion: numbers that the lost tail may have given out are passed over. */
+/* Epochs since the one before this reign that the log knows of. Each of them may have been a primary that
+ * gave numbers out from the same point on, and whose log is lost here. */
+static uint32_t epochs_passed_over(const struct volume *volume)
+{
+	const struct epochs *epochs = volume_log_epochs(volume->log);
+	uint64_t before = 0;
+	for (uint32_t i = 0; i < epochs->count; i++)
+		if (epochs->entries[i].epoch < volume->desired.epoch)
+			before = epochs->entries[i].epoch;
+	return (uint32_t)(volume->desired.epoch - before);
+}
+
+/* An unclean promotion: numbers that lost tails may have given out are passed over. */
 static void write_uid_slack(struct volume *volume)
 {
 	struct pending_change *pending = mem_alloc(sizeof(*pending));
@@ -311,7 +323,7 @@ static void write_uid_slack(struct volume *volume)
 	pending->change.actions = pool_alloc(pending->pool, sizeof(struct action));
 	pending->change.actions[0] = (struct action){ .kind = ACTION_UID_SLACK,
 		.modseq = volume->desired.epoch << 40 | 1,
-		.uid_slack = UID_SLACK };
+		.uid_slack = epochs_passed_over(volume) * UID_SLACK };
 	pending->done = on_slack_done;
 	pending->durability = DURABILITY_LOCAL;
 	volume_submit(volume, pending, STR(""), STR(""));

@@ -14,36 +14,6 @@ enum {
 	DIRECTORY_WAIT_MS = 3000,
 };
 
-/* ---- calls on a worker ---- */
-
-static void on_call(void *arg)
-{
-	struct worker_call *call = arg;
-	call->run(call);
-	free(call);
-}
-
-struct worker_call *slot_call(struct slot *slot, void (*run)(struct worker_call *call))
-{
-	struct worker_call *call = mem_alloc(sizeof(*call));
-	call->slot = slot;
-	call->run = run;
-	call->task.run = on_call;
-	call->task.arg = call;
-	return call;
-}
-
-void slot_send(struct worker_call *call)
-{
-	loop_post(call->slot->worker->loop, &call->task);
-}
-
-struct slot *volumes_find_slot(const struct volumes *volumes, uint32_t volume_id)
-{
-	uint64_t id = volume_id;
-	return map_get(volumes->slots, map_key_u64(&id));
-}
-
 /* ---- workers ---- */
 
 static void *run_worker(void *arg)
@@ -86,29 +56,6 @@ static int start_workers(struct volumes *volumes, struct error *error)
 	return 0;
 }
 
-/* ---- a volume's events, on its worker ---- */
-
-static void on_volume_changed(void *arg, struct volume *volume)
-{
-	struct slot *slot = arg;
-	(void)volume;
-	loop_post(slot->volumes->front, &slot->changed_task);
-}
-
-static void on_volume_release(void *arg, struct volume *volume)
-{
-	struct slot *slot = arg;
-	atomic_store(&slot->release_wanted, true);
-	on_volume_changed(arg, volume);
-}
-
-/* On the front thread, as often as the front is free. */
-static void on_slot_changed(void *arg)
-{
-	struct slot *slot = arg;
-	replicator_link_tell(slot->volumes->link, slot);
-}
-
 static void run_create(struct worker_call *call)
 {
 	struct slot *slot = call->slot;
@@ -122,7 +69,7 @@ static void run_create(struct worker_call *call)
 		.log_directory = log_directory,
 		.index_path = index_path,
 		.remote_wait_ms_max = config->remote_wait_ms_max,
-		.events = { .release = on_volume_release, .changed = on_volume_changed, .arg = slot } });
+		.events = slot_events(slot) });
 	slot->volume->thread_data = slot;
 	sem_post((sem_t *)call->arg);
 }
@@ -135,9 +82,7 @@ static struct slot *make_slot(struct volumes *volumes, uint32_t volume_id)
 	slot->volumes = volumes;
 	slot->id = volume_id;
 	slot->worker = &volumes->workers[map_count(volumes->slots) % volumes->worker_count];
-	slot->changed_task.run = on_slot_changed;
-	slot->changed_task.arg = slot;
-	slot->told_state = -1;
+	slot_init(slot);
 	map_set(volumes->slots, map_key_u64(&id), slot);
 	CHECK(sem_init(&created, 0, 0) == 0);
 	struct worker_call *call = slot_call(slot, run_create);

@@ -71,6 +71,10 @@ struct worker_call {
 struct worker_call *slot_call(struct slot *slot, void (*run)(struct worker_call *call));
 void slot_send(struct worker_call *call);
 
+/* What a volume tells its slot; and the slot's own part of it. */
+struct volume_events slot_events(struct slot *slot);
+void slot_init(struct slot *slot);
+
 struct slot *volumes_find_slot(const struct volumes *volumes, uint32_t volume_id);
 
 /* ---- replicator_link.c ---- */

@@ -1,0 +1,72 @@
+#include "node/volume/volumes_internal.h"
+
+#include <stdlib.h>
+
+/* A volume between its worker and the front thread: calls one way, events the other. */
+
+/* ---- calls on a worker ---- */
+
+static void on_call(void *arg)
+{
+	struct worker_call *call = arg;
+	call->run(call);
+	free(call);
+}
+
+struct worker_call *slot_call(struct slot *slot, void (*run)(struct worker_call *call))
+{
+	struct worker_call *call = mem_alloc(sizeof(*call));
+	call->slot = slot;
+	call->run = run;
+	call->task.run = on_call;
+	call->task.arg = call;
+	return call;
+}
+
+void slot_send(struct worker_call *call)
+{
+	loop_post(call->slot->worker->loop, &call->task);
+}
+
+struct slot *volumes_find_slot(const struct volumes *volumes, uint32_t volume_id)
+{
+	uint64_t id = volume_id;
+	return map_get(volumes->slots, map_key_u64(&id));
+}
+
+/* ---- a volume's events, on its worker ---- */
+
+static void on_volume_changed(void *arg, struct volume *volume)
+{
+	struct slot *slot = arg;
+	(void)volume;
+	loop_post(slot->volumes->front, &slot->changed_task);
+}
+
+static void on_volume_release(void *arg, struct volume *volume)
+{
+	struct slot *slot = arg;
+	atomic_store(&slot->release_wanted, true);
+	on_volume_changed(arg, volume);
+}
+
+/* On the front thread, as often as it is free. */
+static void on_slot_changed(void *arg)
+{
+	struct slot *slot = arg;
+	replicator_link_tell(slot->volumes->link, slot);
+}
+
+struct volume_events slot_events(struct slot *slot)
+{
+	return (struct volume_events){ .release = on_volume_release,
+		.changed = on_volume_changed,
+		.arg = slot };
+}
+
+void slot_init(struct slot *slot)
+{
+	slot->changed_task.run = on_slot_changed;
+	slot->changed_task.arg = slot;
+	slot->told_state = -1;
+}

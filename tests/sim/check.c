@@ -1,0 +1,164 @@
+#include "sim/cluster.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The promises, checked on a cluster that is whole and quiet again. */
+
+static bool complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static bool complain(const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	vprintf(format, arguments);
+	printf("\n");
+	va_end(arguments);
+	return false;
+}
+
+/* How often the primary's mailbox holds a delivery: through the log, by its CHANGE records. */
+static unsigned count_in_index(const struct history_entry *entry, uint32_t *uid_out)
+{
+	struct volume *volume = cluster_volume(cluster_primary(entry->volume_id), entry->volume_id);
+	struct mailbox *mailbox = index_find_mailbox(&volume->index, entry->mailbox_id);
+	struct folder *inbox = mailbox ? mailbox_find_folder(mailbox, STR("INBOX")) : NULL;
+	uint8_t key[16];
+	unsigned count = 0;
+	if (inbox == NULL || folder_load(inbox) < 0)
+		return 0;
+	dedupe_key(entry->delivery_id, entry->mailbox_id, key);
+	if (!dedupe_has(&volume->index.dedupe, key))
+		return 0;
+	for (uint32_t i = 0; i < inbox->message_count; i++)
+		if (inbox->messages[i].uid == entry->uid)
+			count++;
+	*uid_out = entry->uid;
+	return count;
+}
+
+static bool check_acknowledged(void)
+{
+	const struct history *history = cluster_history();
+	bool good = true;
+	for (size_t i = 0; i < history->count; i++) {
+		const struct history_entry *entry = &history->entries[i];
+		uint32_t uid = 0;
+		if (!entry->safe)
+			continue;
+		unsigned count = count_in_index(entry, &uid);
+		if (count != 1)
+			good = complain("delivery %zu (volume %u, mailbox %llu, uid %u, epoch %llu) was safe "
+					"and is there %u times",
+				i, entry->volume_id, (unsigned long long)entry->mailbox_id, entry->uid,
+				(unsigned long long)entry->answered_epoch, count);
+	}
+	return good;
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+	const struct history_entry *left = *(const struct history_entry *const *)a;
+	const struct history_entry *right = *(const struct history_entry *const *)b;
+	if (left->mailbox_id != right->mailbox_id)
+		return left->mailbox_id < right->mailbox_id ? -1 : 1;
+	return (left->uid > right->uid) - (left->uid < right->uid);
+}
+
+/* No uid was ever answered for two deliveries, lost ones included. */
+static bool check_uids(void)
+{
+	const struct history *history = cluster_history();
+	const struct history_entry **sorted = mem_alloc((history->count + 1) * sizeof(*sorted));
+	size_t count = 0;
+	bool good = true;
+	for (size_t i = 0; i < history->count; i++)
+		if (history->entries[i].answered_ok && history->entries[i].uid != 0)
+			sorted[count++] = &history->entries[i];
+	qsort(sorted, count, sizeof(*sorted), compare_entries);
+	for (size_t i = 1; i < count; i++)
+		if (compare_entries(&sorted[i - 1], &sorted[i]) == 0)
+			good = complain("mailbox %llu: uid %u was answered for two deliveries",
+				(unsigned long long)sorted[i]->mailbox_id, sorted[i]->uid);
+	free(sorted);
+	return good;
+}
+
+static bool check_copies(uint32_t volume_id)
+{
+	unsigned primary = cluster_primary(volume_id);
+	struct volume *leader = cluster_volume(primary, volume_id);
+	struct volume *follower = cluster_volume(1 - primary, volume_id);
+	uint64_t end = leader->log ? volume_log_end(leader->log) : 0;
+	if (leader->state != VOLUME_PRIMARY)
+		return complain("volume %u: its primary is in state %d", volume_id, leader->state);
+	if (follower->state != VOLUME_REPLICA || follower->reader_end != end)
+		return complain("volume %u: the replica (state %d) ends at %llu, the primary at %llu",
+			volume_id, follower->state, (unsigned long long)follower->reader_end,
+			(unsigned long long)end);
+	for (uint64_t lsn = 0; lsn < end; lsn += 65536) {
+		static char a[65536], b[65536];
+		char path[64];
+		size_t length = end - lsn < sizeof(a) ? (size_t)(end - lsn) : sizeof(a);
+		snprintf(path, sizeof(path), "/volumes/%u/%016llx.log", volume_id,
+			(unsigned long long)segment_of(lsn));
+		memset(a, 0, sizeof(a));
+		memset(b, 0, sizeof(b));
+		world_read_file(primary, path, lsn % SEGMENT_LENGTH, a, length);
+		world_read_file(1 - primary, path, lsn % SEGMENT_LENGTH, b, length);
+		if (memcmp(a, b, length) != 0)
+			return complain("volume %u: the copies differ near %llu", volume_id,
+				(unsigned long long)lsn);
+	}
+	return true;
+}
+
+/* The index of the primary, of the replica, and one made from the log alone. */
+static bool check_indexes(uint32_t volume_id)
+{
+	unsigned primary = cluster_primary(volume_id);
+	struct volume *leader = cluster_volume(primary, volume_id);
+	struct volume *follower = cluster_volume(1 - primary, volume_id);
+	struct index rebuilt;
+	struct error error;
+	struct log_reader *reader;
+	uint64_t lsn, next = 0;
+	struct bytes *bytes;
+	int result = 0;
+	index_init(&rebuilt, NULL, volume_id, "/rebuilt");
+	if (store_open("/rebuilt", &rebuilt.store, &error) < 0 ||
+		log_reader_open(leader->options.disk, leader->options.log_directory, volume_id, &reader) < 0)
+		return complain("volume %u: cannot be read", volume_id);
+	while (result == 0 && next < volume_log_end(leader->log)) {
+		result = log_reader_next(
+			reader, next, volume_log_end(leader->log), 1 << 20, true, &bytes, &lsn, &next);
+		if (result == 0) {
+			result = index_apply_groups(&rebuilt, bytes_str(bytes), lsn);
+			bytes_unref(&bytes);
+		}
+	}
+	log_reader_close(&reader);
+	uint64_t first = index_digest(&leader->index), second = index_digest(&follower->index);
+	uint64_t third = index_digest(&rebuilt);
+	index_deinit(&rebuilt);
+	if (result < 0)
+		return complain("volume %u: replay fails with %d", volume_id, result);
+	if (first != second || first != third)
+		return complain("volume %u: indexes differ: primary %llx, replica %llx, rebuilt %llx",
+			volume_id, (unsigned long long)first, (unsigned long long)second,
+			(unsigned long long)third);
+	return true;
+}
+
+bool check_all(void)
+{
+	bool good = !cluster_failed;
+	for (uint32_t volume_id = 1; volume_id <= CLUSTER_VOLUMES; volume_id++) {
+		bool same = check_copies(volume_id);
+		good &= same;
+		if (same)
+			good &= check_indexes(volume_id);
+	}
+	good &= check_acknowledged();
+	good &= check_uids();
+	return good;
+}

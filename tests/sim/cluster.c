@@ -1,0 +1,449 @@
+#include "sim/cluster.h"
+
+#include "core/clock.h"
+#include "core/config.h"
+#include "core/rand.h"
+#include "node/volume/volumes_internal.h"
+#include "replicator/replicator.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The directory's truth. */
+struct truth {
+	uint64_t epoch;
+	uint8_t reign[GROUP_REIGN_LENGTH];
+	unsigned primary;
+	bool unclean;
+};
+
+struct machine {
+	unsigned number;
+	struct loop *loop;
+	struct disk *disk;
+	struct config config;
+	struct worker worker;
+	struct volumes volumes;
+	struct slot slots[CLUSTER_VOLUMES];
+	struct replicator *replicator;
+};
+
+static struct machine *machines[CLUSTER_MACHINES];
+static struct truth truths[CLUSTER_VOLUMES];
+static struct history history;
+static bool load_is_on;
+bool cluster_failed;
+
+/* Which machine was primary in an epoch: at most one, ever. */
+static struct {
+	uint64_t epoch;
+	unsigned machine;
+} reigns[CLUSTER_VOLUMES][512];
+static unsigned reign_counts[CLUSTER_VOLUMES];
+
+struct volume *cluster_volume(unsigned machine, uint32_t volume_id)
+{
+	return machines[machine]->slots[volume_id - 1].volume;
+}
+
+unsigned cluster_primary(uint32_t volume_id)
+{
+	return truths[volume_id - 1].primary;
+}
+
+const struct history *cluster_history(void)
+{
+	return &history;
+}
+
+/* ---- one reign per epoch ---- */
+
+static void watch_reigns(void *arg)
+{
+	for (unsigned m = 0; m < CLUSTER_MACHINES; m++) {
+		for (unsigned v = 0; v < CLUSTER_VOLUMES && world_is_running(m); v++) {
+			const struct volume *volume = machines[m]->slots[v].volume;
+			if (volume->state != VOLUME_PRIMARY)
+				continue;
+			uint64_t epoch = volume->desired.epoch;
+			unsigned i = 0;
+			while (i < reign_counts[v] && reigns[v][i].epoch != epoch)
+				i++;
+			if (i == reign_counts[v] && i < array_length(reigns[v])) {
+				reigns[v][i].epoch = epoch;
+				reigns[v][i].machine = m;
+				reign_counts[v]++;
+			} else if (i < reign_counts[v] && reigns[v][i].machine != m) {
+				printf("volume %u: machines %u and %u both primary in epoch %llu\n", v + 1,
+					reigns[v][i].machine, m, (unsigned long long)epoch);
+				cluster_failed = true;
+			}
+		}
+	}
+	world_call_after_us(5000, watch_reigns, arg);
+}
+
+/* ---- machines ---- */
+
+static void tell_directory(struct machine *machine, unsigned v)
+{
+	const struct truth *truth = &truths[v];
+	struct slot *slot = &machine->slots[v];
+	unsigned other = 1 - machine->number;
+	bool primary = truth->primary == machine->number;
+	struct volume_desired desired = { .primary = primary,
+		.epoch = truth->epoch,
+		.unclean = truth->unclean,
+		.durability = DURABILITY_REMOTE,
+		.replica_count = primary };
+	struct replicator_volume volume = { .id = v + 1,
+		.epoch = truth->epoch,
+		.role = primary ? REPLICATOR_LEAD : REPLICATOR_FOLLOW,
+		.leader_node_id = truth->primary + 1,
+		.members = { 1, 2 },
+		.member_count = 2 };
+	memcpy(desired.reign, truth->reign, sizeof(desired.reign));
+	desired.replicas[0] = (struct volume_replica){ .node_id = other + 1, .counted = true };
+	memcpy(slot->reign, truth->reign, sizeof(slot->reign));
+	slot->epoch = truth->epoch;
+	volume_set_desired(slot->volume, &desired);
+	replicator_set_volume(machine->replicator, &volume);
+}
+
+struct directory_word {
+	unsigned machine, volume;
+	uint64_t generation_loop;
+};
+
+static void on_directory_word(void *arg)
+{
+	struct directory_word word = *(struct directory_word *)arg;
+	free(arg);
+	if (world_is_running(word.machine))
+		tell_directory(machines[word.machine], word.volume);
+}
+
+/* The change feed reaches a machine a little later; runs as an event of that machine. */
+static void spread(unsigned machine, unsigned v, uint64_t delay_us)
+{
+	struct directory_word *word = mem_alloc(sizeof(*word));
+	*word = (struct directory_word){ .machine = machine, .volume = v };
+	world_call_on(machine, delay_us, on_directory_word, word);
+}
+
+static void make_slot(struct machine *machine, unsigned v)
+{
+	struct slot *slot = &machine->slots[v];
+	char directory[64], index[64];
+	uint64_t id = v + 1;
+	slot->volumes = &machine->volumes;
+	slot->worker = &machine->worker;
+	slot->id = v + 1;
+	slot_init(slot);
+	snprintf(directory, sizeof(directory), "/volumes/%u", v + 1);
+	snprintf(index, sizeof(index), "/index/%u", v + 1);
+	slot->volume = volume_create(&(struct volume_options){ .loop = machine->loop,
+		.disk = machine->disk,
+		.id = v + 1,
+		.log_directory = directory,
+		.index_path = index,
+		.remote_wait_ms_max = 500,
+		.events = slot_events(slot) });
+	map_set(machine->volumes.slots, map_key_u64(&id), slot);
+}
+
+void cluster_restart(unsigned number)
+{
+	/* What a crash leaves of the old process is never touched again. */
+	struct machine *machine = machines[number] = mem_alloc(sizeof(*machine));
+	struct error error;
+	char name[16], address[32];
+	machine->number = number;
+	machine->loop = world_start_machine(number);
+	CHECK(disk_create(machine->loop, IO_BACKEND_AUTO, &machine->disk, &error) == 0);
+	snprintf(name, sizeof(name), "node-%u", number);
+	snprintf(address, sizeof(address), "machine-%u:1", number);
+	machine->config.node = str_to_heap(str_from(name));
+	machine->config.run_dir = str_to_heap(STR("/run"));
+	machine->worker = (struct worker){ .loop = machine->loop, .disk = machine->disk };
+	machine->volumes = (struct volumes){ .front = machine->loop,
+		.config = &machine->config,
+		.slots = map_create(),
+		.node_id = number + 1 };
+	CHECK(replicator_create(&(struct replicator_options){ .loop = machine->loop,
+					.disk = machine->disk,
+					.volumes_directory = "/volumes",
+					.node_id = number + 1,
+					.node_name = name,
+					.listen = address,
+					.node_socket = "unix:/run/replicator.sock" },
+		      &machine->replicator, &error) == 0);
+	replicator_set_peer(machine->replicator, 1, "node-0", "machine-0:1");
+	replicator_set_peer(machine->replicator, 2, "node-1", "machine-1:1");
+	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++)
+		make_slot(machine, v);
+	machine->volumes.link = replicator_link_create(&machine->volumes);
+	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++)
+		spread(number, v, 1000 + world_pick(300000));
+}
+
+void cluster_crash(unsigned machine)
+{
+	world_crash_machine(machine);
+}
+
+void cluster_start(void)
+{
+	free(history.entries);
+	history = (struct history){ 0 };
+	memset(reign_counts, 0, sizeof(reign_counts));
+	cluster_failed = false;
+	load_is_on = false;
+	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++) {
+		truths[v] = (struct truth){ .epoch = 1, .primary = v % CLUSTER_MACHINES };
+		for (size_t i = 0; i < GROUP_REIGN_LENGTH; i++)
+			truths[v].reign[i] = (uint8_t)world_pick(256);
+	}
+	for (unsigned m = 0; m < CLUSTER_MACHINES; m++)
+		cluster_restart(m);
+	watch_reigns(NULL);
+}
+
+/* ---- load ---- */
+
+struct attempt {
+	struct delivery delivery;
+	struct delivery_target target;
+	struct delivery_part part;
+	unsigned index;
+	size_t entry; /* of the history */
+	unsigned tries;
+};
+
+static void try_delivery(void *arg);
+
+static void on_part_done(struct delivery_part *part)
+{
+	struct attempt *attempt = container_of(part, struct attempt, part);
+	struct history_entry *entry = &history.entries[attempt->entry];
+	const struct volume *volume = part->volume;
+	if (attempt->target.status == 0) {
+		entry->answered_ok = true;
+		entry->answered_epoch = volume->desired.epoch;
+		if (attempt->target.uid != 0)
+			entry->uid = attempt->target.uid;
+		/* The volume says for which answers it had no second copy. */
+		bool at_risk = false;
+		for (size_t i = 0; i < volume->at_risk_count; i++)
+			at_risk |= memcmp(volume->at_risk[volume->at_risk_first + i].delivery_id,
+					   entry->delivery_id, DELIVERY_ID_LENGTH) == 0;
+		entry->safe = entry->durability != DURABILITY_LOCAL && !at_risk &&
+			attempt->target.uid != 0;
+	}
+	bytes_unref(&attempt->delivery.body);
+	buf_deinit(&attempt->delivery.summary);
+	/* A router asks again with the same id, sometimes although it was answered (the answer was lost). */
+	if (attempt->tries < 6 && (attempt->target.status != 0 || world_pick(20) == 0))
+		world_call_after_us(20000 + world_pick(400000), try_delivery, attempt);
+	else
+		free(attempt);
+}
+
+static void start_delivery(void *arg)
+{
+	struct attempt *attempt = arg;
+	const struct history_entry *entry = &history.entries[attempt->entry];
+	unsigned machine = truths[entry->volume_id - 1].primary;
+	attempt->target = (struct delivery_target){ .mailbox_id = entry->mailbox_id,
+		.volume_id = entry->volume_id,
+		.durability = entry->durability };
+	attempt->delivery = (struct delivery){ .targets = &attempt->target, .target_count = 1 };
+	memcpy(attempt->delivery.id, entry->delivery_id, DELIVERY_ID_LENGTH);
+	attempt->delivery.body = bytes_create(1 + world_pick(world_pick(10) == 0 ? 60000 : 3000));
+	memset(attempt->delivery.body->data, 'm', attempt->delivery.body->length);
+	buf_append_literal(&attempt->delivery.summary, "summary");
+	attempt->part = (struct delivery_part){ .delivery = &attempt->delivery,
+		.target_indices = &attempt->index,
+		.target_count = 1,
+		.done = on_part_done };
+	volume_deliver(cluster_volume(machine, entry->volume_id), &attempt->part);
+}
+
+static void try_delivery(void *arg)
+{
+	struct attempt *attempt = arg;
+	unsigned machine = truths[history.entries[attempt->entry].volume_id - 1].primary;
+	attempt->tries++;
+	if (world_is_running(machine))
+		world_call_on(machine, 100, start_delivery, attempt);
+	else if (attempt->tries < 6)
+		world_call_after_us(300000, try_delivery, attempt);
+}
+
+static void new_delivery(void)
+{
+	struct attempt *attempt = mem_alloc(sizeof(*attempt));
+	if (history.count == history.capacity) {
+		history.capacity = history.capacity ? history.capacity * 2 : 1024;
+		history.entries = mem_resize(history.entries, history.capacity * sizeof(*history.entries));
+	}
+	struct history_entry *entry = &history.entries[history.count];
+	*entry = (struct history_entry){ .volume_id = 1 + (uint32_t)world_pick(CLUSTER_VOLUMES),
+		.mailbox_id = 1 + world_pick(CLUSTER_MAILBOXES),
+		.durability = (enum durability)world_pick(3) };
+	entry->mailbox_id += 100 * entry->volume_id;
+	for (size_t i = 0; i < DELIVERY_ID_LENGTH; i++)
+		entry->delivery_id[i] = (uint8_t)world_pick(256);
+	attempt->entry = history.count++;
+	try_delivery(attempt);
+}
+
+static void on_op_done(struct mailbox_op *op)
+{
+	free(op->failed_uids);
+	free(op);
+}
+
+/* A session's change on a random message of a random mailbox. Expunges spare the messages that the
+ * checkers look for: only folders that start with another letter are emptied. */
+static void new_change(void *arg)
+{
+	uint32_t volume_id = 1 + (uint32_t)world_pick(CLUSTER_VOLUMES);
+	unsigned machine = truths[volume_id - 1].primary;
+	(void)arg;
+	if (!world_is_running(machine) || machine != *(unsigned *)arg)
+		return;
+	struct volume *volume = cluster_volume(machine, volume_id);
+	struct mailbox *mailbox = index_find_mailbox(
+		&volume->index, 100 * volume_id + 1 + world_pick(CLUSTER_MAILBOXES));
+	if (volume->state != VOLUME_PRIMARY || mailbox == NULL || mailbox->folder_count == 0)
+		return;
+	struct folder *inbox = mailbox_find_folder(mailbox, STR("INBOX"));
+	struct folder *trash = mailbox_find_folder(mailbox, STR("Trash"));
+	struct mailbox_op *op = mem_alloc(sizeof(*op));
+	op->done = on_op_done;
+	uint32_t uid = 0;
+	if (folder_load(inbox) == 0 && inbox->message_count > 0)
+		uid = inbox->messages[world_pick(inbox->message_count)].uid;
+	struct str keyword = STR("$Simulated");
+	switch (world_pick(5)) {
+	case 0:
+	case 1:
+		mailbox_store(inbox, &(struct store_request){ .uids = &uid, .count = 1,
+					     .mode = (enum store_mode)world_pick(3),
+					     .system_flags = world_pick(32), .keywords = &keyword,
+					     .keyword_count = (unsigned)world_pick(2) }, op);
+		break;
+	case 2: mailbox_copy(inbox, &uid, 1, trash, false, op); break;
+	case 3:
+		uid = folder_load(trash) == 0 && trash->message_count > 0 ? trash->messages[0].uid : 0;
+		mailbox_expunge(trash, &uid, 1, op);
+		break;
+	case 4: {
+		char name[32];
+		snprintf(name, sizeof(name), "work/%u", (unsigned)world_pick(5));
+		struct folder *folder = mailbox_find_folder(mailbox, str_from(name));
+		if (folder != NULL)
+			mailbox_delete_folder(folder, op);
+		else
+			mailbox_create_folder(mailbox, str_from(name), SPECIAL_NONE, op);
+		break;
+	}
+	}
+}
+
+static void on_load(void *arg)
+{
+	static unsigned numbers[CLUSTER_MACHINES] = { 0, 1 };
+	if (!load_is_on)
+		return;
+	new_delivery();
+	unsigned machine = (unsigned)world_pick(CLUSTER_MACHINES);
+	if (world_is_running(machine) && world_pick(2) == 0)
+		world_call_on(machine, 10, new_change, &numbers[machine]);
+	world_call_after_us(500 + world_pick(8000), on_load, arg);
+}
+
+void cluster_start_load(void)
+{
+	load_is_on = true;
+	on_load(NULL);
+}
+
+void cluster_stop_load(void)
+{
+	load_is_on = false;
+}
+
+/* ---- failover ---- */
+
+static void promote(unsigned v, bool unclean)
+{
+	struct truth *truth = &truths[v];
+	truth->epoch++;
+	truth->primary = 1 - truth->primary;
+	truth->unclean = unclean;
+	for (size_t i = 0; i < GROUP_REIGN_LENGTH; i++)
+		truth->reign[i] = (uint8_t)world_pick(256);
+	for (unsigned m = 0; m < CLUSTER_MACHINES; m++)
+		spread(m, v, world_pick(30000));
+}
+
+struct planned {
+	unsigned volume;
+	uint64_t epoch, end, deadline_us;
+};
+
+/* The operator's tool asks the replica until it has all, or gives the plan up. */
+static void on_planned(void *arg)
+{
+	struct planned *planned = arg;
+	unsigned target = 1 - truths[planned->volume].primary;
+	bool moved = truths[planned->volume].epoch != planned->epoch;
+	if (!moved && world_is_running(target)) {
+		const struct volume *volume = machines[target]->slots[planned->volume].volume;
+		if (volume->reader_end >= planned->end && volume->state == VOLUME_REPLICA) {
+			promote(planned->volume, false);
+			moved = true;
+		}
+	}
+	if (moved || world_now_us() > planned->deadline_us)
+		free(planned);
+	else
+		world_call_after_us(5000, on_planned, planned);
+}
+
+static void on_fence_answer(void *arg, uint64_t end)
+{
+	struct planned *planned = arg;
+	planned->end = end;
+	planned->deadline_us = world_now_us() + 3000000;
+	world_call_after_us(1000, on_planned, planned);
+}
+
+static void ask_fence(void *arg)
+{
+	struct planned *planned = arg;
+	struct truth *truth = &truths[planned->volume];
+	struct volume *volume = cluster_volume(truth->primary, planned->volume + 1);
+	if (truth->epoch == planned->epoch && volume->state == VOLUME_PRIMARY &&
+		volume->desired.epoch == planned->epoch)
+		volume_fence(volume, on_fence_answer, planned);
+	else
+		free(planned);
+}
+
+void cluster_fail_over(uint32_t volume_id)
+{
+	unsigned v = volume_id - 1, primary = truths[v].primary;
+	if (!world_is_running(1 - primary))
+		return;
+	if (!world_is_running(primary)) {
+		promote(v, true);
+		return;
+	}
+	struct planned *planned = mem_alloc(sizeof(*planned));
+	*planned = (struct planned){ .volume = v, .epoch = truths[v].epoch };
+	world_call_on(primary, 500, ask_fence, planned);
+}

@@ -1,0 +1,50 @@
+#ifndef PANDO_TESTS_SIM_CLUSTER_H
+#define PANDO_TESTS_SIM_CLUSTER_H
+
+/*
+ * Two machines, each with a node's volumes and a replicator (the shipped code), a directory that is always
+ * right but reaches machines late, and an operator who fails over. Keeps the history that the checkers read.
+ */
+
+#include "sim/world.h"
+
+#include "node/volume/volume.h"
+
+enum { CLUSTER_MACHINES = 2, CLUSTER_VOLUMES = 2, CLUSTER_MAILBOXES = 4 };
+
+/* One delivery to one mailbox, tried until it is answered or given up. */
+struct history_entry {
+	uint8_t delivery_id[DELIVERY_ID_LENGTH];
+	uint32_t volume_id;
+	uint64_t mailbox_id;
+	enum durability durability;
+	bool answered_ok; /* status 0 was seen */
+	bool safe;        /* and it was on both machines then */
+	uint64_t answered_epoch;
+	uint32_t uid;
+};
+
+struct history {
+	struct history_entry *entries;
+	size_t count, capacity;
+};
+
+void cluster_start(void);
+/* Deliveries, flag changes and expunges go on at random until told to stop. */
+void cluster_start_load(void);
+void cluster_stop_load(void);
+void cluster_crash(unsigned machine);
+void cluster_restart(unsigned machine);
+/* The operator moves a volume to the other machine: cleanly when both are up and linked, else as a site loss. */
+void cluster_fail_over(uint32_t volume_id);
+
+struct volume *cluster_volume(unsigned machine, uint32_t volume_id);
+unsigned cluster_primary(uint32_t volume_id);
+const struct history *cluster_history(void);
+
+/* Prints what is wrong and returns false. Everything must be up, linked and quiet. */
+bool check_all(void);
+/* Set by the checkers that watch while it runs (two primaries in an epoch). */
+extern bool cluster_failed;
+
+#endif

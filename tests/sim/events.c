@@ -1,0 +1,370 @@
+#include "sim/internal.h"
+
+#include "core/clock.h"
+#include "core/rand.h"
+#include "core/timer.h"
+
+#include <stdlib.h>
+
+/* Events in time order (a binary heap; equal times in the order of scheduling), loops and timers on it. */
+
+struct event {
+	uint64_t time_us, sequence;
+	struct loop *loop; /* NULL: the test's */
+	uint64_t generation;
+	void (*fn)(void *arg);
+	void *arg;
+	size_t position; /* in the heap */
+};
+
+static struct event **heap;
+static size_t heap_count, heap_capacity;
+static uint64_t now_us, next_sequence, test_random, code_random;
+static uint64_t generations[MACHINES_MAX];
+static bool running[MACHINES_MAX];
+static unsigned machine_now;
+
+static uint64_t step(uint64_t *state)
+{
+	/* A counter mixed twice: every seed gives an unrelated sequence. */
+	uint64_t z = *state += 0x9e3779b97f4a7c15u;
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return z ^ z >> 31;
+}
+
+uint64_t world_pick(uint64_t limit)
+{
+	return step(&test_random) % limit;
+}
+
+uint64_t rand_u64(void)
+{
+	return step(&code_random);
+}
+
+void rand_bytes(void *bytes, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		((uint8_t *)bytes)[i] = (uint8_t)rand_u64();
+}
+
+uint64_t world_now_us(void)
+{
+	return now_us;
+}
+
+uint64_t clock_mono_us(void)
+{
+	return now_us;
+}
+
+uint64_t clock_boot_ms(void)
+{
+	return now_us / 1000;
+}
+
+int64_t clock_wall_us(void)
+{
+	return (int64_t)(1700000000000000u + now_us);
+}
+
+/* ---- the heap ---- */
+
+static bool is_before(const struct event *a, const struct event *b)
+{
+	return a->time_us != b->time_us ? a->time_us < b->time_us : a->sequence < b->sequence;
+}
+
+static void place(size_t at, struct event *event)
+{
+	heap[at] = event;
+	event->position = at;
+}
+
+static void sift(size_t at)
+{
+	struct event *event = heap[at];
+	while (at > 0 && is_before(event, heap[(at - 1) / 2])) {
+		place(at, heap[(at - 1) / 2]);
+		at = (at - 1) / 2;
+	}
+	for (;;) {
+		size_t child = 2 * at + 1;
+		if (child >= heap_count)
+			break;
+		if (child + 1 < heap_count && is_before(heap[child + 1], heap[child]))
+			child++;
+		if (!is_before(heap[child], event))
+			break;
+		place(at, heap[child]);
+		at = child;
+	}
+	place(at, event);
+}
+
+static void take_out(struct event *event)
+{
+	size_t at = event->position;
+	struct event *last = heap[--heap_count];
+	if (last != event) {
+		place(at, last);
+		sift(at);
+	}
+}
+
+struct event *event_add(struct loop *loop, uint64_t delay_us, void (*fn)(void *arg), void *arg)
+{
+	struct event *event = mem_alloc(sizeof(*event));
+	*event = (struct event){ .time_us = now_us + delay_us,
+		.sequence = next_sequence++,
+		.loop = loop,
+		.generation = loop ? loop->generation : 0,
+		.fn = fn,
+		.arg = arg };
+	if (heap_count == heap_capacity) {
+		heap_capacity = heap_capacity ? heap_capacity * 2 : 1024;
+		heap = mem_resize(heap, heap_capacity * sizeof(*heap));
+	}
+	place(heap_count++, event);
+	sift(heap_count - 1);
+	return event;
+}
+
+void event_cancel(struct event **event)
+{
+	if (*event == NULL)
+		return;
+	take_out(*event);
+	free(*event);
+	*event = NULL;
+}
+
+void world_call_after_us(uint64_t delay_us, void (*fn)(void *arg), void *arg)
+{
+	event_add(NULL, delay_us, fn, arg);
+}
+
+/* ---- machines ---- */
+
+static struct loop *machine_loops[MACHINES_MAX];
+
+void world_call_on(unsigned machine, uint64_t delay_us, void (*fn)(void *arg), void *arg)
+{
+	event_add(machine_loops[machine], delay_us, fn, arg);
+}
+
+uint64_t machine_generation(unsigned machine)
+{
+	return generations[machine];
+}
+
+unsigned current_machine(void)
+{
+	return machine_now;
+}
+
+bool world_is_running(unsigned machine)
+{
+	return running[machine];
+}
+
+void world_reset(uint64_t seed)
+{
+	while (heap_count > 0)
+		free(heap[--heap_count]);
+	now_us = 1000000;
+	next_sequence = 0;
+	test_random = seed * 2 + 1;
+	code_random = seed ^ 0x5ca1ab1e;
+	for (unsigned i = 0; i < MACHINES_MAX; i++) {
+		generations[i]++;
+		running[i] = false;
+	}
+	net_reset();
+	disk_world_reset();
+	store_world_reset();
+}
+
+struct loop *world_start_machine(unsigned machine)
+{
+	struct loop *loop = mem_alloc(sizeof(*loop));
+	CHECK(machine < MACHINES_MAX && !running[machine]);
+	running[machine] = true;
+	machine_loops[machine] = loop;
+	loop->machine = machine;
+	loop->generation = generations[machine];
+	loop->deferred_link = &loop->deferred_first;
+	machine_now = machine;
+	return loop;
+}
+
+void world_crash_machine(unsigned machine)
+{
+	CHECK(running[machine]);
+	running[machine] = false;
+	generations[machine]++;
+	net_machine_crashed(machine);
+	disk_machine_crashed(machine);
+}
+
+static void run_deferred(struct loop *loop)
+{
+	while (loop->deferred_first != NULL) {
+		struct task *task = loop->deferred_first;
+		loop->deferred_first = task->next;
+		if (loop->deferred_first == NULL)
+			loop->deferred_link = &loop->deferred_first;
+		task->queued = false;
+		task->run(task->arg);
+		if (loop->generation != generations[loop->machine])
+			return;
+	}
+}
+
+void world_run_until_us(uint64_t time_us)
+{
+	while (heap_count > 0 && heap[0]->time_us <= time_us) {
+		struct event event = *heap[0];
+		struct event *owned = heap[0];
+		take_out(owned);
+		free(owned);
+		now_us = event.time_us;
+		if (event.loop != NULL) {
+			if (event.generation != generations[event.loop->machine])
+				continue;
+			machine_now = event.loop->machine;
+		}
+		event.fn(event.arg);
+		/* The end of a turn, on whichever machine the event ran code. */
+		if (event.loop != NULL && event.generation == generations[event.loop->machine])
+			run_deferred(event.loop);
+	}
+	now_us = time_us;
+}
+
+/* ---- core/loop.h ---- */
+
+struct loop *loop_create(void)
+{
+	CHECK(!"machines make loops here");
+	return NULL;
+}
+
+void loop_destroy(struct loop **loop)
+{
+	*loop = NULL;
+}
+
+void loop_run(struct loop *loop)
+{
+	(void)loop;
+	CHECK(!"the world runs");
+}
+
+void loop_stop(struct loop *loop)
+{
+	(void)loop;
+}
+
+static void on_posted(void *arg)
+{
+	struct task *task = arg;
+	task->queued = false;
+	task->run(task->arg);
+}
+
+void loop_post(struct loop *loop, struct task *task)
+{
+	if (task->queued)
+		return;
+	task->queued = true;
+	event_add(loop, world_pick(50), on_posted, task);
+}
+
+static void on_end_of_turn(void *arg)
+{
+	(void)arg; /* the deferred tasks run after every event */
+}
+
+void loop_defer(struct loop *loop, struct task *task)
+{
+	if (task->queued)
+		return;
+	/* Deferred from the test itself: an event makes a turn. */
+	if (loop->deferred_first == NULL)
+		event_add(loop, 0, on_end_of_turn, NULL);
+	task->next = NULL;
+	task->queued = true;
+	*loop->deferred_link = task;
+	loop->deferred_link = &task->next;
+}
+
+void loop_cancel_deferred(struct loop *loop, struct task *task)
+{
+	if (!task->queued)
+		return;
+	for (struct task **link = &loop->deferred_first; *link != NULL; link = &(*link)->next) {
+		if (*link != task)
+			continue;
+		*link = task->next;
+		if (task->next == NULL)
+			loop->deferred_link = link;
+		task->queued = false;
+		return;
+	}
+}
+
+void loop_work(struct loop *loop, void (*work)(void *arg), void (*done)(void *arg), void *arg)
+{
+	work(arg);
+	event_add(loop, 100 + world_pick(20000), done, arg);
+}
+
+/* ---- core/timer.h ---- */
+
+struct timer {
+	struct loop *loop;
+	struct event *event;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+static void on_timer(void *arg)
+{
+	struct timer *timer = arg;
+	timer->event = NULL;
+	timer->fn(timer->arg);
+}
+
+struct timer *timer_new(struct loop *loop, void (*fn)(void *arg), void *arg)
+{
+	struct timer *timer = mem_alloc(sizeof(*timer));
+	*timer = (struct timer){ loop, NULL, fn, arg };
+	return timer;
+}
+
+void timer_stop(struct timer *timer)
+{
+	event_cancel(&timer->event);
+}
+
+void timer_destroy(struct timer **timer)
+{
+	if (*timer == NULL)
+		return;
+	timer_stop(*timer);
+	free(*timer);
+	*timer = NULL;
+}
+
+void timer_start(struct timer *timer, uint64_t delay_ms)
+{
+	timer_stop(timer);
+	timer->event = event_add(timer->loop, delay_ms * 1000 + world_pick(100), on_timer, timer);
+}
+
+bool timer_is_running(const struct timer *timer)
+{
+	return timer->event != NULL;
+}

@@ -1,0 +1,401 @@
+#include "sim/internal.h"
+
+#include "core/list.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/*
+ * Streams between machines. An address is "MACHINE:PORT" or "unix:PATH" (of the machine itself). Bytes
+ * arrive in order after a latency; while a link is cut they wait, and nobody learns of a crash.
+ */
+
+struct listener {
+	struct list link;
+	struct loop *loop;
+	char address[128];
+	unsigned machine;
+	void (*on_accept)(void *arg, struct stream *stream);
+	void *arg;
+};
+
+struct stream {
+	struct list link;
+	struct loop *loop;
+	uint64_t generation;
+	unsigned machine;
+	struct stream *peer; /* NULL: the other end has closed */
+	const struct stream_handler *handler;
+	void *arg;
+	struct buf input;
+	struct buf output; /* written, not yet on its way */
+	size_t in_flight;
+	uint64_t last_arrival_us;
+	bool open, paused, closing, backlog_was_high;
+	struct task turn;
+	char address[128];
+};
+
+static struct list listeners, streams;
+static bool link_down[MACHINES_MAX][MACHINES_MAX];
+static uint64_t latency_maximum = 500;
+
+void net_reset(void)
+{
+	/* What is left belongs to machines that are gone. */
+	list_init(&listeners);
+	list_init(&streams);
+	memset(link_down, 0, sizeof(link_down));
+	latency_maximum = 500;
+}
+
+void world_set_link(unsigned a, unsigned b, bool connected)
+{
+	link_down[a][b] = link_down[b][a] = !connected;
+}
+
+void world_set_latency_us(uint64_t maximum)
+{
+	latency_maximum = maximum;
+}
+
+bool link_is_up(unsigned a, unsigned b)
+{
+	return !link_down[a][b];
+}
+
+uint64_t latency_us(void)
+{
+	return 50 + world_pick(latency_maximum + 1);
+}
+
+static bool is_alive(const struct stream *stream)
+{
+	return stream->generation == machine_generation(stream->machine);
+}
+
+int listener_open(struct loop *loop, const char *address, struct tls_context *tls,
+	void (*on_accept)(void *arg, struct stream *stream), void *arg, struct listener **listener_out,
+	struct error *error)
+{
+	struct listener *listener = mem_alloc(sizeof(*listener));
+	(void)tls;
+	(void)error;
+	listener->loop = loop;
+	listener->machine = loop->machine;
+	listener->on_accept = on_accept;
+	listener->arg = arg;
+	snprintf(listener->address, sizeof(listener->address), "%s", address);
+	list_append(&listeners, &listener->link);
+	*listener_out = listener;
+	return 0;
+}
+
+void listener_close(struct listener **listener)
+{
+	if (*listener == NULL)
+		return;
+	list_remove(&(*listener)->link);
+	free(*listener);
+	*listener = NULL;
+}
+
+static struct listener *find_listener(const char *address, unsigned from)
+{
+	list_for_each (entry, &listeners) {
+		struct listener *listener = list_entry(entry, struct listener, link);
+		bool local = strncmp(address, "unix:", 5) == 0;
+		if (strcmp(listener->address, address) == 0 && (!local || listener->machine == from) &&
+			listener->loop->generation == machine_generation(listener->machine))
+			return listener;
+	}
+	return NULL;
+}
+
+static void on_turn(void *arg);
+
+static struct stream *stream_make(struct loop *loop)
+{
+	struct stream *stream = mem_alloc(sizeof(*stream));
+	stream->loop = loop;
+	stream->machine = loop->machine;
+	stream->generation = loop->generation;
+	stream->turn = (struct task){ .run = on_turn, .arg = stream };
+	list_append(&streams, &stream->link);
+	return stream;
+}
+
+static void stream_drop(struct stream *stream)
+{
+	if (stream->peer != NULL)
+		stream->peer->peer = NULL;
+	if (is_alive(stream))
+		loop_cancel_deferred(stream->loop, &stream->turn);
+	list_remove(&stream->link);
+	buf_deinit(&stream->input);
+	buf_deinit(&stream->output);
+	free(stream);
+}
+
+static struct stream *find_stream(void *pointer)
+{
+	list_for_each (entry, &streams)
+		if (list_entry(entry, struct stream, link) == pointer)
+			return pointer;
+	return NULL;
+}
+
+/* ---- closing ---- */
+
+struct close_event {
+	struct stream *stream;
+	int reason;
+	unsigned from;
+};
+
+static void on_closed(void *arg)
+{
+	struct close_event close = *(struct close_event *)arg;
+	struct stream *stream = find_stream(close.stream);
+	free(arg);
+	if (stream == NULL)
+		return;
+	if (!link_is_up(close.from, stream->machine)) {
+		struct close_event *again = mem_copy(&close, sizeof(close));
+		event_add(stream->loop, 100000, on_closed, again);
+		return;
+	}
+	if (stream->handler != NULL) {
+		const struct stream_handler *handler = stream->handler;
+		stream->handler = NULL;
+		handler->on_close(stream->arg, close.reason);
+	}
+	if (find_stream(close.stream) != NULL)
+		stream_drop(stream);
+}
+
+static void tell_closed(struct stream *stream, int reason, unsigned from, uint64_t delay_us)
+{
+	struct close_event *close = mem_alloc(sizeof(*close));
+	*close = (struct close_event){ stream, reason, from };
+	event_add(stream->loop, delay_us, on_closed, close);
+}
+
+void net_machine_crashed(unsigned machine)
+{
+	list_for_each_safe (entry, following, &streams) {
+		struct stream *stream = list_entry(entry, struct stream, link);
+		if (stream->machine != machine)
+			continue;
+		struct stream *peer = stream->peer;
+		if (peer != NULL) {
+			peer->peer = NULL;
+			if (peer->machine != machine)
+				tell_closed(peer, -ECONNRESET, machine, latency_us());
+		}
+		list_remove(&stream->link);
+	}
+	list_for_each_safe (entry, following, &listeners)
+		if (list_entry(entry, struct listener, link)->machine == machine)
+			list_remove(entry);
+}
+
+/* ---- connecting ---- */
+
+struct connect_event {
+	struct stream *stream;
+	char address[128];
+};
+
+static void on_open(void *arg)
+{
+	struct stream *stream = find_stream(arg);
+	if (stream == NULL || stream->handler == NULL)
+		return;
+	stream->open = true;
+	if (stream->handler->on_open != NULL)
+		stream->handler->on_open(stream->arg);
+}
+
+static void on_accepting(void *arg)
+{
+	struct connect_event connect = *(struct connect_event *)arg;
+	struct stream *stream = find_stream(connect.stream);
+	free(arg);
+	if (stream == NULL || !is_alive(stream))
+		return;
+	struct listener *listener = find_listener(connect.address, stream->machine);
+	if (listener == NULL || !link_is_up(stream->machine, listener->machine)) {
+		tell_closed(stream, -ECONNREFUSED, stream->machine, 1000);
+		return;
+	}
+	struct stream *other = stream_make(listener->loop);
+	other->open = true;
+	other->peer = stream;
+	stream->peer = other;
+	snprintf(other->address, sizeof(other->address), "machine-%u", stream->machine);
+	event_add(stream->loop, latency_us(), on_open, stream);
+	listener->on_accept(listener->arg, other);
+}
+
+static void on_connect_timeout(void *arg)
+{
+	struct stream *stream = find_stream(arg);
+	if (stream != NULL && !stream->open && is_alive(stream))
+		tell_closed(stream, -ETIMEDOUT, stream->machine, 0);
+}
+
+struct stream *stream_connect(struct loop *loop, const char *address, struct tls_context *tls,
+	const char *server_name, unsigned timeout_ms, const struct stream_handler *handler, void *arg)
+{
+	struct stream *stream = stream_make(loop);
+	struct connect_event *connect = mem_alloc(sizeof(*connect));
+	(void)tls;
+	(void)server_name;
+	stream->handler = handler;
+	stream->arg = arg;
+	snprintf(stream->address, sizeof(stream->address), "%s", address);
+	connect->stream = stream;
+	snprintf(connect->address, sizeof(connect->address), "%s", address);
+	struct listener *listener = find_listener(address, loop->machine);
+	/* The other machine's loop, so that the accepting code runs in its turn. */
+	event_add(listener ? listener->loop : loop, latency_us(), on_accepting, connect);
+	event_add(loop, timeout_ms * 1000ull, on_connect_timeout, stream);
+	return stream;
+}
+
+void stream_set_handler(struct stream *stream, const struct stream_handler *handler, void *arg)
+{
+	stream->handler = handler;
+	stream->arg = arg;
+}
+
+/* ---- bytes ---- */
+
+struct arrival {
+	struct stream *to;
+	struct buf bytes;
+	unsigned from;
+};
+
+static void show(struct stream *stream)
+{
+	if (!stream->paused && buf_length(&stream->input) > 0 && stream->handler != NULL)
+		stream->handler->on_input(stream->arg, &stream->input);
+}
+
+static void on_arrival(void *arg)
+{
+	struct arrival *arrival = arg;
+	struct stream *to = find_stream(arrival->to);
+	if (to != NULL && !link_is_up(arrival->from, to->machine)) {
+		event_add(to->loop, 50000, on_arrival, arrival);
+		return;
+	}
+	if (to != NULL && to->peer != NULL) {
+		to->peer->in_flight -= buf_length(&arrival->bytes);
+		if (is_alive(to->peer))
+			loop_defer(to->peer->loop, &to->peer->turn);
+	}
+	if (to != NULL)
+		buf_append_str(&to->input, buf_str(&arrival->bytes));
+	buf_deinit(&arrival->bytes);
+	free(arrival);
+	if (to != NULL)
+		show(to);
+}
+
+/* The end of a turn: what was written leaves; a drained backlog is told. */
+static void on_turn(void *arg)
+{
+	struct stream *stream = arg;
+	if (stream->open && stream->peer != NULL && buf_length(&stream->output) > 0) {
+		struct arrival *arrival = mem_alloc(sizeof(*arrival));
+		uint64_t at = world_now_us() + latency_us();
+		if (at < stream->last_arrival_us)
+			at = stream->last_arrival_us;
+		stream->last_arrival_us = at;
+		arrival->to = stream->peer;
+		arrival->from = stream->machine;
+		arrival->bytes = stream->output;
+		stream->in_flight += buf_length(&stream->output);
+		stream->output = (struct buf){ 0 };
+		event_add(stream->peer->loop, at - world_now_us(), on_arrival, arrival);
+	}
+	if (stream_backlog(stream) == 0 && stream->backlog_was_high) {
+		stream->backlog_was_high = false;
+		if (stream->handler != NULL && stream->handler->on_drain != NULL)
+			stream->handler->on_drain(stream->arg);
+	}
+}
+
+void stream_write(struct stream *stream, const void *bytes, size_t length)
+{
+	buf_append(&stream->output, bytes, length);
+	stream->backlog_was_high |= stream_backlog(stream) >= STREAM_BACKLOG_HIGH;
+	loop_defer(stream->loop, &stream->turn);
+}
+
+void stream_write_str(struct stream *stream, struct str s)
+{
+	stream_write(stream, s.bytes, s.length);
+}
+
+void stream_write_bytes(struct stream *stream, struct bytes *bytes, size_t offset, size_t length)
+{
+	stream_write(stream, bytes->data + offset, length);
+}
+
+size_t stream_backlog(const struct stream *stream)
+{
+	return buf_length(&stream->output) + stream->in_flight;
+}
+
+void stream_pause(struct stream *stream)
+{
+	stream->paused = true;
+}
+
+static void on_resume(void *arg)
+{
+	struct stream *stream = find_stream(arg);
+	if (stream != NULL)
+		show(stream);
+}
+
+void stream_resume(struct stream *stream)
+{
+	stream->paused = false;
+	event_add(stream->loop, 0, on_resume, stream);
+}
+
+void stream_abort(struct stream *stream)
+{
+	if (stream->peer != NULL)
+		tell_closed(stream->peer, 0, stream->machine, latency_us());
+	stream_drop(stream);
+}
+
+void stream_close(struct stream *stream)
+{
+	on_turn(stream);
+	stream_abort(stream);
+}
+
+const char *stream_peer_address(const struct stream *stream)
+{
+	return stream->address;
+}
+
+const struct tls_peer *stream_peer(const struct stream *stream)
+{
+	static const struct tls_peer nobody;
+	(void)stream;
+	return &nobody;
+}
+
+struct loop *stream_loop(const struct stream *stream)
+{
+	return stream->loop;
+}

@@ -1,0 +1,45 @@
+#ifndef PANDO_TESTS_SIM_WORLD_H
+#define PANDO_TESTS_SIM_WORLD_H
+
+/*
+ * A simulated world in one process, from one seed: machines with clocks, disks that lose what was not
+ * synced, and a network that is slow, cut or gone. It implements core/loop.h, timer.h, net.h, disk.h,
+ * store.h, clock.h and rand.h; the code above is the shipped code. The same seed gives the same run.
+ */
+
+#include "core/net.h"
+
+#include <stdint.h>
+
+enum { MACHINES_MAX = 4 };
+
+/* Forgets everything: all machines, files and events. */
+void world_reset(uint64_t seed);
+/* A random number below `limit`, from the seed (for choices of the test; the code under test draws from
+ * another sequence). */
+uint64_t world_pick(uint64_t limit);
+uint64_t world_now_us(void);
+
+/* Starts a machine (again): a fresh loop, the files as its disk kept them. */
+struct loop *world_start_machine(unsigned machine);
+/* Power cut: no callback runs any more, unsynced bytes are lost at random, sector by sector. */
+void world_crash_machine(unsigned machine);
+bool world_is_running(unsigned machine);
+
+/* While cut, nothing passes between two machines and nobody is told. */
+void world_set_link(unsigned a, unsigned b, bool connected);
+/* Adds up to this much to every delivery. */
+void world_set_latency_us(uint64_t maximum);
+
+/* Runs events until the given time. */
+void world_run_until_us(uint64_t time_us);
+/* Calls fn after a while, as an event of the test itself. */
+void world_call_after_us(uint64_t delay_us, void (*fn)(void *arg), void *arg);
+
+/* The same on a machine, as one of its own events: dropped when it crashes before. */
+void world_call_on(unsigned machine, uint64_t delay_us, void (*fn)(void *arg), void *arg);
+
+/* Bytes of a file on a machine as they are now; for comparing copies. Returns the length read. */
+size_t world_read_file(unsigned machine, const char *path, uint64_t offset, void *out, size_t length);
+
+#endif
