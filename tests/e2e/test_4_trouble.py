@@ -181,6 +181,40 @@ def test_home_away_the_router_queues_and_delivers_later(c):
     c.heal()
 
 
+def test_queued_message_survives_the_router_that_accepted_it(c):
+    node, router = c.daemon(f"{c.home(user(78))['home']}/node"), c.daemon("router-b/router")
+    node.stop(signal.SIGKILL)
+    try:
+        subject = c.send("site-b", user(78))
+        # Two routers hold it, so nothing is at risk.
+        assert len(c.pando_json("queue", "list", check=False)) == 2
+        assert c.pando_json("at-risk", check=False) == []
+        router.stop(signal.SIGKILL)
+        node.start()
+        c.wait_mail(user(78), subject, "site-a", seconds=40)
+    finally:
+        c.heal()
+    wait_for("an empty queue", 20, lambda: c.pando_json("queue", "list") == [])
+    assert c.subjects(user(78)).count(subject) == 1
+
+
+def test_queue_can_be_shown_flushed_and_dropped(c):
+    node = c.daemon(f"{c.home(user(79))['home']}/node")
+    node.stop(signal.SIGKILL)
+    try:
+        c.send("site-b", user(79))
+        row = c.pando_json("queue", "list", check=False)[0]
+        assert c.pando_json("queue", "show", row["id"], check=False)[0]["recipients"] == user(79), row
+        c.pando("queue", "drop", row["id"])
+        wait_for("its end", 10, lambda: c.pando_json("queue", "list", check=False) == [])
+        subject = c.send("site-b", user(79))
+    finally:
+        c.heal()
+    c.pando("queue", "flush")
+    c.wait_mail(user(79), subject)
+    assert len(c.subjects(user(79))) == 1
+
+
 def test_index_deleted_and_rebuilt_equal(c):
     imap = c.imap(to=user(75))
     for i in range(10):

@@ -1,0 +1,71 @@
+"""Copies of queued messages at another site."""
+
+import signal
+import time
+
+from world import user, wait_for
+
+SLOW = True  # a holder waits 10 seconds for the owner before it takes over
+
+
+def away(c, name):
+    """The home's node stops; its volumes stay where they are."""
+    node = c.daemon(f"{c.home(name)['home']}/node")
+    node.stop(signal.SIGKILL)
+    return node
+
+
+def queued(c, router=None):
+    """{id: owner} of all that waits, at one router or at all."""
+    return {(m["router"], m["id"]): m["owner"] for m in c.pando_json("queue", "list", check=False)
+            if router in (None, m["router"])}
+
+
+def test_queued_message_has_a_copy_at_the_other_site_before_250(c):
+    name = user(81)
+    node = away(c, name)
+    subject = c.send("site-a", name)
+    owners = queued(c)
+    ids = {id for _, id in owners}
+    assert len(owners) == 2 and len(ids) == 1, owners
+    assert sorted(owners.values()) == ["", "router-a"], owners
+    risks = [m for m in c.pando_json("at-risk", check=False) if m["delivery_id"] in ids]
+    assert not risks, risks
+    node.start()
+    c.wait_mail(name, subject)
+    wait_for("both queues to be empty", 10, lambda: not queued(c))
+    assert c.subjects(name).count(subject) == 1
+
+
+def test_copy_is_delivered_when_its_owner_is_gone_and_once_only(c):
+    name = user(82)
+    node = away(c, name)
+    subject = c.send("site-a", name)
+    owner = c.daemon("router-a/router")
+    owner.stop(signal.SIGKILL)
+    node.start()
+    c.wait_mail(name, subject, "site-b", seconds=40)
+    wait_for("the copy to be gone", 10, lambda: not queued(c, "router-b"))
+    # The owner comes back and has it in its queue still: the home knows the delivery id.
+    owner.start()
+    wait_for("the owner's queue to be empty", 20, lambda: c.pando_json("status") and not queued(c))
+    time.sleep(0.5)
+    assert c.subjects(name, "site-b").count(subject) == 1
+
+
+def test_message_without_a_copy_is_listed_as_at_risk(c):
+    name = user(83)
+    other = c.daemon("router-b/router")
+    other.stop(signal.SIGKILL)
+    node = away(c, name)
+    subject = c.send("site-a", name)
+    ids = {id for _, id in queued(c, "router-a")}
+    assert len(ids) == 1, ids
+    assert any(m["delivery_id"] in ids for m in c.pando_json("at-risk", check=False))
+    # A copy is made as soon as somebody takes it.
+    other.start()
+    wait_for("a copy", 30, lambda: not any(m["delivery_id"] in ids
+                                           for m in c.pando_json("at-risk", check=False)))
+    node.start()
+    c.wait_mail(name, subject)
+    wait_for("both queues to be empty", 20, lambda: not queued(c))
