@@ -25,8 +25,8 @@ enum {
 };
 
 /* Cuts one line off the start of `input`, without its CRLF. DONE: *line_out and *length_out (with line
- * end); MORE: not there yet; BAD: longer than `maximum`, ended by a bare LF, or with a CR or NUL in it (*length_out is 0 when its end
- * is not there yet). */
+ * end); MORE: not there yet; BAD: longer than `maximum`, ended by a bare LF, or with a CR or NUL in it
+ * (*length_out is 0 when its end is not there yet). */
 enum smtp_scan { SMTP_DONE, SMTP_MORE, SMTP_BAD };
 enum smtp_scan smtp_scan_line(struct str input, size_t maximum, struct str *line_out, size_t *length_out);
 
