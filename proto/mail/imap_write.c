@@ -56,9 +56,19 @@ void imap_write_text(struct buf *out, struct str s)
 	struct buf plain = { 0 };
 	char *at = buf_reserve(&plain, s.length + 1);
 	size_t length = 0;
+	bool in_fold = false;
 	for (size_t i = 0; i < s.length; i++) {
 		char c = s.bytes[i];
-		if (c != '\r' && c != '\n' && c != 0)
+		bool is_white = c == ' ' || c == '\t';
+		/* Folding is one space, whatever stands in it. */
+		if (c == '\r' || c == '\n' || (in_fold && is_white)) {
+			in_fold = true;
+			continue;
+		}
+		if (in_fold && length && at[length - 1] != ' ')
+			at[length++] = ' ';
+		in_fold = false;
+		if (c)
 			at[length++] = c;
 	}
 	buf_commit(&plain, length);

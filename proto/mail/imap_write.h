@@ -7,7 +7,7 @@
 
 /* A quoted string where the bytes allow it, else a literal. */
 void imap_write_string(struct buf *out, struct str s);
-/* The same for a value from a header: line ends of its folding and NULs are left out. */
+/* The same for a value from a header: its folding becomes one space, NULs are left out. */
 void imap_write_text(struct buf *out, struct str s);
 /* NIL for an empty value. */
 void imap_write_ntext(struct buf *out, struct str s);

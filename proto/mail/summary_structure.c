@@ -85,20 +85,25 @@ static struct str content_field(const struct mime *mime, const struct mime_part 
 	return str_first(mime_field(mime, part, id), CONTENT_FIELD_LENGTH_MAX);
 }
 
-static void write_params(struct str params, struct buf *out)
+/* With `is_text` a charset is shown also where none is declared (RFC 2045 section 5.2). */
+static void write_params(struct str params, bool is_text, struct buf *out)
 {
 	struct str name, value;
 	struct buf scratch = { 0 };
 	bool any = false;
 
 	while (mime_next_param(&params, &name, &value, &scratch)) {
+		is_text &= !str_starts_with_ignore_case(name, STR("charset"));
 		buf_append_byte(out, any ? ' ' : '(');
 		imap_write_text(out, name);
 		buf_append_byte(out, ' ');
 		imap_write_text(out, value);
 		any = true;
 	}
-	if (any)
+	if (is_text)
+		buf_append_str(out, any ? STR(" \"charset\" \"us-ascii\"") :
+			STR("(\"charset\" \"us-ascii\""));
+	if (any || is_text)
 		buf_append_byte(out, ')');
 	else
 		buf_append_literal(out, "NIL");
@@ -129,7 +134,7 @@ static void write_disposition(const struct mime *mime, const struct mime_part *p
 	buf_append_byte(out, '(');
 	imap_write_text(out, token);
 	buf_append_byte(out, ' ');
-	write_params(params, out);
+	write_params(params, false, out);
 	buf_append_byte(out, ')');
 }
 
@@ -163,7 +168,7 @@ static void write_extension(const struct mime *mime, const struct mime_part *par
 		struct str type, subtype, params = { 0 };
 		mime_split_type(content_field(mime, part, MIME_CONTENT_TYPE), &type, &subtype, &params);
 		buf_append_byte(out, ' ');
-		write_params(params, out);
+		write_params(params, false, out);
 	} else {
 		buf_append_byte(out, ' ');
 		imap_write_ntext(out, content_field(mime, part, MIME_CONTENT_MD5));
@@ -202,7 +207,7 @@ static void write_type(const struct mime *mime, const struct mime_part *part, st
 	buf_append_byte(out, ' ');
 	imap_write_text(out, subtype);
 	buf_append_byte(out, ' ');
-	write_params(params, out);
+	write_params(params, part->is_text, out);
 }
 
 static void open_part(const struct mime *mime, unsigned index, struct buf *out, struct buf *runs_out)

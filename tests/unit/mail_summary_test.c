@@ -33,7 +33,7 @@ static const struct {
 		"Content-Type: multipart/alternative; boundary=\"b b\"\r\n\r\npre\r\n--b b\r\n\r\none\r\n"
 		"--b b\r\nContent-Type: text/html\r\n\r\ntwo\r\n--b b--\r\npost",
 		"((\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0 NIL NIL NIL NIL)"
-		"(\"text\" \"html\" NIL NIL NIL \"7bit\" 3 0 NIL NIL NIL NIL) \"alternative\" "
+		"(\"text\" \"html\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0 NIL NIL NIL NIL) \"alternative\" "
 		"(\"boundary\" \"b b\") NIL NIL NIL)" },
 	{ "a multipart without boundary is plain text", "Content-Type: multipart/mixed\r\n\r\n--b\r\nx",
 		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 6 1 NIL NIL NIL NIL)" },
@@ -66,7 +66,7 @@ static const struct {
 		"(\"application\" \"octet-stream\" NIL NIL NIL \"base64\" 6 NIL NIL NIL NIL)" },
 	{ "a delimiter right behind a part's header leaves it empty",
 		"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n--b--\r\n",
-		"((\"text\" \"html\" NIL NIL NIL \"7bit\" 0 0 NIL NIL NIL NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL "
+		"((\"text\" \"html\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL NIL NIL NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL "
 		"NIL)" },
 	{ "bare line feeds end lines too",
 		"Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n--b--\n",
@@ -74,7 +74,7 @@ static const struct {
 		"(\"boundary\" \"b\") NIL NIL NIL)" },
 	{ "lines that are no fields are passed over",
 		"From nobody Thu Jan  1\r\nrubbish\r\nContent-Type : text/html\r\n\r\nx",
-		"(\"text\" \"html\" NIL NIL NIL \"7bit\" 1 0 NIL NIL NIL NIL)" },
+		"(\"text\" \"html\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 1 0 NIL NIL NIL NIL)" },
 };
 
 TEST(structures_are_described)
