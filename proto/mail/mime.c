@@ -303,8 +303,9 @@ static bool pass_delimiter(struct parser *parser, const struct delimiter *delimi
 	size_t end = delimiter->line;
 	uint32_t lines = parser->lines;
 
-	/* The line end before a delimiter belongs to it (RFC 2046 section 5.1.1). */
-	if (end > 0 && parser->bytes[end - 1] == '\n') {
+	/* The line end before a delimiter belongs to it (RFC 2046 section 5.1.1), but an empty line that
+	 * ends a header stays with that. */
+	if (end > parser->mime->parts[parser->current].body_offset && parser->bytes[end - 1] == '\n') {
 		end -= end > 1 && parser->bytes[end - 2] == '\r' ? 2 : 1;
 		lines--;
 	}
@@ -340,6 +341,7 @@ void mime_parse(struct mime *mime, struct str message)
 				/* A delimiter where the inner header should be: an empty message. */
 				mime->parts[parser.current].body_offset = (uint32_t)parser.at;
 				parser.first_line[mime->parts[parser.current].depth] = parser.lines;
+				classify(&parser);
 			}
 			if (!found)
 				found = find_delimiter(&parser, &delimiter);

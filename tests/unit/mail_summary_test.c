@@ -68,6 +68,17 @@ static const struct {
 		"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n--b--\r\n",
 		"((\"text\" \"html\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL NIL NIL NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL "
 		"NIL)" },
+	{ "an empty line that ends a header is not the delimiter's",
+		"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n"
+		"Subject: s\r\n\r\n--b--\r\n",
+		"((\"message\" \"rfc822\" NIL NIL NIL \"7bit\" 14 (NIL \"s\" NIL NIL NIL NIL NIL NIL NIL NIL) "
+		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL NIL NIL NIL) 2 NIL NIL NIL "
+		"NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL NIL)" },
+	{ "a message part that is only a header holds an empty text",
+		"Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n--b--\r\n",
+		"((\"message\" \"rfc822\" NIL NIL NIL \"7bit\" 0 (NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL) "
+		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL NIL NIL NIL) 0 NIL NIL NIL "
+		"NIL) \"digest\" (\"boundary\" \"b\") NIL NIL NIL)" },
 	{ "bare line feeds end lines too",
 		"Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n--b--\n",
 		"((\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0 NIL NIL NIL NIL) \"mixed\" "
