@@ -66,8 +66,8 @@ static const struct {
 		"(\"application\" \"octet-stream\" NIL NIL NIL \"base64\" 6 NIL NIL NIL NIL)" },
 	{ "a delimiter right behind a part's header leaves it empty",
 		"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n--b--\r\n",
-		"((\"text\" \"html\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL NIL NIL NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL "
-		"NIL)" },
+		"((\"text\" \"html\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL NIL NIL NIL) "
+		"\"mixed\" (\"boundary\" \"b\") NIL NIL NIL)" },
 	{ "an empty line that ends a header is not the delimiter's",
 		"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n"
 		"Subject: s\r\n\r\n--b--\r\n",
