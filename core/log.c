@@ -59,7 +59,7 @@ const char *log_quote(struct str s)
 	for (size_t i = 0; i < shown.length; i++) {
 		char c = shown.bytes[i];
 		if ((uint8_t)c < ' ' || c == 0x7f)
-			to += sprintf(to, "\\x%02x", (uint8_t)c);
+			to += snprintf(to, 5, "\\x%02x", (uint8_t)c);
 		else if (c == '"' || c == '\\')
 			*to++ = '\\', *to++ = c;
 		else

@@ -4,6 +4,7 @@
 #include "core/loop_internal.h"
 #include "core/net_address.h"
 #include "core/net_internal.h"
+#include "core/output.h"
 #include "core/timer.h"
 #include "core/tls_internal.h"
 
@@ -47,12 +48,6 @@ enum {
 	LINGER_MS_MAX = 5000,
 };
 
-/* A run of output: `bytes` from `offset`, or, when bytes is NULL, the next `length` of the copy buffer. */
-struct run {
-	struct bytes *bytes;
-	size_t offset, length;
-};
-
 struct stream {
 	struct loop *loop;
 	uv_poll_t *poll; /* on the heap: it outlives the stream until libuv lets go of it */
@@ -68,10 +63,7 @@ struct stream {
 	struct buf input;
 	struct buf *shown; /* while on_input runs */
 	bool *gone;        /* set when the stream goes or is detached inside a callback */
-	struct buf copied;
-	struct run *runs;
-	size_t run_first, run_count, run_capacity;
-	size_t backlog;
+	struct output output;
 	bool backlog_was_high;
 	int failure; /* to be reported by the deferred task */
 	struct task turn;
@@ -121,10 +113,7 @@ static void stream_free(struct stream *stream)
 	}
 	if (stream->fd >= 0)
 		close(stream->fd);
-	for (size_t i = 0; i < stream->run_count; i++)
-		bytes_unref(&stream->runs[stream->run_first + i].bytes);
-	free(stream->runs);
-	buf_deinit(&stream->copied);
+	output_deinit(&stream->output);
 	buf_deinit(&stream->input);
 	free(stream);
 }
@@ -163,10 +152,10 @@ static void update_poll(struct stream *stream)
 	case STREAM_OPEN:
 		if (!stream->paused && buf_length(&stream->input) < STREAM_INPUT_MAX)
 			events |= UV_READABLE;
-		if (stream->backlog > 0)
+		if (stream->output.length > 0)
 			events |= UV_WRITABLE;
 		break;
-	case STREAM_LINGERING: events = UV_READABLE | (stream->backlog > 0 ? UV_WRITABLE : 0); break;
+	case STREAM_LINGERING: events = UV_READABLE | (stream->output.length > 0 ? UV_WRITABLE : 0); break;
 	}
 	if (events == stream->polled_events)
 		return;
@@ -185,75 +174,12 @@ static void later(struct stream *stream)
 
 /* ---- output ---- */
 
-static void add_run(struct stream *stream, struct bytes *bytes, size_t offset, size_t length)
+static void add_output(struct stream *stream, struct bytes *bytes, size_t offset, size_t length)
 {
-	if (length == 0)
-		return;
-	stream->backlog += length;
-	if (stream->backlog >= STREAM_BACKLOG_HIGH)
+	output_add(&stream->output, bytes, offset, length);
+	if (stream->output.length >= STREAM_BACKLOG_HIGH)
 		stream->backlog_was_high = true;
-	struct run *last = stream->run_count > 0
-		? &stream->runs[stream->run_first + stream->run_count - 1]
-		: NULL;
-	if (last != NULL && last->bytes == NULL && bytes == NULL) {
-		last->length += length;
-		return;
-	}
-	if (stream->run_first + stream->run_count == stream->run_capacity) {
-		if (stream->run_first > 0) {
-			memmove(stream->runs, stream->runs + stream->run_first,
-				stream->run_count * sizeof(*stream->runs));
-			stream->run_first = 0;
-		} else {
-			stream->run_capacity = stream->run_capacity ? stream->run_capacity * 2 : 4;
-			stream->runs = mem_resize(
-				stream->runs, stream->run_capacity * sizeof(*stream->runs));
-		}
-	}
-	stream->runs[stream->run_first + stream->run_count++] = (struct run){ bytes, offset, length };
-}
-
-static unsigned gather(struct stream *stream, struct iovec *vectors, unsigned limit)
-{
-	size_t copied_at = stream->copied.start;
-	unsigned count = 0;
-	for (; count < stream->run_count && count < limit; count++) {
-		struct run *run = &stream->runs[stream->run_first + count];
-		vectors[count].iov_len = run->length;
-		if (run->bytes != NULL) {
-			vectors[count].iov_base = run->bytes->data + run->offset;
-		} else {
-			vectors[count].iov_base = stream->copied.memory + copied_at;
-			copied_at += run->length;
-		}
-	}
-	return count;
-}
-
-static void consume_output(struct stream *stream, size_t length)
-{
-	stream->backlog -= length;
-	while (length > 0) {
-		struct run *run = &stream->runs[stream->run_first];
-		size_t part = run->length < length ? run->length : length;
-		if (run->bytes == NULL)
-			buf_consume(&stream->copied, part);
-		run->offset += part;
-		run->length -= part;
-		length -= part;
-		if (run->length == 0) {
-			bytes_unref(&run->bytes);
-			stream->run_first++;
-			stream->run_count--;
-		}
-	}
-	if (stream->run_count == 0) {
-		/* An idle stream holds no memory for output. */
-		stream->run_first = stream->run_capacity = 0;
-		free(stream->runs);
-		stream->runs = NULL;
-		buf_deinit(&stream->copied);
-	}
+	later(stream);
 }
 
 /* Bytes taken, -EAGAIN or a failure. */
@@ -261,7 +187,7 @@ static ssize_t write_clear(struct stream *stream)
 {
 	struct iovec vectors[VECTORS_PER_WRITE];
 	struct msghdr message = { .msg_iov = vectors };
-	message.msg_iovlen = gather(stream, vectors, VECTORS_PER_WRITE);
+	message.msg_iovlen = output_gather(&stream->output, vectors, VECTORS_PER_WRITE);
 	ssize_t written = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
 	return written >= 0 ? written : -errno;
 }
@@ -269,7 +195,7 @@ static ssize_t write_clear(struct stream *stream)
 static ssize_t write_tls(struct stream *stream)
 {
 	struct iovec vectors[VECTORS_PER_WRITE];
-	unsigned count = gather(stream, vectors, VECTORS_PER_WRITE);
+	unsigned count = output_gather(&stream->output, vectors, VECTORS_PER_WRITE);
 	char record[TLS_RECORD_BYTES];
 	const char *from = vectors[0].iov_base;
 	size_t length = vectors[0].iov_len;
@@ -298,13 +224,13 @@ static ssize_t write_tls(struct stream *stream)
 /* 0, or the failure. */
 static int flush(struct stream *stream)
 {
-	while (stream->backlog > 0) {
+	while (stream->output.length > 0) {
 		ssize_t written = stream->ssl != NULL ? write_tls(stream) : write_clear(stream);
 		if (written == -EAGAIN || written == -EINTR)
 			return 0;
 		if (written < 0)
 			return (int)written;
-		consume_output(stream, (size_t)written);
+		output_consume(&stream->output, (size_t)written);
 	}
 	return 0;
 }
@@ -478,7 +404,7 @@ static void linger(struct stream *stream)
 		stream_free(stream);
 		return;
 	}
-	if (stream->backlog == 0 && !stream->write_shut) {
+	if (stream->output.length == 0 && !stream->write_shut) {
 		stream->write_shut = true;
 		if (stream->ssl != NULL) {
 			ERR_clear_error();
@@ -498,13 +424,21 @@ static void linger(struct stream *stream)
 	update_poll(stream);
 }
 
-static void report_drain(struct stream *stream)
+/* False when the stream is gone. */
+static bool report_drain(struct stream *stream)
 {
-	if (stream->backlog > 0 || !stream->backlog_was_high)
-		return;
+	if (stream->output.length > 0 || !stream->backlog_was_high)
+		return true;
 	stream->backlog_was_high = false;
-	if (stream->handler->on_drain != NULL)
-		stream->handler->on_drain(stream->arg);
+	if (stream->handler->on_drain == NULL)
+		return true;
+	bool gone = false;
+	stream->gone = &gone;
+	stream->handler->on_drain(stream->arg);
+	if (gone)
+		return false;
+	stream->gone = NULL;
+	return true;
 }
 
 /* The end of a turn: reports what could not be reported inside a call, sends what was queued. */
@@ -530,12 +464,8 @@ static void on_turn(void *arg)
 		fail(stream, result);
 		return;
 	}
-	bool gone = false;
-	stream->gone = &gone;
-	report_drain(stream);
-	if (gone)
+	if (!report_drain(stream))
 		return;
-	stream->gone = NULL;
 	if (stream->must_show_input && !stream->paused && stream->state == STREAM_OPEN) {
 		stream->must_show_input = false;
 		if (buf_length(&stream->input) > 0 && !show_input(stream, &stream->input))
@@ -658,9 +588,8 @@ void stream_set_handler(struct stream *stream, const struct stream_handler *hand
 
 void stream_write(struct stream *stream, const void *bytes, size_t length)
 {
-	buf_append(&stream->copied, bytes, length);
-	add_run(stream, NULL, 0, length);
-	later(stream);
+	buf_append(&stream->output.copied, bytes, length);
+	add_output(stream, NULL, 0, length);
 }
 
 void stream_write_str(struct stream *stream, struct str s)
@@ -670,26 +599,24 @@ void stream_write_str(struct stream *stream, struct str s)
 
 void stream_printf(struct stream *stream, const char *format, ...)
 {
-	size_t before = buf_length(&stream->copied);
+	struct buf *copied = &stream->output.copied;
+	size_t before = buf_length(copied);
 	va_list arguments;
 	va_start(arguments, format);
-	buf_vprintf(&stream->copied, format, arguments);
+	buf_vprintf(copied, format, arguments);
 	va_end(arguments);
-	add_run(stream, NULL, 0, buf_length(&stream->copied) - before);
-	later(stream);
+	add_output(stream, NULL, 0, buf_length(copied) - before);
 }
 
 void stream_write_bytes(struct stream *stream, struct bytes *bytes, size_t offset, size_t length)
 {
 	CHECK(offset <= bytes->length && length <= bytes->length - offset);
-	if (length > 0)
-		add_run(stream, bytes_ref(bytes), offset, length);
-	later(stream);
+	add_output(stream, bytes_ref(bytes), offset, length);
 }
 
 size_t stream_backlog(const struct stream *stream)
 {
-	return stream->backlog;
+	return stream->output.length;
 }
 
 void stream_start_tls(struct stream *stream, struct tls_context *tls)
@@ -700,10 +627,10 @@ void stream_start_tls(struct stream *stream, struct tls_context *tls)
 	if (stream->shown != NULL)
 		buf_consume(stream->shown, buf_length(stream->shown));
 	stream->must_show_input = false;
-	while (stream->backlog > 0 && stream->failure == 0) {
+	while (stream->output.length > 0 && stream->failure == 0) {
 		/* A reply line always fits the socket buffer of a peer that waits for it. */
 		int result = flush(stream);
-		if (result < 0 || stream->backlog > 0)
+		if (result < 0 || stream->output.length > 0)
 			stream->failure = result < 0 ? result : -EPROTO;
 	}
 	begin_handshake(stream, tls, true, NULL);

@@ -8,7 +8,8 @@
  * A frame (integers little-endian): u32 magic "PFR1", u32 payload length, u32 CRC-32C of the payload, u32
  * frame type; then the payload. Type 1: a Message of cluster.proto. Type 2: a chunk: u32 volume, u32 zero,
  * u64 epoch, u64 LSN, u64 end of what is durable at the sender, u64 wall clock of the sender in us, then
- * whole groups. A frame is valid if and only if magic, length limit and CRC are right; after an invalid one the connection is closed.
+ * whole groups. A frame is valid if and only if magic, length limit and CRC are right; after an invalid
+ * one the connection is closed.
  */
 
 #include "core/buf.h"
