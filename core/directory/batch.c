@@ -67,7 +67,8 @@ int batch_read(struct sql *sql, enum batch_source source, uint64_t revision, con
 	else
 		schema_snapshot_statement(&text);
 	struct sql_result *result = NULL;
-	int code = sql_query(sql, buf_terminated(&text), &(const char *){ asked }, source == BATCH_DELTA, &result, error);
+	const char *values[] = { asked };
+	int code = sql_query(sql, buf_terminated(&text), values, source == BATCH_DELTA ? 1 : 0, &result, error);
 	buf_deinit(&text);
 	if (code < 0)
 		return code;

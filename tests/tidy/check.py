@@ -93,8 +93,8 @@ def check_guard(name, source):
     """PANDO_<top folder>_..._<file>_H; folders in between may be left out."""
     top, base = name.split("/")[0].upper(), os.path.basename(name)[:-2].upper()
     found = re.search(r"^#ifndef (\w+)\n#define (\w+)\n", source, re.M)
-    if not found or found.group(1) != found.group(2) or \
-            not re.fullmatch(rf"PANDO_{top}_(\w+_)?{base}_H", found.group(1)):
+    wanted = rf"PANDO_{top}_(\w+_)?{base}_H" + (f"|PANDO_{base}_H" if top == base else "")
+    if not found or found.group(1) != found.group(2) or not re.fullmatch(wanted, found.group(1)):
         yield 1, f"include guard should be PANDO_{top}_..._{base}_H"
 
 
