@@ -93,10 +93,15 @@ static void recount(struct folder *folder)
 	}
 }
 
+/* Room for one more entry of an array that is doubled whenever its length is a power of two. */
+static void *grow(void *entries, uint32_t count, size_t size)
+{
+	return (count & (count - 1)) == 0 ? mem_resize(entries, (count ? count * 2 : 1) * size) : entries;
+}
+
 static struct message *message_add(struct folder *folder)
 {
-	folder->messages =
-		mem_resize(folder->messages, (folder->message_count + 1) * sizeof(struct message));
+	folder->messages = grow(folder->messages, folder->message_count, sizeof(struct message));
 	struct message *message = &folder->messages[folder->message_count++];
 	*message = (struct message){ .uid = folder->uidnext++, .modseq = ++the_mailbox.modseq };
 	folder->highest_modseq = the_mailbox.modseq;
@@ -132,8 +137,7 @@ static void message_store_text(struct message *message, struct str text)
 	struct buf summary = { 0 };
 
 	summary_encode(text, &summary);
-	mailbox->stored =
-		mem_resize(mailbox->stored, (mailbox->stored_count + 1) * sizeof(struct stored));
+	mailbox->stored = grow(mailbox->stored, mailbox->stored_count, sizeof(struct stored));
 	mailbox->stored[mailbox->stored_count] =
 		(struct stored){ bytes_create_copy(text), bytes_create_copy(buf_str(&summary)) };
 	message->body_lsn = mailbox->stored_count++;
@@ -174,7 +178,8 @@ void world_mailbox_deliver(struct str name, struct str text)
 	struct message *message = message_add(folder);
 	message->internal_date_s = clock_wall_us() / 1000000;
 	message_store_text(message, text);
-	recount(folder);
+	folder->unseen_count++;
+	folder->total_bytes += message->size;
 	folder_touch(folder);
 }
 
@@ -233,10 +238,15 @@ bool mailbox_next_subscription(struct mailbox *mailbox, size_t *position, struct
 
 uint32_t folder_find_uid(const struct folder *folder, uint32_t uid)
 {
-	uint32_t i = 0;
-	while (i < folder->message_count && folder->messages[i].uid < uid)
-		i++;
-	return i;
+	uint32_t low = 0, high = folder->message_count;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		if (folder->messages[middle].uid < uid)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
 }
 
 /* ---- sessions ---- */
