@@ -19,7 +19,7 @@ enum {
 	/* A peer that is silent for this long is treated as cut off; five heartbeats. */
 	SILENT_MS_MAX = 5000,
 	/* Bytes read and sent at a time: large enough for full disk speed, small enough to share the line. */
-	CHUNK_BYTES_TARGET = 1 << 20,
+	CHUNK_BYTES_TARGET = RECEIVE_BYTES_MAX,
 	/* Received and not yet written, over all volumes of a connection. */
 	RECEIVE_QUEUE_MAX = 16 << 20,
 	LOCK_RETRY_MS = 20,

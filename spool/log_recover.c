@@ -82,6 +82,39 @@ int log_epochs_load(struct volume_log *log, struct error *error)
 	return result;
 }
 
+/* ---- the mark of a replica ---- */
+
+bool log_replica_mark_exists(struct volume_log *log)
+{
+	struct disk_file *file;
+	char *path = log_files_path(&log->files, "replica");
+	int result = disk_file_open(log->disk, path, false, &file);
+	free(path);
+	if (result == 0)
+		disk_file_close(&file);
+	return result == 0;
+}
+
+int log_replica_mark_set(struct volume_log *log, bool is_replica)
+{
+	struct disk_file *file;
+	int result = 0;
+	if (log->was_replica == is_replica)
+		return 0;
+	char *path = log_files_path(&log->files, "replica");
+	if (is_replica) {
+		result = disk_file_open(log->disk, path, true, &file);
+		if (result == 0)
+			disk_file_close(&file);
+	} else {
+		result = disk_remove_file(path);
+	}
+	free(path);
+	if (result == 0)
+		log->was_replica = is_replica;
+	return result;
+}
+
 /* ---- finding the end ---- */
 
 static bool is_known_reign(const struct volume_log *log, const struct group *group)
@@ -96,7 +129,8 @@ static bool is_known_reign(const struct volume_log *log, const struct group *gro
 /* What stands behind the last valid group of a segment. */
 struct tail {
 	bool has_bytes;        /* something not zero */
-	uint64_t later_group;  /* address of a valid group of ours, 0 when there is none */
+	uint64_t later_group;  /* address of the first valid group of ours, 0 when there is none */
+	uint64_t later_end;    /* end of the last one */
 };
 
 static int scan_tail(struct volume_log *log, struct disk_file *file, uint64_t lsn, struct tail *tail)
@@ -104,7 +138,7 @@ static int scan_tail(struct volume_log *log, struct disk_file *file, uint64_t ls
 	int64_t size = disk_file_size(file);
 	char *bytes = mem_alloc(SCAN_BYTES);
 	int result = size < 0 ? (int)size : 0;
-	*tail = (struct tail){ false, 0 };
+	*tail = (struct tail){ false, 0, 0 };
 	for (uint64_t offset = lsn % SEGMENT_LENGTH; result == 0 && offset < (uint64_t)size;
 		offset += SCAN_BYTES) {
 		size_t length = (uint64_t)size - offset < SCAN_BYTES ? (size_t)((uint64_t)size - offset)
@@ -116,10 +150,13 @@ static int scan_tail(struct volume_log *log, struct disk_file *file, uint64_t ls
 			uint64_t at = segment_of(lsn) * SEGMENT_LENGTH + offset + i;
 			bool is_zero = bytes[i] == 0 && memcmp(bytes + i, bytes + i + 1, part - 1) == 0;
 			tail->has_bytes |= !is_zero;
-			if (!is_zero && at > lsn && tail->later_group == 0 &&
-				group_header_decode(str_of(bytes + i, part), at, log->volume, &group) &&
-				is_known_reign(log, &group))
+			if (is_zero || at <= lsn ||
+				!group_header_decode(str_of(bytes + i, part), at, log->volume, &group) ||
+				!is_known_reign(log, &group))
+				continue;
+			if (tail->later_group == 0)
 				tail->later_group = at;
+			tail->later_end = at + group_padded(group.used);
 		}
 	}
 	free(bytes);
@@ -195,6 +232,68 @@ static int64_t last_used_segment(struct volume_log *log, int64_t highest)
 	return -1;
 }
 
+/* ---- saving ---- */
+
+static int copy_range(struct volume_log *log, struct disk_file *file_to, uint64_t from, uint64_t to)
+{
+	char *bytes = mem_alloc(SCAN_BYTES);
+	uint64_t written = 0;
+	int result = 0;
+	for (uint64_t lsn = from; result == 0 && lsn < to;) {
+		struct disk_file *file;
+		uint64_t segment_end = (segment_of(lsn) + 1) * SEGMENT_LENGTH;
+		uint64_t end = segment_end < to ? segment_end : to;
+		size_t length = end - lsn < SCAN_BYTES ? (size_t)(end - lsn) : SCAN_BYTES;
+		result = log_files_get(&log->files, segment_of(lsn), false, &file);
+		int64_t size = result == 0 ? disk_file_size(file) : 0;
+		memset(bytes, 0, length);
+		if (result == 0 && size > (int64_t)(lsn % SEGMENT_LENGTH)) {
+			size_t there = (size_t)size - (size_t)(lsn % SEGMENT_LENGTH);
+			result = disk_read_now(
+				file, bytes, there < length ? there : length, lsn % SEGMENT_LENGTH);
+		}
+		if (result == 0)
+			result = disk_write_now(file_to, bytes, length, written);
+		written += length;
+		lsn += length;
+	}
+	free(bytes);
+	return result == 0 ? disk_sync_now(file_to) : result;
+}
+
+/* Nothing is ever dropped: the range goes to a file of its own, durably. */
+static int save_range(struct volume_log *log, uint64_t lsn, uint64_t to)
+{
+	char name[96];
+	struct disk_file *file = NULL;
+	const struct epoch_entry *last = epochs_last(&log->epochs);
+	snprintf(name, sizeof(name), "salvage-%llu-%016llx-%016llx.log",
+		(unsigned long long)(last ? last->epoch : 0), (unsigned long long)lsn,
+		(unsigned long long)to);
+	char *path = log_files_path(&log->files, name);
+	char *new_path = log_files_path(&log->files, "salvage.new");
+	(void)!disk_remove_file(new_path);
+	int result = disk_file_open(log->disk, new_path, true, &file);
+	if (result == 0)
+		result = copy_range(log, file, lsn, to);
+	disk_file_close(&file);
+	if (result == 0)
+		result = disk_rename(new_path, path);
+	if (result == 0)
+		log_warn("tail_saved", "volume=%u from=%llu to=%llu file=%s", log->volume,
+			(unsigned long long)lsn, (unsigned long long)to, path);
+	free(path);
+	free(new_path);
+	return result;
+}
+
+/* Whether groups behind an invalid one are what a replica's last write left of itself: such a write holds
+ * many groups, a primary's holds one. The leader ships the range again. */
+static bool is_torn_receive(const struct volume_log *log, uint64_t lsn, const struct tail *tail)
+{
+	return log->was_replica && tail->later_end <= lsn + RECEIVE_BYTES_MAX;
+}
+
 /* Everything behind the end must be nothing, or a torn write that may be cleared. */
 static int clean_behind_end(struct volume_log *log, int64_t highest, struct error *error)
 {
@@ -209,7 +308,9 @@ static int clean_behind_end(struct volume_log *log, int64_t highest, struct erro
 			continue;
 		if (result == 0)
 			result = scan_tail(log, file, lsn, &tail);
-		if (result == 0 && tail.later_group != 0)
+		if (result == 0 && tail.later_group != 0 && is_torn_receive(log, lsn, &tail))
+			result = save_range(log, lsn, tail.later_end);
+		else if (result == 0 && tail.later_group != 0)
 			return error_set(error, -EUCLEAN,
 				"%s is corrupt at address %llu: valid data follows at %llu; copy this volume "
 				"from a replica",
@@ -246,6 +347,44 @@ int log_find_end(struct volume_log *log, struct error *error)
 	return result;
 }
 
+/* ---- fences ---- */
+
+static bool is_fence(struct volume_log *log, uint64_t lsn, struct group *group_out)
+{
+	struct bytes *bytes;
+	struct record record;
+	size_t position = GROUP_HEADER_LENGTH;
+	bool fence = false;
+	*group_out = (struct group){ .lsn = UINT64_MAX };
+	if (log_files_read_group(&log->files, log->volume, lsn, &bytes, group_out) < 0)
+		return false;
+	while (group_next_record(group_out, bytes_str(bytes), &position, &record))
+		fence = record.type == RECORD_FENCE;
+	bytes_unref(&bytes);
+	return fence;
+}
+
+bool volume_log_ends_fenced(struct volume_log *log)
+{
+	struct group group;
+	return !log->is_empty && is_fence(log, log->last_group, &group);
+}
+
+bool volume_log_began_clean(struct volume_log *log)
+{
+	const struct epoch_entry *reign = epochs_last(&log->epochs);
+	struct group group;
+	if (reign == NULL || reign->start_lsn == 0)
+		return true;
+	/* An epoch in between that this log has not seen was somebody else's, who went on after the fence. */
+	if (log->epochs.count > 1 && reign[-1].epoch + 1 != reign->epoch)
+		return false;
+	if (reign->start_lsn >= log->end)
+		return volume_log_ends_fenced(log);
+	(void)is_fence(log, reign->start_lsn, &group);
+	return group.lsn == reign->start_lsn && is_fence(log, group.previous_lsn, &group);
+}
+
 /* ---- cutting ---- */
 
 uint64_t volume_log_start(const struct volume_log *log)
@@ -267,58 +406,6 @@ int volume_log_trim(struct volume_log *log, uint64_t lsn)
 	return result == -ENOENT ? 0 : result;
 }
 
-static int copy_tail(struct volume_log *log, struct disk_file *to, uint64_t from)
-{
-	char *bytes = mem_alloc(SCAN_BYTES);
-	uint64_t written = 0;
-	int result = 0;
-	for (uint64_t lsn = from; result == 0 && lsn < log->end;) {
-		struct disk_file *file;
-		uint64_t segment_end = (segment_of(lsn) + 1) * SEGMENT_LENGTH;
-		uint64_t end = segment_end < log->end ? segment_end : log->end;
-		size_t length = end - lsn < SCAN_BYTES ? (size_t)(end - lsn) : SCAN_BYTES;
-		result = log_files_get(&log->files, segment_of(lsn), false, &file);
-		int64_t size = result == 0 ? disk_file_size(file) : 0;
-		memset(bytes, 0, length);
-		if (result == 0 && size > (int64_t)(lsn % SEGMENT_LENGTH)) {
-			size_t there = (size_t)size - (size_t)(lsn % SEGMENT_LENGTH);
-			result = disk_read_now(
-				file, bytes, there < length ? there : length, lsn % SEGMENT_LENGTH);
-		}
-		if (result == 0)
-			result = disk_write_now(to, bytes, length, written);
-		written += length;
-		lsn += length;
-	}
-	free(bytes);
-	return result == 0 ? disk_sync_now(to) : result;
-}
-
-static int save_tail(struct volume_log *log, uint64_t lsn)
-{
-	char name[96];
-	struct disk_file *file = NULL;
-	const struct epoch_entry *last = epochs_last(&log->epochs);
-	snprintf(name, sizeof(name), "salvage-%llu-%016llx-%016llx.log",
-		(unsigned long long)(last ? last->epoch : 0), (unsigned long long)lsn,
-		(unsigned long long)log->end);
-	char *path = log_files_path(&log->files, name);
-	char *new_path = log_files_path(&log->files, "salvage.new");
-	(void)!disk_remove_file(new_path);
-	int result = disk_file_open(log->disk, new_path, true, &file);
-	if (result == 0)
-		result = copy_tail(log, file, lsn);
-	disk_file_close(&file);
-	if (result == 0)
-		result = disk_rename(new_path, path);
-	if (result == 0)
-		log_warn("tail_saved", "volume=%u from=%llu to=%llu file=%s", log->volume,
-			(unsigned long long)lsn, (unsigned long long)log->end, path);
-	free(path);
-	free(new_path);
-	return result;
-}
-
 int volume_log_truncate(struct volume_log *log, uint64_t lsn)
 {
 	struct disk_file *file;
@@ -327,7 +414,7 @@ int volume_log_truncate(struct volume_log *log, uint64_t lsn)
 	if (lsn >= log->end)
 		return 0;
 	log_prepare_wait(log);
-	int result = save_tail(log, lsn);
+	int result = save_range(log, lsn, log->end);
 	/* From the end backwards, so that a crash in between leaves a shorter log and no gap. */
 	int64_t highest = log_files_highest(&log->files);
 	for (int64_t segment = highest; result == 0 && segment > (int64_t)segment_of(lsn); segment--) {

@@ -419,8 +419,8 @@ void volume_log_reign(struct volume_log *log, uint64_t epoch,
 	memcpy(entry.reign, reign, GROUP_REIGN_LENGTH);
 	bool goes_on = last != NULL && last->epoch == epoch &&
 		memcmp(last->reign, reign, GROUP_REIGN_LENGTH) == 0;
-	int status = 0;
-	if (!goes_on) {
+	int status = log_replica_mark_set(log, false);
+	if (status == 0 && !goes_on) {
 		if (!epochs_add(&log->epochs, &entry))
 			status = -ESTALE;
 		else
@@ -482,12 +482,18 @@ static int check_received(struct volume_log *log, struct volume_receive *receive
 		return -EINVAL;
 	while (rest.length > 0) {
 		struct group group;
+		/* What does not fit into one torn-write window is left for the next write. */
+		if (lsn != receive->lsn && group_header_decode(rest, lsn, log->volume, &group) &&
+			lsn + group_padded(group.used) > receive->lsn + RECEIVE_BYTES_MAX) {
+			receive->length = (size_t)(lsn - receive->lsn);
+			break;
+		}
 		if (!group_verify(rest, lsn, log->volume, &group) ||
 			group_padded(group.used) > rest.length ||
 			group.previous_lsn != (is_first ? lsn : last_group))
 			return -EINVAL;
 		if (group.flags & GROUP_FIRST_OF_REIGN) {
-			/* Bytes of the old reign before it must be durable first: they are cut off here. */
+			/* Bytes of the old reign before it must be durable first. */
 			if (lsn != receive->lsn) {
 				receive->length = (size_t)(lsn - receive->lsn);
 				break;
@@ -525,6 +531,8 @@ void volume_log_receive(struct volume_log *log, struct volume_receive *receive)
 {
 	CHECK(log->receive == NULL && !log->writing);
 	receive->status = log->fenced ? -EIO : check_received(log, receive);
+	if (receive->status == 0)
+		receive->status = log_replica_mark_set(log, true);
 	if (receive->status < 0) {
 		struct receive_refusal *refusal = mem_alloc(sizeof(*refusal));
 		*refusal = (struct receive_refusal){ { .run = on_receive_refused, .arg = refusal },
@@ -609,6 +617,7 @@ int volume_log_open(struct loop *loop, struct disk *disk, const char *directory,
 				result == -EAGAIN ? "another process is writing here" : strerror(-result));
 	}
 	free(lock_path);
+	log->was_replica = result == 0 && log_replica_mark_exists(log);
 	if (result == 0)
 		result = log_epochs_load(log, error);
 	if (result == 0)

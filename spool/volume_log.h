@@ -5,8 +5,8 @@
  * The append-only log of one volume, as its only writer sees it: the node where it is primary, the
  * replicator where it is a replica, the router for its queue. Formats: proto/disk/record.h, epochs.h.
  *
- * A volume's directory holds `lock`, `epochs`, segments `%016x.log` (named by their number), and
- * `salvage-*` (diverged tails that were cut off).
+ * A volume's directory holds `lock`, `epochs`, segments `%016x.log` (named by their number), `replica`
+ * (empty, there while the last writer received), and `salvage-*` (what was cut off).
  *
  * Invariants:
  * 1. One writer per directory, held by the lock file.
@@ -30,6 +30,8 @@ enum {
 	 * gain nothing on measured disks (256 KiB groups move 900 MB/s). */
 	COMMIT_BYTES_TARGET = 256 << 10,
 	APPEND_RECORDS_MAX = 8,
+	/* One received write of several groups; a single larger group is allowed. */
+	RECEIVE_BYTES_MAX = 1 << 20,
 };
 
 /* Opens (and makes) the directory, takes the lock, finds the end. A torn tail is cut off and logged.
@@ -57,6 +59,12 @@ int volume_log_trim(struct volume_log *log, uint64_t lsn) must_check;
 
 /* The epoch vector of a log that another process may be writing. Empty when there is none yet. */
 int volume_epochs_read(struct disk *disk, const char *directory, struct epochs *epochs_out) must_check;
+
+/* Whether the newest reign began where the one before had been fenced: its log ended with a FENCE record, so
+ * nothing it ever confirmed is missing. The first reign of a log begins clean. */
+bool volume_log_began_clean(struct volume_log *log);
+/* The log ends with a FENCE record: who wrote it has promised to write no more in this epoch. */
+bool volume_log_ends_fenced(struct volume_log *log);
 
 /* One record of an append: `head` and `tail` make up the body (either may be empty). */
 struct append_record {

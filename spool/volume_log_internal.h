@@ -33,6 +33,7 @@ struct volume_log {
 	struct epochs epochs;
 	uint64_t end, last_group;
 	bool is_empty, fenced, may_append, mark_first;
+	bool was_replica; /* the last writer received; the file `replica` says so */
 	struct volume_append *queue_first, **queue_link;
 	struct task commit_task;
 
@@ -60,6 +61,9 @@ struct volume_log {
 int log_find_end(struct volume_log *log, struct error *error) must_check;
 int log_epochs_load(struct volume_log *log, struct error *error) must_check;
 int log_epochs_save(struct volume_log *log) must_check;
+/* Remembers which kind of writer this log has, durably: their torn writes look different. */
+bool log_replica_mark_exists(struct volume_log *log);
+int log_replica_mark_set(struct volume_log *log, bool is_replica) must_check;
 /* Waits until no zero-filling writes to the files; its result is forgotten. */
 void log_prepare_wait(struct volume_log *log);
 /* Forgets what is known of the files' prepared lengths (after opening or cutting). */

@@ -40,14 +40,13 @@ static void apply_keywords(struct folder *folder, const struct action *action)
 		folder_add_keyword(folder, action->keywords[i].index, action->keywords[i].name);
 }
 
+/* -ENOENT when a change before this one has deleted it. */
 static int find_folder(struct index *index, const struct action *action, uint32_t folder_id,
 	struct folder **folder_out)
 {
 	struct mailbox *mailbox = index_find_mailbox(index, action->mailbox_id);
 	*folder_out = mailbox ? mailbox_folder_by_id(mailbox, folder_id) : NULL;
-	if (*folder_out == NULL)
-		return -EUCLEAN;
-	return folder_load(*folder_out);
+	return *folder_out ? folder_load(*folder_out) : -ENOENT;
 }
 
 static int apply_add(struct index *index, const struct action *action, uint64_t lsn)
@@ -180,17 +179,22 @@ static int apply_folders(struct index *index, const struct action *action)
 	struct mailbox *mailbox = index_find_mailbox(index, action->mailbox_id);
 	if (mailbox == NULL)
 		mailbox = index_make_mailbox(index, action->mailbox_id);
+	int status = 0;
 	for (size_t i = 0; i < action->folder_count; i++) {
 		const struct action_folder *new = &action->folders[i];
 		if (mailbox_folder_by_id(mailbox, new->id) != NULL)
 			return -EUCLEAN;
+		if (mailbox->next_folder_id <= new->id)
+			mailbox->next_folder_id = new->id + 1;
+		if (mailbox_find_folder(mailbox, new->name) != NULL) {
+			status = -EEXIST;
+			continue;
+		}
 		struct folder *folder = mailbox_add_folder(mailbox, new->id, new->name);
 		folder->uidvalidity = new->uidvalidity;
 		folder->uidnext = folder->first_recent_uid = index->slack_count * UID_SLACK + 1;
 		folder->private->allocated_uidnext = folder->uidnext;
 		folder->special_use = (enum special_use)new->special_use;
-		if (mailbox->next_folder_id <= new->id)
-			mailbox->next_folder_id = new->id + 1;
 		if (mailbox->last_uidvalidity < new->uidvalidity)
 			mailbox->last_uidvalidity = new->uidvalidity;
 		/* The folders every mailbox begins with are subscribed. */
@@ -209,7 +213,7 @@ static int apply_folders(struct index *index, const struct action *action)
 	}
 	mailbox->is_being_made = false;
 	mailbox_mark_dirty(mailbox);
-	return 0;
+	return status;
 }
 
 static int apply_delete(struct index *index, const struct action *action)
@@ -235,15 +239,19 @@ static int apply_delete(struct index *index, const struct action *action)
 static int apply_rename(struct index *index, const struct action *action)
 {
 	struct mailbox *mailbox = index_find_mailbox(index, action->mailbox_id);
-	for (size_t i = 0; mailbox != NULL && i < action->folder_count; i++) {
+	if (mailbox == NULL)
+		return -ENOENT;
+	for (size_t i = 0; i < action->folder_count; i++) {
+		if (mailbox_folder_by_id(mailbox, action->folders[i].id) == NULL)
+			return -ENOENT;
+		if (mailbox_find_folder(mailbox, action->folders[i].name) != NULL)
+			return -EEXIST;
+	}
+	for (size_t i = 0; i < action->folder_count; i++) {
 		struct folder *folder = mailbox_folder_by_id(mailbox, action->folders[i].id);
-		if (folder == NULL)
-			return -EUCLEAN;
 		folder_set_name(folder, action->folders[i].name);
 		raise_modseq(folder, action->modseq);
 	}
-	if (mailbox == NULL)
-		return -EUCLEAN;
 	mailbox_sort_folders(mailbox);
 	return 0;
 }
@@ -252,7 +260,7 @@ static int apply_subscribe(struct index *index, const struct action *action)
 {
 	struct mailbox *mailbox = index_find_mailbox(index, action->mailbox_id);
 	if (mailbox == NULL)
-		return -EUCLEAN;
+		return -ENOENT;
 	if (action->subscribed)
 		map_set(mailbox->subscriptions, action->name, mailbox->subscriptions);
 	else
@@ -305,8 +313,12 @@ int index_apply(struct index *index, const struct change *change, uint64_t lsn,
 {
 	for (size_t i = 0; i < change->action_count; i++) {
 		int status = apply_action(index, &change->actions[i], lsn, result);
-		if (status < 0)
+		if (status == -ENOENT || status == -EEXIST) {
+			if (result != NULL)
+				result->status = status;
+		} else if (status < 0) {
 			return status;
+		}
 	}
 	return 0;
 }

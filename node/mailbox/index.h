@@ -23,8 +23,8 @@ enum {
 	/* Delivery ids remembered for de-duplication per volume: at 300 messages a second those of the
 	 * last 15 minutes, the longest pause between two attempts of a router. */
 	DEDUPE_IDS_MAX = 1 << 18,
-	/* UIDNEXT rises by this much in an unclean promotion for every epoch that the promoted log has not
-	 * seen, and no folder may run further ahead of its replica. */
+	/* UIDNEXT rises by a multiple of this in an unclean promotion, and no folder may run further ahead of
+	 * its replica. */
 	UID_SLACK = 65536,
 };
 
@@ -100,6 +100,9 @@ struct index {
 
 /* What apply found out, for the operation that caused it. */
 struct apply_result {
+	/* 0; -ENOENT: the folder was deleted by a change before this one; -EEXIST: the name was taken by
+	 * one. Such a change has no effect, here and wherever the log is replayed. */
+	int status;
 	uint32_t *failed_uids; /* heap; of a conditional ACTION_FLAGS */
 	uint32_t failed_count;
 };

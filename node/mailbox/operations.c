@@ -54,7 +54,7 @@ static void on_change_done(struct pending_change *pending, int status, bool at_r
 {
 	struct mailbox_change *change = container_of(pending, struct mailbox_change, pending);
 	struct mailbox_op *op = change->op;
-	op->status = status;
+	op->status = status < 0 ? status : pending->result.status;
 	op->failed_uids = pending->result.failed_uids;
 	op->failed_count = pending->result.failed_count;
 	/* The folder may have been deleted while the change was on its way. */

@@ -6,7 +6,7 @@
 #include "proto/mail/search.h"
 
 enum {
-	/* Messages looked at between two looks at the clock. */
+	/* Messages decided by the index between two looks at the clock; one that was read may be large. */
 	MESSAGES_PER_SLICE = 64,
 };
 
@@ -180,11 +180,12 @@ static enum imap_wait search_on(struct imap_session *session, struct imap_comman
 
 	for (unsigned looked = 1; state->sequence <= session->view.count; looked++) {
 		const struct message *message = imap_view_message(session, state->sequence);
+		bool reads = false;
 		if (message) {
 			if (!state->has_verdict_of_index)
 				state->verdict = ask_index(session, state, message);
 			state->has_verdict_of_index = true;
-			bool reads = state->verdict == SEARCH_NEEDS_HEADER ||
+			reads = state->verdict == SEARCH_NEEDS_HEADER ||
 				state->verdict == SEARCH_NEEDS_BODY;
 			if (reads && !decide(session, state, message))
 				return IMAP_WAIT_READ;
@@ -199,7 +200,7 @@ static enum imap_wait search_on(struct imap_session *session, struct imap_comman
 		}
 		state->has_verdict_of_index = false;
 		state->sequence++;
-		if (looked % MESSAGES_PER_SLICE == 0) {
+		if (reads || looked % MESSAGES_PER_SLICE == 0) {
 			enum imap_wait wait = imap_pause(session, command);
 			if (wait != IMAP_DONE)
 				return wait;

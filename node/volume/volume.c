@@ -250,11 +250,34 @@ static void finish_fence(struct volume *volume)
 	}
 }
 
-void volume_fence(struct volume *volume, void (*done)(void *arg, uint64_t end), void *arg)
+static void on_fence_record(struct pending_change *pending, int status, bool at_risk)
+{
+	struct volume *volume = pending->volume;
+	(void)status; /* a fence that is not on disk is weaker, not wrong: the next primary skips numbers */
+	(void)at_risk;
+	volume->fence_record = NULL;
+	free(pending);
+	finish_fence(volume);
+}
+
+static void write_fence_record(struct volume *volume)
+{
+	struct pending_change *pending = mem_alloc(sizeof(*pending));
+	pending->pool = pool_create();
+	pending->done = on_fence_record;
+	pending->durability = DURABILITY_LOCAL;
+	pending->record_type = RECORD_FENCE;
+	volume->fence_record = pending;
+	volume_submit(volume, pending, STR(""), STR(""));
+}
+
+void volume_fence(struct volume *volume, bool lasting, void (*done)(void *arg, uint64_t end), void *arg)
 {
 	if (volume->state == VOLUME_PRIMARY || volume->state == VOLUME_OPENING) {
 		bool was_primary = volume->state == VOLUME_PRIMARY;
 		volume->fenced_at_us = clock_mono_us();
+		if (was_primary && lasting && !volume_log_is_fenced(volume->log))
+			write_fence_record(volume);
 		enter(volume, VOLUME_FENCED);
 		if (was_primary)
 			tell_all_gone(volume);
@@ -281,7 +304,7 @@ void volume_higher_epoch(struct volume *volume, uint64_t epoch)
 		log_warn("higher_epoch", "volume=%u mine=%llu theirs=%llu action=fence",
 			volume->options.id, (unsigned long long)volume->desired.epoch,
 			(unsigned long long)epoch);
-		volume_fence(volume, NULL, NULL);
+		volume_fence(volume, false, NULL, NULL);
 	}
 }
 
@@ -295,23 +318,22 @@ static void on_slack_done(struct pending_change *pending, int status, bool at_ri
 	if (status < 0 && status != -EAGAIN) {
 		log_error("promotion_failed", "volume=%u reason=%s", volume->options.id,
 			log_quote(str_from(strerror(-status))));
-		volume_fence(volume, NULL, NULL);
+		volume_fence(volume, false, NULL, NULL);
 		return;
 	}
 	if (volume->state == VOLUME_OPENING)
 		enter(volume, VOLUME_PRIMARY);
 }
 
-/* Epochs since the one before this reign that the log knows of. Each of them may have been a primary that
- * gave numbers out from the same point on, and whose log is lost here. */
-static uint32_t epochs_passed_over(const struct volume *volume)
+/*
+ * A reign that began unclean in epoch E has passed over E-1 slacks in all. Two such reigns differ in their
+ * epoch, so in their numbers, whatever part of the other's log each of them has seen; a reign that began
+ * clean goes on counting where the whole log of the one before ends.
+ */
+static uint32_t missing_slacks(const struct volume *volume)
 {
-	const struct epochs *epochs = volume_log_epochs(volume->log);
-	uint64_t before = 0;
-	for (uint32_t i = 0; i < epochs->count; i++)
-		if (epochs->entries[i].epoch < volume->desired.epoch)
-			before = epochs->entries[i].epoch;
-	return (uint32_t)(volume->desired.epoch - before);
+	uint64_t wanted = volume->desired.epoch - 1;
+	return wanted > volume->index.slack_count ? (uint32_t)(wanted - volume->index.slack_count) : 0;
 }
 
 /* An unclean promotion: numbers that lost tails may have given out are passed over. */
@@ -323,7 +345,7 @@ static void write_uid_slack(struct volume *volume)
 	pending->change.actions = pool_alloc(pending->pool, sizeof(struct action));
 	pending->change.actions[0] = (struct action){ .kind = ACTION_UID_SLACK,
 		.modseq = volume->desired.epoch << 40 | 1,
-		.uid_slack = epochs_passed_over(volume) * UID_SLACK };
+		.uid_slack = missing_slacks(volume) * UID_SLACK };
 	pending->done = on_slack_done;
 	pending->durability = DURABILITY_LOCAL;
 	volume_submit(volume, pending, STR(""), STR(""));
@@ -340,11 +362,11 @@ static void on_reign(void *arg, int status)
 		log_error("reign_refused", "volume=%u epoch=%llu reason=%s hint=\"the log has seen a later reign\"",
 			volume->options.id, (unsigned long long)volume->desired.epoch,
 			log_quote(str_from(strerror(-status))));
-		volume_fence(volume, NULL, NULL);
+		volume_fence(volume, false, NULL, NULL);
 		return;
 	}
 	volume->index.applied_lsn = volume_log_end(volume->log); /* the barrier changes nothing */
-	if (volume->desired.unclean && volume->index.slack_epoch < volume->desired.epoch)
+	if (!volume_log_began_clean(volume->log) && volume->index.slack_epoch < volume->desired.epoch)
 		write_uid_slack(volume);
 	else
 		enter(volume, VOLUME_PRIMARY);
@@ -374,6 +396,13 @@ static void try_open(struct volume *volume)
 		volume_higher_epoch(volume, last->epoch);
 		return;
 	}
+	if (last != NULL && last->epoch == volume->desired.epoch && !volume->fence_expired &&
+		volume_log_ends_fenced(volume->log)) {
+		/* Fenced before this start, in this very epoch: somebody may be promoting the replica. */
+		volume_fence(volume, false, NULL, NULL);
+		return;
+	}
+	volume->fence_expired = false;
 	int result = volume->index.store == NULL ? -EIO
 						 : apply_up_to(volume, volume_log_end(volume->log));
 	if (result < 0) {
@@ -412,10 +441,12 @@ static void on_retry(void *arg)
 		return;
 	/* Whoever asked for the fence did not go on to promote: they gave up long before this. */
 	if (is_drained(volume) && may_be_primary(volume) &&
-		clock_mono_us() - volume->fenced_at_us > FENCE_MS_MAX * 1000u)
+		clock_mono_us() - volume->fenced_at_us > FENCE_MS_MAX * 1000u) {
+		volume->fence_expired = true;
 		begin_opening(volume);
-	else
+	} else {
 		timer_start(volume->retry_timer, is_drained(volume) ? FENCE_POLL_MS : LOCK_RETRY_MS);
+	}
 }
 
 void volume_released(struct volume *volume)
@@ -460,7 +491,7 @@ void volume_set_desired(struct volume *volume, const struct volume_desired *desi
 			(volume->state == VOLUME_FENCED && !same_reign && is_drained(volume)))
 			begin_opening(volume);
 	} else if (volume->state == VOLUME_PRIMARY || volume->state == VOLUME_OPENING) {
-		volume_fence(volume, NULL, NULL);
+		volume_fence(volume, false, NULL, NULL);
 	} else if (volume->state == VOLUME_FENCED) {
 		finish_fence(volume);
 	}
@@ -540,15 +571,22 @@ void volume_add_at_risk(struct volume *volume, const struct at_risk *entry)
 	publish(volume);
 }
 
-/* Ends the waits that are met, or that nobody can meet any more. */
+/* How long an answer waits that begins to wait now: from the last sight of a replica on. */
+static uint64_t wait_deadline(const struct volume *volume)
+{
+	uint64_t from = volume_has_connected_replica(volume) ? clock_mono_us()
+							     : volume->last_connected_us;
+	return from > 0 ? from + volume->options.remote_wait_ms_max * 1000 : 0;
+}
+
+/* Ends the waits that are met, or that have waited long enough. */
 static void settle_waits(struct volume *volume)
 {
 	uint64_t acked = acked_elsewhere(volume), now = clock_mono_us();
-	bool connected = volume_has_connected_replica(volume);
 	while (!list_is_empty(&volume->waits)) {
 		struct ack_wait *wait = list_entry(volume->waits.next, struct ack_wait, link);
 		bool met = wait->lsn <= acked;
-		if (!met && connected && wait->deadline_us > now)
+		if (!met && wait->deadline_us > now)
 			break;
 		list_remove(&wait->link);
 		wait->done(wait, met || wait->durability == DURABILITY_REMOTE ? 0 : -EAGAIN, !met);
@@ -570,6 +608,8 @@ void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool co
 		struct volume_replica *replica = &volume->replicas[i];
 		if (replica->node_id != node_id)
 			continue;
+		if (replica->connected && replica->counted)
+			volume->last_connected_us = clock_mono_us();
 		replica->connected = connected;
 		/* A copy that was made anew may have less than before. */
 		if (connected)
@@ -610,12 +650,12 @@ static void on_appended(struct volume_append *append)
 			/* Our own change contradicts our own index: serving on would spread the damage. */
 			log_error("apply_failed", "volume=%u lsn=%llu action=fence", volume->options.id,
 				(unsigned long long)lsn);
-			volume_fence(volume, NULL, NULL);
+			volume_fence(volume, false, NULL, NULL);
 			status = -EIO;
 		}
 	}
 	if (status < 0 && volume_log_is_fenced(volume->log))
-		volume_fence(volume, NULL, NULL);
+		volume_fence(volume, false, NULL, NULL);
 	if (append->status == 0 && volume_has_replica(volume))
 		note_durable(volume, append->end_lsn);
 	/* One publication per group would do; the receiver coalesces. */
@@ -627,8 +667,7 @@ static void on_appended(struct volume_append *append)
 	} else {
 		pending->wait.lsn = append->end_lsn;
 		pending->wait.durability = pending->durability;
-		pending->wait.deadline_us =
-			clock_mono_us() + volume->options.remote_wait_ms_max * 1000;
+		pending->wait.deadline_us = wait_deadline(volume);
 		pending->wait.done = on_wait_done;
 		list_append(&volume->waits, &pending->wait.link);
 		settle_waits(volume);
@@ -653,7 +692,10 @@ void volume_submit(struct volume *volume, struct pending_change *pending, struct
 		fail_later(pending);
 		return;
 	}
-	change_encode(&pending->change, &pending->encoded);
+	if (pending->record_type == 0)
+		pending->record_type = RECORD_CHANGE;
+	if (pending->record_type == RECORD_CHANGE)
+		change_encode(&pending->change, &pending->encoded);
 	pending->append = (struct volume_append){ .done = on_appended, .arg = pending };
 	if (message.length > 0)
 		pending->append.records[count++] =
@@ -662,7 +704,7 @@ void volume_submit(struct volume *volume, struct pending_change *pending, struct
 		pending->append.records[count++] =
 			(struct append_record){ .type = RECORD_SUMMARY, .head = summary };
 	pending->append.records[count++] =
-		(struct append_record){ .type = RECORD_CHANGE, .head = buf_str(&pending->encoded) };
+		(struct append_record){ .type = pending->record_type, .head = buf_str(&pending->encoded) };
 	pending->append.record_count = count;
 	list_append(&volume->pending, &pending->link);
 	volume_log_append(volume->log, &pending->append);

@@ -40,7 +40,6 @@ struct volume_desired {
 	bool primary;
 	uint64_t epoch;
 	uint8_t reign[GROUP_REIGN_LENGTH];
-	bool unclean;
 	enum durability durability;
 	unsigned replica_count;
 	struct volume_replica replicas[VOLUME_COPIES_MAX];
@@ -66,7 +65,8 @@ struct volume_options {
 /* Somebody who waits until the log is durable elsewhere up to `lsn`. */
 struct ack_wait {
 	struct list link;
-	uint64_t lsn, deadline_us;
+	uint64_t lsn;
+	uint64_t deadline_us; /* when it is given up, replica or not */
 	enum durability durability;
 	/* status 0, or -EAGAIN for `strict` that was not met; `at_risk`: on one site only. */
 	void (*done)(struct ack_wait *wait, int status, bool at_risk);
@@ -120,6 +120,9 @@ struct volume {
 	uint64_t reader_end; /* durable bytes of the replica's log */
 	struct volume_replica replicas[VOLUME_COPIES_MAX];
 	unsigned replica_count;
+	/* When a counted replica was last connected; 0: never. One that has just gone may be the first sign
+	 * that this whole site is going: answers wait for it as if it were still there. */
+	uint64_t last_connected_us;
 	struct list waits;   /* ack_wait by lsn */
 	struct list pending; /* changes on their way to the log */
 	struct timer *wait_timer, *checkpoint_timer, *retry_timer;
@@ -131,9 +134,11 @@ struct volume {
 	uint64_t at_risk_total;
 	struct map *pending_deliveries; /* dedupe keys on their way */
 	/* A control request that waits for the fence: called with the durable end. */
+	struct pending_change *fence_record; /* on its way to the log */
 	void (*on_fenced)(void *arg, uint64_t end);
 	void *on_fenced_arg;
 	uint64_t fenced_at_us;
+	bool fence_expired; /* the fence at the end of the log has been given up */
 	struct volume_numbers numbers;
 	void *thread_data; /* of volumes.c */
 };
@@ -152,8 +157,9 @@ void volume_was_cut(struct volume *volume, uint64_t lsn);
 void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool connected);
 /* Somebody has shown a higher epoch: stop writing below it, whatever the directory copy says. */
 void volume_higher_epoch(struct volume *volume, uint64_t epoch);
-/* Takes nothing more; done (may be NULL) when everything taken is durable. */
-void volume_fence(struct volume *volume, void (*done)(void *arg, uint64_t end), void *arg);
+/* Takes nothing more; done (may be NULL) when everything taken is durable. With `lasting`, a FENCE record
+ * ends the log, so that the promise outlives a restart and the next primary knows that it lacks nothing. */
+void volume_fence(struct volume *volume, bool lasting, void (*done)(void *arg, uint64_t end), void *arg);
 
 /* ---- for operations and deliveries ---- */
 
@@ -163,6 +169,7 @@ struct pending_change {
 	struct change change;
 	struct pool *pool;       /* everything in change; destroyed when done */
 	struct buf encoded;
+	enum record_type record_type; /* 0: CHANGE */
 	enum durability durability;
 	bool waits_for_replica;  /* false: local durability is enough (flags, folders) */
 	struct volume *volume;

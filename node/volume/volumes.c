@@ -152,7 +152,6 @@ void volumes_reconcile(struct volumes *volumes)
 		struct worker_call *call = slot_call(slot, run_set_desired);
 		call->desired = (struct volume_desired){ .primary = entry->primary_node_id == me->id,
 			.epoch = entry->epoch,
-			.unclean = entry->unclean,
 			.durability = entry->durability };
 		memcpy(call->desired.reign, entry->reign, sizeof(call->desired.reign));
 		fill_replicas(volumes, entry, &call->desired);
@@ -226,7 +225,7 @@ static void on_fenced_at_stop(void *arg, uint64_t end)
 
 static void run_fence_at_stop(struct worker_call *call)
 {
-	volume_fence(call->slot->volume, on_fenced_at_stop, call->arg);
+	volume_fence(call->slot->volume, false, on_fenced_at_stop, call->arg);
 }
 
 static void run_destroy(struct worker_call *call)

@@ -122,7 +122,7 @@ static void on_fenced(void *arg, uint64_t end)
 
 static void run_fence(struct worker_call *call)
 {
-	volume_fence(call->slot->volume, on_fenced, call->arg);
+	volume_fence(call->slot->volume, true, on_fenced, call->arg);
 }
 
 int volumes_fence(struct volumes *volumes, uint32_t volume_id, uint64_t epoch,

@@ -49,6 +49,7 @@ enum record_type {
 	RECORD_MESSAGE = 2, /* message bytes as received */
 	RECORD_SUMMARY = 3, /* proto/mail/summary.h of the MESSAGE right before */
 	RECORD_CHANGE = 4,  /* proto/disk/change.h */
+	RECORD_FENCE = 6,   /* empty: the writer was fenced here and writes no more in this epoch */
 	RECORD_QUEUE = 5,   /* a router's queue entry; its format is the router's */
 };
 

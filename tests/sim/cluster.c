@@ -15,7 +15,6 @@ struct truth {
 	uint64_t epoch;
 	uint8_t reign[GROUP_REIGN_LENGTH];
 	unsigned primary;
-	bool unclean;
 };
 
 struct machine {
@@ -94,7 +93,6 @@ static void tell_directory(struct machine *machine, unsigned v)
 	bool primary = truth->primary == machine->number;
 	struct volume_desired desired = { .primary = primary,
 		.epoch = truth->epoch,
-		.unclean = truth->unclean,
 		.durability = DURABILITY_REMOTE,
 		.replica_count = primary };
 	struct replicator_volume volume = { .id = v + 1,
@@ -378,12 +376,11 @@ void cluster_stop_load(void)
 
 /* ---- failover ---- */
 
-static void promote(unsigned v, bool unclean)
+static void promote(unsigned v)
 {
 	struct truth *truth = &truths[v];
 	truth->epoch++;
 	truth->primary = 1 - truth->primary;
-	truth->unclean = unclean;
 	for (size_t i = 0; i < GROUP_REIGN_LENGTH; i++)
 		truth->reign[i] = (uint8_t)world_pick(256);
 	for (unsigned m = 0; m < CLUSTER_MACHINES; m++)
@@ -404,7 +401,7 @@ static void on_planned(void *arg)
 	if (!moved && world_is_running(target)) {
 		const struct volume *volume = machines[target]->slots[planned->volume].volume;
 		if (volume->reader_end >= planned->end && volume->state == VOLUME_REPLICA) {
-			promote(planned->volume, false);
+			promote(planned->volume);
 			moved = true;
 		}
 	}
@@ -429,7 +426,7 @@ static void ask_fence(void *arg)
 	struct volume *volume = cluster_volume(truth->primary, planned->volume + 1);
 	if (truth->epoch == planned->epoch && volume->state == VOLUME_PRIMARY &&
 		volume->desired.epoch == planned->epoch)
-		volume_fence(volume, on_fence_answer, planned);
+		volume_fence(volume, true, on_fence_answer, planned);
 	else
 		free(planned);
 }
@@ -440,7 +437,7 @@ void cluster_fail_over(uint32_t volume_id)
 	if (!world_is_running(1 - primary))
 		return;
 	if (!world_is_running(primary)) {
-		promote(v, true);
+		promote(v);
 		return;
 	}
 	struct planned *planned = mem_alloc(sizeof(*planned));

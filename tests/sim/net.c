@@ -20,8 +20,16 @@ struct listener {
 	void *arg;
 };
 
+/* Bytes on their way. */
+struct arrival {
+	struct arrival *next;
+	struct buf bytes;
+	unsigned from;
+};
+
 struct stream {
 	struct list link;
+	struct arrival *arrivals, **arrivals_link; /* in the order of sending */
 	struct loop *loop;
 	uint64_t generation;
 	unsigned machine;
@@ -121,6 +129,7 @@ static struct stream *stream_make(struct loop *loop)
 	stream->loop = loop;
 	stream->machine = loop->machine;
 	stream->generation = loop->generation;
+	stream->arrivals_link = &stream->arrivals;
 	stream->turn = (struct task){ .run = on_turn, .arg = stream };
 	list_append(&streams, &stream->link);
 	return stream;
@@ -135,6 +144,12 @@ static void stream_drop(struct stream *stream)
 	list_remove(&stream->link);
 	buf_deinit(&stream->input);
 	buf_deinit(&stream->output);
+	while (stream->arrivals != NULL) {
+		struct arrival *next = stream->arrivals->next;
+		buf_deinit(&stream->arrivals->bytes);
+		free(stream->arrivals);
+		stream->arrivals = next;
+	}
 	free(stream);
 }
 
@@ -161,7 +176,7 @@ static void on_closed(void *arg)
 	free(arg);
 	if (stream == NULL)
 		return;
-	if (!link_is_up(close.from, stream->machine)) {
+	if (!link_is_up(close.from, stream->machine) || stream->arrivals != NULL) {
 		struct close_event *again = mem_copy(&close, sizeof(close));
 		event_add(stream->loop, 100000, on_closed, again);
 		return;
@@ -208,6 +223,8 @@ struct connect_event {
 	char address[128];
 };
 
+static void on_resume(void *arg);
+
 static void on_open(void *arg)
 {
 	struct stream *stream = find_stream(arg);
@@ -216,6 +233,8 @@ static void on_open(void *arg)
 	stream->open = true;
 	if (stream->handler->on_open != NULL)
 		stream->handler->on_open(stream->arg);
+	/* What came before the connection was complete on this side. */
+	event_add(stream->loop, 0, on_resume, stream);
 }
 
 static void on_accepting(void *arg)
@@ -273,37 +292,35 @@ void stream_set_handler(struct stream *stream, const struct stream_handler *hand
 
 /* ---- bytes ---- */
 
-struct arrival {
-	struct stream *to;
-	struct buf bytes;
-	unsigned from;
-};
-
 static void show(struct stream *stream)
 {
-	if (!stream->paused && buf_length(&stream->input) > 0 && stream->handler != NULL)
+	if (stream->open && !stream->paused && buf_length(&stream->input) > 0 && stream->handler != NULL)
 		stream->handler->on_input(stream->arg, &stream->input);
 }
 
+/* One event per arrival; whichever comes takes the oldest, so that a cut link keeps the order. */
 static void on_arrival(void *arg)
 {
-	struct arrival *arrival = arg;
-	struct stream *to = find_stream(arrival->to);
-	if (to != NULL && !link_is_up(arrival->from, to->machine)) {
-		event_add(to->loop, 50000, on_arrival, arrival);
+	struct stream *to = find_stream(arg);
+	if (to == NULL || to->arrivals == NULL)
+		return;
+	struct arrival *arrival = to->arrivals;
+	if (!link_is_up(arrival->from, to->machine)) {
+		event_add(to->loop, 50000, on_arrival, to);
 		return;
 	}
-	if (to != NULL && to->peer != NULL) {
+	to->arrivals = arrival->next;
+	if (to->arrivals == NULL)
+		to->arrivals_link = &to->arrivals;
+	if (to->peer != NULL) {
 		to->peer->in_flight -= buf_length(&arrival->bytes);
 		if (is_alive(to->peer))
 			loop_defer(to->peer->loop, &to->peer->turn);
 	}
-	if (to != NULL)
-		buf_append_str(&to->input, buf_str(&arrival->bytes));
+	buf_append_str(&to->input, buf_str(&arrival->bytes));
 	buf_deinit(&arrival->bytes);
 	free(arrival);
-	if (to != NULL)
-		show(to);
+	show(to);
 }
 
 /* The end of a turn: what was written leaves; a drained backlog is told. */
@@ -316,12 +333,13 @@ static void on_turn(void *arg)
 		if (at < stream->last_arrival_us)
 			at = stream->last_arrival_us;
 		stream->last_arrival_us = at;
-		arrival->to = stream->peer;
 		arrival->from = stream->machine;
 		arrival->bytes = stream->output;
 		stream->in_flight += buf_length(&stream->output);
 		stream->output = (struct buf){ 0 };
-		event_add(stream->peer->loop, at - world_now_us(), on_arrival, arrival);
+		*stream->peer->arrivals_link = arrival;
+		stream->peer->arrivals_link = &arrival->next;
+		event_add(stream->peer->loop, at - world_now_us(), on_arrival, stream->peer);
 	}
 	if (stream_backlog(stream) == 0 && stream->backlog_was_high) {
 		stream->backlog_was_high = false;
