@@ -19,6 +19,9 @@ enum {
 	DISCARD_LENGTH_MAX = 1 << 30,
 	/* One command's share of a turn while others wait. */
 	SLICE_US = 4000,
+	/* The shortest pause in which a loop looks at its sockets: timers of no delay at all may run on
+	 * among themselves. */
+	TURN_MS = 1,
 	/* Output is gathered up to here before it is given to the stream. */
 	OUT_LENGTH_HIGH = 64 << 10,
 };
@@ -197,7 +200,7 @@ static void command_step(struct imap_session *session, enum imap_wait wait)
 	if (wait == IMAP_DONE)
 		command_finish(session);
 	else if (wait == IMAP_WAIT_TURN)
-		timer_start(session->turn, 0);
+		timer_start(session->turn, TURN_MS);
 	if (buf_length(&session->out) >= OUT_LENGTH_HIGH)
 		imap_flush(session);
 }
@@ -460,7 +463,7 @@ static bool must_choke(struct imap_session *session, uint64_t start_us)
 		session->is_choked = true;
 	} else if (clock_mono_us() - start_us > SLICE_US) {
 		session->is_choked = true;
-		timer_start(session->turn, 0);
+		timer_start(session->turn, TURN_MS);
 	}
 	return session->is_choked;
 }

@@ -354,7 +354,8 @@ void world_settle(void)
 		if (queue_run(&loop->deferred, &loop->deferred_last) ||
 			queue_run(&loop->posted, &loop->posted_last))
 			continue;
-		if (!run_streams() && !run_timer(now_ms))
+		/* Pauses of a millisecond, by which an engine gives others their turn, pass by themselves. */
+		if (!run_streams() && !run_timer(now_ms + 1))
 			return;
 	}
 }
