@@ -109,7 +109,22 @@ void index_reset(struct index *index)
 	list_init(&index->dirty_folders);
 	index->applied_lsn = index->saved_lsn = index->slack_epoch = index->message_count = 0;
 	index->slack_count = 0;
+	index->applied_epoch = 0;
 	index->reset_store = true;
+}
+
+bool index_is_prefix_of(const struct index *index, const struct epochs *epochs)
+{
+	if (index->applied_lsn == 0)
+		return true;
+	for (uint32_t i = 0; i < epochs->count; i++) {
+		const struct epoch_entry *entry = &epochs->entries[i];
+		if (entry->epoch != index->applied_epoch)
+			continue;
+		return memcmp(entry->reign, index->applied_reign, EPOCH_REIGN_LENGTH) == 0 &&
+			(i + 1 == epochs->count || index->applied_lsn <= entry[1].start_lsn);
+	}
+	return false;
 }
 
 struct mailbox *index_find_mailbox(const struct index *index, uint64_t mailbox_id)

@@ -15,6 +15,7 @@
 #include "core/store.h"
 #include "node/mailbox/mailbox.h"
 #include "proto/disk/change.h"
+#include "proto/disk/epochs.h"
 
 enum {
 	/* Messages of one stored chunk are those whose uid has the same upper bits: an expunge never
@@ -86,6 +87,9 @@ struct index {
 	struct store *store;
 	char *store_path;
 	uint64_t applied_lsn;  /* every group below is applied */
+	/* The reign that wrote the last of them: with applied_lsn it names one branch of the log. */
+	uint64_t applied_epoch;
+	uint8_t applied_reign[EPOCH_REIGN_LENGTH];
 	uint64_t saved_lsn;    /* applied_lsn of the last checkpoint */
 	uint64_t slack_epoch;  /* epoch of the last ACTION_UID_SLACK */
 	/* How many slacks were passed over in all: folders made now start behind as many, so that a folder
@@ -133,6 +137,9 @@ void index_note_removed(struct index *index, struct str key);
 int folder_find_keyword(const struct folder *folder, struct str name);
 /* Gives it a bit; -E2BIG when all are taken. */
 int folder_take_keyword(struct folder *folder, struct str name);
+
+/* Whether what is applied is a prefix of the log with this epoch vector, not of a branch that was cut off. */
+bool index_is_prefix_of(const struct index *index, const struct epochs *epochs);
 
 /* ---- apply.c ---- */
 

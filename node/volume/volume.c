@@ -146,17 +146,40 @@ static void on_checkpoint(void *arg)
 
 enum { APPLY_BYTES = 1 << 20 };
 
-/* Applies from the index's position up to `end`. */
-static int apply_up_to(struct volume *volume, uint64_t end)
+/* Everything this reign has written up to `lsn` is in the index. */
+static void note_applied(struct volume *volume, uint64_t lsn)
 {
-	int result = 0;
-	if (volume->index.applied_lsn > end) {
-		log_warn("index_ahead", "volume=%u applied=%llu end=%llu action=rebuild",
+	/* Not the desired reign: the directory may have named the next one already. */
+	const struct epoch_entry *reign = epochs_last(volume_log_epochs(volume->log));
+	volume->index.applied_lsn = lsn;
+	volume->index.applied_epoch = reign->epoch;
+	memcpy(volume->index.applied_reign, reign->reign, EPOCH_REIGN_LENGTH);
+}
+
+/* An index that was saved before the log was cut and grew again is of another branch. */
+static int check_branch(struct volume *volume, uint64_t end)
+{
+	struct epochs epochs = { 0 };
+	if (volume->branch_is_checked && volume->index.applied_lsn <= end)
+		return 0;
+	int result = volume_epochs_read(volume->options.disk, volume->options.log_directory, &epochs);
+	if (result == 0 &&
+		(volume->index.applied_lsn > end || !index_is_prefix_of(&volume->index, &epochs))) {
+		log_warn("index_of_another_branch", "volume=%u applied=%llu end=%llu action=rebuild",
 			volume->options.id, (unsigned long long)volume->index.applied_lsn,
 			(unsigned long long)end);
 		index_reset(&volume->index);
 	}
-	if (volume->reader == NULL)
+	volume->branch_is_checked = result == 0;
+	epochs_deinit(&epochs);
+	return result;
+}
+
+/* Applies from the index's position up to `end`. */
+static int apply_up_to(struct volume *volume, uint64_t end)
+{
+	int result = check_branch(volume, end);
+	if (result == 0 && volume->reader == NULL)
 		result = log_reader_open(volume->options.disk, volume->options.log_directory,
 			volume->options.id, &volume->reader);
 	while (result == 0 && volume->index.applied_lsn < end) {
@@ -194,8 +217,7 @@ void volume_was_cut(struct volume *volume, uint64_t lsn)
 	volume->reader_end = lsn;
 	/* Open files may be of segments that are gone. */
 	log_reader_close(&volume->reader);
-	if (volume->index.applied_lsn > lsn)
-		index_reset(&volume->index);
+	volume->branch_is_checked = false;
 	volume_received(volume, lsn, lsn, (uint64_t)clock_wall_us());
 }
 
@@ -246,6 +268,7 @@ static void finish_fence(struct volume *volume)
 		fail_waits(volume);
 		volume->reader_end = volume->log ? volume_log_end(volume->log) : volume->reader_end;
 		volume_log_close(&volume->log);
+		volume->branch_is_checked = false;
 		enter(volume, VOLUME_REPLICA);
 	}
 }
@@ -365,7 +388,7 @@ static void on_reign(void *arg, int status)
 		volume_fence(volume, false, NULL, NULL);
 		return;
 	}
-	volume->index.applied_lsn = volume_log_end(volume->log); /* the barrier changes nothing */
+	note_applied(volume, volume_log_end(volume->log)); /* the barrier changes nothing */
 	if (!volume_log_began_clean(volume->log) && volume->index.slack_epoch < volume->desired.epoch)
 		write_uid_slack(volume);
 	else
@@ -645,7 +668,7 @@ static void on_appended(struct volume_append *append)
 	if (status == 0) {
 		uint64_t lsn = append->records[append->record_count - 1].lsn;
 		status = index_apply(&volume->index, &pending->change, lsn, &pending->result);
-		volume->index.applied_lsn = append->end_lsn;
+		note_applied(volume, append->end_lsn);
 		if (status < 0) {
 			/* Our own change contradicts our own index: serving on would spread the damage. */
 			log_error("apply_failed", "volume=%u lsn=%llu action=fence", volume->options.id,

@@ -115,6 +115,7 @@ struct volume {
 	struct log_reader *reader;
 	struct volume_desired desired;
 	bool has_desired, is_releasing;
+	bool branch_is_checked; /* the index belongs to the log as it is now */
 	/* Highest epoch anybody has shown; below it nothing may be written. */
 	uint64_t highest_epoch;
 	uint64_t reader_end; /* durable bytes of the replica's log */
