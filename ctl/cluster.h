@@ -9,9 +9,10 @@
 #include "core/buf.h"
 
 enum {
-	/* A daemon on the same continent that lives answers a small question well within this; a dead
-	 * site must not hold up a failover. */
-	ASK_SHORT_MS = 300,
+	/* Before a failover: a daemon that lives answers well within this even when it is busy, and one
+	 * that is taken for dead by mistake makes a clean move an unclean one. A site that is dead beyond
+	 * refusing connections holds a failover up for this long, which leaves it under two seconds. */
+	ASK_LOOK_MS = 1000,
 	ASK_MS = 3000,
 };
 

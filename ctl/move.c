@@ -60,77 +60,111 @@ void plan_free(struct plan *plan)
 	plan->count = 0;
 }
 
-/* A list of questions with what each is about. */
-struct asking {
-	struct buf questions; /* struct question each */
-	struct buf subjects;  /* struct subject each */
+/* One `status` of each node that matters: a connection per node, not per volume, so that asking about a
+ * site of hundreds of volumes is as quick as about one. */
+struct answers {
+	struct buf node_ids;  /* uint32_t each */
+	struct buf questions; /* struct question each, in the same order */
 };
 
-struct subject {
-	struct move *move;
-	struct candidate *candidate; /* NULL: the old primary */
-};
-
-static void asking_add(struct asking *asking, const struct plan *plan, uint32_t node_id,
-	struct move *move, struct candidate *candidate, const char *request)
+static void answers_want(struct answers *answers, const struct plan *plan, uint32_t node_id)
 {
 	const struct directory_node *node = directory_find_node(plan->cluster->directory, node_id);
+	const uint32_t *ids = (const void *)buf_str(&answers->node_ids).bytes;
 	struct question question = { 0 };
-	struct subject subject = { move, candidate };
+	for (size_t i = 0; i < buf_length(&answers->node_ids) / sizeof(*ids); i++)
+		if (ids[i] == node_id)
+			return;
 	if (!node)
 		return;
 	snprintf(question.address, sizeof(question.address), "%s", node->control);
-	snprintf(question.request, sizeof(question.request), "%s", request);
-	buf_append(&asking->questions, &question, sizeof(question));
-	buf_append(&asking->subjects, &subject, sizeof(subject));
+	snprintf(question.request, sizeof(question.request), "status");
+	buf_append(&answers->node_ids, &node_id, sizeof(node_id));
+	buf_append(&answers->questions, &question, sizeof(question));
 }
 
-static void asking_run(struct asking *asking, const struct plan *plan, unsigned timeout_ms,
-	void (*answer)(const struct plan *plan, struct subject subject, const struct question *question))
+static struct question *answers_all(struct answers *answers, size_t *count_out)
 {
-	size_t count = buf_length(&asking->questions) / sizeof(struct question);
-	struct question *questions = mem_copy(buf_str(&asking->questions).bytes,
-		buf_length(&asking->questions));
-	const struct subject *subjects = (const void *)buf_str(&asking->subjects).bytes;
+	*count_out = buf_length(&answers->questions) / sizeof(struct question);
+	return (void *)(answers->questions.memory + answers->questions.start);
+}
+
+static void answers_ask(struct answers *answers, const struct plan *plan, unsigned timeout_ms)
+{
+	size_t count;
+	struct question *questions = answers_all(answers, &count);
 	ask_all(plan->cluster->asker, questions, (unsigned)count, timeout_ms);
-	for (size_t i = 0; i < count; i++)
-		answer(plan, subjects[i], &questions[i]);
-	free(questions);
-	buf_deinit(&asking->questions);
-	buf_deinit(&asking->subjects);
 }
 
-static void on_position(const struct plan *plan, struct subject subject,
-	const struct question *question)
+/* What the node says of the volume; NULL when it does not answer or does not hold it. */
+static const struct json *answers_volume(struct answers *answers, uint32_t node_id, uint32_t volume_id)
 {
-	if (subject.candidate) {
-		subject.candidate->epoch = json_u64(question->answer, "epoch");
-		/* Epoch 0: still reading its log, or it never had any. To promote nothing is to lose all. */
-		subject.candidate->answers = question->answer != NULL &&
-			(subject.candidate->epoch > 0 || plan->accept_loss);
-		subject.candidate->end_lsn = json_u64(question->answer, "end_lsn");
-	} else {
-		subject.move->from_answers = question->answer != NULL;
-		subject.move->from_end_lsn = json_u64(question->answer, "end_lsn");
+	const uint32_t *ids = (const void *)buf_str(&answers->node_ids).bytes;
+	size_t count;
+	struct question *questions = answers_all(answers, &count);
+	for (size_t i = 0; i < count; i++)
+		if (ids[i] == node_id)
+			return status_volume(questions[i].answer, volume_id);
+	return NULL;
+}
+
+static void answers_deinit(struct answers *answers)
+{
+	buf_deinit(&answers->node_ids);
+	buf_deinit(&answers->questions);
+}
+
+static void take_old(struct move *move, const struct json *volume)
+{
+	move->from_answers = volume != NULL;
+	move->from_end_lsn = json_u64(volume, "durable_lsn");
+	move->at_risk = json_u64(volume, "at_risk");
+}
+
+static void take_candidate(const struct plan *plan, struct move *move, struct candidate *candidate,
+	const struct json *volume)
+{
+	candidate->epoch = json_u64(volume, "epoch");
+	candidate->end_lsn = json_u64(volume, "durable_lsn");
+	/* What it last heard from its primary. */
+	candidate->leader_lsn = json_u64(volume, "leader_lsn");
+	/* Epoch 0: still reading its log, or it never had any. To promote nothing is to lose all. */
+	candidate->answers = volume != NULL && (candidate->epoch > 0 || plan->accept_loss);
+	if (candidate->leader_lsn > 0) {
+		uint64_t lag = candidate->leader_lsn > candidate->end_lsn
+			? candidate->leader_lsn - candidate->end_lsn
+			: 0;
+		move->last_lag_bytes = move->lag_known && move->last_lag_bytes < lag
+			? move->last_lag_bytes
+			: lag;
+		move->lag_known = true;
 	}
 }
 
+/* Where candidates (of moves that are not decided yet) and, `with_old`, old primaries stand. */
 static void ask_positions(struct plan *plan, bool with_old, unsigned timeout_ms)
 {
-	struct asking asking = { 0 };
+	struct answers answers = { 0 };
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
-		char request[64];
-		snprintf(request, sizeof(request), "position %u", move->volume->id);
 		if (with_old)
-			asking_add(&asking, plan, move->volume->primary_node_id, move, NULL, request);
-		if (!with_old && (move->clean || move->problem[0]))
+			answers_want(&answers, plan, move->volume->primary_node_id);
+		for (unsigned k = 0; k < move->candidate_count; k++)
+			answers_want(&answers, plan, move->candidates[k].node_id);
+	}
+	answers_ask(&answers, plan, timeout_ms);
+	for (unsigned i = 0; i < plan->count; i++) {
+		struct move *move = &plan->moves[i];
+		uint32_t id = move->volume->id;
+		if (with_old)
+			take_old(move, answers_volume(&answers, move->volume->primary_node_id, id));
+		else if (move->clean || move->problem[0])
 			continue;
 		for (unsigned k = 0; k < move->candidate_count; k++)
-			asking_add(&asking, plan, move->candidates[k].node_id, move,
-				&move->candidates[k], request);
+			take_candidate(plan, move, &move->candidates[k],
+				answers_volume(&answers, move->candidates[k].node_id, id));
 	}
-	asking_run(&asking, plan, timeout_ms, on_position);
+	answers_deinit(&answers);
 }
 
 /* How often a node was chosen already: equal candidates share the load. */
@@ -176,36 +210,6 @@ static void choose(const struct plan *plan, struct move *move)
 		best->end_lsn >= move->from_end_lsn;
 }
 
-static void on_status(const struct plan *plan, struct subject subject, const struct question *question)
-{
-	const struct json *volume = status_volume(question->answer, subject.move->volume->id);
-	(void)plan;
-	if (!subject.candidate) {
-		subject.move->at_risk = json_u64(volume, "at_risk");
-		return;
-	}
-	/* What a replica last heard from its primary. */
-	uint64_t leader = json_u64(volume, "leader_lsn"), own = json_u64(volume, "durable_lsn");
-	subject.move->lag_known = leader > 0;
-	subject.move->last_lag_bytes = leader > own ? leader - own : 0;
-}
-
-/* At-risk counts of old primaries that answer, last known lag where they do not. One status per volume
- * would ask a node many times: one volume of each node brings the answer for all. */
-static void ask_losses(struct plan *plan)
-{
-	struct asking asking = { 0 };
-	for (unsigned i = 0; i < plan->count; i++) {
-		struct move *move = &plan->moves[i];
-		if (move->from_answers)
-			asking_add(&asking, plan, move->volume->primary_node_id, move, NULL, "status");
-		else if (move->chosen_node_id)
-			asking_add(&asking, plan, move->chosen_node_id, move, &move->candidates[0],
-				"status");
-	}
-	asking_run(&asking, plan, ASK_SHORT_MS, on_status);
-}
-
 static bool has_candidate(const struct move *move)
 {
 	for (unsigned k = 0; k < move->candidate_count; k++)
@@ -224,10 +228,10 @@ static bool all_have_candidates(const struct plan *plan)
 
 void plan_look(struct plan *plan)
 {
-	ask_positions(plan, true, ASK_SHORT_MS);
+	ask_positions(plan, true, ASK_LOOK_MS);
 	while (!all_have_candidates(plan) && elapsed_ms(plan) < STARTING_MS) {
 		pause_ms(POLL_MS);
-		ask_positions(plan, false, ASK_SHORT_MS);
+		ask_positions(plan, false, ASK_LOOK_MS);
 	}
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
@@ -235,40 +239,48 @@ void plan_look(struct plan *plan)
 		if (plan->must_be_clean && !move->from_answers)
 			problem(move, "its primary does not answer: use `pando failover`");
 	}
-	ask_losses(plan);
 	plan->asked_ms = elapsed_ms(plan);
 }
 
-static void on_fence(const struct plan *plan, struct subject subject, const struct question *question)
+/* All at once; those that do not answer count as dead. */
+static void fence_all(struct plan *plan)
 {
-	struct move *move = subject.move;
-	(void)plan;
-	move->fenced = question->answer != NULL;
-	if (move->fenced)
-		move->from_end_lsn = json_u64(question->answer, "end_lsn");
-	else if (question->answered)
-		problem(move, question->error.text);
-	else
-		move->from_answers = false;
-}
-
-void plan_fence(struct plan *plan)
-{
-	struct asking asking = { 0 };
+	struct question *questions = mem_alloc((plan->count + 1) * sizeof(*questions));
+	struct move **moves = mem_alloc((plan->count + 1) * sizeof(struct move *));
+	unsigned count = 0;
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
-		char request[64];
-		snprintf(request, sizeof(request), "fence %u %llu", move->volume->id,
+		const struct directory_node *node =
+			directory_find_node(plan->cluster->directory, move->volume->primary_node_id);
+		if (!node || !move->from_answers || move->problem[0])
+			continue;
+		struct question *question = &questions[count];
+		snprintf(question->address, sizeof(question->address), "%s", node->control);
+		snprintf(question->request, sizeof(question->request), "fence %u %llu", move->volume->id,
 			(unsigned long long)move->volume->epoch);
-		move->clean = false;
-		if (move->from_answers && !move->problem[0])
-			asking_add(&asking, plan, move->volume->primary_node_id, move, NULL, request);
+		moves[count++] = move;
 	}
-	asking_run(&asking, plan, FENCE_MS, on_fence);
+	ask_all(plan->cluster->asker, questions, count, FENCE_MS);
+	for (unsigned i = 0; i < count; i++) {
+		moves[i]->fenced = questions[i].answer != NULL;
+		if (moves[i]->fenced)
+			moves[i]->from_end_lsn = json_u64(questions[i].answer, "end_lsn");
+		else if (questions[i].answered)
+			problem(moves[i], questions[i].error.text);
+		else
+			moves[i]->from_answers = false;
+	}
+	free(questions);
+	free(moves);
+}
+
+/* Until every fenced volume has a candidate with all of it, or time runs out. */
+static void wait_caught_up(struct plan *plan)
+{
 	uint64_t deadline = elapsed_ms(plan) + CATCH_UP_MS;
 	for (;;) {
 		bool waiting = false;
-		ask_positions(plan, false, ASK_SHORT_MS);
+		ask_positions(plan, false, ASK_LOOK_MS);
 		for (unsigned i = 0; i < plan->count; i++) {
 			struct move *move = &plan->moves[i];
 			if (move->clean || move->problem[0])
@@ -278,9 +290,17 @@ void plan_fence(struct plan *plan)
 			waiting = waiting || (move->fenced && !move->clean && !move->problem[0]);
 		}
 		if (!waiting || elapsed_ms(plan) > deadline)
-			break;
+			return;
 		pause_ms(POLL_MS);
 	}
+}
+
+void plan_fence(struct plan *plan)
+{
+	for (unsigned i = 0; i < plan->count; i++)
+		plan->moves[i].clean = false;
+	fence_all(plan);
+	wait_caught_up(plan);
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
 		if (move->fenced && !move->clean && !plan->accept_loss)
@@ -329,32 +349,30 @@ int plan_promote(struct plan *plan, struct directory_writer *writer, struct erro
 	return code;
 }
 
-static void on_served(const struct plan *plan, struct subject subject, const struct question *question)
-{
-	struct move *move = subject.move;
-	const struct json *volume = status_volume(question->answer, move->volume->id);
-	if (str_equal(json_text(volume, "role"), STR("primary")) && json_u64(volume, "epoch") == move->epoch) {
-		move->served = true;
-		move->served_after_ms = elapsed_ms(plan);
-	}
-}
-
 void plan_wait(struct plan *plan)
 {
 	uint64_t deadline = elapsed_ms(plan) + SERVE_MS;
 	for (;;) {
-		struct asking asking = { 0 };
+		struct answers answers = { 0 };
 		bool waiting = false;
+		for (unsigned i = 0; i < plan->count; i++)
+			if (plan->moves[i].promoted && !plan->moves[i].served)
+				answers_want(&answers, plan, plan->moves[i].chosen_node_id);
+		answers_ask(&answers, plan, ASK_LOOK_MS);
 		for (unsigned i = 0; i < plan->count; i++) {
 			struct move *move = &plan->moves[i];
 			if (!move->promoted || move->served)
 				continue;
-			waiting = true;
-			asking_add(&asking, plan, move->chosen_node_id, move, NULL, "status");
+			const struct json *volume =
+				answers_volume(&answers, move->chosen_node_id, move->volume->id);
+			move->served = str_equal(json_text(volume, "role"), STR("primary")) &&
+				json_u64(volume, "epoch") == move->epoch;
+			move->served_after_ms = elapsed_ms(plan);
+			waiting = waiting || !move->served;
 		}
+		answers_deinit(&answers);
 		if (!waiting || elapsed_ms(plan) > deadline)
 			break;
-		asking_run(&asking, plan, ASK_SHORT_MS, on_served);
 		pause_ms(POLL_MS);
 	}
 	plan->served_ms = elapsed_ms(plan);

@@ -8,7 +8,7 @@
 struct candidate {
 	uint32_t node_id;
 	bool answers;
-	uint64_t epoch, end_lsn;
+	uint64_t epoch, end_lsn, leader_lsn;
 };
 
 struct move {

@@ -45,6 +45,16 @@ def test_postgres_away_changes_nothing_and_daemons_restart(c):
     wait_for("every router's directory", 5, lambda: c.send("site-a", name))
 
 
+def test_directory_unit_tests_hold_on_postgres_too(c):
+    url = re.search(r"^directory = (.*)$", open(c.conf).read(), re.M).group(1)
+    subprocess.run([f"{demo.POSTGRES_BIN}/psql", "-q", url, "-c", "drop database if exists unittest", "-c",
+                    "create database unittest"], check=True, stderr=subprocess.DEVNULL)
+    done = subprocess.run([os.path.join(demo.BUILD, "tests", "unit", "core_directory_test")], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
+                          env={**os.environ, "PANDO_TEST_POSTGRES": re.sub(r"/pando$", "/unittest", url)})
+    assert done.returncode == 0 and "directory-connected" in done.stdout, done.stdout[-2000:]
+
+
 def test_new_mailbox_is_known_within_a_moment_and_removed_again(c):
     name = f"quick{os.getpid()}@{DOMAIN}"
     c.pando("mailbox", "add", name, "--password", PASSWORD)
