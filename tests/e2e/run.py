@@ -10,6 +10,7 @@ import importlib
 import os
 import shutil
 import sys
+import tempfile
 import time
 import traceback
 
@@ -17,7 +18,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import world  # noqa: E402
 
-FOLDER = "/var/tmp/pando-e2e"
 
 
 def load_tests(match, quick):
@@ -38,12 +38,10 @@ def main():
     options = parser.parse_args()
     tests = list(load_tests(options.match, options.quick))
     passed = failed = 0
-    old = world.World(FOLDER)
-    if old.exists():
-        end(old)
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    os.makedirs(FOLDER)
-    cluster = world.World(FOLDER, world.OFFSET)
+    folder = tempfile.mkdtemp(prefix="pando-e2e-", dir="/var/tmp")
+    # The postgres account passes through.
+    os.chmod(folder, 0o755)
+    cluster = world.World(folder, world.OFFSET)
     try:
         cluster.create(["site-a", "site-b"], 2)
         cluster.start()
@@ -68,10 +66,12 @@ def main():
                 cluster.heal()
             except Exception as error:
                 print(f"        and the cluster did not heal: {error}")
+    if options.keep or failed:
+        print(f"logs are in {folder}")
     if not options.keep:
         end(cluster)
         if not failed:
-            shutil.rmtree(FOLDER, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

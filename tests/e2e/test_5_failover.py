@@ -130,6 +130,35 @@ def test_replica_stopped_in_time_refuses_to_lose_silently(c):
     c.heal()
 
 
+def test_hung_site_is_left_behind_and_what_it_wakes_to_is_the_truth(c):
+    """Processes that stand still hold their connections open: nobody is refused, nobody answers."""
+    users = [user(i) for i in range(1, 9)]
+    for name in users:
+        c.send("site-b", name)
+    before = snapshot(c, "site-b", users)
+    pids = [daemon.pid() for daemon in c.daemons("site-a")]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        start = time.monotonic()
+        result = c.pando_json("failover", "site-a", "--to", "site-b", check=False)
+        took = time.monotonic() - start
+        assert all(v["result"] == "served" for v in result["volumes"]), result
+        assert took < 3, took
+        same_mail(before, snapshot(c, "site-b", users))
+        sent = {name: c.send("site-b", name) for name in users}
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    c.wait_serving(seconds=60)
+    for name, subject in sent.items():
+        assert c.subjects(name, "site-a").count(subject) == 1
+    same_mail(before, snapshot(c, "site-a", users))
+    assert all(v["site"] == "site-b" for v in c.status()["volumes"])
+    c.pando("failback", "site-a")
+    c.wait_serving()
+
+
 def test_second_failover_and_back_with_both_sites_killed_in_turn(c):
     users = [user(i) for i in range(1, 11)]
     for name in users:

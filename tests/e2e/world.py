@@ -1,5 +1,6 @@
 """The cluster under test and the clients that speak to it."""
 
+import fcntl
 import hashlib
 import imaplib
 import os
@@ -21,11 +22,15 @@ Failure, wait_for = demo.Failure, demo.wait_for
 def free_offset():
     """Beside a demo, or another run, that may be on this machine; below the ports of outgoing connections."""
     for offset in range(5000, 25001, 5000):
+        claim = open(f"/var/tmp/pando-ports-{offset}.lock", "w")
         try:
+            # Held until this process ends: another run takes other ports.
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
             demo.check_ports(demo.Cluster("/nonexistent", offset), ["site-a", "site-b", "site-c"])
+            free_offset.claim = claim
             return offset
-        except Failure:
-            pass
+        except (Failure, OSError):
+            claim.close()
     raise Failure("no free range of ports")
 
 
