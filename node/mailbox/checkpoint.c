@@ -13,7 +13,8 @@
  *
  *   "v"                            volume header: u32 version, u32 volume, u64 applied, u64 slack epoch,
  *                                  u64 messages, u32 dedupe count, u32 dedupe next, u32 slack count, u32 0,
- *                                  u64 applied epoch, 16 bytes its reign
+ *                                  u64 applied epoch, 16 bytes its reign,
+ *                                  u64 acknowledged elsewhere
  *   "d" chunk(u32)                 1024 dedupe keys of 16 bytes
  *   "m" mailbox(u64)               u32 next folder id, u32 last uidvalidity, u64 modseq, then subscriptions:
  *                                  u16 length, bytes, ...
@@ -24,7 +25,7 @@
  *                                  u64 body LSN, i64 internal date, u32 summary length, u32 0
  */
 
-enum { STORE_VERSION = 1, MESSAGE_BYTES = 48, DEDUPE_CHUNK = 1024, VOLUME_HEADER_BYTES = 72 };
+enum { STORE_VERSION = 1, MESSAGE_BYTES = 48, DEDUPE_CHUNK = 1024, VOLUME_HEADER_BYTES = 80 };
 
 static struct str make_key(uint8_t *out, char kind, uint64_t mailbox, uint32_t folder, uint32_t chunk)
 {
@@ -179,6 +180,7 @@ static int save_volume_header(struct index *index, struct buf *value)
 	add32(value, 0);
 	add64(value, index->applied_epoch);
 	buf_append(value, index->applied_reign, EPOCH_REIGN_LENGTH);
+	add64(value, index->acked_lsn);
 	return store_put(index->store, STR("v"), buf_str(value));
 }
 
@@ -357,6 +359,7 @@ static int load_all(struct index *index)
 		index->slack_count = get_le32(p + 40);
 		index->applied_epoch = get_le64(p + 48);
 		memcpy(index->applied_reign, p + 56, EPOCH_REIGN_LENGTH);
+		index->acked_lsn = get_le64(p + 72);
 		if (index->dedupe.count != get_le32(p + 32))
 			result = -EUCLEAN;
 		index->dedupe.next = index->dedupe.saved_next = get_le32(p + 36) % DEDUPE_IDS_MAX;

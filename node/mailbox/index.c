@@ -109,7 +109,7 @@ void index_reset(struct index *index)
 	list_init(&index->dirty_folders);
 	index->applied_lsn = index->saved_lsn = index->slack_epoch = index->message_count = 0;
 	index->slack_count = 0;
-	index->applied_epoch = 0;
+	index->applied_epoch = index->acked_lsn = 0;
 	index->reset_store = true;
 }
 

@@ -96,6 +96,8 @@ struct index {
 	 * that was made, lost in an unclean failover and made again shares no uid with its first life. */
 	uint32_t slack_count;
 	uint64_t message_count;
+	/* What a replica at another site was known to have; kept for the next start. */
+	uint64_t acked_lsn;
 	bool reset_store;      /* the store holds something else: clear it with the next checkpoint */
 	struct list dirty_mailboxes, dirty_folders;
 	/* Keys of removed folders and chunks. */

@@ -18,6 +18,7 @@
  */
 
 #include "core/bytes.h"
+#include "core/directory/directory.h"
 #include "core/list.h"
 
 struct volume;
@@ -162,6 +163,7 @@ struct append_request {
 	const struct str *keywords;
 	unsigned keyword_count;
 	int64_t internal_date_s;
+	enum durability durability; /* the mailbox's policy */
 };
 
 void mailbox_append(struct folder *folder, const struct append_request *request, struct mailbox_op *op);

@@ -327,8 +327,7 @@ void mailbox_append(struct folder *folder, const struct append_request *request,
 			change->pending.pool, action, &flags);
 	if (status == 0 && volume_is_uid_slack_used(volume, folder))
 		status = -EAGAIN;
-	/* The volume's policy stands for its mailboxes here; deliveries carry their own. */
-	change->pending.durability = volume->desired.durability;
+	change->pending.durability = request->durability;
 	if (status == 0 && change->pending.durability == DURABILITY_STRICT &&
 		volume_has_replica(volume) && !volume_has_connected_replica(volume))
 		status = -EAGAIN;

@@ -32,6 +32,7 @@ enum { IMAP_SESSION_ID_LENGTH = 16, IMAP_ADDRESS_MAX = 320 };
 struct imap_login_result {
 	const struct config *config;
 	uint64_t mailbox_id;
+	enum durability durability; /* of the mailbox, for APPEND */
 	char session_id[IMAP_SESSION_ID_LENGTH + 1];
 	char address[IMAP_ADDRESS_MAX];
 	char tag[IMAP_TAG_LENGTH_MAX + 1];

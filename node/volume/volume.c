@@ -1,4 +1,4 @@
-#include "node/volume/volume.h"
+#include "node/volume/volume_internal.h"
 
 #include "core/clock.h"
 #include "core/log.h"
@@ -11,44 +11,11 @@ static const char *const state_names[] = { "replica", "opening", "primary", "fen
 
 static void on_retry(void *arg);
 static void on_checkpoint(void *arg);
-static void on_wait_timer(void *arg);
 static void try_open(struct volume *volume);
-
-/* ---- lag ---- */
-
-static uint64_t oldest_lag_ms(const struct volume *volume)
-{
-	if (volume->lag_count == 0)
-		return 0;
-	return (clock_mono_us() - volume->lag_samples[volume->lag_first].time_us) / 1000;
-}
-
-static void note_durable(struct volume *volume, uint64_t lsn)
-{
-	size_t last = (volume->lag_first + volume->lag_count - 1) % LAG_SAMPLES_MAX;
-	if (volume->lag_count > 0 &&
-		(volume->lag_samples[last].lsn == lsn || volume->lag_count == LAG_SAMPLES_MAX)) {
-		volume->lag_samples[last].lsn = lsn;
-		return;
-	}
-	size_t at = (volume->lag_first + volume->lag_count) % LAG_SAMPLES_MAX;
-	volume->lag_samples[at] = (struct lag_sample){ lsn, clock_mono_us() };
-	volume->lag_count++;
-}
-
-static void note_shipped(struct volume *volume, uint64_t acked)
-{
-	uint64_t now = clock_mono_us();
-	while (volume->lag_count > 0 && volume->lag_samples[volume->lag_first].lsn <= acked) {
-		metric_observe_us(volume->lag_seconds, now - volume->lag_samples[volume->lag_first].time_us);
-		volume->lag_first = (volume->lag_first + 1) % LAG_SAMPLES_MAX;
-		volume->lag_count--;
-	}
-}
 
 /* ---- publication ---- */
 
-static void publish(struct volume *volume)
+void volume_publish(struct volume *volume)
 {
 	struct volume_numbers *numbers = &volume->numbers;
 	uint64_t durable = volume->log ? volume_log_end(volume->log) : volume->reader_end;
@@ -58,7 +25,7 @@ static void publish(struct volume *volume)
 	atomic_store(&numbers->applied_lsn, volume->index.applied_lsn);
 	atomic_store(&numbers->messages, volume->index.message_count);
 	atomic_store(&numbers->at_risk, volume->at_risk_total);
-	atomic_store(&numbers->lag_ms, oldest_lag_ms(volume));
+	atomic_store(&numbers->lag_ms, volume_lag_ms(volume));
 	volume->options.events.changed(volume->options.events.arg, volume);
 }
 
@@ -79,7 +46,7 @@ static void enter(struct volume *volume, enum volume_state state)
 			(unsigned long long)(volume->log ? volume_log_end(volume->log)
 							 : volume->reader_end));
 	volume->state = state;
-	publish(volume);
+	volume_publish(volume);
 }
 
 struct volume *volume_create(const struct volume_options *options)
@@ -96,7 +63,7 @@ struct volume *volume_create(const struct volume_options *options)
 	volume->lag_samples = mem_alloc(LAG_SAMPLES_MAX * sizeof(*volume->lag_samples));
 	volume->lag_seconds = metric_histogram("pando_replication_lag_seconds", "",
 		"From durable here to acknowledged by a replica at another site");
-	volume->wait_timer = timer_new(options->loop, on_wait_timer, volume);
+	volume->wait_timer = timer_new(options->loop, volume_on_wait_timer, volume);
 	volume->checkpoint_timer = timer_new(options->loop, on_checkpoint, volume);
 	volume->retry_timer = timer_new(options->loop, on_retry, volume);
 	index_init(&volume->index, volume, options->id, volume->options.index_path);
@@ -147,7 +114,7 @@ static void on_checkpoint(void *arg)
 enum { APPLY_BYTES = 1 << 20 };
 
 /* Everything this reign has written up to `lsn` is in the index. */
-static void note_applied(struct volume *volume, uint64_t lsn)
+void volume_note_applied(struct volume *volume, uint64_t lsn)
 {
 	/* Not the desired reign: the directory may have named the next one already. */
 	const struct epoch_entry *reign = epochs_last(volume_log_epochs(volume->log));
@@ -207,7 +174,7 @@ void volume_received(struct volume *volume, uint64_t lsn, uint64_t leader_end, u
 		log_error("replica_unreadable", "volume=%u applied=%llu end=%llu reason=%s",
 			volume->options.id, (unsigned long long)volume->index.applied_lsn,
 			(unsigned long long)lsn, log_quote(str_from(strerror(-result))));
-	publish(volume);
+	volume_publish(volume);
 }
 
 void volume_was_cut(struct volume *volume, uint64_t lsn)
@@ -237,16 +204,6 @@ static void tell_all_gone(struct volume *volume)
 	}
 }
 
-static void fail_waits(struct volume *volume)
-{
-	while (!list_is_empty(&volume->waits)) {
-		struct ack_wait *wait = list_entry(volume->waits.next, struct ack_wait, link);
-		list_remove(&wait->link);
-		/* What the policy asked for is not known to be met: no success may be claimed. */
-		wait->done(wait, -EAGAIN, true);
-	}
-}
-
 static bool is_drained(const struct volume *volume)
 {
 	return list_is_empty(&volume->pending) &&
@@ -254,7 +211,7 @@ static bool is_drained(const struct volume *volume)
 }
 
 /* When everything taken is written: answers the fence and becomes what is desired. */
-static void finish_fence(struct volume *volume)
+void volume_finish_fence(struct volume *volume)
 {
 	if (volume->state != VOLUME_FENCED || !is_drained(volume))
 		return;
@@ -265,7 +222,7 @@ static void finish_fence(struct volume *volume)
 	}
 	bool goes_on = volume->desired.primary && volume->desired.epoch >= volume->highest_epoch;
 	if (volume->has_desired && !goes_on) {
-		fail_waits(volume);
+		volume_fail_waits(volume);
 		volume->reader_end = volume->log ? volume_log_end(volume->log) : volume->reader_end;
 		volume_log_close(&volume->log);
 		volume->branch_is_checked = false;
@@ -280,7 +237,7 @@ static void on_fence_record(struct pending_change *pending, int status, bool at_
 	(void)at_risk;
 	volume->fence_record = NULL;
 	free(pending);
-	finish_fence(volume);
+	volume_finish_fence(volume);
 }
 
 static void write_fence_record(struct volume *volume)
@@ -314,7 +271,7 @@ void volume_fence(struct volume *volume, bool lasting, void (*done)(void *arg, u
 		volume->on_fenced = done;
 		volume->on_fenced_arg = arg;
 	}
-	finish_fence(volume);
+	volume_finish_fence(volume);
 }
 
 void volume_higher_epoch(struct volume *volume, uint64_t epoch)
@@ -378,7 +335,7 @@ static void on_reign(void *arg, int status)
 {
 	struct volume *volume = arg;
 	if (volume->state != VOLUME_OPENING) {
-		finish_fence(volume);
+		volume_finish_fence(volume);
 		return;
 	}
 	if (status < 0) {
@@ -388,7 +345,8 @@ static void on_reign(void *arg, int status)
 		volume_fence(volume, false, NULL, NULL);
 		return;
 	}
-	note_applied(volume, volume_log_end(volume->log)); /* the barrier changes nothing */
+	volume_note_applied(volume, volume_log_end(volume->log)); /* the barrier changes nothing */
+	volume_find_at_risk(volume, volume->is_new_reign);
 	if (!volume_log_began_clean(volume->log) && volume->index.slack_epoch < volume->desired.epoch)
 		write_uid_slack(volume);
 	else
@@ -436,6 +394,7 @@ static void try_open(struct volume *volume)
 		enter(volume, VOLUME_REPLICA);
 		return;
 	}
+	volume->is_new_reign = last == NULL || last->epoch != volume->desired.epoch;
 	volume_log_reign(volume->log, volume->desired.epoch, volume->desired.reign, on_reign, volume);
 }
 
@@ -459,7 +418,7 @@ static void on_retry(void *arg)
 		try_open(volume);
 	if (volume->state != VOLUME_FENCED)
 		return;
-	finish_fence(volume);
+	volume_finish_fence(volume);
 	if (volume->state != VOLUME_FENCED)
 		return;
 	/* Whoever asked for the fence did not go on to promote: they gave up long before this. */
@@ -516,249 +475,9 @@ void volume_set_desired(struct volume *volume, const struct volume_desired *desi
 	} else if (volume->state == VOLUME_PRIMARY || volume->state == VOLUME_OPENING) {
 		volume_fence(volume, false, NULL, NULL);
 	} else if (volume->state == VOLUME_FENCED) {
-		finish_fence(volume);
+		volume_finish_fence(volume);
 	}
-	publish(volume);
-}
-
-/* ---- durability ---- */
-
-bool volume_has_replica(const struct volume *volume)
-{
-	for (unsigned i = 0; i < volume->replica_count; i++)
-		if (volume->replicas[i].counted)
-			return true;
-	return false;
-}
-
-bool volume_has_connected_replica(const struct volume *volume)
-{
-	for (unsigned i = 0; i < volume->replica_count; i++)
-		if (volume->replicas[i].counted && volume->replicas[i].connected)
-			return true;
-	return false;
-}
-
-static uint64_t acked_elsewhere(const struct volume *volume)
-{
-	uint64_t acked = 0;
-	for (unsigned i = 0; i < volume->replica_count; i++)
-		if (volume->replicas[i].counted && volume->replicas[i].acked_lsn > acked)
-			acked = volume->replicas[i].acked_lsn;
-	return acked;
-}
-
-bool volume_is_uid_slack_used(const struct volume *volume, const struct folder *folder)
-{
-	uint64_t acked = acked_elsewhere(volume);
-	uint32_t ahead = folder->private->allocated_uidnext - folder->uidnext;
-	if (!volume_has_replica(volume) || folder->message_count < UID_SLACK / 2)
-		return ahead >= UID_SLACK / 2;
-	/* The message half a slack back must have been shipped. */
-	const struct message *far = &folder->messages[folder->message_count - UID_SLACK / 2];
-	return folder->private->loaded && far->body_lsn >= acked &&
-		folder->uidnext - far->uid + ahead >= UID_SLACK / 2;
-}
-
-static void forget_shipped(struct volume *volume, uint64_t acked)
-{
-	while (volume->at_risk_count > 0 && volume->at_risk[volume->at_risk_first].lsn <= acked) {
-		volume->at_risk_first++;
-		volume->at_risk_count--;
-		volume->at_risk_total--;
-	}
-	if (volume->at_risk_count == 0) {
-		volume->at_risk_first = 0;
-		volume->at_risk_total = 0;
-	}
-}
-
-void volume_add_at_risk(struct volume *volume, const struct at_risk *entry)
-{
-	volume->at_risk_total++;
-	if (volume->at_risk_count >= AT_RISK_LISTED_MAX)
-		return;
-	if (volume->at_risk_first + volume->at_risk_count == volume->at_risk_capacity) {
-		if (volume->at_risk_count > 0)
-			memmove(volume->at_risk, volume->at_risk + volume->at_risk_first,
-				volume->at_risk_count * sizeof(*volume->at_risk));
-		volume->at_risk_first = 0;
-		if (volume->at_risk_count * 2 >= volume->at_risk_capacity) {
-			volume->at_risk_capacity =
-				volume->at_risk_capacity ? volume->at_risk_capacity * 2 : 16;
-			volume->at_risk = mem_resize(
-				volume->at_risk, volume->at_risk_capacity * sizeof(*volume->at_risk));
-		}
-	}
-	volume->at_risk[volume->at_risk_first + volume->at_risk_count++] = *entry;
-	publish(volume);
-}
-
-/* How long an answer waits that begins to wait now: from the last sight of a replica on. */
-static uint64_t wait_deadline(const struct volume *volume)
-{
-	uint64_t from = volume_has_connected_replica(volume) ? clock_mono_us()
-							     : volume->last_connected_us;
-	return from > 0 ? from + volume->options.remote_wait_ms_max * 1000 : 0;
-}
-
-/* Ends the waits that are met, or that have waited long enough. */
-static void settle_waits(struct volume *volume)
-{
-	uint64_t acked = acked_elsewhere(volume), now = clock_mono_us();
-	while (!list_is_empty(&volume->waits)) {
-		struct ack_wait *wait = list_entry(volume->waits.next, struct ack_wait, link);
-		bool met = wait->lsn <= acked;
-		if (!met && wait->deadline_us > now)
-			break;
-		list_remove(&wait->link);
-		wait->done(wait, met || wait->durability == DURABILITY_REMOTE ? 0 : -EAGAIN, !met);
-	}
-	if (!list_is_empty(&volume->waits) && !timer_is_running(volume->wait_timer)) {
-		struct ack_wait *wait = list_entry(volume->waits.next, struct ack_wait, link);
-		timer_start(volume->wait_timer, (wait->deadline_us - now) / 1000 + 1);
-	}
-}
-
-static void on_wait_timer(void *arg)
-{
-	settle_waits(arg);
-}
-
-void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool connected)
-{
-	for (unsigned i = 0; i < volume->replica_count; i++) {
-		struct volume_replica *replica = &volume->replicas[i];
-		if (replica->node_id != node_id)
-			continue;
-		if (replica->connected && replica->counted)
-			volume->last_connected_us = clock_mono_us();
-		replica->connected = connected;
-		/* A copy that was made anew may have less than before. */
-		if (connected)
-			replica->acked_lsn = lsn;
-	}
-	note_shipped(volume, acked_elsewhere(volume));
-	forget_shipped(volume, acked_elsewhere(volume));
-	settle_waits(volume);
-	publish(volume);
-}
-
-/* ---- submitting changes ---- */
-
-static void finish_change(struct pending_change *pending, int status, bool at_risk)
-{
-	struct pool *pool = pending->pool;
-	buf_deinit(&pending->encoded);
-	pending->done(pending, status, at_risk);
-	pool_destroy(&pool);
-}
-
-static void on_wait_done(struct ack_wait *wait, int status, bool at_risk)
-{
-	finish_change(container_of(wait, struct pending_change, wait), status, at_risk);
-}
-
-static void on_appended(struct volume_append *append)
-{
-	struct pending_change *pending = container_of(append, struct pending_change, append);
-	struct volume *volume = pending->volume;
-	int status = append->status;
-	list_remove(&pending->link);
-	if (status == 0) {
-		uint64_t lsn = append->records[append->record_count - 1].lsn;
-		status = index_apply(&volume->index, &pending->change, lsn, &pending->result);
-		note_applied(volume, append->end_lsn);
-		if (status < 0) {
-			/* Our own change contradicts our own index: serving on would spread the damage. */
-			log_error("apply_failed", "volume=%u lsn=%llu action=fence", volume->options.id,
-				(unsigned long long)lsn);
-			volume_fence(volume, false, NULL, NULL);
-			status = -EIO;
-		}
-	}
-	if (status < 0 && volume_log_is_fenced(volume->log))
-		volume_fence(volume, false, NULL, NULL);
-	if (append->status == 0 && volume_has_replica(volume))
-		note_durable(volume, append->end_lsn);
-	/* One publication per group would do; the receiver coalesces. */
-	publish(volume);
-	bool must_wait = status == 0 && pending->waits_for_replica &&
-		pending->durability != DURABILITY_LOCAL && volume_has_replica(volume);
-	if (!must_wait) {
-		finish_change(pending, status, false);
-	} else {
-		pending->wait.lsn = append->end_lsn;
-		pending->wait.durability = pending->durability;
-		pending->wait.deadline_us = wait_deadline(volume);
-		pending->wait.done = on_wait_done;
-		list_append(&volume->waits, &pending->wait.link);
-		settle_waits(volume);
-	}
-	finish_fence(volume);
-}
-
-uint64_t volume_body_back(size_t message_length, size_t summary_length)
-{
-	return record_padded(message_length) + (summary_length ? record_padded(summary_length) : 0);
-}
-
-static void fail_later(struct pending_change *pending);
-
-void volume_submit(struct volume *volume, struct pending_change *pending, struct str message,
-	struct str summary)
-{
-	unsigned count = 0;
-	pending->volume = volume;
-	pending->result = (struct apply_result){ 0 };
-	if (volume->log == NULL || (volume->state != VOLUME_PRIMARY && volume->state != VOLUME_OPENING)) {
-		fail_later(pending);
-		return;
-	}
-	if (pending->record_type == 0)
-		pending->record_type = RECORD_CHANGE;
-	if (pending->record_type == RECORD_CHANGE)
-		change_encode(&pending->change, &pending->encoded);
-	pending->append = (struct volume_append){ .done = on_appended, .arg = pending };
-	if (message.length > 0)
-		pending->append.records[count++] =
-			(struct append_record){ .type = RECORD_MESSAGE, .head = message };
-	if (summary.length > 0)
-		pending->append.records[count++] =
-			(struct append_record){ .type = RECORD_SUMMARY, .head = summary };
-	pending->append.records[count++] =
-		(struct append_record){ .type = pending->record_type, .head = buf_str(&pending->encoded) };
-	pending->append.record_count = count;
-	list_append(&volume->pending, &pending->link);
-	volume_log_append(volume->log, &pending->append);
-}
-
-struct failed_change {
-	struct task task;
-	struct pending_change *pending;
-};
-
-static void on_failed_change(void *arg)
-{
-	struct failed_change *failed = arg;
-	finish_change(failed->pending, -EROFS, false);
-	free(failed);
-}
-
-/* The refusal comes from the loop, as every answer does. */
-static void fail_later(struct pending_change *pending)
-{
-	struct failed_change *failed = mem_alloc(sizeof(*failed));
-	*failed = (struct failed_change){ { .run = on_failed_change, .arg = failed }, pending };
-	loop_defer(pending->volume->options.loop, &failed->task);
-}
-
-uint64_t volume_next_modseq(struct volume *volume, struct mailbox *mailbox)
-{
-	uint64_t lowest = volume->desired.epoch << 40 | 1;
-	mailbox->allocated_modseq =
-		mailbox->allocated_modseq < lowest ? lowest : mailbox->allocated_modseq + 1;
-	return mailbox->allocated_modseq;
+	volume_publish(volume);
 }
 
 struct loop *volume_loop(const struct volume *volume)

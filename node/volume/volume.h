@@ -40,7 +40,6 @@ struct volume_desired {
 	bool primary;
 	uint64_t epoch;
 	uint8_t reign[GROUP_REIGN_LENGTH];
-	enum durability durability;
 	unsigned replica_count;
 	struct volume_replica replicas[VOLUME_COPIES_MAX];
 };
@@ -88,6 +87,8 @@ struct at_risk {
 enum {
 	/* Listed by name; beyond it they are counted. */
 	AT_RISK_LISTED_MAX = 100000,
+	/* Unshipped log that a start reads to list what is in it: a quarter of a second. */
+	AT_RISK_SCAN_MAX = 256 << 20,
 	CHECKPOINT_MS = 5000, /* what a start has to replay at most, at full load a few hundred MB */
 	LOCK_RETRY_MS = 20,   /* while another process lets go of the log */
 	/* A fence that is not followed by a promotion ends after this; `pando failover` gives up after a
@@ -114,7 +115,7 @@ struct volume {
 	struct volume_log *log;
 	struct log_reader *reader;
 	struct volume_desired desired;
-	bool has_desired, is_releasing;
+	bool has_desired, is_releasing, is_new_reign;
 	bool branch_is_checked; /* the index belongs to the log as it is now */
 	/* Highest epoch anybody has shown; below it nothing may be written. */
 	uint64_t highest_epoch;

@@ -151,8 +151,7 @@ void volumes_reconcile(struct volumes *volumes)
 			slot = make_slot(volumes, entry->id);
 		struct worker_call *call = slot_call(slot, run_set_desired);
 		call->desired = (struct volume_desired){ .primary = entry->primary_node_id == me->id,
-			.epoch = entry->epoch,
-			.durability = entry->durability };
+			.epoch = entry->epoch };
 		memcpy(call->desired.reign, entry->reign, sizeof(call->desired.reign));
 		fill_replicas(volumes, entry, &call->desired);
 		slot->epoch = entry->epoch;

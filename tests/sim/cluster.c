@@ -93,7 +93,6 @@ static void tell_directory(struct machine *machine, unsigned v)
 	bool primary = truth->primary == machine->number;
 	struct volume_desired desired = { .primary = primary,
 		.epoch = truth->epoch,
-		.durability = DURABILITY_REMOTE,
 		.replica_count = primary };
 	struct replicator_volume volume = { .id = v + 1,
 		.epoch = truth->epoch,

@@ -1,0 +1,241 @@
+#include "node/volume/volume_internal.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/metric.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* What is durable where: lag, the answers that wait for another site, and the messages that did not get it. */
+
+/* ---- lag ---- */
+
+uint64_t volume_lag_ms(const struct volume *volume)
+{
+	if (volume->lag_count == 0)
+		return 0;
+	return (clock_mono_us() - volume->lag_samples[volume->lag_first].time_us) / 1000;
+}
+
+void volume_note_durable(struct volume *volume, uint64_t lsn)
+{
+	size_t last = (volume->lag_first + volume->lag_count - 1) % LAG_SAMPLES_MAX;
+	if (volume->lag_count > 0 &&
+		(volume->lag_samples[last].lsn == lsn || volume->lag_count == LAG_SAMPLES_MAX)) {
+		volume->lag_samples[last].lsn = lsn;
+		return;
+	}
+	size_t at = (volume->lag_first + volume->lag_count) % LAG_SAMPLES_MAX;
+	volume->lag_samples[at] = (struct lag_sample){ lsn, clock_mono_us() };
+	volume->lag_count++;
+}
+
+static void note_shipped(struct volume *volume, uint64_t acked)
+{
+	uint64_t now = clock_mono_us();
+	while (volume->lag_count > 0 && volume->lag_samples[volume->lag_first].lsn <= acked) {
+		metric_observe_us(volume->lag_seconds, now - volume->lag_samples[volume->lag_first].time_us);
+		volume->lag_first = (volume->lag_first + 1) % LAG_SAMPLES_MAX;
+		volume->lag_count--;
+	}
+}
+
+/* ---- durability ---- */
+
+bool volume_has_replica(const struct volume *volume)
+{
+	for (unsigned i = 0; i < volume->replica_count; i++)
+		if (volume->replicas[i].counted)
+			return true;
+	return false;
+}
+
+bool volume_has_connected_replica(const struct volume *volume)
+{
+	for (unsigned i = 0; i < volume->replica_count; i++)
+		if (volume->replicas[i].counted && volume->replicas[i].connected)
+			return true;
+	return false;
+}
+
+static uint64_t acked_elsewhere(const struct volume *volume)
+{
+	uint64_t acked = 0;
+	for (unsigned i = 0; i < volume->replica_count; i++)
+		if (volume->replicas[i].counted && volume->replicas[i].acked_lsn > acked)
+			acked = volume->replicas[i].acked_lsn;
+	return acked;
+}
+
+bool volume_is_uid_slack_used(const struct volume *volume, const struct folder *folder)
+{
+	uint64_t acked = acked_elsewhere(volume);
+	uint32_t ahead = folder->private->allocated_uidnext - folder->uidnext;
+	if (!volume_has_replica(volume) || folder->message_count < UID_SLACK / 2)
+		return ahead >= UID_SLACK / 2;
+	/* The message half a slack back must have been shipped. */
+	const struct message *far = &folder->messages[folder->message_count - UID_SLACK / 2];
+	return folder->private->loaded && far->body_lsn >= acked &&
+		folder->uidnext - far->uid + ahead >= UID_SLACK / 2;
+}
+
+static void forget_shipped(struct volume *volume, uint64_t acked)
+{
+	while (volume->at_risk_count > 0 && volume->at_risk[volume->at_risk_first].lsn <= acked) {
+		volume->at_risk_first++;
+		volume->at_risk_count--;
+		volume->at_risk_total--;
+	}
+	if (volume->at_risk_count == 0) {
+		volume->at_risk_first = 0;
+		volume->at_risk_total = 0;
+	}
+}
+
+void volume_add_at_risk(struct volume *volume, const struct at_risk *entry)
+{
+	volume->at_risk_total++;
+	if (volume->at_risk_count >= AT_RISK_LISTED_MAX)
+		return;
+	if (volume->at_risk_first + volume->at_risk_count == volume->at_risk_capacity) {
+		if (volume->at_risk_count > 0)
+			memmove(volume->at_risk, volume->at_risk + volume->at_risk_first,
+				volume->at_risk_count * sizeof(*volume->at_risk));
+		volume->at_risk_first = 0;
+		if (volume->at_risk_count * 2 >= volume->at_risk_capacity) {
+			volume->at_risk_capacity =
+				volume->at_risk_capacity ? volume->at_risk_capacity * 2 : 16;
+			volume->at_risk = mem_resize(
+				volume->at_risk, volume->at_risk_capacity * sizeof(*volume->at_risk));
+		}
+	}
+	volume->at_risk[volume->at_risk_first + volume->at_risk_count++] = *entry;
+	volume_publish(volume);
+}
+
+/* How long an answer waits that begins to wait now: from the last sight of a replica on. */
+uint64_t volume_wait_deadline(const struct volume *volume)
+{
+	uint64_t from = volume_has_connected_replica(volume) ? clock_mono_us()
+							     : volume->last_connected_us;
+	return from > 0 ? from + volume->options.remote_wait_ms_max * 1000 : 0;
+}
+
+/* Ends the waits that are met, or that have waited long enough. */
+void volume_settle_waits(struct volume *volume)
+{
+	uint64_t acked = acked_elsewhere(volume), now = clock_mono_us();
+	while (!list_is_empty(&volume->waits)) {
+		struct ack_wait *wait = list_entry(volume->waits.next, struct ack_wait, link);
+		bool met = wait->lsn <= acked;
+		if (!met && wait->deadline_us > now)
+			break;
+		list_remove(&wait->link);
+		wait->done(wait, met || wait->durability == DURABILITY_REMOTE ? 0 : -EAGAIN, !met);
+	}
+	if (!list_is_empty(&volume->waits) && !timer_is_running(volume->wait_timer)) {
+		struct ack_wait *wait = list_entry(volume->waits.next, struct ack_wait, link);
+		timer_start(volume->wait_timer, (wait->deadline_us - now) / 1000 + 1);
+	}
+}
+
+void volume_on_wait_timer(void *arg)
+{
+	volume_settle_waits(arg);
+}
+
+void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool connected)
+{
+	for (unsigned i = 0; i < volume->replica_count; i++) {
+		struct volume_replica *replica = &volume->replicas[i];
+		if (replica->node_id != node_id)
+			continue;
+		if (replica->connected && replica->counted)
+			volume->last_connected_us = clock_mono_us();
+		replica->connected = connected;
+		/* A copy that was made anew may have less than before. */
+		if (connected)
+			replica->acked_lsn = lsn;
+	}
+	if (acked_elsewhere(volume) > volume->index.acked_lsn)
+		volume->index.acked_lsn = acked_elsewhere(volume);
+	note_shipped(volume, acked_elsewhere(volume));
+	forget_shipped(volume, acked_elsewhere(volume));
+	volume_settle_waits(volume);
+	volume_publish(volume);
+}
+
+void volume_fail_waits(struct volume *volume)
+{
+	while (!list_is_empty(&volume->waits)) {
+		struct ack_wait *wait = list_entry(volume->waits.next, struct ack_wait, link);
+		list_remove(&wait->link);
+		/* What the policy asked for is not known to be met: no success may be claimed. */
+		wait->done(wait, -EAGAIN, true);
+	}
+}
+
+/* ---- after a start ---- */
+
+static void list_deliveries(struct volume *volume, struct str groups, uint64_t lsn)
+{
+	struct pool *pool = pool_create();
+	struct group group;
+	while (groups.length > 0 && group_header_decode(groups, lsn, volume->options.id, &group)) {
+		struct record record;
+		struct change change;
+		size_t position = GROUP_HEADER_LENGTH;
+		uint64_t end = lsn + group_padded(group.used);
+		while (group_next_record(&group, groups, &position, &record)) {
+			if (record.type != RECORD_CHANGE || !change_decode(record.body, pool, &change))
+				continue;
+			for (size_t i = 0; i < change.action_count; i++) {
+				const struct action *action = &change.actions[i];
+				if (action->kind != ACTION_ADD || action->added_count == 0 ||
+					action->added[0].body_lsn != 0)
+					continue;
+				struct at_risk entry = { .lsn = end,
+					.mailbox_id = action->mailbox_id,
+					.uid = action->added[0].uid,
+					.since_us = action->added[0].internal_date_s * 1000000 };
+				if (action->delivery_id.length == DELIVERY_ID_LENGTH)
+					memcpy(entry.delivery_id, action->delivery_id.bytes,
+						DELIVERY_ID_LENGTH);
+				volume_add_at_risk(volume, &entry);
+			}
+		}
+		pool_reset(pool);
+		groups = str_from_index(groups, group_padded(group.used));
+		lsn = end;
+	}
+	pool_destroy(&pool);
+}
+
+void volume_find_at_risk(struct volume *volume, bool is_new_reign)
+{
+	struct log_reader *reader;
+	uint64_t end = volume_log_end(volume->log), lsn, next = volume->index.acked_lsn;
+	struct bytes *bytes;
+	if (is_new_reign) {
+		/* What came before was answered by another primary; it stands here and, when that one
+		 * comes back, there. */
+		volume->index.acked_lsn = end;
+		return;
+	}
+	if (!volume_has_replica(volume) || next >= end)
+		return;
+	if (end - next > AT_RISK_SCAN_MAX) {
+		log_warn("at_risk_unlisted", "volume=%u bytes=%llu", volume->options.id,
+			(unsigned long long)(end - next));
+		return;
+	}
+	if (log_reader_open(volume->options.disk, volume->options.log_directory, volume->options.id,
+		    &reader) < 0)
+		return;
+	while (log_reader_next(reader, next, end, 1 << 20, false, &bytes, &lsn, &next) == 0) {
+		list_deliveries(volume, bytes_str(bytes), lsn);
+		bytes_unref(&bytes);
+	}
+	log_reader_close(&reader);
+}
