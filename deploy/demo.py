@@ -630,6 +630,9 @@ def main():
     except Failure as failure:
         print(f"demo: {failure}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Whoever read our words has heard enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

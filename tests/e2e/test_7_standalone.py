@@ -30,8 +30,10 @@ class Machine:
         for old, new in moved.items():
             text = text.replace(f"= {old}\n", f"= {new}\n")
         with open(self.conf, "w") as file:
-            file.write(text + f"run_dir = {folder}/run\n")
+            file.write(text + f"run_dir = {folder}/run\n" + ("user = nobody\n" if os.getuid() == 0 else ""))
         os.makedirs(os.path.join(folder, "run"))
+        if os.getuid() == 0:
+            demo.run("chown", "-R", "nobody", folder)
         self.daemons = []
         for kind in ("node", "router"):
             daemon = demo.Daemon(folder, kind, "main")
@@ -69,6 +71,9 @@ def test_standalone_serves_and_moves_to_postgres(c):
         machine.pando("mailbox", "add", NAME, "--password", "secret word")
         wait_for("the standalone door", 15, lambda: machine.send("one"))
         wait_for("its mail", 5, lambda: machine.count() == 1)
+        for daemon in machine.daemons:
+            uids = re.search(r"^Uid:(.*)$", open(f"/proc/{daemon.pid()}/status").read(), re.M).group(1)
+            assert "0" not in uids.split(), uids
         url = re.search(r"^directory = (.*)$", open(c.conf).read(), re.M).group(1)
         subprocess.run([f"{demo.POSTGRES_BIN}/psql", "-q", url, "-c", "create database alone"], check=True)
         machine.pando("init", "--postgres", re.sub(r"/pando$", "/alone", url))
