@@ -159,13 +159,24 @@ static bool take_batch(struct directory *directory, struct directory_batch *batc
 	return news;
 }
 
+/* Once per outage. */
+static void tell_unreachable(struct directory *directory, const char *reason)
+{
+	if (!directory->told_unreachable && directory->loaded)
+		log_warn("directory-unreachable", "revision=%llu effect=\"the last copy is served\" reason=%s",
+			(unsigned long long)directory->revision, log_quote(str_from(reason)));
+	else if (!directory->told_unreachable)
+		log_error("directory-never-reached",
+			"effect=\"nothing is served\" action=\"start PostgreSQL, check `directory` in the "
+			"configuration, run `pando init`\" reason=%s",
+			log_quote(str_from(reason)));
+	directory->told_unreachable = true;
+}
+
 static void lost(struct directory *directory, const char *reason)
 {
 	bool was_writable = directory->writable;
-	if (!directory->told_unreachable)
-		log_warn("directory-unreachable", "revision=%llu reason=%s",
-			(unsigned long long)directory->revision, log_quote(str_from(reason)));
-	directory->told_unreachable = true;
+	tell_unreachable(directory, reason);
 	db_destroy(&directory->db);
 	directory->fresh = directory->fetching = directory->fetch_again = false;
 	directory->listening = directory->writable = false;
@@ -305,9 +316,7 @@ static void read_file(struct directory *directory)
 	take_batch(directory, batch);
 	return;
 failed:
-	if (!directory->told_unreachable)
-		log_warn("directory-unreadable", "reason=%s", log_quote(str_from(error.text)));
-	directory->told_unreachable = true;
+	tell_unreachable(directory, error.text);
 	sql_close(&directory->file);
 	directory->data_version = 0;
 }
