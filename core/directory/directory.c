@@ -41,7 +41,7 @@ struct directory {
 	void *arg;
 	uint64_t revision;
 	char mark[64];
-	bool loaded, fresh, told_unreachable;
+	bool loaded, fresh, told_unreachable, told_standby;
 	struct task announce;
 	struct timer *timer;
 
@@ -257,8 +257,9 @@ static void on_listening(void *arg, struct db_result *result, const char *error)
 {
 	struct directory *directory = arg;
 	directory->listening = directory->writable = result != NULL;
-	if (!result)
+	if (!result && !directory->told_standby)
 		log_info("directory-standby", "reason=%s", log_quote(str_from(error)));
+	directory->told_standby = !result;
 	fetch(directory);
 	timer_start(directory->timer, directory->listening ? CHECK_MS : STANDBY_POLL_MS);
 }
@@ -336,6 +337,11 @@ static void on_timer(void *arg)
 	if (directory->fetching &&
 		clock_mono_us() - directory->fetch_started_us > (uint64_t)CHECK_MS * 1000) {
 		lost(directory, "no answer in time");
+		return;
+	}
+	if (!directory->listening && !directory->fetching) {
+		/* The standby may have been promoted. */
+		db_query(directory->db, "listen pando_change", NULL, 0, on_listening, directory);
 		return;
 	}
 	if (!directory->fetching)

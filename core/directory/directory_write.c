@@ -29,6 +29,9 @@ struct reservation {
 
 struct directory_writer {
 	struct sql *sql;
+	/* Only a standby was reached: for reading. */
+	bool is_read_only;
+	struct error why_read_only;
 	bool in_transaction;
 	/* During one transaction, so that an import does not count all mailboxes for each new one. */
 	struct buf loads; /* struct volume_load each */
@@ -53,7 +56,13 @@ int directory_writer_open(const struct config *config, struct directory_writer *
 		if (code == 0)
 			code = sql_script(writer->sql, "pragma foreign_keys = on", error);
 	} else {
-		code = sql_open_postgres(config->directory, &writer->sql, error);
+		code = sql_open_postgres(config->directory, true, &writer->sql, &writer->why_read_only);
+		if (code == -EHOSTUNREACH) {
+			writer->is_read_only = true;
+			code = sql_open_postgres(config->directory, false, &writer->sql, NULL);
+		}
+		if (code < 0)
+			error_set(error, code, "%s", writer->why_read_only.text);
 	}
 	if (code == 0 && query(writer, NULL, "select max(number) from migration", NULL, 0, NULL) < 0)
 		code = error_set(error, -ENOENT,
@@ -82,7 +91,7 @@ void directory_writer_close(struct directory_writer **writer)
 int directory_init_postgres(const char *conninfo, unsigned *applied_out, struct error *error)
 {
 	struct sql *sql = NULL;
-	int code = sql_open_postgres(conninfo, &sql, error);
+	int code = sql_open_postgres(conninfo, true, &sql, error);
 	if (code == 0)
 		code = schema_migrate(sql, false, applied_out, error);
 	sql_close(&sql);
@@ -139,7 +148,7 @@ int directory_move_to_postgres(const char *path, const char *conninfo, size_t *r
 	struct sql *from = NULL, *to = NULL;
 	int code = sql_open_file(path, false, &from, error);
 	if (code == 0)
-		code = sql_open_postgres(conninfo, &to, error);
+		code = sql_open_postgres(conninfo, true, &to, error);
 	if (code == 0)
 		code = sql_script(to, "begin; " FEED_LOCK, error);
 	if (code == 0)
@@ -154,6 +163,8 @@ int directory_move_to_postgres(const char *path, const char *conninfo, size_t *r
 int directory_begin(struct directory_writer *writer, struct error *error)
 {
 	CHECK(!writer->in_transaction);
+	if (writer->is_read_only)
+		return error_set(error, -EROFS, "%s", writer->why_read_only.text);
 	int code = sql_script(writer->sql,
 		sql_is_postgres(writer->sql) ? "begin; " FEED_LOCK : "begin immediate", error);
 	writer->in_transaction = code == 0;

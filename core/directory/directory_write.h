@@ -18,7 +18,8 @@
 
 struct directory_writer;
 
-/* The directory that the configuration names; it must have been initialised. */
+/* The directory that the configuration names; it must have been initialised. Where only a standby of its
+ * PostgreSQL can be reached, reading works and every change gives -EROFS. */
 int directory_writer_open(const struct config *config, struct directory_writer **writer_out,
 	struct error *error) must_check;
 /* Sets *writer to NULL; NULL is accepted. */

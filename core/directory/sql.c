@@ -27,11 +27,11 @@ struct sql_result {
 	struct buf cells; /* const char * each, column names first */
 };
 
-int sql_open_postgres(const char *conninfo, struct sql **sql_out, struct error *error)
+int sql_open_postgres(const char *conninfo, bool writable, struct sql **sql_out, struct error *error)
 {
 	const char *const names[] = { "dbname", "target_session_attrs", "connect_timeout",
 		"application_name", "client_encoding", NULL };
-	const char *const values[] = { conninfo, "read-write", "3", "pando", "UTF8", NULL };
+	const char *const values[] = { conninfo, writable ? "read-write" : "any", "3", "pando", "UTF8", NULL };
 	struct sql *sql = mem_alloc(sizeof(*sql));
 	sql->postgres = PQconnectdbParams(names, values, 1);
 	if (PQstatus(sql->postgres) != CONNECTION_OK) {

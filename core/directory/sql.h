@@ -15,8 +15,10 @@
 struct sql;
 struct sql_result;
 
-/* Writable server wanted; unqualified names are looked up in the schema `pando`. */
-int sql_open_postgres(const char *conninfo, struct sql **sql_out, struct error *error) must_check;
+/* Unqualified names are looked up in the schema `pando`. Without `writable` a standby will do.
+ * -EHOSTUNREACH when there is no such server. */
+int sql_open_postgres(const char *conninfo, bool writable, struct sql **sql_out,
+	struct error *error) must_check;
 /* With `create` the file is made when missing. A writer waits up to 5 seconds for another one. */
 int sql_open_file(const char *path, bool create, struct sql **sql_out, struct error *error) must_check;
 /* Sets *sql to NULL; NULL is accepted. */

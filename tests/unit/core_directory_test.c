@@ -284,7 +284,7 @@ TEST(postgres_follower_sees_every_change_and_its_snapshot_survives)
 	struct error error = { 0 };
 	if (!postgres)
 		return;
-	expect_done(sql_open_postgres(postgres, &sql, &error), &error);
+	expect_done(sql_open_postgres(postgres, true, &sql, &error), &error);
 	expect_done(sql_script(sql, "drop schema if exists pando cascade", &error), &error);
 	sql_close(&sql);
 	open_world(&world, postgres);
