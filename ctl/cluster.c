@@ -3,18 +3,47 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static void copy_path(const struct command *command, struct buf *out)
+{
+	buf_printf(out, "%s/pando-places.db", command->config.data_dir);
+	(void)buf_terminated(out);
+}
+
+static int open_asker(struct command *command, struct cluster *cluster)
+{
+	struct error error = { 0 };
+	if (asker_create(&command->config, &cluster->asker, &error) == 0)
+		return EXIT_DONE;
+	cluster_close(cluster);
+	return command_fail(&error);
+}
+
 int cluster_open(struct command *command, struct cluster *cluster)
 {
 	struct error error = { 0 };
+	struct buf path = { 0 };
 	int code = command_open_directory(command);
 	if (code != EXIT_DONE)
 		return code;
-	if (directory_read_places(command->writer, &cluster->directory, &error) < 0 ||
-		asker_create(&command->config, &cluster->asker, &error) < 0) {
-		cluster_close(cluster);
+	copy_path(command, &path);
+	code = directory_read_places(command->writer, buf_terminated(&path), &cluster->directory, &error);
+	buf_deinit(&path);
+	return code < 0 ? command_fail(&error) : open_asker(command, cluster);
+}
+
+int cluster_open_to_look(struct command *command, struct cluster *cluster)
+{
+	struct error error = { 0 };
+	struct buf path = { 0 };
+	if (directory_writer_open(&command->config, &command->writer, &error) == 0)
+		return cluster_open(command, cluster);
+	copy_path(command, &path);
+	int code = directory_load_places(buf_terminated(&path), &cluster->directory, NULL);
+	buf_deinit(&path);
+	if (code < 0)
 		return command_fail(&error);
-	}
-	return EXIT_DONE;
+	fprintf(stderr, "pando: %s\npando: going on with the places that were known before\n", error.text);
+	return open_asker(command, cluster);
 }
 
 void cluster_close(struct cluster *cluster)

@@ -23,6 +23,9 @@ struct cluster {
 
 /* 0 or an exit code with the sentence printed. */
 int cluster_open(struct command *command, struct cluster *cluster) must_check;
+/* For looking only: with the directory away, as it was when `pando` last read it, and says so. Then
+ * command->writer is NULL. */
+int cluster_open_to_look(struct command *command, struct cluster *cluster) must_check;
 void cluster_close(struct cluster *cluster);
 
 const char *cluster_site_name(const struct cluster *cluster, uint32_t site_id);

@@ -71,7 +71,7 @@ static int ask_queues(struct command *command, const char *verb, bool is_action)
 	const struct directory_router *router;
 	if (id && strpbrk(id, " \r\n"))
 		return command_usage(command, "`%s` is no queue id", id);
-	int code = cluster_open(command, &cluster);
+	int code = cluster_open_to_look(command, &cluster);
 	if (code != EXIT_DONE)
 		return code;
 	snprintf(request, sizeof(request), "%s%s%s", verb, id ? " " : "", id ? id : "");

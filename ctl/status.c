@@ -106,7 +106,7 @@ int status_run(struct command *command)
 	struct cluster cluster = { 0 };
 	struct table daemons, volumes;
 	unsigned count;
-	int code = cluster_open(command, &cluster);
+	int code = cluster_open_to_look(command, &cluster);
 	if (code != EXIT_DONE)
 		return code;
 	struct question *nodes = cluster_ask_nodes(&cluster, "status", ASK_MS, &count);
@@ -173,7 +173,7 @@ int lag_run(struct command *command)
 		{ "volume", "primary", "replica", "site", "connected", "#lag_messages", "#lag_bytes", "#lag_ms" },
 		{ 0 } };
 	unsigned count;
-	int code = cluster_open(command, &cluster);
+	int code = cluster_open_to_look(command, &cluster);
 	if (code != EXIT_DONE)
 		return code;
 	struct question *nodes = cluster_ask_nodes(&cluster, "status", ASK_MS, &count);
@@ -194,7 +194,8 @@ static void add_risk_rows(struct command *command, struct table *table, const st
 		message = message->next) {
 		struct buf address = { 0 };
 		uint64_t mailbox_id = json_u64(message, "mailbox_id");
-		if (mailbox_id && directory_mailbox_address(command->writer, mailbox_id, &address, NULL) < 0)
+		if (mailbox_id && (!command->writer || directory_mailbox_address(command->writer, mailbox_id,
+							       &address, NULL) < 0))
 			buf_printf(&address, "mailbox %llu", (unsigned long long)mailbox_id);
 		table_add(table, where);
 		table_add_str(table, json_text(message, "volume"));
@@ -216,7 +217,7 @@ int at_risk_run(struct command *command)
 	size_t position = 0;
 	const struct directory_node *node;
 	const struct directory_router *router;
-	int code = cluster_open(command, &cluster);
+	int code = cluster_open_to_look(command, &cluster);
 	if (code != EXIT_DONE)
 		return code;
 	struct question *nodes = cluster_ask_nodes(&cluster, "at-risk", ASK_MS, &node_count);

@@ -7,18 +7,48 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-int directory_read_places(struct directory_writer *writer, struct directory **directory_out,
-	struct error *error)
+static struct directory *places_of(const struct directory_batch *batch)
+{
+	struct directory_head *head = mem_alloc(sizeof(*head));
+	contents_init(&head->contents);
+	contents_apply(&head->contents, batch);
+	return (struct directory *)(void *)head;
+}
+
+/* Best effort: without it a later `pando status` needs the directory. */
+static void keep_copy(const struct directory_batch *batch, const char *copy_path)
+{
+	struct sql *copy = NULL;
+	if (snapshot_open(copy_path, &copy, NULL) == 0)
+		(void)!snapshot_apply(copy, batch, NULL);
+	sql_close(&copy);
+}
+
+int directory_read_places(struct directory_writer *writer, const char *copy_path,
+	struct directory **directory_out, struct error *error)
 {
 	struct directory_batch *batch = NULL;
 	int code = batch_read(directory_writer_sql(writer), BATCH_PLACES, 0, "", &batch, error);
 	if (code < 0)
 		return code;
-	struct directory_head *head = mem_alloc(sizeof(*head));
-	contents_init(&head->contents);
-	contents_apply(&head->contents, batch);
+	*directory_out = places_of(batch);
+	keep_copy(batch, copy_path);
 	batch_destroy(&batch);
-	*directory_out = (struct directory *)(void *)head;
+	return 0;
+}
+
+int directory_load_places(const char *copy_path, struct directory **directory_out, struct error *error)
+{
+	struct directory_batch *batch = NULL;
+	struct sql *copy = NULL;
+	int code = sql_open_file(copy_path, false, &copy, error);
+	if (code == 0)
+		code = batch_read(copy, BATCH_SNAPSHOT, 0, "", &batch, error);
+	sql_close(&copy);
+	if (code < 0)
+		return code;
+	*directory_out = places_of(batch);
+	batch_destroy(&batch);
 	return 0;
 }
 

@@ -98,9 +98,13 @@ struct promotion {
 int directory_promote(struct directory_writer *writer, const struct promotion *promotions,
 	unsigned count, struct error *error) must_check;
 
-/* Sites, nodes, routers and volumes as they are now, for the lookups of directory.h (which finds no
- * mailbox in it). Release with directory_free_places. */
-int directory_read_places(struct directory_writer *writer, struct directory **directory_out,
+/* Sites, nodes, routers and volumes as they are now, for the lookups of directory.h (which find no mailbox
+ * in it); a copy goes to the file `copy_path` where that can be written. Release with
+ * directory_free_places. */
+int directory_read_places(struct directory_writer *writer, const char *copy_path,
+	struct directory **directory_out, struct error *error) must_check;
+/* The same from the copy, when the directory is away. */
+int directory_load_places(const char *copy_path, struct directory **directory_out,
 	struct error *error) must_check;
 /* Sets *directory to NULL; NULL is accepted. */
 void directory_free_places(struct directory **directory);

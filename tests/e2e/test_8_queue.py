@@ -22,7 +22,7 @@ def queued(c, router=None):
 
 
 def test_queued_message_has_a_copy_at_the_other_site_before_250(c):
-    name = user(81)
+    name = user(58)
     node = away(c, name)
     subject = c.send("site-a", name)
     owners = queued(c)
@@ -38,7 +38,7 @@ def test_queued_message_has_a_copy_at_the_other_site_before_250(c):
 
 
 def test_copy_is_delivered_when_its_owner_is_gone_and_once_only(c):
-    name = user(82)
+    name = user(59)
     node = away(c, name)
     subject = c.send("site-a", name)
     owner = c.daemon("router-a/router")
@@ -54,7 +54,7 @@ def test_copy_is_delivered_when_its_owner_is_gone_and_once_only(c):
 
 
 def test_message_without_a_copy_is_listed_as_at_risk(c):
-    name = user(83)
+    name = user(60)
     other = c.daemon("router-b/router")
     other.stop(signal.SIGKILL)
     node = away(c, name)

@@ -134,7 +134,7 @@ def test_concurrent_sessions_see_one_folder(c):
     def run(number):
         try:
             choose = random.Random(number)
-            session = Session(c, ("site-a", "site-b")[number % 2], f"s{number}n", user(71))
+            session = Session(c, ("site-a", "site-b")[number % 2], f"s{number}n", user(54))
             session.select()
             sessions.append(session)
             while time.monotonic() < end:
@@ -154,7 +154,7 @@ def test_concurrent_sessions_see_one_folder(c):
     for session in sessions:
         session.settle()
     views = [session.settle() for session in sessions]
-    fresh = Session(c, "site-b", "fresh", user(71))
+    fresh = Session(c, "site-b", "fresh", user(54))
     fresh.select()
     for view in views:
         assert view == fresh.settle(), "sessions disagree on the folder"
@@ -166,7 +166,7 @@ def test_parts_of_nested_mail_are_its_bytes(c):
     text = (b"Subject: =?utf-8?b?R3LDvMOfZQ==?=\r\nContent-Type: multipart/mixed; boundary=\"o u t\"\r\n\r\n--o u t\r\n\r\n"
             b"first\r\n--o u t\r\nContent-Type: message/rfc822\r\n\r\n" + inner + b"\r\n--o u t\r\n"
             b"Content-Type: application/pdf; name=a.pdf\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n--o u t--\r\n")
-    imap = c.imap("site-b", user(72))
+    imap = c.imap("site-b", user(55))
     assert imap.append("INBOX", None, None, text)[0] == "OK"
     imap.select("INBOX")
 
@@ -189,7 +189,7 @@ def test_parts_of_nested_mail_are_its_bytes(c):
 
 
 def test_condstore_tells_what_changed(c):
-    session = Session(c, "site-a", "c", user(73))
+    session = Session(c, "site-a", "c", user(56))
     for number in range(3):
         assert session.command("APPEND INBOX", b"Subject: %d\r\n\r\n" % number)[0].startswith(b"OK [APPENDUID")
     answer, lines = session.command("SELECT INBOX (CONDSTORE)")
@@ -205,7 +205,7 @@ def test_condstore_tells_what_changed(c):
 
 
 def test_a_client_that_does_not_read_holds_nobody_up(c):
-    sessions = [Session(c, "site-a", f"b{number}n", user(74)) for number in range(3)]
+    sessions = [Session(c, "site-a", f"b{number}n", user(57)) for number in range(3)]
     message = b"Subject: large\r\n\r\n" + b"0123456789abcdef" * 60000 + b"\r\n"
     for _ in range(5):
         assert sessions[0].command("APPEND INBOX", message)[0].startswith(b"OK")
