@@ -23,6 +23,8 @@ enum {
 	/* Received and not yet written, over all volumes of a connection. */
 	RECEIVE_QUEUE_MAX = 16 << 20,
 	LOCK_RETRY_MS = 20,
+	/* After what only time or the operator can mend: a full disk, a log that does not open. */
+	REFUSED_RETRY_MS = 5000,
 };
 
 /* A connection with a peer, dialled by either side. */

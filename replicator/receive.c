@@ -62,7 +62,7 @@ static bool open_log(struct copy *copy)
 		log_error("replica_unusable", "volume=%u reason=%s", copy->id,
 			log_quote(str_from(error.text)));
 	/* The node closes its side in a moment; anything else needs the operator and is tried seldom. */
-	timer_start(copy->open_timer, result == -EAGAIN ? LOCK_RETRY_MS : 5000);
+	timer_start(copy->open_timer, result == -EAGAIN ? LOCK_RETRY_MS : REFUSED_RETRY_MS);
 	return false;
 }
 
@@ -77,7 +77,7 @@ void receive_reconcile(struct copy *copy)
 		receive_release(copy);
 		return;
 	}
-	if (copy->is_receiving || !open_log(copy))
+	if (copy->is_receiving || !open_log(copy) || volume_log_is_fenced(copy->log))
 		return;
 	struct connection *connection = leader_connection(copy);
 	if (connection == NULL || connection == copy->leader)
@@ -162,7 +162,7 @@ void receive_on_cut(struct connection *connection, const struct cluster_message 
 			(unsigned long long)message->lsn, log_quote(str_from(strerror(-result))));
 		volume_log_close(&copy->log);
 		copy->leader = NULL;
-		timer_start(copy->open_timer, 5000);
+		timer_start(copy->open_timer, REFUSED_RETRY_MS);
 		return;
 	}
 	node_side_send(copy->replicator, &(struct cluster_message){ .kind = MESSAGE_WAS_CUT,
@@ -214,28 +214,37 @@ static void free_chunk(struct queued_chunk *chunk)
 	free(chunk);
 }
 
+/* Nothing of the chunk was confirmed. */
+static void refuse_chunk(
+	struct copy *copy, struct queued_chunk *chunk, const struct volume_receive *receive)
+{
+	struct connection *connection = chunk->connection;
+	log_error("chunk_refused", "volume=%u lsn=%llu end=%llu reason=%s", copy->id,
+		(unsigned long long)receive->lsn, (unsigned long long)volume_log_end(copy->log),
+		log_quote(str_from(strerror(-receive->status))));
+	free_chunk(chunk);
+	if (!should_follow(copy)) {
+		receive_release(copy);
+		return;
+	}
+	copy->leader = NULL;
+	copy->is_following = false;
+	drop_chunks(copy);
+	/* A full disk is asked about again later; a failed one only by the next process (see
+	 * receive_reconcile). The leader learns from the connection that nobody acknowledges here. */
+	timer_start(copy->open_timer, receive->status == -EINVAL ? RECONNECT_MS : REFUSED_RETRY_MS);
+	if (connection != NULL)
+		connection_close(connection, "a chunk could not be taken");
+}
+
 static void on_received(struct volume_receive *receive)
 {
 	struct copy *copy = receive->arg;
 	struct queued_chunk *chunk = copy->current;
 	copy->is_receiving = false;
 	if (receive->status < 0) {
-		log_error("chunk_refused", "volume=%u lsn=%llu end=%llu reason=%s", copy->id,
-			(unsigned long long)receive->lsn,
-			(unsigned long long)volume_log_end(copy->log),
-			log_quote(str_from(strerror(-receive->status))));
 		copy->current = NULL;
-		struct connection *connection = chunk->connection;
-		free_chunk(chunk);
-		if (connection != NULL && receive->status == -EINVAL) {
-			connection_close(connection, "a chunk that does not follow");
-		} else {
-			copy->leader = NULL;
-			copy->is_following = false;
-			drop_chunks(copy);
-			timer_start(copy->open_timer, 5000);
-		}
-		receive_reconcile(copy);
+		refuse_chunk(copy, chunk, receive);
 		return;
 	}
 	metric_add(copy->replicator->received_bytes, (int64_t)receive->length);

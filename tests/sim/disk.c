@@ -47,6 +47,12 @@ struct disk_lock {
 };
 
 static struct list inodes, writes;
+static bool fails_next[MACHINES_MAX];
+
+void world_fail_next_write(unsigned machine, bool fails)
+{
+	fails_next[machine] = fails;
+}
 
 /* A write on its way to the disk. */
 struct write {
@@ -71,6 +77,7 @@ void disk_world_reset(void)
 	}
 	list_init(&inodes);
 	list_init(&writes);
+	memset(fails_next, 0, sizeof(fails_next));
 }
 
 static struct inode *find_inode(unsigned machine, const char *path)
@@ -236,10 +243,15 @@ static void on_write_done(void *arg)
 {
 	struct write *write = arg;
 	struct disk_op *op = write->op;
-	write_bytes(
-		write->inode, buf_str(&write->bytes).bytes, buf_length(&write->bytes), write->offset);
-	sync_range(write->inode, write->offset, buf_length(&write->bytes));
-	op->result = (int64_t)buf_length(&write->bytes);
+	size_t length = buf_length(&write->bytes);
+	op->result = (int64_t)length;
+	if (fails_next[write->machine]) {
+		fails_next[write->machine] = false;
+		op->result = -EIO;
+		length = world_pick(length);
+	}
+	write_bytes(write->inode, buf_str(&write->bytes).bytes, length, write->offset);
+	sync_range(write->inode, write->offset, length);
 	list_remove(&write->link);
 	buf_deinit(&write->bytes);
 	free(write);

@@ -48,6 +48,7 @@ struct stream {
 static struct list listeners, streams;
 static bool link_down[MACHINES_MAX][MACHINES_MAX];
 static uint64_t latency_maximum = 500;
+static bool is_noisy;
 
 void net_reset(void)
 {
@@ -56,6 +57,7 @@ void net_reset(void)
 	list_init(&streams);
 	memset(link_down, 0, sizeof(link_down));
 	latency_maximum = 500;
+	is_noisy = false;
 }
 
 void world_set_link(unsigned a, unsigned b, bool connected)
@@ -66,6 +68,11 @@ void world_set_link(unsigned a, unsigned b, bool connected)
 void world_set_latency_us(uint64_t maximum)
 {
 	latency_maximum = maximum;
+}
+
+void world_set_noise(bool noisy)
+{
+	is_noisy = noisy;
 }
 
 bool link_is_up(unsigned a, unsigned b)
@@ -316,6 +323,10 @@ static void on_arrival(void *arg)
 		to->peer->in_flight -= buf_length(&arrival->bytes);
 		if (is_alive(to->peer))
 			loop_defer(to->peer->loop, &to->peer->turn);
+	}
+	if (is_noisy && arrival->from != to->machine && world_pick(100) == 0) {
+		size_t at = arrival->bytes.start + world_pick(buf_length(&arrival->bytes));
+		arrival->bytes.memory[at] ^= (char)(1 + world_pick(255));
 	}
 	buf_append_str(&to->input, buf_str(&arrival->bytes));
 	buf_deinit(&arrival->bytes);
