@@ -43,8 +43,9 @@ static bool add_name(X509 *certificate, const char *name, const char *role)
 {
 	X509_NAME *subject = X509_get_subject_name(certificate);
 	const unsigned char *cn = (const unsigned char *)name, *ou = (const unsigned char *)role;
-	return (!role || X509_NAME_add_entry_by_txt(subject, "OU", MBSTRING_UTF8, ou, -1, -1, 0) == 1) &&
-		X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, cn, -1, -1, 0) == 1;
+	return (!role || X509_NAME_add_entry_by_txt(subject, "OU", MBSTRING_UTF8, ou, -1, -1, 0) ==
+				 1) &&
+	       X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, cn, -1, -1, 0) == 1;
 }
 
 static X509 *new_certificate(EVP_PKEY *key, const char *name, const char *role, int days)
@@ -55,12 +56,12 @@ static X509 *new_certificate(EVP_PKEY *key, const char *name, const char *role, 
 	serial[0] &= 0x7f;
 	BIGNUM *number = BN_bin2bn(serial, sizeof(serial), NULL);
 	bool good = certificate && number &&
-		BN_to_ASN1_INTEGER(number, X509_get_serialNumber(certificate)) &&
-		X509_set_version(certificate, 2) == 1 &&
-		/* An hour back: machines' clocks differ. */
-		X509_gmtime_adj(X509_getm_notBefore(certificate), -3600) &&
-		X509_time_adj_ex(X509_getm_notAfter(certificate), days, 0, NULL) &&
-		X509_set_pubkey(certificate, key) == 1 && add_name(certificate, name, role);
+		    BN_to_ASN1_INTEGER(number, X509_get_serialNumber(certificate)) &&
+		    X509_set_version(certificate, 2) == 1 &&
+		    /* An hour back: machines' clocks differ. */
+		    X509_gmtime_adj(X509_getm_notBefore(certificate), -3600) &&
+		    X509_time_adj_ex(X509_getm_notAfter(certificate), days, 0, NULL) &&
+		    X509_set_pubkey(certificate, key) == 1 && add_name(certificate, name, role);
 	BN_free(number);
 	if (good)
 		return certificate;
@@ -115,9 +116,12 @@ int authority_create(const char *cluster_name, const char *certificate_file, con
 	EVP_PKEY *key = EVP_EC_gen("P-256");
 	X509 *certificate = key ? new_certificate(key, cluster_name, NULL, AUTHORITY_DAYS) : NULL;
 	int code;
-	if (certificate && X509_set_issuer_name(certificate, X509_get_subject_name(certificate)) == 1 &&
-		add_extension(certificate, certificate, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
-		add_extension(certificate, certificate, NID_key_usage, "critical,keyCertSign,cRLSign") &&
+	if (certificate &&
+		X509_set_issuer_name(certificate, X509_get_subject_name(certificate)) == 1 &&
+		add_extension(certificate, certificate, NID_basic_constraints,
+			"critical,CA:TRUE,pathlen:0") &&
+		add_extension(
+			certificate, certificate, NID_key_usage, "critical,keyCertSign,cRLSign") &&
 		add_extension(certificate, certificate, NID_subject_key_identifier, "hash") &&
 		X509_sign(certificate, key, EVP_sha256()) > 0)
 		code = write_pair(certificate, key, certificate_file, key_file, error);
@@ -128,8 +132,8 @@ int authority_create(const char *cluster_name, const char *certificate_file, con
 	return code;
 }
 
-static int load_authority(const char *certificate_file, const char *key_file, X509 **certificate_out,
-	EVP_PKEY **key_out, struct error *error)
+static int load_authority(const char *certificate_file, const char *key_file,
+	X509 **certificate_out, EVP_PKEY **key_out, struct error *error)
 {
 	FILE *file = fopen(certificate_file, "re");
 	*certificate_out = file ? PEM_read_X509(file, NULL, NULL, NULL) : NULL;
@@ -137,7 +141,8 @@ static int load_authority(const char *certificate_file, const char *key_file, X5
 		fclose(file);
 	if (!*certificate_out)
 		return error_set(error, -ENOENT,
-			"the cluster's authority %s cannot be read: run this where `pando init` was run",
+			"the cluster's authority %s cannot be read: run this where `pando init` "
+			"was run",
 			certificate_file);
 	file = fopen(key_file, "re");
 	*key_out = file ? PEM_read_PrivateKey(file, NULL, NULL, NULL) : NULL;
@@ -145,7 +150,8 @@ static int load_authority(const char *certificate_file, const char *key_file, X5
 		fclose(file);
 	if (!*key_out)
 		return error_set(error, -ENOENT,
-			"the key of the cluster's authority %s cannot be read: run this where `pando init` was run",
+			"the key of the cluster's authority %s cannot be read: run this where "
+			"`pando init` was run",
 			key_file);
 	return 0;
 }
@@ -154,26 +160,28 @@ static int load_authority(const char *certificate_file, const char *key_file, X5
 static bool add_usage(X509 *certificate, X509 *issuer, const char *name)
 {
 	char names[512];
-	int length = snprintf(names, sizeof(names), "DNS:%s,DNS:localhost,IP:127.0.0.1,IP:::1", name);
+	int length =
+		snprintf(names, sizeof(names), "DNS:%s,DNS:localhost,IP:127.0.0.1,IP:::1", name);
 	return length > 0 && (size_t)length < sizeof(names) && !strpbrk(name, ",:; \n") &&
-		add_extension(certificate, issuer, NID_basic_constraints, "critical,CA:FALSE") &&
-		add_extension(certificate, issuer, NID_key_usage, "critical,digitalSignature") &&
-		add_extension(certificate, issuer, NID_ext_key_usage, "serverAuth,clientAuth") &&
-		add_extension(certificate, issuer, NID_subject_alt_name, names);
+	       add_extension(certificate, issuer, NID_basic_constraints, "critical,CA:FALSE") &&
+	       add_extension(certificate, issuer, NID_key_usage, "critical,digitalSignature") &&
+	       add_extension(certificate, issuer, NID_ext_key_usage, "serverAuth,clientAuth") &&
+	       add_extension(certificate, issuer, NID_subject_alt_name, names);
 }
 
 int authority_issue(const char *authority_certificate_file, const char *authority_key_file,
-	const struct certificate_request *request, const char *certificate_file, const char *key_file,
-	struct error *error)
+	const struct certificate_request *request, const char *certificate_file,
+	const char *key_file, struct error *error)
 {
 	X509 *authority = NULL, *certificate = NULL;
 	EVP_PKEY *authority_key = NULL, *key = NULL;
-	int code = load_authority(authority_certificate_file, authority_key_file, &authority,
-		&authority_key, error);
+	int code = load_authority(
+		authority_certificate_file, authority_key_file, &authority, &authority_key, error);
 	if (code < 0)
 		goto free_authority;
 	key = EVP_EC_gen("P-256");
-	certificate = key ? new_certificate(key, request->name, request->role, CERTIFICATE_DAYS) : NULL;
+	certificate =
+		key ? new_certificate(key, request->name, request->role, CERTIFICATE_DAYS) : NULL;
 	if (certificate &&
 		X509_set_issuer_name(certificate, X509_get_subject_name(authority)) == 1 &&
 		add_usage(certificate, authority, request->name) &&
@@ -196,7 +204,8 @@ int authority_self_signed(const char *hostname, const char *certificate_file, co
 	EVP_PKEY *key = EVP_EC_gen("P-256");
 	X509 *certificate = key ? new_certificate(key, hostname, NULL, CERTIFICATE_DAYS) : NULL;
 	int code;
-	if (certificate && X509_set_issuer_name(certificate, X509_get_subject_name(certificate)) == 1 &&
+	if (certificate &&
+		X509_set_issuer_name(certificate, X509_get_subject_name(certificate)) == 1 &&
 		add_usage(certificate, certificate, hostname) &&
 		X509_sign(certificate, key, EVP_sha256()) > 0)
 		code = write_pair(certificate, key, certificate_file, key_file, error);

@@ -197,12 +197,26 @@ static void connect_work(void *arg)
 {
 	struct connecting *connecting = arg;
 	const char *const names[] = {
-		"dbname", "target_session_attrs", "connect_timeout", "application_name",
-		"keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout", NULL,
+		"dbname",
+		"target_session_attrs",
+		"connect_timeout",
+		"application_name",
+		"keepalives_idle",
+		"keepalives_interval",
+		"keepalives_count",
+		"tcp_user_timeout",
+		NULL,
 	};
 	const char *const values[] = {
-		connecting->conninfo, connecting->session, CONNECT_TIMEOUT_S, "pando",
-		"5", "2", "3", "10000", NULL,
+		connecting->conninfo,
+		connecting->session,
+		CONNECT_TIMEOUT_S,
+		"pando",
+		"5",
+		"2",
+		"3",
+		"10000",
+		NULL,
 	};
 	connecting->connection = PQconnectdbParams(names, values, 1);
 }
@@ -263,7 +277,6 @@ static void on_free_task(void *arg)
 {
 	free(arg);
 }
-
 
 void db_destroy(struct db **db_pointer)
 {

@@ -2,8 +2,8 @@
 #define PANDO_CORE_DB_H
 
 /*
- * One PostgreSQL connection on a loop that never waits for it (libpq inside). Connecting runs on a pool
- * thread, because libpq resolves names synchronously; from then on everything is readiness.
+ * One PostgreSQL connection on a loop that never waits for it (libpq inside). Connecting runs on a
+ * pool thread, because libpq resolves names synchronously; from then on everything is readiness.
  *
  * Invariants:
  * 1. Callbacks run on the loop, never from inside a call of this header.

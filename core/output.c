@@ -10,8 +10,8 @@ void output_add(struct output *output, struct bytes *bytes, size_t offset, size_
 	}
 	output->length += length;
 	struct output_run *last = output->run_count > 0
-		? &output->runs[output->run_first + output->run_count - 1]
-		: NULL;
+					  ? &output->runs[output->run_first + output->run_count - 1]
+					  : NULL;
 	if (last != NULL && last->bytes == NULL && bytes == NULL) {
 		last->length += length;
 		return;

@@ -24,7 +24,8 @@ struct output {
 	size_t length; /* of all runs */
 };
 
-/* A reference to `bytes` goes with it. With bytes NULL the caller has appended `length` to `copied`. */
+/* A reference to `bytes` goes with it. With bytes NULL the caller has appended `length` to
+ * `copied`. */
 void output_add(struct output *output, struct bytes *bytes, size_t offset, size_t length);
 /* The first up to `limit` runs; valid until the next change. */
 unsigned output_gather(const struct output *output, struct iovec *vectors, unsigned limit);

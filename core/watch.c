@@ -19,7 +19,7 @@ static void on_poll(uv_poll_t *poll, int status, int ready)
 	unsigned events = watch->events;
 	if (status >= 0)
 		events = (ready & UV_READABLE ? WATCH_READ : 0u) |
-			(ready & UV_WRITABLE ? WATCH_WRITE : 0u);
+			 (ready & UV_WRITABLE ? WATCH_WRITE : 0u);
 	if (events)
 		watch->fn(watch->arg, events);
 }
@@ -32,7 +32,7 @@ static void on_closed(uv_handle_t *handle)
 static void start(struct watch *watch)
 {
 	int wanted = (watch->events & WATCH_READ ? UV_READABLE : 0) |
-		(watch->events & WATCH_WRITE ? UV_WRITABLE : 0);
+		     (watch->events & WATCH_WRITE ? UV_WRITABLE : 0);
 	if (wanted)
 		CHECK(uv_poll_start(&watch->poll, wanted, on_poll) == 0);
 	else

@@ -24,7 +24,8 @@ int asker_create(const struct config *config, struct asker **asker_out, struct e
 	struct tls_context *tls = NULL;
 	if (!config->ctl_certificate[0] || !config->ctl_key[0] || !config->cluster_ca[0])
 		return error_set(error, -EINVAL,
-			"cluster_ca, ctl_certificate and ctl_key must be set to speak with the daemons: "
+			"cluster_ca, ctl_certificate and ctl_key must be set to speak with the "
+			"daemons: "
 			"`pando cert issue --role ctl` makes a pair");
 	int code = tls_context_create(&options, &tls, error);
 	if (code < 0)

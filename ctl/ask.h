@@ -20,7 +20,8 @@ struct question {
 struct asker;
 
 /* With the configuration's ctl certificate. */
-int asker_create(const struct config *config, struct asker **asker_out, struct error *error) must_check;
+int asker_create(
+	const struct config *config, struct asker **asker_out, struct error *error) must_check;
 /* Answers live in the asker. Sets *asker to NULL; NULL is accepted. */
 void asker_destroy(struct asker **asker);
 

@@ -46,18 +46,22 @@ static void check_machine(struct checks *checks, const struct config *config)
 	note(checks, "configuration", VERDICT_GOOD, "every key is known and within its limits");
 	if (!ca)
 		note(checks, "cluster_ca", VERDICT_BAD,
-			"set it to the authority that `pando init` made: nobody can be trusted without");
+			"set it to the authority that `pando init` made: nobody can be trusted "
+			"without");
 	check_pair(checks, "ctl certificate", config->ctl_certificate, config->ctl_key, ca);
 	check_pair(checks, "node certificate", config->node_certificate, config->node_key, ca);
-	check_pair(checks, "router certificate", config->router_certificate, config->router_key, ca);
+	check_pair(
+		checks, "router certificate", config->router_certificate, config->router_key, ca);
 	check_pair(checks, "replicator certificate", config->replicator_certificate,
 		config->replicator_key, ca);
-	check_pair(checks, "public certificate", config->public_certificate, config->public_key, NULL);
+	check_pair(
+		checks, "public certificate", config->public_certificate, config->public_key, NULL);
 	if (access(config->data_dir, W_OK) == 0)
 		note(checks, "data_dir", VERDICT_GOOD, config->data_dir);
 	else
 		note(checks, "data_dir", VERDICT_WARN,
-			"cannot be written from here: right for an operator's machine, else make it");
+			"cannot be written from here: right for an operator's machine, else make "
+			"it");
 }
 
 static void check_contents(struct command *command, struct checks *checks)
@@ -90,17 +94,21 @@ static void check_volumes(struct checks *checks, const struct cluster *cluster,
 				primary = entry;
 		}
 		bool connected = true;
-		for (const struct json *peer = json_first(json_get(primary, "peers")); peer; peer = peer->next)
+		for (const struct json *peer = json_first(json_get(primary, "peers")); peer;
+			peer = peer->next)
 			connected = connected && json_true(peer, "connected");
 		if (!primary)
 			note(checks, what, VERDICT_BAD,
-				"no node serves it: start its node, or `pando failover` to a replica");
+				"no node serves it: start its node, or `pando failover` to a "
+				"replica");
 		else if (volume->durability != DURABILITY_LOCAL && volume->replica_count == 0)
 			note(checks, what, VERDICT_WARN,
-				"has no replica, so all of its mail is at risk: add one, or make it local");
+				"has no replica, so all of its mail is at risk: add one, or make "
+				"it local");
 		else if (!connected)
 			note(checks, what, VERDICT_WARN,
-				"a replica is not connected: start its site's replicator, see `pando lag`");
+				"a replica is not connected: start its site's replicator, see "
+				"`pando lag`");
 		else
 			note(checks, what, VERDICT_GOOD, "served and in contact with its replicas");
 	}

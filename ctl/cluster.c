@@ -26,7 +26,8 @@ int cluster_open(struct command *command, struct cluster *cluster)
 	if (code != EXIT_DONE)
 		return code;
 	copy_path(command, &path);
-	code = directory_read_places(command->writer, buf_terminated(&path), &cluster->directory, &error);
+	code = directory_read_places(
+		command->writer, buf_terminated(&path), &cluster->directory, &error);
 	buf_deinit(&path);
 	return code < 0 ? command_fail(&error) : open_asker(command, cluster);
 }
@@ -42,7 +43,8 @@ int cluster_open_to_look(struct command *command, struct cluster *cluster)
 	buf_deinit(&path);
 	if (code < 0)
 		return command_fail(&error);
-	fprintf(stderr, "pando: %s\npando: going on with the places that were known before\n", error.text);
+	fprintf(stderr, "pando: %s\npando: going on with the places that were known before\n",
+		error.text);
 	return open_asker(command, cluster);
 }
 
@@ -86,8 +88,8 @@ static void add_question(struct buf *questions, const char *address, const char 
 	buf_append(questions, &question, sizeof(question));
 }
 
-static struct question *ask(struct cluster *cluster, struct buf *questions, unsigned timeout_ms,
-	unsigned *count_out)
+static struct question *ask(
+	struct cluster *cluster, struct buf *questions, unsigned timeout_ms, unsigned *count_out)
 {
 	*count_out = (unsigned)(buf_length(questions) / sizeof(struct question));
 	struct question *all = mem_copy(buf_str(questions).bytes, buf_length(questions));
@@ -96,8 +98,8 @@ static struct question *ask(struct cluster *cluster, struct buf *questions, unsi
 	return all;
 }
 
-struct question *cluster_ask_nodes(struct cluster *cluster, const char *request, unsigned timeout_ms,
-	unsigned *count_out)
+struct question *cluster_ask_nodes(
+	struct cluster *cluster, const char *request, unsigned timeout_ms, unsigned *count_out)
 {
 	struct buf questions = { 0 };
 	size_t position = 0;
@@ -107,8 +109,8 @@ struct question *cluster_ask_nodes(struct cluster *cluster, const char *request,
 	return ask(cluster, &questions, timeout_ms, count_out);
 }
 
-struct question *cluster_ask_routers(struct cluster *cluster, const char *request, unsigned timeout_ms,
-	unsigned *count_out)
+struct question *cluster_ask_routers(
+	struct cluster *cluster, const char *request, unsigned timeout_ms, unsigned *count_out)
 {
 	struct buf questions = { 0 };
 	size_t position = 0;

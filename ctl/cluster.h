@@ -9,9 +9,10 @@
 #include "core/buf.h"
 
 enum {
-	/* Before a failover: a daemon that lives answers well within this even when it is busy, and one
-	 * that is taken for dead by mistake makes a clean move an unclean one. A site that is dead beyond
-	 * refusing connections holds a failover up for this long, which leaves it under two seconds. */
+	/* Before a failover: a daemon that lives answers well within this even when it is busy, and
+	 * one that is taken for dead by mistake makes a clean move an unclean one. A site that is
+	 * dead beyond refusing connections holds a failover up for this long, which leaves it under
+	 * two seconds. */
 	ASK_LOOK_MS = 1000,
 	ASK_MS = 3000,
 };
@@ -33,10 +34,10 @@ const struct directory_site *cluster_find_site(const struct cluster *cluster, co
 const struct directory_volume *cluster_find_volume(const struct cluster *cluster, const char *name);
 
 /* One question per node or router, in the directory's order; free() the array. */
-struct question *cluster_ask_nodes(struct cluster *cluster, const char *request, unsigned timeout_ms,
-	unsigned *count_out);
-struct question *cluster_ask_routers(struct cluster *cluster, const char *request, unsigned timeout_ms,
-	unsigned *count_out);
+struct question *cluster_ask_nodes(
+	struct cluster *cluster, const char *request, unsigned timeout_ms, unsigned *count_out);
+struct question *cluster_ask_routers(
+	struct cluster *cluster, const char *request, unsigned timeout_ms, unsigned *count_out);
 
 /* The entry of a volume in a node's `status` answer, or NULL. */
 const struct json *status_volume(const struct json *status, uint32_t volume_id);

@@ -2,11 +2,11 @@
 #define PANDO_CTL_COMMAND_H
 
 /*
- * One invocation of `pando`: a row per verb (main.c) says which options it takes; its function finds
- * them here, with the configuration loaded and the directory opened on first use.
+ * One invocation of `pando`: a row per verb (main.c) says which options it takes; its function
+ * finds them here, with the configuration loaded and the directory opened on first use.
  *
- * Functions return the exit code: 0 done, 1 refused or failed (a sentence on standard error), 2 wrong
- * usage or configuration.
+ * Functions return the exit code: 0 done, 1 refused or failed (a sentence on standard error), 2
+ * wrong usage or configuration.
  */
 
 #include "core/config.h"
@@ -17,9 +17,10 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, OPTIONS_MAX = 32, POSITIO
 struct command;
 
 struct verb {
-	const char *name;    /* "site add" */
-	const char *usage;   /* what follows the name */
-	/* "site=,json,replica=": names with = take a value; --config and --help are known everywhere. */
+	const char *name;  /* "site add" */
+	const char *usage; /* what follows the name */
+	/* "site=,json,replica=": names with = take a value; --config and --help are known
+	 * everywhere. */
 	const char *options;
 	unsigned positionals_min, positionals_max;
 	bool needs_config;

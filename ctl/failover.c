@@ -1,11 +1,11 @@
 /*
  * Moving volumes: failover and failback. For each volume: fence the old primary if it answers, wait
  * until a replica has everything up to the fence, choose the replica with the highest (epoch, LSN),
- * compare-and-swap the new epoch and reign in the directory, and wait until the new primary serves. All
- * volumes of one command move together, in parallel.
+ * compare-and-swap the new epoch and reign in the directory, and wait until the new primary serves.
+ * All volumes of one command move together, in parallel.
  *
- * Clean: the old primary was fenced and the new one has all of its log. Unclean: it did not answer (or,
- * with --accept-loss, no replica caught up); what it had not shipped stays on its disk.
+ * Clean: the old primary was fenced and the new one has all of its log. Unclean: it did not answer
+ * (or, with --accept-loss, no replica caught up); what it had not shipped stays on its disk.
  */
 
 #include "ctl/cluster.h"
@@ -49,7 +49,8 @@ static int select_volumes(struct command *command, struct plan *plan)
 /* The volumes that prefer a node of the site and are served elsewhere. */
 static int select_returning(struct command *command, struct plan *plan)
 {
-	const struct directory_site *site = cluster_find_site(plan->cluster, command->positionals[0]);
+	const struct directory_site *site =
+		cluster_find_site(plan->cluster, command->positionals[0]);
 	struct error error = { 0 };
 	struct sql_result *result = NULL;
 	if (!site)
@@ -59,13 +60,14 @@ static int select_returning(struct command *command, struct plan *plan)
 		return command_fail(&error);
 	unsigned last = sql_columns(result) - 1; /* preferred_node */
 	for (unsigned row = 0; row < sql_rows(result); row++) {
-		const struct directory_volume *volume = directory_find_volume(plan->cluster->directory,
-			(uint32_t)sql_value_u64(result, row, 0));
+		const struct directory_volume *volume = directory_find_volume(
+			plan->cluster->directory, (uint32_t)sql_value_u64(result, row, 0));
 		const char *name = sql_value(result, row, last);
-		const struct directory_node *node = name
-			? directory_find_node_by_name(plan->cluster->directory, str_from(name))
-			: NULL;
-		if (volume && node && node->site_id == site->id && volume->primary_node_id != node->id)
+		const struct directory_node *node =
+			name ? directory_find_node_by_name(plan->cluster->directory, str_from(name))
+			     : NULL;
+		if (volume && node && node->site_id == site->id &&
+			volume->primary_node_id != node->id)
 			plan_add(plan, volume, site->id, 0, node->id);
 	}
 	sql_result_free(&result);
@@ -90,8 +92,8 @@ static void describe_loss(const struct move *move, struct buf *out)
 	else if (move->from_answers)
 		buf_printf(out, "up to %llu bytes, %llu messages at risk",
 			(unsigned long long)(move->from_end_lsn > move->chosen_end_lsn
-					? move->from_end_lsn - move->chosen_end_lsn
-					: 0),
+						     ? move->from_end_lsn - move->chosen_end_lsn
+						     : 0),
 			(unsigned long long)move->at_risk);
 	else if (move->lag_known)
 		buf_printf(out, "unknown: old primary unreachable, last known lag %llu bytes",
@@ -104,8 +106,8 @@ static void describe_loss(const struct move *move, struct buf *out)
 static void report(const struct plan *plan, bool json, bool dry_run)
 {
 	struct table table = { 9,
-		{ "volume", "from", "to", "result", "#epoch", "clean", "#start_lsn", "#served_after_ms",
-			"may_be_lost" },
+		{ "volume", "from", "to", "result", "#epoch", "clean", "#start_lsn",
+			"#served_after_ms", "may_be_lost" },
 		{ 0 } };
 	for (unsigned i = 0; i < plan->count; i++) {
 		const struct move *move = &plan->moves[i];
@@ -115,11 +117,12 @@ static void report(const struct plan *plan, bool json, bool dry_run)
 		table_add(&table, node_name(plan, move->volume->primary_node_id));
 		table_add(&table, node_name(plan, move->chosen_node_id));
 		table_add(&table, move->problem[0] ? move->problem
-				: dry_run	   ? "would move"
-				: move->served	   ? "served"
+				  : dry_run        ? "would move"
+				  : move->served   ? "served"
 						   : "promoted, not serving yet");
-		table_addf(&table, "%llu", (unsigned long long)(move->chosen_node_id ? move->epoch
-				: move->volume->epoch));
+		table_addf(&table, "%llu",
+			(unsigned long long)(move->chosen_node_id ? move->epoch
+								  : move->volume->epoch));
 		table_add(&table, move->chosen_node_id ? move->clean ? "yes" : "no" : "");
 		table_addf(&table, "%llu", (unsigned long long)move->chosen_end_lsn);
 		table_addf(&table, "%llu", (unsigned long long)move->served_after_ms);
@@ -136,16 +139,17 @@ static void report(const struct plan *plan, bool json, bool dry_run)
 		buf_deinit(&out);
 	} else {
 		table_print(&table, false, "");
-		printf("\nasked %llu ms, fenced and caught up %llu ms, directory changed %llu ms, all served %llu ms"
-			" after the start\n",
+		printf("\nasked %llu ms, fenced and caught up %llu ms, directory changed %llu ms, "
+		       "all served %llu ms"
+		       " after the start\n",
 			(unsigned long long)plan->asked_ms, (unsigned long long)plan->fenced_ms,
 			(unsigned long long)plan->promoted_ms, (unsigned long long)plan->served_ms);
 	}
 	table_deinit(&table);
 }
 
-static int run(struct command *command, int (*select)(struct command *, struct plan *),
-	bool must_be_clean)
+static int run(
+	struct command *command, int (*select)(struct command *, struct plan *), bool must_be_clean)
 {
 	struct cluster cluster = { 0 };
 	struct plan plan = { .cluster = &cluster, .started_us = clock_mono_us() };

@@ -66,8 +66,8 @@ int cert_issue(struct command *command)
 	for (unsigned i = 0; i < array_length(roles); i++)
 		known = known || strcmp(request.role, roles[i]) == 0;
 	if (!known)
-		return command_usage(command, "`%s` is no role: router, node, replicator or ctl",
-			request.role);
+		return command_usage(
+			command, "`%s` is no role: router, node, replicator or ctl", request.role);
 	struct buf beside = { 0 }, beside_key = { 0 };
 	char *folder = str_to_heap(str_from(command->config_file));
 	char *slash = strrchr(folder, '/');
@@ -76,8 +76,8 @@ int cert_issue(struct command *command)
 	path_in(&beside, slash ? folder : ".", "authority", ".pem");
 	path_in(&beside_key, slash ? folder : ".", "authority", ".key");
 	int code = authority_issue(authority ? authority : buf_terminated(&beside),
-		authority_key ? authority_key : buf_terminated(&beside_key), &request, certificate, key,
-		&error);
+		authority_key ? authority_key : buf_terminated(&beside_key), &request, certificate,
+		key, &error);
 	buf_deinit(&beside);
 	buf_deinit(&beside_key);
 	free(folder);
@@ -119,9 +119,9 @@ static int make_certificates(struct setup *setup)
 		path_in(&certificate, setup->folder, roles[i], ".pem");
 		path_in(&key, setup->folder, roles[i], ".key");
 		if (!file_exists(buf_terminated(&certificate)))
-			code = authority_issue(buf_terminated(&authority), buf_terminated(&authority_key),
-				&request, buf_terminated(&certificate), buf_terminated(&key),
-				setup->error);
+			code = authority_issue(buf_terminated(&authority),
+				buf_terminated(&authority_key), &request,
+				buf_terminated(&certificate), buf_terminated(&key), setup->error);
 	}
 	path_in(&certificate, setup->folder, "public", ".pem");
 	path_in(&key, setup->folder, "public", ".key");
@@ -146,14 +146,17 @@ static int write_config(struct setup *setup)
 		"# Made by `pando init`. `pando config sample` shows every key.\n"
 		"site = %s\nnode = %s\nhostname = %s\ndata_dir = %s\ndirectory = %s\n\n"
 		"cluster_ca = %s/authority.pem\n",
-		setup->site, setup->node, setup->hostname, setup->data_dir, setup->source, setup->folder);
+		setup->site, setup->node, setup->hostname, setup->data_dir, setup->source,
+		setup->folder);
 	for (unsigned i = 0; i < array_length(roles); i++)
-		fprintf(file, "%s_certificate = %s/%s.pem\n%s_key = %s/%s.key\n", roles[i], setup->folder,
-			roles[i], roles[i], setup->folder, roles[i]);
+		fprintf(file, "%s_certificate = %s/%s.pem\n%s_key = %s/%s.key\n", roles[i],
+			setup->folder, roles[i], roles[i], setup->folder, roles[i]);
 	fprintf(file,
-		"\nsmtp_listen = [::]:25\nsubmission_listen = [::]:587\nsubmissions_listen = [::]:465\n"
+		"\nsmtp_listen = [::]:25\nsubmission_listen = [::]:587\nsubmissions_listen = "
+		"[::]:465\n"
 		"imap_listen = [::]:143\nimaps_listen = [::]:993\n\n"
-		"# Inside the cluster; addresses that the other machines reach when there are any.\n"
+		"# Inside the cluster; addresses that the other machines reach when there are "
+		"any.\n"
 		"node_lmtp_listen = 127.0.0.1:%u\nnode_imap_listen = 127.0.0.1:%u\n"
 		"node_control_listen = 127.0.0.1:%u\nreplicator_listen = 127.0.0.1:%u\n"
 		"router_control_listen = 127.0.0.1:%u\n\n"
@@ -164,7 +167,8 @@ static int write_config(struct setup *setup)
 		setup->port + PORT_NODE_HTTP, setup->port + PORT_ROUTER_HTTP,
 		setup->port + PORT_REPLICATOR_HTTP);
 	if (fclose(file) != 0)
-		return error_set(setup->error, -EIO, "%s cannot be written", setup->command->config_file);
+		return error_set(
+			setup->error, -EIO, "%s cannot be written", setup->command->config_file);
 	printf("wrote %s\n", setup->command->config_file);
 	return 0;
 }
@@ -177,7 +181,8 @@ static int fill_standalone(struct setup *setup)
 	char places[PORT_ROUTER_CONTROL + 1][32];
 	struct node_description node = { setup->node, setup->site, places[PORT_LMTP],
 		places[PORT_IMAP], places[PORT_CONTROL], places[PORT_REPLICATOR] };
-	struct router_description router = { setup->node, setup->site, places[PORT_ROUTER_CONTROL], "" };
+	struct router_description router = { setup->node, setup->site, places[PORT_ROUTER_CONTROL],
+		"" };
 	struct sql_result *result = NULL;
 	for (unsigned i = 0; i < array_length(places); i++)
 		snprintf(places[i], sizeof(places[i]), "127.0.0.1:%u", setup->port + i);
@@ -233,7 +238,9 @@ static int point_config(const char *path, const char *source, struct error *erro
 		fclose(in);
 	good = good && rename(buf_terminated(&temporary), path) == 0;
 	buf_deinit(&temporary);
-	return good ? 0 : error_set(error, -EIO, "%s cannot be rewritten: set `directory = %s` there", path, source);
+	return good ? 0
+		    : error_set(error, -EIO, "%s cannot be rewritten: set `directory = %s` there",
+			      path, source);
 }
 
 static int init_postgres(struct setup *setup, const char *url, bool had_config)
@@ -248,14 +255,16 @@ static int init_postgres(struct setup *setup, const char *url, bool had_config)
 	if (code == 0 && had_config && strcmp(config->directory, "standalone") == 0) {
 		path_in(&file, config->data_dir, "directory", ".sqlite");
 		if (file_exists(buf_terminated(&file))) {
-			code = directory_move_to_postgres(buf_terminated(&file), url, &rows, setup->error);
+			code = directory_move_to_postgres(
+				buf_terminated(&file), url, &rows, setup->error);
 			if (code == 0)
 				printf("moved %zu rows from %s\n", rows, buf_terminated(&file));
 		}
 		if (code == 0)
 			code = point_config(setup->command->config_file, url, setup->error);
 		if (code == 0)
-			printf("`directory` in %s names PostgreSQL now: restart the daemons of this machine\n",
+			printf("`directory` in %s names PostgreSQL now: restart the daemons of "
+			       "this machine\n",
 				setup->command->config_file);
 	}
 	buf_deinit(&file);
@@ -268,28 +277,32 @@ static int init_file(struct setup *setup)
 	unsigned applied = 0;
 	const char *data_dir = setup->command->config.data_dir;
 	if (mkdir(data_dir, 0750) != 0 && errno != EEXIST)
-		return error_set(setup->error, -errno, "%s cannot be made: %s", data_dir, strerror(errno));
+		return error_set(
+			setup->error, -errno, "%s cannot be made: %s", data_dir, strerror(errno));
 	path_in(&file, data_dir, "directory", ".sqlite");
 	int code = directory_init_file(buf_terminated(&file), &applied, setup->error);
 	if (code == 0)
-		printf("directory %s is ready (%u migrations applied)\n", buf_terminated(&file), applied);
+		printf("directory %s is ready (%u migrations applied)\n", buf_terminated(&file),
+			applied);
 	buf_deinit(&file);
 	if (code == 0)
-		code = directory_writer_open(&setup->command->config, &setup->command->writer, setup->error);
+		code = directory_writer_open(
+			&setup->command->config, &setup->command->writer, setup->error);
 	return code == 0 ? fill_standalone(setup) : code;
 }
 
 static int add_domain(struct setup *setup, const char *domain)
 {
-	int code = setup->command->writer
-		? 0
-		: directory_writer_open(&setup->command->config, &setup->command->writer, setup->error);
+	int code = setup->command->writer ? 0
+					  : directory_writer_open(&setup->command->config,
+						    &setup->command->writer, setup->error);
 	if (code == 0)
 		code = directory_add_domain(setup->command->writer, domain, setup->error);
 	return code == -EEXIST ? 0 : code;
 }
 
-static const char *option_or(const struct command *command, const char *option, const char *otherwise)
+static const char *option_or(
+	const struct command *command, const char *option, const char *otherwise)
 {
 	const char *value = command_option(command, option);
 	return value ? value : otherwise;
@@ -299,7 +312,8 @@ int init_run(struct command *command)
 {
 	struct error error = { 0 };
 	struct setup setup = { .command = command, .error = &error };
-	const char *url = command_option(command, "postgres"), *domain = command_option(command, "domain");
+	const char *url = command_option(command, "postgres"),
+		   *domain = command_option(command, "domain");
 	char machine[64] = "localhost";
 	uint64_t port = INTERNAL_PORT;
 	const char *port_text = command_option(command, "internal-port");
@@ -321,7 +335,8 @@ int init_run(struct command *command)
 	bool had_config = file_exists(command->config_file);
 	int code = 0;
 	if (slash && mkdir(setup.folder, 0755) != 0 && errno != EEXIST)
-		code = error_set(&error, -errno, "%s cannot be made: %s", setup.folder, strerror(errno));
+		code = error_set(
+			&error, -errno, "%s cannot be made: %s", setup.folder, strerror(errno));
 	if (code == 0 && !had_config) {
 		code = make_certificates(&setup);
 		if (code == 0)

@@ -32,7 +32,8 @@ static bool hex4(struct parser *parser, unsigned *value_out)
 		char c = ascii_lower(*parser->at++);
 		if (!ascii_is_digit(c) && !(c >= 'a' && c <= 'f'))
 			return false;
-		*value_out = *value_out * 16 + (unsigned)(ascii_is_digit(c) ? c - '0' : c - 'a' + 10);
+		*value_out =
+			*value_out * 16 + (unsigned)(ascii_is_digit(c) ? c - '0' : c - 'a' + 10);
 	}
 	return true;
 }
@@ -72,7 +73,8 @@ static bool parse_escape(struct parser *parser, struct buf *out)
 	if (!hex4(parser, &value))
 		return false;
 	if (value >= 0xd800 && value < 0xdc00) {
-		if (!take(parser, STR("\\u")) || !hex4(parser, &low) || low < 0xdc00 || low > 0xdfff)
+		if (!take(parser, STR("\\u")) || !hex4(parser, &low) || low < 0xdc00 ||
+			low > 0xdfff)
 			return false;
 		value = 0x10000 + ((value - 0xd800) << 10) + (low - 0xdc00);
 	}
@@ -118,7 +120,8 @@ static bool parse_members(struct parser *parser, struct json *json, char close, 
 		struct str name = STR("");
 		skip_space(parser);
 		if (json->type == JSON_OBJECT) {
-			if (parser->at == parser->end || *parser->at != '"' || !parse_text(parser, &name))
+			if (parser->at == parser->end || *parser->at != '"' ||
+				!parse_text(parser, &name))
 				return false;
 			skip_space(parser);
 			if (!take(parser, STR(":")))
@@ -187,7 +190,8 @@ const struct json *json_get(const struct json *object, const char *name)
 struct str json_text(const struct json *object, const char *name)
 {
 	const struct json *member = json_get(object, name);
-	return member && (member->type == JSON_TEXT || member->type == JSON_NUMBER) ? member->text : STR("");
+	return member && (member->type == JSON_TEXT || member->type == JSON_NUMBER) ? member->text
+										    : STR("");
 }
 
 uint64_t json_u64(const struct json *object, const char *name)

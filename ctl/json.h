@@ -5,14 +5,22 @@
 
 #include "core/pool.h"
 
-enum json_type { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_TEXT, JSON_ARRAY, JSON_OBJECT };
+enum json_type {
+	JSON_NULL,
+	JSON_FALSE,
+	JSON_TRUE,
+	JSON_NUMBER,
+	JSON_TEXT,
+	JSON_ARRAY,
+	JSON_OBJECT
+};
 
 enum { JSON_DEPTH_MAX = 16 }; /* answers nest four deep */
 
 struct json {
 	enum json_type type;
-	struct str name;   /* in an object */
-	struct str text;   /* JSON_TEXT decoded; JSON_NUMBER as written */
+	struct str name; /* in an object */
+	struct str text; /* JSON_TEXT decoded; JSON_NUMBER as written */
 	struct json *first, *next;
 };
 

@@ -76,11 +76,13 @@ static int make_credential(const char *password, struct buf *out, struct error *
 {
 	uint8_t salt[SCRAM_SALT_LENGTH], stored_key[SHA256_LENGTH], server_key[SHA256_LENGTH];
 	rand_bytes(salt, sizeof(salt));
-	if (scram_derive(str_from(password), str_of(salt, sizeof(salt)), SCRAM_ITERATIONS, stored_key,
-		    server_key) < 0)
+	if (scram_derive(str_from(password), str_of(salt, sizeof(salt)), SCRAM_ITERATIONS,
+		    stored_key, server_key) < 0)
 		return error_set(error, -EINVAL,
-			"the password cannot be used: it is empty, longer than %d bytes, not UTF-8 or holds "
-			"control characters", SCRAM_PASSWORD_MAX);
+			"the password cannot be used: it is empty, longer than %d bytes, not UTF-8 "
+			"or holds "
+			"control characters",
+			SCRAM_PASSWORD_MAX);
 	buf_printf(out, "SCRAM-SHA-256$%d:", SCRAM_ITERATIONS);
 	encode_base64(out, str_of(salt, sizeof(salt)));
 	buf_append_byte(out, '$');
@@ -130,7 +132,8 @@ static int import_line(struct command *command, char *line, struct error *error)
 		if (tab)
 			*tab = '\0', fields[i] = tab + 1;
 	}
-	const char *password = fields[1] && fields[1][0] ? fields[1] : command_option(command, "password");
+	const char *password =
+		fields[1] && fields[1][0] ? fields[1] : command_option(command, "password");
 	struct mailbox_description mailbox = {
 		.address = fields[0],
 		.volume = fields[2] && fields[2][0] ? fields[2] : NULL,
@@ -162,15 +165,16 @@ static int import_file(struct command *command, FILE *file, const char *name)
 			continue;
 		if (import_line(command, line, &reason) < 0) {
 			directory_rollback(command->writer);
-			error_set(&error, -EINVAL, "%s line %u: %s. Nothing was added", name, number,
-				reason.text);
+			error_set(&error, -EINVAL, "%s line %u: %s. Nothing was added", name,
+				number, reason.text);
 			return command_fail(&error);
 		}
 		added++;
 	}
 	if (!feof(file)) {
 		directory_rollback(command->writer);
-		error_set(&error, -EINVAL, "%s line %u is too long. Nothing was added", name, number + 1);
+		error_set(&error, -EINVAL, "%s line %u is too long. Nothing was added", name,
+			number + 1);
 		return command_fail(&error);
 	}
 	if (directory_commit(command->writer, &error) < 0)
@@ -195,7 +199,8 @@ int mailbox_import(struct command *command)
 	return code;
 }
 
-/* The operator's pattern (`*`, `?`) as an SQL LIKE pattern; an exact name when there is no wildcard. */
+/* The operator's pattern (`*`, `?`) as an SQL LIKE pattern; an exact name when there is no
+ * wildcard. */
 static void like_pattern(const char *pattern, struct buf *out)
 {
 	for (; *pattern; pattern++) {
@@ -218,7 +223,8 @@ static int list(struct command *command, enum directory_listing listing, const c
 	if (directory_list(command->writer, listing, buf_terminated(&like), &result, &error) < 0) {
 		code = command_fail(&error);
 	} else if (single && sql_rows(result) == 0) {
-		error_set(&error, -ENOENT, "there is no mailbox `%s`: see `pando mailbox list`", pattern);
+		error_set(&error, -ENOENT, "there is no mailbox `%s`: see `pando mailbox list`",
+			pattern);
 		code = command_fail(&error);
 	} else {
 		print_listing(result, command_json(command), single, empty);
@@ -230,8 +236,9 @@ static int list(struct command *command, enum directory_listing listing, const c
 
 int mailbox_list(struct command *command)
 {
-	return list(command, LIST_MAILBOXES, command->positional_count ? command->positionals[0] : "*",
-		false, "no mailbox: `pando mailbox add ADDRESS`");
+	return list(command, LIST_MAILBOXES,
+		command->positional_count ? command->positionals[0] : "*", false,
+		"no mailbox: `pando mailbox add ADDRESS`");
 }
 
 int mailbox_show(struct command *command)
@@ -250,8 +257,8 @@ int mailbox_passwd(struct command *command)
 	if (code != EXIT_DONE)
 		return code;
 	if (make_credential(password, &scram, &error) < 0 ||
-		directory_set_credential(command->writer, command->positionals[0], buf_terminated(&scram),
-			&error) < 0)
+		directory_set_credential(command->writer, command->positionals[0],
+			buf_terminated(&scram), &error) < 0)
 		code = command_fail(&error);
 	buf_deinit(&scram);
 	return code;
@@ -277,8 +284,8 @@ int alias_add(struct command *command)
 	if (directory_begin(command->writer, &error) < 0)
 		return command_fail(&error);
 	for (unsigned i = 1; i < command->positional_count; i++)
-		if (directory_add_alias(command->writer, command->positionals[0], command->positionals[i],
-			    &error) < 0) {
+		if (directory_add_alias(command->writer, command->positionals[0],
+			    command->positionals[i], &error) < 0) {
 			directory_rollback(command->writer);
 			return command_fail(&error);
 		}
@@ -287,8 +294,9 @@ int alias_add(struct command *command)
 
 int alias_list(struct command *command)
 {
-	return list(command, LIST_ALIASES, command->positional_count ? command->positionals[0] : "*",
-		false, "no alias: `pando alias add ADDRESS TARGET`");
+	return list(command, LIST_ALIASES,
+		command->positional_count ? command->positionals[0] : "*", false,
+		"no alias: `pando alias add ADDRESS TARGET`");
 }
 
 int alias_remove(struct command *command)

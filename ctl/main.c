@@ -3,47 +3,57 @@
 #include "core/log.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const struct verb verbs[] = {
-	{ "init", "[--standalone | --postgres URL] [--domain DOMAIN] [--site S] [--node N] [--hostname H]\n"
+	{ "init",
+		"[--standalone | --postgres URL] [--domain DOMAIN] [--site S] [--node N] "
+		"[--hostname H]\n"
 		"        [--data-dir DIR] [--internal-port PORT]",
-		"standalone,postgres=,domain=,site=,node=,hostname=,data-dir=,internal-port=", 0, 0, false, init_run,
-		"make a cluster: authority, certificates, configuration, directory; again: bring it up to date" },
+		"standalone,postgres=,domain=,site=,node=,hostname=,data-dir=,internal-port=", 0, 0,
+		false, init_run,
+		"make a cluster: authority, certificates, configuration, directory; again: bring "
+		"it up to date" },
 	{ "cert issue", "--role ROLE --name NAME --certificate FILE --key FILE",
 		"role=,name=,certificate=,key=,authority=,authority-key=", 0, 0, false, cert_issue,
 		"issue a cluster certificate (roles: node, router, replicator, ctl)" },
-	{ "cert self-signed", "HOSTNAME --certificate FILE --key FILE", "certificate=,key=", 1, 1, false,
-		cert_self_signed, "make a certificate for mail clients, for trying things out" },
-	{ "config sample", "", "", 0, 0, false, config_sample, "print a configuration with every key" },
+	{ "cert self-signed", "HOSTNAME --certificate FILE --key FILE", "certificate=,key=", 1, 1,
+		false, cert_self_signed,
+		"make a certificate for mail clients, for trying things out" },
+	{ "config sample", "", "", 0, 0, false, config_sample,
+		"print a configuration with every key" },
 	{ "site add", "NAME", "", 1, 1, true, site_add, "add a site" },
 	{ "site list", "[--json]", "json", 0, 0, true, site_list, "list the sites" },
 	{ "node add", "NAME --site SITE --lmtp A --imap A --control A --replicator A",
 		"site=,lmtp=,imap=,control=,replicator=", 1, 1, true, node_add,
 		"add a node; addresses as its routers and peers reach them" },
 	{ "node list", "[--json]", "json", 0, 0, true, node_list, "list the nodes" },
-	{ "router add", "NAME --site SITE --control A [--queue A]", "site=,control=,queue=", 1, 1, true,
-		router_add, "add a router" },
+	{ "router add", "NAME --site SITE --control A [--queue A]", "site=,control=,queue=", 1, 1,
+		true, router_add, "add a router" },
 	{ "router list", "[--json]", "json", 0, 0, true, router_list, "list the routers" },
 	{ "volume add", "NAME --node NODE [--replica NODE]... [--durability remote|strict|local]",
-		"node=,replica=,durability=", 1, 1, true, volume_add, "add a volume and where its copies are" },
+		"node=,replica=,durability=", 1, 1, true, volume_add,
+		"add a volume and where its copies are" },
 	{ "volume list", "[--json]", "json", 0, 0, true, volume_list, "list the volumes" },
 	{ "volume show", "NAME [--json]", "json", 1, 1, true, volume_show, "show one volume" },
 	{ "domain add", "DOMAIN", "", 1, 1, true, domain_add, "serve a mail domain" },
 	{ "domain list", "[--json]", "json", 0, 0, true, domain_list, "list the domains" },
 	{ "mailbox add",
-		"ADDRESS [--volume V] [--durability D] [--quota BYTES] [--password-stdin | --no-password]",
-		"volume=,durability=,quota=,password=,password-stdin,no-password", 1, 1, true, mailbox_add,
-		"add a mailbox; asks for its password" },
+		"ADDRESS [--volume V] [--durability D] [--quota BYTES] [--password-stdin | "
+		"--no-password]",
+		"volume=,durability=,quota=,password=,password-stdin,no-password", 1, 1, true,
+		mailbox_add, "add a mailbox; asks for its password" },
 	{ "mailbox import", "FILE|- [--password P]", "password=", 1, 1, true, mailbox_import,
-		"add many: lines of ADDRESS[<tab>PASSWORD[<tab>VOLUME[<tab>DURABILITY]]], all or none" },
+		"add many: lines of ADDRESS[<tab>PASSWORD[<tab>VOLUME[<tab>DURABILITY]]], all or "
+		"none" },
 	{ "mailbox list", "[PATTERN] [--json]", "json", 0, 1, true, mailbox_list,
 		"list mailboxes; * in the pattern matches anything" },
-	{ "mailbox show", "ADDRESS [--json]", "json", 1, 1, true, mailbox_show, "show one mailbox" },
+	{ "mailbox show", "ADDRESS [--json]", "json", 1, 1, true, mailbox_show,
+		"show one mailbox" },
 	{ "mailbox passwd", "ADDRESS [--password-stdin]", "password=,password-stdin", 1, 1, true,
 		mailbox_passwd, "set a password" },
 	{ "mailbox remove", "ADDRESS", "", 1, 1, true, mailbox_remove,
@@ -51,21 +61,26 @@ static const struct verb verbs[] = {
 	{ "alias add", "ADDRESS TARGET...", "", 2, POSITIONALS_MAX, true, alias_add,
 		"deliver one address to mailboxes" },
 	{ "alias list", "[PATTERN] [--json]", "json", 0, 1, true, alias_list, "list the aliases" },
-	{ "alias remove", "ADDRESS [TARGET]", "", 1, 2, true, alias_remove, "remove an alias or one target" },
-	{ "audit", "[--json]", "json", 0, 0, true, audit_list, "the last changes and who made them" },
-	{ "status", "[--json]", "json", 0, 0, true, status_run, "the state of every volume and daemon" },
+	{ "alias remove", "ADDRESS [TARGET]", "", 1, 2, true, alias_remove,
+		"remove an alias or one target" },
+	{ "audit", "[--json]", "json", 0, 0, true, audit_list,
+		"the last changes and who made them" },
+	{ "status", "[--json]", "json", 0, 0, true, status_run,
+		"the state of every volume and daemon" },
 	{ "lag", "[--json]", "json", 0, 0, true, lag_run, "how far each copy is behind" },
 	{ "at-risk", "[--json]", "json", 0, 0, true, at_risk_run,
 		"accepted messages that exist on one site only" },
 	{ "failover", "SITE|VOLUME [--to SITE] [--dry-run] [--accept-loss] [--json]",
-		"to=,dry-run,accept-loss,json", 1, 1, true,
-		failover_run, "move what a site or volume serves to where its replicas are" },
+		"to=,dry-run,accept-loss,json", 1, 1, true, failover_run,
+		"move what a site or volume serves to where its replicas are" },
 	{ "failback", "SITE [--dry-run] [--json]", "dry-run,json", 1, 1, true, failback_run,
 		"bring back to a site the volumes whose copies it holds, without loss" },
-	{ "queue list", "[--json]", "json", 0, 0, true, queue_list, "messages waiting at the routers" },
+	{ "queue list", "[--json]", "json", 0, 0, true, queue_list,
+		"messages waiting at the routers" },
 	{ "queue show", "ID [--json]", "json", 1, 1, true, queue_show, "one queued message" },
 	{ "queue flush", "[ID]", "", 0, 1, true, queue_flush, "try again now" },
-	{ "queue drop", "ID", "", 1, 1, true, queue_drop, "delete a queued message without a bounce" },
+	{ "queue drop", "ID", "", 1, 1, true, queue_drop,
+		"delete a queued message without a bounce" },
 	{ "check", "[--json]", "json", 0, 0, true, check_run,
 		"look for what is wrong on this machine and say what to do" },
 };
@@ -96,8 +111,9 @@ static void print_help(FILE *out, const char *group)
 			continue;
 		fprintf(out, "  %s %s\n        %s\n", verbs[i].name, verbs[i].usage, verbs[i].help);
 	}
-	fprintf(out, "\nThe configuration is --config FILE, else $PANDO_CONF, else /etc/pando/pando.conf.\n"
-		"Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration.\n");
+	fprintf(out, "\nThe configuration is --config FILE, else $PANDO_CONF, else "
+		     "/etc/pando/pando.conf.\n"
+		     "Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration.\n");
 }
 
 bool command_has(const struct command *command, const char *option)

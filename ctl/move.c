@@ -13,7 +13,8 @@ enum {
 	/* A replica that was connected is seconds behind at the very most. */
 	CATCH_UP_MS = 10000,
 	SERVE_MS = 10000,
-	/* A replica's node that is just starting is worth this much of an outage; none other is there. */
+	/* A replica's node that is just starting is worth this much of an outage; none other is
+	   there. */
 	STARTING_MS = 1500,
 	POLL_MS = 10,
 };
@@ -32,7 +33,8 @@ static void pause_ms(long ms)
 static void problem(struct move *move, const char *text)
 {
 	if (!move->problem[0])
-		snprintf(move->problem, sizeof(move->problem), "%.*s", (int)sizeof(move->problem) - 1, text);
+		snprintf(move->problem, sizeof(move->problem), "%.*s",
+			(int)sizeof(move->problem) - 1, text);
 }
 
 void plan_add(struct plan *plan, const struct directory_volume *volume, uint32_t to_site_id,
@@ -43,7 +45,8 @@ void plan_add(struct plan *plan, const struct directory_volume *volume, uint32_t
 		const struct directory_node *node =
 			directory_find_node(plan->cluster->directory, volume->replica_node_ids[i]);
 		if (!node || (node_id && node->id != node_id) ||
-			(to_site_id && node->site_id != to_site_id) || node->site_id == from_site_id)
+			(to_site_id && node->site_id != to_site_id) ||
+			node->site_id == from_site_id)
 			continue;
 		move.candidates[move.candidate_count++].node_id = node->id;
 	}
@@ -60,8 +63,8 @@ void plan_free(struct plan *plan)
 	plan->count = 0;
 }
 
-/* One `status` of each node that matters: a connection per node, not per volume, so that asking about a
- * site of hundreds of volumes is as quick as about one. */
+/* One `status` of each node that matters: a connection per node, not per volume, so that asking
+ * about a site of hundreds of volumes is as quick as about one. */
 struct answers {
 	struct buf node_ids;  /* uint32_t each */
 	struct buf questions; /* struct question each, in the same order */
@@ -97,7 +100,8 @@ static void answers_ask(struct answers *answers, const struct plan *plan, unsign
 }
 
 /* What the node says of the volume; NULL when it does not answer or does not hold it. */
-static const struct json *answers_volume(struct answers *answers, uint32_t node_id, uint32_t volume_id)
+static const struct json *answers_volume(
+	struct answers *answers, uint32_t node_id, uint32_t volume_id)
 {
 	const uint32_t *ids = (const void *)buf_str(&answers->node_ids).bytes;
 	size_t count;
@@ -128,15 +132,15 @@ static void take_candidate(const struct plan *plan, struct move *move, struct ca
 	candidate->end_lsn = json_u64(volume, "durable_lsn");
 	/* What it last heard from its primary. */
 	candidate->leader_lsn = json_u64(volume, "leader_lsn");
-	/* Epoch 0: still reading its log, or it never had any. To promote nothing is to lose all. */
+	/* Epoch 0: still reading its log, or it never had any. To promote nothing is to lose all.
+	 */
 	candidate->answers = volume != NULL && (candidate->epoch > 0 || plan->accept_loss);
 	if (candidate->leader_lsn > 0) {
 		uint64_t lag = candidate->leader_lsn > candidate->end_lsn
-			? candidate->leader_lsn - candidate->end_lsn
-			: 0;
-		move->last_lag_bytes = move->lag_known && move->last_lag_bytes < lag
-			? move->last_lag_bytes
-			: lag;
+				       ? candidate->leader_lsn - candidate->end_lsn
+				       : 0;
+		move->last_lag_bytes =
+			move->lag_known && move->last_lag_bytes < lag ? move->last_lag_bytes : lag;
 		move->lag_known = true;
 	}
 }
@@ -207,7 +211,7 @@ static void choose(const struct plan *plan, struct move *move)
 	move->chosen_end_lsn = best->end_lsn;
 	/* A replica that has not even the epoch of the directory lacks all of that reign. */
 	move->clean = move->from_answers && best->epoch == move->volume->epoch &&
-		best->end_lsn >= move->from_end_lsn;
+		      best->end_lsn >= move->from_end_lsn;
 }
 
 static bool has_candidate(const struct move *move)
@@ -250,14 +254,14 @@ static void fence_all(struct plan *plan)
 	unsigned count = 0;
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
-		const struct directory_node *node =
-			directory_find_node(plan->cluster->directory, move->volume->primary_node_id);
+		const struct directory_node *node = directory_find_node(
+			plan->cluster->directory, move->volume->primary_node_id);
 		if (!node || !move->from_answers || move->problem[0])
 			continue;
 		struct question *question = &questions[count];
 		snprintf(question->address, sizeof(question->address), "%s", node->control);
-		snprintf(question->request, sizeof(question->request), "fence %u %llu", move->volume->id,
-			(unsigned long long)move->volume->epoch);
+		snprintf(question->request, sizeof(question->request), "fence %u %llu",
+			move->volume->id, (unsigned long long)move->volume->epoch);
 		moves[count++] = move;
 	}
 	ask_all(plan->cluster->asker, questions, count, FENCE_MS);
@@ -304,7 +308,8 @@ void plan_fence(struct plan *plan)
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
 		if (move->fenced && !move->clean && !plan->accept_loss)
-			problem(move, "no replica caught up in time (--accept-loss leaves it all the same)");
+			problem(move, "no replica caught up in time (--accept-loss leaves it all "
+				      "the same)");
 		else if (plan->must_be_clean && !move->clean)
 			problem(move, "its primary stopped answering: use `pando failover`");
 	}
@@ -366,7 +371,7 @@ void plan_wait(struct plan *plan)
 			const struct json *volume =
 				answers_volume(&answers, move->chosen_node_id, move->volume->id);
 			move->served = str_equal(json_text(volume, "role"), STR("primary")) &&
-				json_u64(volume, "epoch") == move->epoch;
+				       json_u64(volume, "epoch") == move->epoch;
 			move->served_after_ms = elapsed_ms(plan);
 			waiting = waiting || !move->served;
 		}

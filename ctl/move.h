@@ -1,7 +1,8 @@
 #ifndef PANDO_CTL_MOVE_H
 #define PANDO_CTL_MOVE_H
 
-/* The steps of a failover over all its volumes at once; failover.c says which and tells the result. */
+/* The steps of a failover over all its volumes at once; failover.c says which and tells the result.
+ */
 
 #include "ctl/cluster.h"
 
@@ -33,12 +34,14 @@ struct plan {
 	struct move *moves;
 	unsigned count;
 	bool must_be_clean; /* a volume that cannot move without loss stays */
-	bool accept_loss;   /* a living old primary whose replica does not catch up is left all the same */
+	bool accept_loss;   /* a living old primary whose replica does not catch up is left all the
+			       same */
 	uint64_t started_us;
 	uint64_t asked_ms, fenced_ms, promoted_ms, served_ms;
 };
 
-/* Candidates are the replicas at `to_site_id` (0: anywhere but `from_site_id`), or `node_id` alone. */
+/* Candidates are the replicas at `to_site_id` (0: anywhere but `from_site_id`), or `node_id` alone.
+ */
 void plan_add(struct plan *plan, const struct directory_volume *volume, uint32_t to_site_id,
 	uint32_t from_site_id, uint32_t node_id);
 void plan_free(struct plan *plan);
@@ -49,7 +52,8 @@ void plan_look(struct plan *plan);
 void plan_fence(struct plan *plan);
 /* Changes the directory for every move without a problem; a fenced volume that cannot move is given
  * back to its old primary under a new epoch. */
-int plan_promote(struct plan *plan, struct directory_writer *writer, struct error *error) must_check;
+int plan_promote(
+	struct plan *plan, struct directory_writer *writer, struct error *error) must_check;
 /* Until the new primaries serve, bounded. */
 void plan_wait(struct plan *plan);
 

@@ -78,7 +78,8 @@ static void print_line(const struct table *table, const size_t *widths, unsigned
 		snprintf(name, sizeof(name), "%s", column_name(table, i));
 		for (char *c = name; *c; c++)
 			*c = *c == '_' ? ' ' : ascii_upper(*c);
-		append_padded(&line, header ? name : cell(table, row, i), widths[i], is_number(table, i));
+		append_padded(
+			&line, header ? name : cell(table, row, i), widths[i], is_number(table, i));
 		buf_append_literal(&line, "  ");
 	}
 	struct str text = buf_str(&line);
@@ -148,7 +149,14 @@ void table_deinit(struct table *table)
 
 /* The listings' columns that hold numbers. */
 static const char *const number_columns[] = {
-	"#id", "#nodes", "#routers", "#primary_volumes", "#copies", "#epoch", "#epoch_start_lsn", "#mailboxes",
+	"#id",
+	"#nodes",
+	"#routers",
+	"#primary_volumes",
+	"#copies",
+	"#epoch",
+	"#epoch_start_lsn",
+	"#mailboxes",
 	"#quota_bytes",
 };
 

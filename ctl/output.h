@@ -1,7 +1,8 @@
 #ifndef PANDO_CTL_OUTPUT_H
 #define PANDO_CTL_OUTPUT_H
 
-/* Rows for people (an aligned table) or for scripts (a JSON array of objects with the column names). */
+/* Rows for people (an aligned table) or for scripts (a JSON array of objects with the column
+ * names). */
 
 #include "core/buf.h"
 #include "core/directory/sql.h"

@@ -78,7 +78,8 @@ int node_add(struct command *command)
 
 int node_list(struct command *command)
 {
-	return list(command, LIST_NODES, NULL, "no node yet: `pando node add NAME --site SITE ...`");
+	return list(
+		command, LIST_NODES, NULL, "no node yet: `pando node add NAME --site SITE ...`");
 }
 
 int router_add(struct command *command)
@@ -103,7 +104,8 @@ int router_add(struct command *command)
 
 int router_list(struct command *command)
 {
-	return list(command, LIST_ROUTERS, NULL, "no router yet: `pando router add NAME --site SITE ...`");
+	return list(command, LIST_ROUTERS, NULL,
+		"no router yet: `pando router add NAME --site SITE ...`");
 }
 
 int volume_add(struct command *command)
@@ -120,7 +122,8 @@ int volume_add(struct command *command)
 		if (strcmp(command->options[i].name, "replica") != 0)
 			continue;
 		if (volume.replica_count == VOLUME_COPIES_MAX - 1)
-			return command_usage(command, "more than %d replicas", VOLUME_COPIES_MAX - 1);
+			return command_usage(
+				command, "more than %d replicas", VOLUME_COPIES_MAX - 1);
 		volume.replica_nodes[volume.replica_count++] = command->options[i].value;
 	}
 	int code = command_open_directory(command);
@@ -131,7 +134,8 @@ int volume_add(struct command *command)
 
 int volume_list(struct command *command)
 {
-	return list(command, LIST_VOLUMES, NULL, "no volume yet: `pando volume add NAME --node NODE`");
+	return list(
+		command, LIST_VOLUMES, NULL, "no volume yet: `pando volume add NAME --node NODE`");
 }
 
 int volume_show(struct command *command)
@@ -145,7 +149,8 @@ int domain_add(struct command *command)
 	int code = command_open_directory(command);
 	if (code != EXIT_DONE)
 		return code;
-	return report(directory_add_domain(command->writer, command->positionals[0], &error), &error);
+	return report(
+		directory_add_domain(command->writer, command->positionals[0], &error), &error);
 }
 
 int domain_list(struct command *command)

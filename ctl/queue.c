@@ -31,17 +31,17 @@ static void flatten(const struct json *value, struct buf *out)
 static void take_columns(struct table *table, const struct json *message, struct pool *pool)
 {
 	table->columns[table->column_count++] = "router";
-	for (const struct json *member = message->first; member && table->column_count < TABLE_COLUMNS_MAX;
-		member = member->next) {
+	for (const struct json *member = message->first;
+		member && table->column_count < TABLE_COLUMNS_MAX; member = member->next) {
 		struct str name = member->type == JSON_NUMBER
-			? pool_printf(pool, "#" STR_FORMAT, STR_ARG(member->name))
-			: member->name;
+					  ? pool_printf(pool, "#" STR_FORMAT, STR_ARG(member->name))
+					  : member->name;
 		table->columns[table->column_count++] = pool_copy_terminated(pool, name);
 	}
 }
 
-static void add_messages(struct table *table, const struct json *answer, const char *router,
-	struct pool *pool)
+static void add_messages(
+	struct table *table, const struct json *answer, const char *router, struct pool *pool)
 {
 	for (const struct json *message = json_first(json_get(answer, "messages")); message;
 		message = message->next) {
@@ -58,8 +58,8 @@ static void add_messages(struct table *table, const struct json *answer, const c
 	}
 }
 
-/* Asks every router and prints the messages of all answers. A message that is asked for by its id need
- * only be known to one of them. */
+/* Asks every router and prints the messages of all answers. A message that is asked for by its id
+ * need only be known to one of them. */
 static int ask_queues(struct command *command, const char *verb, bool is_action)
 {
 	struct cluster cluster = { 0 };

@@ -50,7 +50,8 @@ static void list_daemons(const struct cluster *cluster, const struct question *n
 /* "node-b1 in step", "node-b1 1234 bytes behind", "node-b1 not connected". */
 static void describe_copies(const struct json *volume, struct buf *out)
 {
-	for (const struct json *peer = json_first(json_get(volume, "peers")); peer; peer = peer->next) {
+	for (const struct json *peer = json_first(json_get(volume, "peers")); peer;
+		peer = peer->next) {
 		if (buf_length(out))
 			buf_append_literal(out, ", ");
 		buf_append_str(out, json_text(peer, "node"));
@@ -65,24 +66,25 @@ static void describe_copies(const struct json *volume, struct buf *out)
 }
 
 /* Returns false when some volume is not served. */
-static bool list_volumes(const struct cluster *cluster, const struct question *nodes,
-	struct table *table)
+static bool list_volumes(
+	const struct cluster *cluster, const struct question *nodes, struct table *table)
 {
 	size_t position = 0;
 	const struct directory_volume *volume;
 	bool good = true;
 	*table = (struct table){ 10,
-		{ "volume", "primary", "site", "state", "#epoch", "#messages", "#durable_lsn", "#at_risk",
-			"durability", "copies" },
+		{ "volume", "primary", "site", "state", "#epoch", "#messages", "#durable_lsn",
+			"#at_risk", "durability", "copies" },
 		{ 0 } };
 	while ((volume = directory_next_volume(cluster->directory, &position)) != NULL) {
 		const struct directory_node *node =
 			directory_find_node(cluster->directory, volume->primary_node_id);
 		static const char *const durabilities[] = { "remote", "strict", "local" };
 		struct buf copies = { 0 };
-		const struct json *own = node
-			? status_volume(nodes[node_index(cluster, node->id)].answer, volume->id)
-			: NULL;
+		const struct json *own =
+			node ? status_volume(
+				       nodes[node_index(cluster, node->id)].answer, volume->id)
+			     : NULL;
 		struct str state = own ? json_text(own, "role") : STR("unreachable");
 		good = good && str_equal(state, STR("primary"));
 		describe_copies(own, &copies);
@@ -122,7 +124,8 @@ int status_run(struct command *command)
 		printf("%s}\n", buf_terminated(&out));
 		buf_deinit(&out);
 	} else {
-		table_print(&daemons, false, "no daemon is known: `pando node add`, `pando router add`");
+		table_print(&daemons, false,
+			"no daemon is known: `pando node add`, `pando router add`");
 		printf("\n");
 		table_print(&volumes, false, "no volume yet: `pando volume add`");
 	}
@@ -170,7 +173,8 @@ int lag_run(struct command *command)
 {
 	struct cluster cluster = { 0 };
 	struct table table = { 8,
-		{ "volume", "primary", "replica", "site", "connected", "#lag_messages", "#lag_bytes", "#lag_ms" },
+		{ "volume", "primary", "replica", "site", "connected", "#lag_messages",
+			"#lag_bytes", "#lag_ms" },
 		{ 0 } };
 	unsigned count;
 	int code = cluster_open_to_look(command, &cluster);
@@ -187,15 +191,15 @@ int lag_run(struct command *command)
 	return all ? EXIT_DONE : EXIT_FAILED;
 }
 
-static void add_risk_rows(struct command *command, struct table *table, const struct json *answer,
-	const char *where)
+static void add_risk_rows(
+	struct command *command, struct table *table, const struct json *answer, const char *where)
 {
 	for (const struct json *message = json_first(json_get(answer, "messages")); message;
 		message = message->next) {
 		struct buf address = { 0 };
 		uint64_t mailbox_id = json_u64(message, "mailbox_id");
-		if (mailbox_id && (!command->writer || directory_mailbox_address(command->writer, mailbox_id,
-							       &address, NULL) < 0))
+		if (mailbox_id && (!command->writer || directory_mailbox_address(command->writer,
+							       mailbox_id, &address, NULL) < 0))
 			buf_printf(&address, "mailbox %llu", (unsigned long long)mailbox_id);
 		table_add(table, where);
 		table_add_str(table, json_text(message, "volume"));
@@ -229,9 +233,9 @@ int at_risk_run(struct command *command)
 		add_risk_rows(command, &table, routers[index++].answer, router->name);
 	bool all = tell_silent(nodes, node_count);
 	all = tell_silent(routers, router_count) && all;
-	table_print(&table, command_json(command), all
-			? "nothing is at risk: every accepted message is on a second site"
-			: "nothing is at risk on the daemons that answer");
+	table_print(&table, command_json(command),
+		all ? "nothing is at risk: every accepted message is on a second site"
+		    : "nothing is at risk on the daemons that answer");
 	table_deinit(&table);
 	free(nodes);
 	free(routers);

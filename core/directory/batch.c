@@ -68,7 +68,8 @@ int batch_read(struct sql *sql, enum batch_source source, uint64_t revision, con
 		schema_snapshot_statement(&text);
 	struct sql_result *result = NULL;
 	const char *values[] = { asked };
-	int code = sql_query(sql, buf_terminated(&text), values, source == BATCH_DELTA ? 1 : 0, &result, error);
+	int code = sql_query(
+		sql, buf_terminated(&text), values, source == BATCH_DELTA ? 1 : 0, &result, error);
 	buf_deinit(&text);
 	if (code < 0)
 		return code;
@@ -89,7 +90,8 @@ static int prepare_file(struct sql *sql, struct error *error)
 	int code = schema_migrate(sql, true, NULL, error);
 	if (code == 0)
 		code = sql_script(sql,
-			"create table if not exists snapshot (revision bigint not null, mark text not null)",
+			"create table if not exists snapshot (revision bigint not null, mark text "
+			"not null)",
 			error);
 	return code;
 }
@@ -132,7 +134,8 @@ int batch_insert_row(struct sql *sql, const struct directory_row *row, struct er
 		values[i + 1] = row->columns[i];
 	}
 	buf_append_byte(&text, ')');
-	int code = sql_query(sql, buf_terminated(&text), values, table->column_count + 1, NULL, error);
+	int code =
+		sql_query(sql, buf_terminated(&text), values, table->column_count + 1, NULL, error);
 	buf_deinit(&text);
 	return code;
 }

@@ -2,8 +2,9 @@
 #define PANDO_CORE_DIRECTORY_BATCH_H
 
 /*
- * What one read of the directory brought: all rows, or the changed ones, of one moment. Immutable once
- * built; memory and snapshot file are brought up to date from the same batch, on different threads.
+ * What one read of the directory brought: all rows, or the changed ones, of one moment. Immutable
+ * once built; memory and snapshot file are brought up to date from the same batch, on different
+ * threads.
  */
 
 #include "core/directory/schema.h"
@@ -29,8 +30,8 @@ struct directory_batch {
 
 struct directory_batch *batch_create(bool full);
 void batch_destroy(struct directory_batch **batch);
-/* Takes one row as the schema's statements give it; cells are copied. `expected_mark` is that of the
- * reader's revision; ignored when full. */
+/* Takes one row as the schema's statements give it; cells are copied. `expected_mark` is that of
+ * the reader's revision; ignored when full. */
 void batch_add(struct directory_batch *batch, const char *const cells[DIRECTORY_CELLS],
 	const char *expected_mark);
 
@@ -61,12 +62,14 @@ int batch_read(struct sql *sql, enum batch_source source, uint64_t revision, con
 	struct directory_batch **batch_out, struct error *error) must_check;
 
 /* Into the table of the row's kind, ids included. */
-int batch_insert_row(struct sql *sql, const struct directory_row *row, struct error *error) must_check;
+int batch_insert_row(
+	struct sql *sql, const struct directory_row *row, struct error *error) must_check;
 
 /* Opens (makes) the file of a daemon's snapshot. A file that is not usable is set aside as
  * `<path>.unusable` and replaced: its content can be fetched again. */
 int snapshot_open(const char *path, struct sql **sql_out, struct error *error) must_check;
 /* The batch becomes part of the file, atomically. Any thread, one at a time. */
-int snapshot_apply(struct sql *sql, const struct directory_batch *batch, struct error *error) must_check;
+int snapshot_apply(
+	struct sql *sql, const struct directory_batch *batch, struct error *error) must_check;
 
 #endif

@@ -130,7 +130,8 @@ static void forget(struct contents *contents, enum directory_kind kind, uint64_t
 	if (kind == KIND_NODE) {
 		map_remove(contents->node_names, str_from(((struct directory_node *)row)->name));
 	} else if (kind == KIND_ROUTER) {
-		map_remove(contents->router_names, str_from(((struct directory_router *)row)->name));
+		map_remove(
+			contents->router_names, str_from(((struct directory_router *)row)->name));
 	} else if (kind == KIND_DOMAIN) {
 		struct domain_row *domain = row;
 		map_remove(contents->domain_names, str_from(domain->name));
@@ -206,7 +207,8 @@ static void *add_volume(const struct directory_row *row)
 	volume->id = (uint32_t)row->id;
 	copy_text(volume->name, sizeof(volume->name), row->columns[0]);
 	volume->epoch = number(row->columns[1]);
-	if (!decode_hex(str_from(row->columns[2] ? row->columns[2] : ""), volume->reign, REIGN_LENGTH))
+	if (!decode_hex(
+		    str_from(row->columns[2] ? row->columns[2] : ""), volume->reign, REIGN_LENGTH))
 		log_error("directory-bad-reign", "volume=%u", volume->id);
 	volume->primary_node_id = (uint32_t)number(row->columns[3]);
 	int durability = durability_of(row->columns[4]);
@@ -277,11 +279,12 @@ static bool parse_credential(struct str text, struct directory_credential *crede
 		memcpy(credential->salt, buf_str(&bytes).bytes, credential->salt_length);
 		buf_clear(&bytes);
 		good = decode_base64(&bytes, stored_key) && decode_base64(&bytes, rest) &&
-			buf_length(&bytes) == 2 * SHA256_LENGTH;
+		       buf_length(&bytes) == 2 * SHA256_LENGTH;
 	}
 	if (good) {
 		memcpy(credential->stored_key, buf_str(&bytes).bytes, SHA256_LENGTH);
-		memcpy(credential->server_key, buf_str(&bytes).bytes + SHA256_LENGTH, SHA256_LENGTH);
+		memcpy(credential->server_key, buf_str(&bytes).bytes + SHA256_LENGTH,
+			SHA256_LENGTH);
 	}
 	buf_deinit(&bytes);
 	return good;
@@ -362,7 +365,8 @@ static void link_mailboxes(struct contents *contents)
 		if (mailbox->own_durability >= 0)
 			mailbox->mailbox.durability = (enum durability)mailbox->own_durability;
 		else
-			mailbox->mailbox.durability = volume ? volume->durability : DURABILITY_REMOTE;
+			mailbox->mailbox.durability =
+				volume ? volume->durability : DURABILITY_REMOTE;
 		if (domain && (!domain->first_mailbox_id ||
 				      mailbox->mailbox.id < domain->first_mailbox_id))
 			domain->first_mailbox_id = mailbox->mailbox.id;
@@ -428,7 +432,8 @@ static void expand(struct resolution *resolution, struct str key, unsigned depth
 	if (!targets || depth == ALIAS_DEPTH_MAX)
 		return;
 	struct str all = buf_str(&targets->rows);
-	for (size_t i = 0; i < all.length && resolution->steps++ < RESOLVED_MAX; i += sizeof(void *)) {
+	for (size_t i = 0; i < all.length && resolution->steps++ < RESOLVED_MAX;
+		i += sizeof(void *)) {
 		struct alias_row *row;
 		char space[ADDRESS_MAX];
 		memcpy(&row, all.bytes + i, sizeof(row));
@@ -477,7 +482,8 @@ enum directory_found directory_resolve(const struct directory *directory, struct
 		ptrdiff_t at = str_find_last_byte(key, '@');
 		if (at < 0)
 			return DIRECTORY_NO_DOMAIN;
-		domain = map_get(resolution.contents->domain_names, str_from_index(key, (size_t)at + 1));
+		domain = map_get(
+			resolution.contents->domain_names, str_from_index(key, (size_t)at + 1));
 		if (!domain)
 			return DIRECTORY_NO_DOMAIN;
 	}
@@ -503,8 +509,8 @@ static void take_mailbox(void *arg, const struct directory_mailbox *mailbox)
 	*out = mailbox;
 }
 
-const struct directory_mailbox *directory_find_login(const struct directory *directory,
-	struct str login)
+const struct directory_mailbox *directory_find_login(
+	const struct directory *directory, struct str login)
 {
 	const struct directory_mailbox *mailbox = NULL;
 	char space[ADDRESS_MAX];
@@ -515,7 +521,8 @@ const struct directory_mailbox *directory_find_login(const struct directory *dir
 	return resolution.count == 1 ? mailbox : NULL;
 }
 
-const struct directory_mailbox *directory_find_mailbox(const struct directory *directory, uint64_t id)
+const struct directory_mailbox *directory_find_mailbox(
+	const struct directory *directory, uint64_t id)
 {
 	const struct mailbox_row *row = by_id(contents_of(directory), KIND_MAILBOX, id);
 	return row ? &row->mailbox : NULL;
@@ -548,8 +555,8 @@ const struct directory_node *directory_find_node(const struct directory *directo
 	return by_id(contents_of(directory), KIND_NODE, id);
 }
 
-const struct directory_node *directory_find_node_by_name(const struct directory *directory,
-	struct str name)
+const struct directory_node *directory_find_node_by_name(
+	const struct directory *directory, struct str name)
 {
 	return map_get(contents_of(directory)->node_names, name);
 }
@@ -559,8 +566,8 @@ const struct directory_site *directory_find_site(const struct directory *directo
 	return by_id(contents_of(directory), KIND_SITE, id);
 }
 
-const struct directory_router *directory_find_router_by_name(const struct directory *directory,
-	struct str name)
+const struct directory_router *directory_find_router_by_name(
+	const struct directory *directory, struct str name)
 {
 	return map_get(contents_of(directory)->router_names, name);
 }
@@ -572,30 +579,32 @@ static void *next_row(const struct directory *directory, enum directory_kind kin
 	return map_next(contents_of(directory)->rows[kind], position, &key, &row) ? row : NULL;
 }
 
-const struct directory_site *directory_next_site(const struct directory *directory, size_t *position)
+const struct directory_site *directory_next_site(
+	const struct directory *directory, size_t *position)
 {
 	return next_row(directory, KIND_SITE, position);
 }
 
-const struct directory_node *directory_next_node(const struct directory *directory, size_t *position)
+const struct directory_node *directory_next_node(
+	const struct directory *directory, size_t *position)
 {
 	return next_row(directory, KIND_NODE, position);
 }
 
-const struct directory_router *directory_next_router(const struct directory *directory,
-	size_t *position)
+const struct directory_router *directory_next_router(
+	const struct directory *directory, size_t *position)
 {
 	return next_row(directory, KIND_ROUTER, position);
 }
 
-const struct directory_volume *directory_next_volume(const struct directory *directory,
-	size_t *position)
+const struct directory_volume *directory_next_volume(
+	const struct directory *directory, size_t *position)
 {
 	return next_row(directory, KIND_VOLUME, position);
 }
 
-const struct directory_mailbox *directory_next_mailbox(const struct directory *directory,
-	size_t *position)
+const struct directory_mailbox *directory_next_mailbox(
+	const struct directory *directory, size_t *position)
 {
 	const struct mailbox_row *row = next_row(directory, KIND_MAILBOX, position);
 	return row ? &row->mailbox : NULL;

@@ -1,7 +1,8 @@
 #ifndef PANDO_CORE_DIRECTORY_CONTENTS_H
 #define PANDO_CORE_DIRECTORY_CONTENTS_H
 
-/* The directory in memory, private to core/directory: maps from ids, names and addresses to rows. */
+/* The directory in memory, private to core/directory: maps from ids, names and addresses to rows.
+ */
 
 #include "core/directory/batch.h"
 #include "core/directory/directory.h"
@@ -18,7 +19,8 @@ void contents_init(struct contents *contents);
 void contents_deinit(struct contents *contents);
 void contents_apply(struct contents *contents, const struct directory_batch *batch);
 
-/* directory.c owns the rest of struct directory and begins with this, so that lookups need no more. */
+/* directory.c owns the rest of struct directory and begins with this, so that lookups need no more.
+ */
 struct directory_head {
 	struct contents contents;
 };

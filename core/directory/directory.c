@@ -14,14 +14,15 @@
 #include <string.h>
 
 /*
- * The follower. PostgreSQL: connect, LISTEN, fetch what changed since our revision, and again at every
- * notification; everything when our revision is unknown there. Standalone: the same reads from the file,
- * whenever SQLite's data_version says that another process has committed.
+ * The follower. PostgreSQL: connect, LISTEN, fetch what changed since our revision, and again at
+ * every notification; everything when our revision is unknown there. Standalone: the same reads
+ * from the file, whenever SQLite's data_version says that another process has committed.
  */
 
 enum {
 	RETRY_MS_MIN = 100,
-	/* PostgreSQL back after an outage is found within this; one connection attempt costs it little. */
+	/* PostgreSQL back after an outage is found within this; one connection attempt costs it
+	   little. */
 	RETRY_MS_MAX = 1000,
 	/* A notification lost with a half-dead connection costs at most this, and a read that takes
 	 * longer counts as a dead connection. */
@@ -48,8 +49,8 @@ struct directory {
 	/* PostgreSQL. */
 	struct db *db;
 	bool listening, fetching, fetch_again;
-	bool read_only;         /* the next connection takes any server, the last writable attempt failed */
-	bool writable;          /* this connection is to a writable server */
+	bool read_only; /* the next connection takes any server, the last writable attempt failed */
+	bool writable;  /* this connection is to a writable server */
 	unsigned retry_ms;
 	uint64_t fetch_started_us;
 
@@ -109,7 +110,8 @@ static void on_snapshot_written(void *arg)
 			log_quote(str_from(directory->write_error.text)));
 	batch_destroy(&directory->writing);
 	if (directory->closed) {
-		/* What is queued must not be lost with the process: a restart may find no PostgreSQL. */
+		/* What is queued must not be lost with the process: a restart may find no
+		 * PostgreSQL. */
 		while (directory->queue_first) {
 			struct directory_batch *batch = directory->queue_first;
 			directory->queue_first = batch->next;
@@ -131,8 +133,8 @@ static void write_next(struct directory *directory)
 	loop_work(directory->loop, write_snapshot, on_snapshot_written, directory);
 }
 
-/* Takes the batch into memory and, with a snapshot file, on its way there. True when it brought news, and
- * on_change has been called. */
+/* Takes the batch into memory and, with a snapshot file, on its way there. True when it brought
+ * news, and on_change has been called. */
 static bool take_batch(struct directory *directory, struct directory_batch *batch)
 {
 	contents_apply(&directory->head.contents, batch);
@@ -163,11 +165,13 @@ static bool take_batch(struct directory *directory, struct directory_batch *batc
 static void tell_unreachable(struct directory *directory, const char *reason)
 {
 	if (!directory->told_unreachable && directory->loaded)
-		log_warn("directory-unreachable", "revision=%llu effect=\"the last copy is served\" reason=%s",
+		log_warn("directory-unreachable",
+			"revision=%llu effect=\"the last copy is served\" reason=%s",
 			(unsigned long long)directory->revision, log_quote(str_from(reason)));
 	else if (!directory->told_unreachable)
 		log_error("directory-never-reached",
-			"effect=\"nothing is served\" action=\"start PostgreSQL, check `directory` in the "
+			"effect=\"nothing is served\" action=\"start PostgreSQL, check `directory` "
+			"in the "
 			"configuration, run `pando init`\" reason=%s",
 			log_quote(str_from(reason)));
 	directory->told_unreachable = true;
@@ -183,8 +187,8 @@ static void lost(struct directory *directory, const char *reason)
 	/* Writable first; any server when there is none; and writable again. */
 	directory->read_only = !was_writable && !directory->read_only;
 	timer_start(directory->timer, directory->retry_ms + rand_u64() % (directory->retry_ms / 2));
-	directory->retry_ms = directory->retry_ms * 2 < RETRY_MS_MAX ? directory->retry_ms * 2
-								     : RETRY_MS_MAX;
+	directory->retry_ms =
+		directory->retry_ms * 2 < RETRY_MS_MAX ? directory->retry_ms * 2 : RETRY_MS_MAX;
 }
 
 static void on_fetched(void *arg, struct db_result *result, const char *error)
@@ -205,7 +209,8 @@ static void on_fetched(void *arg, struct db_result *result, const char *error)
 		batch_add(batch, cells, directory->mark);
 	}
 	if (batch->stale) {
-		log_info("directory-reload", "revision=%llu", (unsigned long long)directory->revision);
+		log_info("directory-reload", "revision=%llu",
+			(unsigned long long)directory->revision);
 		batch_destroy(&batch);
 		directory->revision = 0;
 		fetch(directory);
@@ -241,8 +246,8 @@ static void fetch(struct directory *directory)
 		schema_delta_statement(&text);
 	else
 		schema_full_statement(&text);
-	db_query(directory->db, buf_terminated(&text), values, directory->revision ? 1 : 0, on_fetched,
-		directory);
+	db_query(directory->db, buf_terminated(&text), values, directory->revision ? 1 : 0,
+		on_fetched, directory);
 	buf_deinit(&text);
 }
 
@@ -296,7 +301,8 @@ static void read_file(struct directory *directory)
 	struct error error = { 0 };
 	struct sql_result *result = NULL;
 	struct directory_batch *batch = NULL;
-	if (!directory->file && sql_open_file(directory->file_path, false, &directory->file, &error) < 0)
+	if (!directory->file &&
+		sql_open_file(directory->file_path, false, &directory->file, &error) < 0)
 		goto failed;
 	if (sql_query(directory->file, "pragma data_version", NULL, 0, &result, &error) < 0)
 		goto failed;
@@ -305,7 +311,8 @@ static void read_file(struct directory *directory)
 	if (version == directory->data_version)
 		return;
 	enum batch_source source = directory->revision ? BATCH_DELTA : BATCH_FULL;
-	if (batch_read(directory->file, source, directory->revision, directory->mark, &batch, &error) < 0)
+	if (batch_read(directory->file, source, directory->revision, directory->mark, &batch,
+		    &error) < 0)
 		goto failed;
 	if (batch->stale) {
 		batch_destroy(&batch);
@@ -372,7 +379,8 @@ static int load_snapshot(struct directory *directory, const char *path, struct e
 }
 
 int directory_open(struct loop *loop, const struct config *config, const char *snapshot_path,
-	void (*on_change)(void *arg), void *arg, struct directory **directory_out, struct error *error)
+	void (*on_change)(void *arg), void *arg, struct directory **directory_out,
+	struct error *error)
 {
 	struct directory *directory = mem_alloc(sizeof(*directory));
 	directory->loop = loop;

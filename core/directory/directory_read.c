@@ -37,7 +37,8 @@ int directory_read_places(struct directory_writer *writer, const char *copy_path
 	return 0;
 }
 
-int directory_load_places(const char *copy_path, struct directory **directory_out, struct error *error)
+int directory_load_places(
+	const char *copy_path, struct directory **directory_out, struct error *error)
 {
 	struct directory_batch *batch = NULL;
 	struct sql *copy = NULL;
@@ -64,56 +65,66 @@ void directory_free_places(struct directory **directory)
 
 static const char *const listings[] = {
 	[LIST_SITES] = "select s.name as site, "
-		"(select count(*) from node n where n.site_id = s.id) as nodes, "
-		"(select count(*) from router r where r.site_id = s.id) as routers, "
-		"(select count(*) from volume v join node n on n.id = v.primary_node_id "
-		"where n.site_id = s.id) as primary_volumes "
-		"from site s where s.name like $1 order by s.name",
-	[LIST_NODES] = "select n.name as node, s.name as site, n.lmtp, n.imap, n.control, n.replicator, "
-		"(select count(*) from volume v where v.primary_node_id = n.id) as primary_volumes, "
+		       "(select count(*) from node n where n.site_id = s.id) as nodes, "
+		       "(select count(*) from router r where r.site_id = s.id) as routers, "
+		       "(select count(*) from volume v join node n on n.id = v.primary_node_id "
+		       "where n.site_id = s.id) as primary_volumes "
+		       "from site s where s.name like $1 order by s.name",
+	[LIST_NODES] =
+		"select n.name as node, s.name as site, n.lmtp, n.imap, n.control, n.replicator, "
+		"(select count(*) from volume v where v.primary_node_id = n.id) as "
+		"primary_volumes, "
 		"(select count(*) from volume_copy c where c.node_id = n.id) as copies "
 		"from node n join site s on s.id = n.site_id where n.name like $1 order by n.name",
 	[LIST_ROUTERS] = "select r.name as router, s.name as site, r.control, r.queue "
-		"from router r join site s on s.id = r.site_id where r.name like $1 order by r.name",
-	[LIST_VOLUMES] = "select v.id, v.name as volume, n.name as primary_node, s.name as site, v.epoch, "
+			 "from router r join site s on s.id = r.site_id where r.name like $1 order "
+			 "by r.name",
+	[LIST_VOLUMES] =
+		"select v.id, v.name as volume, n.name as primary_node, s.name as site, v.epoch, "
 		"v.reign, v.durability, case when v.unclean then 'yes' else 'no' end as unclean, "
-		"v.epoch_start_lsn, (select count(*) from volume_copy c where c.volume_id = v.id) as copies, "
+		"v.epoch_start_lsn, (select count(*) from volume_copy c where c.volume_id = v.id) "
+		"as copies, "
 		"(select count(*) from mailbox m where m.volume_id = v.id) as mailboxes, "
 		"(select h.name from volume_copy c join node h on h.id = c.node_id "
 		"where c.volume_id = v.id and c.preferred) as preferred_node "
-		"from volume v join node n on n.id = v.primary_node_id join site s on s.id = n.site_id "
+		"from volume v join node n on n.id = v.primary_node_id join site s on s.id = "
+		"n.site_id "
 		"where v.name like $1 order by v.id",
 	[LIST_DOMAINS] = "select d.name as domain, "
-		"(select count(*) from mailbox m where m.domain_id = d.id) as mailboxes "
-		"from domain d where d.name like $1 order by d.name",
-	[LIST_MAILBOXES] = "select m.id, m.address, v.name as volume, n.name as home, s.name as site, "
-		"case when m.durability = '' then v.durability else m.durability end as durability, "
+			 "(select count(*) from mailbox m where m.domain_id = d.id) as mailboxes "
+			 "from domain d where d.name like $1 order by d.name",
+	[LIST_MAILBOXES] =
+		"select m.id, m.address, v.name as volume, n.name as home, s.name as site, "
+		"case when m.durability = '' then v.durability else m.durability end as "
+		"durability, "
 		"case when m.enabled then 'yes' else 'no' end as enabled, m.quota_bytes, "
 		"case when c.id is null then 'no' else 'yes' end as password "
-		"from mailbox m join volume v on v.id = m.volume_id join node n on n.id = v.primary_node_id "
+		"from mailbox m join volume v on v.id = m.volume_id join node n on n.id = "
+		"v.primary_node_id "
 		"join site s on s.id = n.site_id left join credential c on c.id = m.id "
 		"where lower(m.address) like lower($1) escape '\\' order by lower(m.address)",
-	[LIST_ALIASES] = "select address as alias, target from alias where lower(address) like lower($1) escape '\\' "
-		"order by lower(address), lower(target)",
+	[LIST_ALIASES] = "select address as alias, target from alias where lower(address) like "
+			 "lower($1) escape '\\' "
+			 "order by lower(address), lower(target)",
 	[LIST_AUDIT] = "select at, who, action, detail from audit where action like $1 "
-		"order by id desc limit 1000",
+		       "order by id desc limit 1000",
 };
 
-int directory_list(struct directory_writer *writer, enum directory_listing listing, const char *match,
-	struct sql_result **result_out, struct error *error)
+int directory_list(struct directory_writer *writer, enum directory_listing listing,
+	const char *match, struct sql_result **result_out, struct error *error)
 {
 	return sql_query(directory_writer_sql(writer), listings[listing],
 		SQL_VALUES(match ? match : "%"), result_out, error);
 }
 
-int directory_mailbox_address(struct directory_writer *writer, uint64_t id, struct buf *out,
-	struct error *error)
+int directory_mailbox_address(
+	struct directory_writer *writer, uint64_t id, struct buf *out, struct error *error)
 {
 	struct sql_result *result = NULL;
 	char text[24];
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)id);
-	int code = sql_query(directory_writer_sql(writer), "select address from mailbox where id = $1",
-		SQL_VALUES(text), &result, error);
+	int code = sql_query(directory_writer_sql(writer),
+		"select address from mailbox where id = $1", SQL_VALUES(text), &result, error);
 	if (code == 0 && sql_rows(result) == 0)
 		code = error_set(error, -ENOENT, "there is no mailbox with the number %s", text);
 	else if (code == 0)

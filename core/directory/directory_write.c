@@ -1,6 +1,6 @@
 #include "core/directory/directory_write.h"
 
-#include "core/directory/batch.h"
+#include "core/directory/schema.h"
 #include "core/encode.h"
 #include "core/rand.h"
 
@@ -9,9 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* The feed's lock, see migrations/postgres/002_feed.sql: taken first, writers never deadlock. */
-#define FEED_LOCK "select pg_advisory_xact_lock(707166543)"
 
 /* Changes kept for followers that come back; older ones load everything, which takes a second. */
 #define CHANGES_KEPT "100000"
@@ -33,7 +30,8 @@ struct directory_writer {
 	bool is_read_only;
 	struct error why_read_only;
 	bool in_transaction;
-	/* During one transaction, so that an import does not count all mailboxes for each new one. */
+	/* During one transaction, so that an import does not count all mailboxes for each new one.
+	 */
 	struct buf loads; /* struct volume_load each */
 	struct reservation reservation;
 };
@@ -44,8 +42,8 @@ static int query(struct directory_writer *writer, struct error *error, const cha
 	return sql_query(writer->sql, text, values, count, result_out, error);
 }
 
-int directory_writer_open(const struct config *config, struct directory_writer **writer_out,
-	struct error *error)
+int directory_writer_open(
+	const struct config *config, struct directory_writer **writer_out, struct error *error)
 {
 	struct directory_writer *writer = mem_alloc(sizeof(*writer));
 	struct buf path = { 0 };
@@ -56,7 +54,8 @@ int directory_writer_open(const struct config *config, struct directory_writer *
 		if (code == 0)
 			code = sql_script(writer->sql, "pragma foreign_keys = on", error);
 	} else {
-		code = sql_open_postgres(config->directory, true, &writer->sql, &writer->why_read_only);
+		code = sql_open_postgres(
+			config->directory, true, &writer->sql, &writer->why_read_only);
 		if (code == -EHOSTUNREACH) {
 			writer->is_read_only = true;
 			code = sql_open_postgres(config->directory, false, &writer->sql, NULL);
@@ -64,7 +63,8 @@ int directory_writer_open(const struct config *config, struct directory_writer *
 		if (code < 0)
 			error_set(error, code, "%s", writer->why_read_only.text);
 	}
-	if (code == 0 && query(writer, NULL, "select max(number) from migration", NULL, 0, NULL) < 0)
+	if (code == 0 &&
+		query(writer, NULL, "select max(number) from migration", NULL, 0, NULL) < 0)
 		code = error_set(error, -ENOENT,
 			"the directory has not been initialised: run `pando init` first");
 	else if (code == -ENOENT)
@@ -88,78 +88,6 @@ void directory_writer_close(struct directory_writer **writer)
 	*writer = NULL;
 }
 
-int directory_init_postgres(const char *conninfo, unsigned *applied_out, struct error *error)
-{
-	struct sql *sql = NULL;
-	int code = sql_open_postgres(conninfo, true, &sql, error);
-	if (code == 0)
-		code = schema_migrate(sql, false, applied_out, error);
-	sql_close(&sql);
-	return code;
-}
-
-int directory_init_file(const char *path, unsigned *applied_out, struct error *error)
-{
-	struct sql *sql = NULL;
-	int code = sql_open_file(path, true, &sql, error);
-	if (code == 0)
-		code = schema_migrate(sql, false, applied_out, error);
-	sql_close(&sql);
-	return code;
-}
-
-static int copy_counters(struct sql *from, struct sql *to, struct error *error)
-{
-	struct sql_result *result = NULL;
-	int code = sql_query(from, "select name, value from counter", NULL, 0, &result, error);
-	for (unsigned i = 0; code == 0 && i < sql_rows(result); i++)
-		code = sql_query(to, "insert into counter (name, value) values ($1, $2)",
-			SQL_VALUES(sql_value(result, i, 0), sql_value(result, i, 1)), NULL, error);
-	sql_result_free(&result);
-	return code;
-}
-
-static int copy_rows(struct sql *from, struct sql *to, size_t *rows_out, struct error *error)
-{
-	struct directory_batch *batch = NULL;
-	struct sql_result *result = NULL;
-	int code = batch_read(from, BATCH_FULL, 0, "", &batch, error);
-	if (code == 0)
-		code = sql_query(to, "select count(*) from counter", NULL, 0, &result, error);
-	if (code == 0 && sql_value_u64(result, 0, 0) > 0)
-		code = error_set(error, -EEXIST,
-			"the PostgreSQL directory is not empty: nothing was copied. Point `directory` at it "
-			"to use it, or initialise another database");
-	sql_result_free(&result);
-	if (code == 0)
-		code = copy_counters(from, to, error);
-	/* Kinds are in an order that satisfies references, and a full read keeps it. */
-	for (size_t i = 0; code == 0 && i < batch_row_count(batch); i++)
-		code = batch_insert_row(to, &batch_rows(batch)[i], error);
-	if (code == 0)
-		*rows_out = batch_row_count(batch);
-	batch_destroy(&batch);
-	return code;
-}
-
-int directory_move_to_postgres(const char *path, const char *conninfo, size_t *rows_out,
-	struct error *error)
-{
-	struct sql *from = NULL, *to = NULL;
-	int code = sql_open_file(path, false, &from, error);
-	if (code == 0)
-		code = sql_open_postgres(conninfo, true, &to, error);
-	if (code == 0)
-		code = sql_script(to, "begin; " FEED_LOCK, error);
-	if (code == 0)
-		code = copy_rows(from, to, rows_out, error);
-	if (code == 0)
-		code = sql_script(to, "commit", error);
-	sql_close(&to);
-	sql_close(&from);
-	return code;
-}
-
 int directory_begin(struct directory_writer *writer, struct error *error)
 {
 	CHECK(!writer->in_transaction);
@@ -176,7 +104,8 @@ int directory_begin(struct directory_writer *writer, struct error *error)
 int directory_commit(struct directory_writer *writer, struct error *error)
 {
 	int code = query(writer, error,
-		"delete from change where revision <= (select max(revision) from change) - " CHANGES_KEPT,
+		"delete from change where revision <= (select max(revision) from change) "
+		"- " CHANGES_KEPT,
 		NULL, 0, NULL);
 	if (code == 0)
 		code = sql_script(writer->sql, "commit", error);
@@ -225,10 +154,10 @@ static int audit(struct directory_writer *writer, const char *action, const char
 		SQL_VALUES(who, action, detail), NULL);
 }
 
-/* The next number of a kind; never given again. Blocks double from 1, so that a single addition leaves
- * no gap. */
-static int next_id(struct directory_writer *writer, const char *kind, char id_out[24],
-	struct error *error)
+/* The next number of a kind; never given again. Blocks double from 1, so that a single addition
+ * leaves no gap. */
+static int next_id(
+	struct directory_writer *writer, const char *kind, char id_out[24], struct error *error)
 {
 	struct reservation *reservation = &writer->reservation;
 	struct sql_result *result = NULL;
@@ -242,7 +171,8 @@ static int next_id(struct directory_writer *writer, const char *kind, char id_ou
 		int code = query(writer, error,
 			"insert into counter (name, value) values ($1, $2) "
 			"on conflict (name) do update set value = counter.value + excluded.value "
-			"returning value", SQL_VALUES(kind, block), &result);
+			"returning value",
+			SQL_VALUES(kind, block), &result);
 		if (code < 0)
 			return code;
 		reservation->end = sql_value_u64(result, 0, 0) + 1;
@@ -271,7 +201,8 @@ static int check_name(const char *what, const char *name, struct error *error)
 	if (is_name(name))
 		return 0;
 	return error_set(error, -EINVAL,
-		"`%s` is no %s name: 1 to 63 lower-case letters, digits, hyphens and dots", name, what);
+		"`%s` is no %s name: 1 to 63 lower-case letters, digits, hyphens and dots", name,
+		what);
 }
 
 static int check_endpoint(const char *what, const char *address, struct error *error)
@@ -282,8 +213,9 @@ static int check_endpoint(const char *what, const char *address, struct error *e
 	if (colon > 0 && text.length < 96 &&
 		str_to_u64(str_from_index(text, (size_t)colon + 1), 65535, &port) && port > 0)
 		return 0;
-	return error_set(error, -EINVAL, "`%s` is no %s address: write it as 192.0.2.1:2424 or [2001:db8::1]:2424",
-		address, what);
+	return error_set(error, -EINVAL,
+		"`%s` is no %s address: write it as 192.0.2.1:2424 or [2001:db8::1]:2424", address,
+		what);
 }
 
 /* The id of a row by its name; -ENOENT with a sentence. */
@@ -295,8 +227,8 @@ static int find_id(struct directory_writer *writer, const char *table, const cha
 	snprintf(text, sizeof(text), "select id from %s where name = $1", table);
 	int code = query(writer, error, text, SQL_VALUES(name), &result);
 	if (code == 0 && sql_rows(result) == 0)
-		code = error_set(error, -ENOENT, "there is no %s `%s`: see `pando %s list`", table, name,
-			table);
+		code = error_set(error, -ENOENT, "there is no %s `%s`: see `pando %s list`", table,
+			name, table);
 	else if (code == 0)
 		snprintf(id_out, 24, "%s", sql_value(result, 0, 0));
 	sql_result_free(&result);
@@ -322,8 +254,10 @@ int directory_add_site(struct directory_writer *writer, const char *name, struct
 		return code;
 	code = next_id(writer, "site", id, error);
 	if (code == 0)
-		code = exists_already(query(writer, error, "insert into site (id, name) values ($1, $2)",
-			SQL_VALUES(id, name), NULL), "site", name, error);
+		code = exists_already(
+			query(writer, error, "insert into site (id, name) values ($1, $2)",
+				SQL_VALUES(id, name), NULL),
+			"site", name, error);
 	if (code == 0)
 		code = audit(writer, "site add", name, error);
 	return leave(writer, own, code, error);
@@ -343,8 +277,8 @@ static int check_node(const struct node_description *node, struct error *error)
 	return code;
 }
 
-int directory_add_node(struct directory_writer *writer, const struct node_description *node,
-	struct error *error)
+int directory_add_node(
+	struct directory_writer *writer, const struct node_description *node, struct error *error)
 {
 	char id[24], site_id[24];
 	bool own;
@@ -358,10 +292,13 @@ int directory_add_node(struct directory_writer *writer, const struct node_descri
 		code = next_id(writer, "node", id, error);
 	if (code == 0)
 		code = exists_already(query(writer, error,
-			"insert into node (id, site_id, name, lmtp, imap, control, replicator) "
-			"values ($1, $2, $3, $4, $5, $6, $7)",
-			SQL_VALUES(id, site_id, node->name, node->lmtp, node->imap, node->control,
-				node->replicator), NULL), "node", node->name, error);
+					      "insert into node (id, site_id, name, lmtp, imap, "
+					      "control, replicator) "
+					      "values ($1, $2, $3, $4, $5, $6, $7)",
+					      SQL_VALUES(id, site_id, node->name, node->lmtp,
+						      node->imap, node->control, node->replicator),
+					      NULL),
+			"node", node->name, error);
 	if (code == 0)
 		code = audit(writer, "node add", node->name, error);
 	return leave(writer, own, code, error);
@@ -386,8 +323,11 @@ int directory_add_router(struct directory_writer *writer, const struct router_de
 		code = next_id(writer, "router", id, error);
 	if (code == 0)
 		code = exists_already(query(writer, error,
-			"insert into router (id, site_id, name, control, queue) values ($1, $2, $3, $4, $5)",
-			SQL_VALUES(id, site_id, router->name, router->control, router->queue), NULL),
+					      "insert into router (id, site_id, name, control, "
+					      "queue) values ($1, $2, $3, $4, $5)",
+					      SQL_VALUES(id, site_id, router->name, router->control,
+						      router->queue),
+					      NULL),
 			"router", router->name, error);
 	if (code == 0)
 		code = audit(writer, "router add", router->name, error);
@@ -396,7 +336,8 @@ int directory_add_router(struct directory_writer *writer, const struct router_de
 
 static int check_durability(const char *name, struct error *error)
 {
-	if (strcmp(name, "remote") == 0 || strcmp(name, "strict") == 0 || strcmp(name, "local") == 0)
+	if (strcmp(name, "remote") == 0 || strcmp(name, "strict") == 0 ||
+		strcmp(name, "local") == 0)
 		return 0;
 	return error_set(error, -EINVAL, "`%s` is no durability: remote, strict or local", name);
 }
@@ -410,7 +351,8 @@ static int add_copy(struct directory_writer *writer, const char *volume_id, cons
 		code = next_id(writer, "volume_copy", id, error);
 	if (code == 0)
 		code = query(writer, error,
-			"insert into volume_copy (id, volume_id, node_id, preferred) values ($1, $2, $3, $4)",
+			"insert into volume_copy (id, volume_id, node_id, preferred) values ($1, "
+			"$2, $3, $4)",
 			SQL_VALUES(id, volume_id, node_id, preferred ? "1" : "0"), NULL);
 	if (code == -EEXIST)
 		code = error_set(error, code, "the node `%s` is named twice for one volume", node);
@@ -434,10 +376,14 @@ static int insert_volume(struct directory_writer *writer, const struct volume_de
 		code = next_id(writer, "volume", id, error);
 	random_reign(&reign);
 	if (code == 0)
-		code = exists_already(query(writer, error,
-			"insert into volume (id, name, epoch, reign, primary_node_id, durability, unclean, "
-			"epoch_start_lsn) values ($1, $2, 1, $3, $4, $5, false, 0)",
-			SQL_VALUES(id, volume->name, buf_terminated(&reign), node_id, durability), NULL),
+		code = exists_already(
+			query(writer, error,
+				"insert into volume (id, name, epoch, reign, primary_node_id, "
+				"durability, unclean, "
+				"epoch_start_lsn) values ($1, $2, 1, $3, $4, $5, false, 0)",
+				SQL_VALUES(id, volume->name, buf_terminated(&reign), node_id,
+					durability),
+				NULL),
 			"volume", volume->name, error);
 	buf_deinit(&reign);
 	if (code == 0)
@@ -481,8 +427,10 @@ int directory_add_domain(struct directory_writer *writer, const char *name, stru
 		return code;
 	code = next_id(writer, "domain", id, error);
 	if (code == 0)
-		code = exists_already(query(writer, error, "insert into domain (id, name) values ($1, $2)",
-			SQL_VALUES(id, lower), NULL), "domain", lower, error);
+		code = exists_already(
+			query(writer, error, "insert into domain (id, name) values ($1, $2)",
+				SQL_VALUES(id, lower), NULL),
+			"domain", lower, error);
 	if (code == 0)
 		code = audit(writer, "domain add", lower, error);
 	return leave(writer, own, code, error);
@@ -497,7 +445,8 @@ static int check_address(struct directory_writer *writer, const char *address, s
 	/* RFC 5321 section 4.5.3.1.1: 64 octets of local part. */
 	if (at < 1 || at > 64 || (size_t)at + 1 == text.length || text.length > 320 ||
 		strpbrk(address, " \t\r\n<>,;:\""))
-		return error_set(error, -EINVAL, "`%s` is no address: write it as user@domain", address);
+		return error_set(
+			error, -EINVAL, "`%s` is no address: write it as user@domain", address);
 	buf_append_str(out, str_first(text, (size_t)at + 1));
 	for (size_t i = (size_t)at + 1; i < text.length; i++)
 		buf_append_byte(out, ascii_lower(text.bytes[i]));
@@ -505,7 +454,8 @@ static int check_address(struct directory_writer *writer, const char *address, s
 	int code = find_id(writer, "domain", domain, domain_id_out, NULL);
 	if (code == -ENOENT)
 		return error_set(error, code,
-			"the cluster does not serve `%s`: run `pando domain add %s` first", domain, domain);
+			"the cluster does not serve `%s`: run `pando domain add %s` first", domain,
+			domain);
 	return code < 0 ? error_set(error, code, "the directory cannot be read") : 0;
 }
 
@@ -514,9 +464,11 @@ static int load_volumes(struct directory_writer *writer, struct error *error)
 	struct sql_result *result = NULL;
 	int code = query(writer, error,
 		"select v.id, count(m.id) from volume v left join mailbox m on m.volume_id = v.id "
-		"group by v.id order by v.id", NULL, 0, &result);
+		"group by v.id order by v.id",
+		NULL, 0, &result);
 	for (unsigned i = 0; code == 0 && i < sql_rows(result); i++) {
-		struct volume_load load = { sql_value_u64(result, i, 0), sql_value_u64(result, i, 1) };
+		struct volume_load load = { sql_value_u64(result, i, 0),
+			sql_value_u64(result, i, 1) };
 		buf_append(&writer->loads, &load, sizeof(load));
 	}
 	sql_result_free(&result);
@@ -529,7 +481,8 @@ static int least_loaded(struct directory_writer *writer, char id_out[24], struct
 	if (code < 0)
 		return code;
 	size_t count = buf_length(&writer->loads) / sizeof(struct volume_load);
-	struct volume_load *loads = (void *)(writer->loads.memory + writer->loads.start), *least = loads;
+	struct volume_load *loads = (void *)(writer->loads.memory + writer->loads.start),
+			   *least = loads;
 	if (count == 0)
 		return error_set(error, -ENOENT,
 			"there is no volume to place the mailbox on: run `pando volume add` first");
@@ -541,32 +494,37 @@ static int least_loaded(struct directory_writer *writer, char id_out[24], struct
 	return 0;
 }
 
-static int put_credential(struct directory_writer *writer, const char *id, const char *scram,
-	struct error *error)
+static int put_credential(
+	struct directory_writer *writer, const char *id, const char *scram, struct error *error)
 {
 	return query(writer, error,
 		"insert into credential (id, scram) values ($1, $2) "
-		"on conflict (id) do update set scram = excluded.scram", SQL_VALUES(id, scram), NULL);
+		"on conflict (id) do update set scram = excluded.scram",
+		SQL_VALUES(id, scram), NULL);
 }
 
-static int insert_mailbox(struct directory_writer *writer, const struct mailbox_description *mailbox,
-	struct error *error)
+static int insert_mailbox(struct directory_writer *writer,
+	const struct mailbox_description *mailbox, struct error *error)
 {
 	char id[24], domain_id[24], volume_id[24], quota[24];
 	struct buf address = { 0 };
 	int code = check_address(writer, mailbox->address, &address, domain_id, error);
 	if (code == 0)
-		code = mailbox->volume ? find_id(writer, "volume", mailbox->volume, volume_id, error)
-				       : least_loaded(writer, volume_id, error);
+		code = mailbox->volume
+			       ? find_id(writer, "volume", mailbox->volume, volume_id, error)
+			       : least_loaded(writer, volume_id, error);
 	if (code == 0)
 		code = next_id(writer, "mailbox", id, error);
 	snprintf(quota, sizeof(quota), "%llu", (unsigned long long)mailbox->quota_bytes);
 	if (code == 0)
-		code = exists_already(query(writer, error,
-			"insert into mailbox (id, address, domain_id, volume_id, durability, enabled, quota_bytes) "
-			"values ($1, $2, $3, $4, $5, true, $6)",
-			SQL_VALUES(id, buf_terminated(&address), domain_id, volume_id,
-				mailbox->durability ? mailbox->durability : "", quota), NULL),
+		code = exists_already(
+			query(writer, error,
+				"insert into mailbox (id, address, domain_id, volume_id, "
+				"durability, enabled, quota_bytes) "
+				"values ($1, $2, $3, $4, $5, true, $6)",
+				SQL_VALUES(id, buf_terminated(&address), domain_id, volume_id,
+					mailbox->durability ? mailbox->durability : "", quota),
+				NULL),
 			"mailbox", mailbox->address, error);
 	if (code == 0 && mailbox->scram)
 		code = put_credential(writer, id, mailbox->scram, error);
@@ -576,8 +534,8 @@ static int insert_mailbox(struct directory_writer *writer, const struct mailbox_
 	return code;
 }
 
-int directory_add_mailbox(struct directory_writer *writer, const struct mailbox_description *mailbox,
-	struct error *error)
+int directory_add_mailbox(struct directory_writer *writer,
+	const struct mailbox_description *mailbox, struct error *error)
 {
 	bool own;
 	int code = mailbox->durability ? check_durability(mailbox->durability, error) : 0;
@@ -588,21 +546,23 @@ int directory_add_mailbox(struct directory_writer *writer, const struct mailbox_
 	return leave(writer, own, insert_mailbox(writer, mailbox, error), error);
 }
 
-static int find_mailbox(struct directory_writer *writer, const char *address, char id_out[24],
-	struct error *error)
+static int find_mailbox(
+	struct directory_writer *writer, const char *address, char id_out[24], struct error *error)
 {
 	struct sql_result *result = NULL;
 	int code = query(writer, error, "select id from mailbox where lower(address) = lower($1)",
 		SQL_VALUES(address), &result);
 	if (code == 0 && sql_rows(result) == 0)
-		code = error_set(error, -ENOENT, "there is no mailbox `%s`: see `pando mailbox list`", address);
+		code = error_set(error, -ENOENT,
+			"there is no mailbox `%s`: see `pando mailbox list`", address);
 	else if (code == 0)
 		snprintf(id_out, 24, "%s", sql_value(result, 0, 0));
 	sql_result_free(&result);
 	return code;
 }
 
-int directory_remove_mailbox(struct directory_writer *writer, const char *address, struct error *error)
+int directory_remove_mailbox(
+	struct directory_writer *writer, const char *address, struct error *error)
 {
 	char id[24];
 	bool own;
@@ -611,9 +571,11 @@ int directory_remove_mailbox(struct directory_writer *writer, const char *addres
 		return code;
 	code = find_mailbox(writer, address, id, error);
 	if (code == 0)
-		code = query(writer, error, "delete from credential where id = $1", SQL_VALUES(id), NULL);
+		code = query(writer, error, "delete from credential where id = $1", SQL_VALUES(id),
+			NULL);
 	if (code == 0)
-		code = query(writer, error, "delete from mailbox where id = $1", SQL_VALUES(id), NULL);
+		code = query(
+			writer, error, "delete from mailbox where id = $1", SQL_VALUES(id), NULL);
 	if (code == 0)
 		code = query(writer, error, "delete from alias where lower(target) = lower($1)",
 			SQL_VALUES(address), NULL);
@@ -622,8 +584,8 @@ int directory_remove_mailbox(struct directory_writer *writer, const char *addres
 	return leave(writer, own, code, error);
 }
 
-int directory_set_credential(struct directory_writer *writer, const char *address, const char *scram,
-	struct error *error)
+int directory_set_credential(struct directory_writer *writer, const char *address,
+	const char *scram, struct error *error)
 {
 	char id[24];
 	bool own;
@@ -646,21 +608,25 @@ static int insert_alias(struct directory_writer *writer, const char *address, co
 	struct sql_result *result = NULL;
 	int code = check_address(writer, address, &canonical, domain_id, error);
 	if (code == 0 && find_mailbox(writer, address, id, NULL) == 0)
-		code = error_set(error, -EEXIST, "`%s` is a mailbox: an alias cannot have its address", address);
+		code = error_set(error, -EEXIST,
+			"`%s` is a mailbox: an alias cannot have its address", address);
 	if (code == 0)
 		code = query(writer, error,
 			"select 1 from mailbox where lower(address) = lower($1) union all "
-			"select 1 from alias where lower(address) = lower($1)", SQL_VALUES(target), &result);
+			"select 1 from alias where lower(address) = lower($1)",
+			SQL_VALUES(target), &result);
 	if (code == 0 && sql_rows(result) == 0)
-		code = error_set(error, -ENOENT, "the target `%s` is neither a mailbox nor an alias here",
-			target);
+		code = error_set(error, -ENOENT,
+			"the target `%s` is neither a mailbox nor an alias here", target);
 	sql_result_free(&result);
 	if (code == 0)
 		code = next_id(writer, "alias", id, error);
 	if (code == 0)
-		code = exists_already(query(writer, error,
-			"insert into alias (id, address, target) values ($1, $2, $3)",
-			SQL_VALUES(id, buf_terminated(&canonical), target), NULL), "alias", address, error);
+		code = exists_already(
+			query(writer, error,
+				"insert into alias (id, address, target) values ($1, $2, $3)",
+				SQL_VALUES(id, buf_terminated(&canonical), target), NULL),
+			"alias", address, error);
 	if (code == 0)
 		code = audit(writer, "alias add", buf_terminated(&canonical), error);
 	buf_deinit(&canonical);
@@ -697,8 +663,8 @@ int directory_remove_alias(struct directory_writer *writer, const char *address,
 	return leave(writer, own, code, error);
 }
 
-static int promote_one(struct directory_writer *writer, const struct promotion *promotion,
-	struct error *error)
+static int promote_one(
+	struct directory_writer *writer, const struct promotion *promotion, struct error *error)
 {
 	char id[24], epoch[24], expected_epoch[24], node_id[24], start_lsn[24], detail[256];
 	struct buf reign = { 0 }, expected_reign = { 0 };
@@ -708,19 +674,25 @@ static int promote_one(struct directory_writer *writer, const struct promotion *
 	snprintf(expected_epoch, sizeof(expected_epoch), "%llu",
 		(unsigned long long)promotion->expected_epoch);
 	snprintf(node_id, sizeof(node_id), "%u", promotion->primary_node_id);
-	snprintf(start_lsn, sizeof(start_lsn), "%llu", (unsigned long long)promotion->epoch_start_lsn);
+	snprintf(start_lsn, sizeof(start_lsn), "%llu",
+		(unsigned long long)promotion->epoch_start_lsn);
 	encode_hex(&reign, promotion->reign, REIGN_LENGTH);
 	encode_hex(&expected_reign, promotion->expected_reign, REIGN_LENGTH);
 	int code = query(writer, error,
 		"update volume set epoch = $1, reign = $2, primary_node_id = $3, unclean = $4, "
-		"epoch_start_lsn = $5 where id = $6 and epoch = $7 and reign = $8 and $1 > epoch and exists "
-		"(select 1 from volume_copy c where c.volume_id = volume.id and c.node_id = $3) returning name",
-		SQL_VALUES(epoch, buf_terminated(&reign), node_id, promotion->unclean ? "1" : "0", start_lsn,
-			id, expected_epoch, buf_terminated(&expected_reign)), &result);
+		"epoch_start_lsn = $5 where id = $6 and epoch = $7 and reign = $8 and $1 > epoch "
+		"and exists "
+		"(select 1 from volume_copy c where c.volume_id = volume.id and c.node_id = $3) "
+		"returning name",
+		SQL_VALUES(epoch, buf_terminated(&reign), node_id, promotion->unclean ? "1" : "0",
+			start_lsn, id, expected_epoch, buf_terminated(&expected_reign)),
+		&result);
 	if (code == 0 && sql_rows(result) == 0)
 		code = error_set(error, -ESTALE,
-			"volume %s has been changed by somebody else meanwhile: look at `pando volume list` and "
-			"try again", id);
+			"volume %s has been changed by somebody else meanwhile: look at `pando "
+			"volume list` and "
+			"try again",
+			id);
 	if (code == 0) {
 		snprintf(detail, sizeof(detail), "%s: epoch %s to node %s at LSN %s%s reign %s",
 			sql_value(result, 0, 0), epoch, node_id, start_lsn,

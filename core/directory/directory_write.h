@@ -2,13 +2,13 @@
 #define PANDO_CORE_DIRECTORY_DIRECTORY_WRITE_H
 
 /*
- * The writing side of the directory, for the operator's command line and nobody else: synchronous, on
- * PostgreSQL or on the standalone file. Every change and its audit row are one transaction; daemons see
- * it within milliseconds.
+ * The writing side of the directory, for the operator's command line and nobody else: synchronous,
+ * on PostgreSQL or on the standalone file. Every change and its audit row are one transaction;
+ * daemons see it within milliseconds.
  *
- * Calls outside directory_begin/directory_commit are transactions of their own. Errors are sentences
- * for the operator: -EEXIST already there, -ENOENT a name that does not exist, -EINVAL a malformed
- * name, -EBUSY still in use, -ESTALE lost a compare-and-swap, -EHOSTUNREACH, -EIO.
+ * Calls outside directory_begin/directory_commit are transactions of their own. Errors are
+ * sentences for the operator: -EEXIST already there, -ENOENT a name that does not exist, -EINVAL a
+ * malformed name, -EBUSY still in use, -ESTALE lost a compare-and-swap, -EHOSTUNREACH, -EIO.
  */
 
 #include "core/buf.h"
@@ -18,25 +18,27 @@
 
 struct directory_writer;
 
-/* The directory that the configuration names; it must have been initialised. Where only a standby of its
- * PostgreSQL can be reached, reading works and every change gives -EROFS. */
+/* The directory that the configuration names; it must have been initialised. Where only a standby
+ * of its PostgreSQL can be reached, reading works and every change gives -EROFS. */
 int directory_writer_open(const struct config *config, struct directory_writer **writer_out,
 	struct error *error) must_check;
 /* Sets *writer to NULL; NULL is accepted. */
 void directory_writer_close(struct directory_writer **writer);
 
 /* Creates the schema (PostgreSQL) or the file, or brings it up to date; any number of times. */
-int directory_init_postgres(const char *conninfo, unsigned *applied_out, struct error *error) must_check;
+int directory_init_postgres(
+	const char *conninfo, unsigned *applied_out, struct error *error) must_check;
 int directory_init_file(const char *path, unsigned *applied_out, struct error *error) must_check;
 /* Copies a standalone directory into an empty, initialised PostgreSQL one, ids included. */
-int directory_move_to_postgres(const char *path, const char *conninfo, size_t *rows_out,
-	struct error *error) must_check;
+int directory_move_to_postgres(
+	const char *path, const char *conninfo, size_t *rows_out, struct error *error) must_check;
 
 int directory_begin(struct directory_writer *writer, struct error *error) must_check;
 int directory_commit(struct directory_writer *writer, struct error *error) must_check;
 void directory_rollback(struct directory_writer *writer);
 
-int directory_add_site(struct directory_writer *writer, const char *name, struct error *error) must_check;
+int directory_add_site(
+	struct directory_writer *writer, const char *name, struct error *error) must_check;
 
 struct node_description {
 	const char *name, *site, *lmtp, *imap, *control, *replicator;
@@ -59,21 +61,22 @@ struct volume_description {
 int directory_add_volume(struct directory_writer *writer, const struct volume_description *volume,
 	struct error *error) must_check;
 
-int directory_add_domain(struct directory_writer *writer, const char *name, struct error *error) must_check;
+int directory_add_domain(
+	struct directory_writer *writer, const char *name, struct error *error) must_check;
 
 struct mailbox_description {
 	const char *address;
 	const char *volume;     /* NULL: the one with the fewest mailboxes */
 	const char *durability; /* NULL: the volume's */
 	uint64_t quota_bytes;
-	const char *scram;      /* NULL: no password yet */
+	const char *scram; /* NULL: no password yet */
 };
-int directory_add_mailbox(struct directory_writer *writer, const struct mailbox_description *mailbox,
-	struct error *error) must_check;
-int directory_remove_mailbox(struct directory_writer *writer, const char *address,
-	struct error *error) must_check;
-int directory_set_credential(struct directory_writer *writer, const char *address, const char *scram,
-	struct error *error) must_check;
+int directory_add_mailbox(struct directory_writer *writer,
+	const struct mailbox_description *mailbox, struct error *error) must_check;
+int directory_remove_mailbox(
+	struct directory_writer *writer, const char *address, struct error *error) must_check;
+int directory_set_credential(struct directory_writer *writer, const char *address,
+	const char *scram, struct error *error) must_check;
 
 /* The target must be a mailbox or alias of the cluster. */
 int directory_add_alias(struct directory_writer *writer, const char *address, const char *target,
@@ -98,19 +101,19 @@ struct promotion {
 int directory_promote(struct directory_writer *writer, const struct promotion *promotions,
 	unsigned count, struct error *error) must_check;
 
-/* Sites, nodes, routers and volumes as they are now, for the lookups of directory.h (which find no mailbox
- * in it); a copy goes to the file `copy_path` where that can be written. Release with
+/* Sites, nodes, routers and volumes as they are now, for the lookups of directory.h (which find no
+ * mailbox in it); a copy goes to the file `copy_path` where that can be written. Release with
  * directory_free_places. */
 int directory_read_places(struct directory_writer *writer, const char *copy_path,
 	struct directory **directory_out, struct error *error) must_check;
 /* The same from the copy, when the directory is away. */
-int directory_load_places(const char *copy_path, struct directory **directory_out,
-	struct error *error) must_check;
+int directory_load_places(
+	const char *copy_path, struct directory **directory_out, struct error *error) must_check;
 /* Sets *directory to NULL; NULL is accepted. */
 void directory_free_places(struct directory **directory);
 
-/* Rows for people and scripts; the first line of each is the column names. `match` (may be NULL) is an
- * SQL LIKE pattern on the name or address; \ escapes there. */
+/* Rows for people and scripts; the first line of each is the column names. `match` (may be NULL) is
+ * an SQL LIKE pattern on the name or address; \ escapes there. */
 enum directory_listing {
 	LIST_SITES,
 	LIST_NODES,
@@ -121,8 +124,8 @@ enum directory_listing {
 	LIST_ALIASES,
 	LIST_AUDIT,
 };
-int directory_list(struct directory_writer *writer, enum directory_listing listing, const char *match,
-	struct sql_result **result_out, struct error *error) must_check;
+int directory_list(struct directory_writer *writer, enum directory_listing listing,
+	const char *match, struct sql_result **result_out, struct error *error) must_check;
 int directory_mailbox_address(struct directory_writer *writer, uint64_t id, struct buf *out,
 	struct error *error) must_check;
 

@@ -43,16 +43,17 @@ static void append_tables(struct buf *out, unsigned kind_count, const char *cond
 		append_nulls(out, table->column_count);
 		buf_printf(out, " from %s", table->name);
 		if (condition)
-			buf_printf(out, " where id in (select row_id from change where kind = '%s' and %s)",
+			buf_printf(out,
+				" where id in (select row_id from change where kind = '%s' and %s)",
 				table->name, condition);
 	}
 }
 
 static void append_newest_revision(struct buf *out)
 {
-	buf_append_literal(out,
-		"select cast('revision' as text) as kind, coalesce((select max(revision) from change), 0) as id, "
-		"(select mark from change order by revision desc limit 1)");
+	buf_append_literal(out, "select cast('revision' as text) as kind, coalesce((select "
+				"max(revision) from change), 0) as id, "
+				"(select mark from change order by revision desc limit 1)");
 }
 
 void schema_full_statement(struct buf *out)
@@ -76,7 +77,8 @@ void schema_delta_statement(struct buf *out)
 	append_nulls(out, 2);
 	buf_append_literal(out, " union all select 'changed', row_id, kind");
 	append_nulls(out, 1);
-	buf_append_literal(out, " from change where revision > cast($1 as bigint) group by row_id, kind");
+	buf_append_literal(
+		out, " from change where revision > cast($1 as bigint) group by row_id, kind");
 	append_tables(out, KIND_COUNT, "revision > cast($1 as bigint)");
 }
 
@@ -92,11 +94,11 @@ void schema_snapshot_statement(struct buf *out)
 static int apply(struct sql *sql, const struct migration *migration, struct error *error)
 {
 	struct buf text = { 0 };
-	/* One simple query with several statements is one transaction in PostgreSQL; SQLite wants it
-	 * said. */
+	/* One simple query with several statements is one transaction in PostgreSQL; SQLite wants
+	 * it said. */
 	buf_printf(&text, "%s%s\ninsert into migration (number, name) values (%d, '%s');%s",
-		sql_is_postgres(sql) ? "" : "begin immediate;\n", migration->text, migration->number,
-		migration->name, sql_is_postgres(sql) ? "" : "\ncommit;");
+		sql_is_postgres(sql) ? "" : "begin immediate;\n", migration->text,
+		migration->number, migration->name, sql_is_postgres(sql) ? "" : "\ncommit;");
 	struct error reason = { 0 };
 	int code = sql_script(sql, buf_terminated(&text), &reason);
 	if (code < 0)
@@ -115,12 +117,13 @@ int schema_migrate(struct sql *sql, bool tables_only, unsigned *applied_out, str
 		code = sql_script(sql, "create schema if not exists pando", error);
 	if (code == 0)
 		code = sql_script(sql,
-			"create table if not exists migration (number integer primary key, name text not null)",
+			"create table if not exists migration (number integer primary key, name "
+			"text not null)",
 			error);
 	struct sql_result *result = NULL;
 	if (code == 0)
-		code = sql_query(sql, "select coalesce(max(number), 0) from migration", NULL, 0, &result,
-			error);
+		code = sql_query(sql, "select coalesce(max(number), 0) from migration", NULL, 0,
+			&result, error);
 	if (code < 0)
 		return code;
 	int newest = (int)sql_value_u64(result, 0, 0);

@@ -6,8 +6,9 @@
  * that read them all or what has changed, and the numbered migrations.
  *
  * A read returns rows (kind, id, c1 ... c7) of one consistent moment: first one row
- * ('revision', r, mark of r, mark of the asked revision), for a delta one row ('changed', id, kind) for
- * each changed row, then the rows themselves. A changed row that does not follow has been removed.
+ * ('revision', r, mark of r, mark of the asked revision), for a delta one row ('changed', id, kind)
+ * for each changed row, then the rows themselves. A changed row that does not follow has been
+ * removed.
  */
 
 #include "core/buf.h"
@@ -48,10 +49,15 @@ enum directory_kind directory_kind_of(const char *name);
 /* Appends the statement; no placeholders when full, $1 = revision for a delta. */
 void schema_full_statement(struct buf *out);
 void schema_delta_statement(struct buf *out);
-/* As full, but only what comes before KIND_DOMAIN: sites, nodes, routers, volumes and their copies. */
+/* As full, but only what comes before KIND_DOMAIN: sites, nodes, routers, volumes and their copies.
+ */
 void schema_places_statement(struct buf *out);
 /* As full, from a snapshot file. */
 void schema_snapshot_statement(struct buf *out);
+
+/* Taken first in every writing transaction, so that writers never deadlock over it in the feed's
+ * trigger, which takes it too (migrations/postgres/002_feed.sql). */
+#define FEED_LOCK "select pg_advisory_xact_lock(707166543)"
 
 struct migration {
 	int number;
@@ -62,9 +68,9 @@ struct migration {
 /* Ended by a row with number 0. */
 extern const struct migration migrations_postgres[], migrations_sqlite[];
 
-/* Creates the schema where missing and applies what is not applied yet, each migration in a transaction.
- * `tables_only`: without the feed (a snapshot). */
-int schema_migrate(struct sql *sql, bool tables_only, unsigned *applied_out,
-	struct error *error) must_check;
+/* Creates the schema where missing and applies what is not applied yet, each migration in a
+ * transaction. `tables_only`: without the feed (a snapshot). */
+int schema_migrate(
+	struct sql *sql, bool tables_only, unsigned *applied_out, struct error *error) must_check;
 
 #endif

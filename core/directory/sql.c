@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How long a writer of the file waits for another: an import of 100,000 mailboxes takes about 2 s. */
+/* How long a writer of the file waits for another: an import of 100,000 mailboxes takes about 2 s.
+ */
 enum { FILE_BUSY_TIMEOUT_MS = 5000 };
 
 struct sql {
@@ -27,11 +28,13 @@ struct sql_result {
 	struct buf cells; /* const char * each, column names first */
 };
 
-int sql_open_postgres(const char *conninfo, bool writable, struct sql **sql_out, struct error *error)
+int sql_open_postgres(
+	const char *conninfo, bool writable, struct sql **sql_out, struct error *error)
 {
 	const char *const names[] = { "dbname", "target_session_attrs", "connect_timeout",
 		"application_name", "client_encoding", NULL };
-	const char *const values[] = { conninfo, writable ? "read-write" : "any", "3", "pando", "UTF8", NULL };
+	const char *const values[] = { conninfo, writable ? "read-write" : "any", "3", "pando",
+		"UTF8", NULL };
 	struct sql *sql = mem_alloc(sizeof(*sql));
 	sql->postgres = PQconnectdbParams(names, values, 1);
 	if (PQstatus(sql->postgres) != CONNECTION_OK) {
@@ -43,7 +46,8 @@ int sql_open_postgres(const char *conninfo, bool writable, struct sql **sql_out,
 		sql_close(&sql);
 		return code;
 	}
-	int code = sql_script(sql, "set client_min_messages = warning; set search_path = pando", error);
+	int code = sql_script(
+		sql, "set client_min_messages = warning; set search_path = pando", error);
 	if (code < 0)
 		sql_close(&sql);
 	*sql_out = sql;
@@ -53,10 +57,11 @@ int sql_open_postgres(const char *conninfo, bool writable, struct sql **sql_out,
 int sql_open_file(const char *path, bool create, struct sql **sql_out, struct error *error)
 {
 	struct sql *sql = mem_alloc(sizeof(*sql));
-	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | (create ? SQLITE_OPEN_CREATE : 0);
+	int flags =
+		SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | (create ? SQLITE_OPEN_CREATE : 0);
 	if (sqlite3_open_v2(path, &sql->file, flags, NULL) != SQLITE_OK) {
-		int code = error_set(error, create ? -EIO : -ENOENT, "%s cannot be opened: %s", path,
-			sqlite3_errmsg(sql->file));
+		int code = error_set(error, create ? -EIO : -ENOENT, "%s cannot be opened: %s",
+			path, sqlite3_errmsg(sql->file));
 		sql_close(&sql);
 		return code;
 	}

@@ -2,9 +2,10 @@
 #define PANDO_CORE_DIRECTORY_SQL_H
 
 /*
- * One SQL dialect over two databases, synchronously: PostgreSQL (libpq) for the operator's command line,
- * a SQLite file for snapshots and the standalone directory. Statements keep to what both understand:
- * $1 placeholders, text values, RETURNING, ON CONFLICT. Never used for PostgreSQL on a loop's thread.
+ * One SQL dialect over two databases, synchronously: PostgreSQL (libpq) for the operator's command
+ * line, a SQLite file for snapshots and the standalone directory. Statements keep to what both
+ * understand: $1 placeholders, text values, RETURNING, ON CONFLICT. Never used for PostgreSQL on a
+ * loop's thread.
  */
 
 #include "core/error.h"
@@ -17,22 +18,23 @@ struct sql_result;
 
 /* Unqualified names are looked up in the schema `pando`. Without `writable` a standby will do.
  * -EHOSTUNREACH when there is no such server. */
-int sql_open_postgres(const char *conninfo, bool writable, struct sql **sql_out,
-	struct error *error) must_check;
+int sql_open_postgres(
+	const char *conninfo, bool writable, struct sql **sql_out, struct error *error) must_check;
 /* With `create` the file is made when missing. A writer waits up to 5 seconds for another one. */
-int sql_open_file(const char *path, bool create, struct sql **sql_out, struct error *error) must_check;
+int sql_open_file(
+	const char *path, bool create, struct sql **sql_out, struct error *error) must_check;
 /* Sets *sql to NULL; NULL is accepted. */
 void sql_close(struct sql **sql);
 bool sql_is_postgres(const struct sql *sql);
 
 /* Several statements without values. */
 int sql_script(struct sql *sql, const char *text, struct error *error) must_check;
-/* One statement. `result_out` may be NULL. -EEXIST for a violated uniqueness, -EBUSY for a reference
- * still in use, -EIO else. */
+/* One statement. `result_out` may be NULL. -EEXIST for a violated uniqueness, -EBUSY for a
+ * reference still in use, -EIO else. */
 int sql_query(struct sql *sql, const char *text, const char *const *values, unsigned value_count,
 	struct sql_result **result_out, struct error *error) must_check;
-#define SQL_VALUES(...)                                                                            \
-	(const char *const[]){ __VA_ARGS__ },                                                      \
+#define SQL_VALUES(...) \
+	(const char *const[]){ __VA_ARGS__ }, \
 		(unsigned)(sizeof((const char *const[]){ __VA_ARGS__ }) / sizeof(const char *))
 
 unsigned sql_rows(const struct sql_result *result);

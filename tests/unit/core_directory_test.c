@@ -1,6 +1,7 @@
 /*
- * The directory's two sides together: the operator's writer and a daemon's follower. On a standalone
- * file always; on PostgreSQL too when PANDO_TEST_POSTGRES names a database that may be wiped.
+ * The directory's two sides together: the operator's writer and a daemon's follower. On a
+ * standalone file always; on PostgreSQL too when PANDO_TEST_POSTGRES names a database that may be
+ * wiped.
  */
 
 #include "core/directory/directory.h"
@@ -12,8 +13,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define SCRAM                                                                                       \
-	"SCRAM-SHA-256$4096:AAAAAAAAAAAAAAAAAAAAAA==$BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA=:"    \
+#define SCRAM \
+	"SCRAM-SHA-256$4096:AAAAAAAAAAAAAAAAAAAAAA==$BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA=" \
+	":" \
 	"CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCA="
 
 struct world {
@@ -105,13 +107,15 @@ static void expect_done(int code, const struct error *error)
 static void fill(struct directory_writer *writer)
 {
 	struct error error = { 0 };
-	struct node_description a = { "node-a1", "site-a", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3",
-		"127.0.0.1:4" };
-	struct node_description b = { "node-b1", "site-b", "127.0.0.1:5", "127.0.0.1:6", "127.0.0.1:7",
-		"[::1]:8" };
+	struct node_description a = { "node-a1", "site-a", "127.0.0.1:1", "127.0.0.1:2",
+		"127.0.0.1:3", "127.0.0.1:4" };
+	struct node_description b = { "node-b1", "site-b", "127.0.0.1:5", "127.0.0.1:6",
+		"127.0.0.1:7", "[::1]:8" };
 	struct router_description router = { "router-a", "site-a", "127.0.0.1:9", "" };
-	struct volume_description volume = { .name = "v1", .primary_node = "node-a1",
-		.replica_nodes = { "node-b1" }, .replica_count = 1 };
+	struct volume_description volume = { .name = "v1",
+		.primary_node = "node-a1",
+		.replica_nodes = { "node-b1" },
+		.replica_count = 1 };
 	struct mailbox_description mailbox = { .address = "Anna@Example.org", .scram = SCRAM };
 	expect_done(directory_add_site(writer, "site-a", &error), &error);
 	expect_done(directory_add_site(writer, "site-b", &error), &error);
@@ -125,7 +129,8 @@ static void fill(struct directory_writer *writer)
 
 static bool knows_anna(struct world *world)
 {
-	return directory_resolve(world->directory, STR("anna@example.org"), NULL, NULL) == DIRECTORY_FOUND;
+	return directory_resolve(world->directory, STR("anna@example.org"), NULL, NULL) ==
+	       DIRECTORY_FOUND;
 }
 
 static bool does_not_know_anna(struct world *world)
@@ -150,8 +155,10 @@ static void check_lookups(struct world *world)
 {
 	struct directory_credential credential;
 	const struct directory_volume *volume = directory_find_volume(world->directory, 1);
-	const struct directory_node *node = directory_find_node_by_name(world->directory, STR("node-b1"));
-	const struct directory_mailbox *anna = directory_find_login(world->directory, STR("ANNA@example.ORG"));
+	const struct directory_node *node =
+		directory_find_node_by_name(world->directory, STR("node-b1"));
+	const struct directory_mailbox *anna =
+		directory_find_login(world->directory, STR("ANNA@example.ORG"));
 	EXPECT(volume && volume->replica_count == 1 && node);
 	EXPECT(volume && node && volume->replica_node_ids[0] == node->id);
 	EXPECT(volume && volume->epoch == 1 && volume->durability == DURABILITY_REMOTE);
@@ -165,7 +172,8 @@ static void check_lookups(struct world *world)
 	EXPECT_INT(0, found(world, "bert@example.org"));
 	EXPECT_INT(DIRECTORY_NO_DOMAIN,
 		directory_resolve(world->directory, STR("anna@example.net"), NULL, NULL));
-	EXPECT_INT(DIRECTORY_NO_DOMAIN, directory_resolve(world->directory, STR("anna"), NULL, NULL));
+	EXPECT_INT(
+		DIRECTORY_NO_DOMAIN, directory_resolve(world->directory, STR("anna"), NULL, NULL));
 	EXPECT_INT(DIRECTORY_NO_USER,
 		directory_resolve(world->directory, STR("bert@example.org"), NULL, NULL));
 }
@@ -180,17 +188,29 @@ static void check_aliases(struct world *world)
 	struct error error = { 0 };
 	struct mailbox_description bert = { .address = "bert@example.org" };
 	expect_done(directory_add_mailbox(world->writer, &bert, &error), &error);
-	expect_done(directory_add_alias(world->writer, "team@example.org", "anna@example.org", &error), &error);
-	expect_done(directory_add_alias(world->writer, "sales@example.org", "team@example.org", &error), &error);
+	expect_done(
+		directory_add_alias(world->writer, "team@example.org", "anna@example.org", &error),
+		&error);
+	expect_done(
+		directory_add_alias(world->writer, "sales@example.org", "team@example.org", &error),
+		&error);
 	/* Anna is reached twice and counted once; a loop ends. */
-	expect_done(directory_add_alias(world->writer, "sales@example.org", "anna@example.org", &error), &error);
-	expect_done(directory_add_alias(world->writer, "sales@example.org", "bert@example.org", &error), &error);
-	expect_done(directory_add_alias(world->writer, "team@example.org", "sales@example.org", &error), &error);
+	expect_done(
+		directory_add_alias(world->writer, "sales@example.org", "anna@example.org", &error),
+		&error);
+	expect_done(
+		directory_add_alias(world->writer, "sales@example.org", "bert@example.org", &error),
+		&error);
+	expect_done(
+		directory_add_alias(world->writer, "team@example.org", "sales@example.org", &error),
+		&error);
 	EXPECT(wait_until(world, has_sales));
 	EXPECT(directory_find_login(world->directory, STR("sales@example.org")) == NULL);
-	EXPECT_INT(-ENOENT, directory_add_alias(world->writer, "x@example.org", "nobody@example.org", &error));
+	EXPECT_INT(-ENOENT,
+		directory_add_alias(world->writer, "x@example.org", "nobody@example.org", &error));
 	EXPECT_INT(-EEXIST, directory_add_mailbox(world->writer, &bert, &error));
-	expect_done(directory_remove_alias(world->writer, "sales@example.org", NULL, &error), &error);
+	expect_done(
+		directory_remove_alias(world->writer, "sales@example.org", NULL, &error), &error);
 }
 
 static bool is_promoted(struct world *world)
@@ -203,8 +223,13 @@ static void check_promotion(struct world *world)
 {
 	struct error error = { 0 };
 	const struct directory_volume *volume = directory_find_volume(world->directory, 1);
-	struct promotion promotion = { .volume_id = 1, .expected_epoch = 1, .epoch = 5,
-		.reign = { 1, 2, 3 }, .primary_node_id = 2, .unclean = true, .epoch_start_lsn = 4096 };
+	struct promotion promotion = { .volume_id = 1,
+		.expected_epoch = 1,
+		.epoch = 5,
+		.reign = { 1, 2, 3 },
+		.primary_node_id = 2,
+		.unclean = true,
+		.epoch_start_lsn = 4096 };
 	memcpy(promotion.expected_reign, volume->reign, REIGN_LENGTH);
 	expect_done(directory_promote(world->writer, &promotion, 1, &error), &error);
 	EXPECT(wait_until(world, is_promoted));

@@ -39,10 +39,12 @@ TEST(well_formed_answers_are_read_and_others_refused)
 
 TEST(every_cut_of_an_answer_is_refused)
 {
-	static const char text[] = "{\"node\": \"a\\u00e9\", \"volumes\": [{\"id\": 1, \"up\": true}]}";
+	static const char text[] =
+		"{\"node\": \"a\\u00e9\", \"volumes\": [{\"id\": 1, \"up\": true}]}";
 	for (size_t length = 0; length + 1 < sizeof(text); length++) {
 		struct pool *pool = pool_create();
-		EXPECT(json_parse(pool, str_of(text, length < sizeof(text) - 1 ? length : 0)) == NULL);
+		EXPECT(json_parse(pool, str_of(text, length < sizeof(text) - 1 ? length : 0)) ==
+			NULL);
 		pool_destroy(&pool);
 	}
 }
@@ -61,8 +63,8 @@ TEST(depth_is_limited)
 TEST(members_are_found_and_missing_ones_are_empty)
 {
 	struct pool *pool = pool_create();
-	struct json *json = json_parse(pool,
-		STR("{\"n\": 18446744073709551615, \"t\": \"\\u20ac\", \"y\": true, \"l\": [1, 2]}"));
+	struct json *json = json_parse(pool, STR("{\"n\": 18446744073709551615, \"t\": "
+						 "\"\\u20ac\", \"y\": true, \"l\": [1, 2]}"));
 	EXPECT(json_u64(json, "n") == UINT64_MAX);
 	EXPECT_STR(STR("\xe2\x82\xac"), json_text(json, "t"));
 	EXPECT(json_true(json, "y") && !json_true(json, "n"));
