@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-COLUMNS_MAX = 100
+# What the formatter aims at, and what a text or table that it cannot break may need.
+COLUMNS_MAX, COLUMNS_TOLERATED = 100, 120
 FILE_LINES_MAX = 800
 # What a folder may include besides itself; core/ never looks up.
 ALLOWED = {
@@ -60,7 +61,7 @@ def check_layout(name, lines):
     for number, line in enumerate(lines, 1):
         if line.rstrip() != line:
             yield number, "white space at the end"
-        if name.endswith((".c", ".h")) and width(line) > COLUMNS_MAX + 20:
+        if name.endswith((".c", ".h")) and width(line) > COLUMNS_TOLERATED:
             yield number, f"{width(line)} columns, more than {COLUMNS_MAX}"
         # The word is put together so that this line is no breach itself.
         if re.search(r"\b(TO" + r"DO|FIX" + r"ME|X" + r"XX)\b", line):
