@@ -470,6 +470,16 @@ static int adopt_reign(struct volume_log *log, const struct group *group, struct
 	return log_epochs_save(log);
 }
 
+/* A reign that was announced here and never wrote: the leader's log goes on with another. */
+static void drop_announced_reign(struct volume_log *log, const struct group *next)
+{
+	const struct epoch_entry *last = epochs_last(&log->epochs);
+	if (last != NULL && last->start_lsn >= log->end &&
+		(last->epoch != next->epoch ||
+			memcmp(last->reign, next->reign, GROUP_REIGN_LENGTH) != 0))
+		epochs_truncate(&log->epochs, log->end);
+}
+
 static int check_received(struct volume_log *log, struct volume_receive *receive)
 {
 	struct str rest = str_of(receive->bytes->data + receive->offset, receive->length);
@@ -492,6 +502,8 @@ static int check_received(struct volume_log *log, struct volume_receive *receive
 			group_padded(group.used) > rest.length ||
 			group.previous_lsn != (is_first ? lsn : last_group))
 			return -EINVAL;
+		if (lsn == receive->lsn)
+			drop_announced_reign(log, &group);
 		if (group.flags & GROUP_FIRST_OF_REIGN) {
 			/* Bytes of the old reign before it must be durable first. */
 			if (lsn != receive->lsn) {

@@ -272,7 +272,8 @@ void folder_add_keyword(struct folder *folder, unsigned bit, struct str name)
 
 uint32_t folder_find_uid(const struct folder *folder, uint32_t uid)
 {
-	uint32_t low = 0, high = folder->message_count;
+	/* Not loaded: nothing can be found, and nothing may be looked at. */
+	uint32_t low = folder->messages ? 0 : folder->message_count, high = folder->message_count;
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 		if (folder->messages[middle].uid < uid)

@@ -157,7 +157,8 @@ static void stream_drop(struct stream *stream)
 		free(stream->arrivals);
 		stream->arrivals = next;
 	}
-	free(stream);
+	/* The struct itself stays: an event that names it must not find another stream in its place. */
+	stream->peer = NULL;
 }
 
 static struct stream *find_stream(void *pointer)
