@@ -1,11 +1,12 @@
 #!/usr/bin/python3
-"""Builds Pando twice (plain with werror, and sanitized) and runs every test over both; see CONTRIBUTING.md.
+"""Builds Pando (plain with werror, sanitized, for fuzzing) and runs every test; see CONTRIBUTING.md.
 
---quick leaves out the sanitized build and the end-to-end tests that kill processes under load.
+--quick leaves out the sanitized build, the fuzz targets and the end-to-end tests that kill processes under load.
 Every program under test prints `N passed, N failed[, N skipped]` last; one that ends otherwise counts as
 a failure."""
 
 import argparse
+import concurrent.futures
 import json
 import os
 import re
@@ -15,6 +16,8 @@ import sys
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# Enough for every branch that a small input reaches; a real run takes hours.
+FUZZ_SECONDS = 8
 SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
 # Sanitizers find what they find on the first meeting: fail at once, with the line.
 SANITIZER_OPTIONS = {
@@ -92,10 +95,40 @@ def run_meson_tests(totals, folder, environment, slow_factor=1):
         run_program(totals, test["name"], test["cmd"], test["timeout"] * slow_factor, extra)
 
 
+def build_fuzzers(totals, folder):
+    """The names of the libFuzzer programs, or nothing when they do not build."""
+    say("== building fuzz targets with clang")
+    steps = []
+    if not os.path.exists(os.path.join(folder, "build.ninja")):
+        steps.append(["meson", "setup", folder, TOP, "-Dfuzz=true", "-Db_lundef=false",
+                      "-Dc_args=-fsanitize=fuzzer-no-link,address"])
+    names = sorted(name[:-2] for name in os.listdir(os.path.join(TOP, "tests/fuzz")) if name.endswith("_fuzz.c"))
+    steps.append(["ninja", "-C", folder, *(f"tests/fuzz/{name}" for name in names)])
+    for step in steps:
+        done = subprocess.run(step, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              env={**os.environ, "CC": "clang"})
+        if done.returncode != 0:
+            say(done.stdout[-6000:])
+            totals.add("build of the fuzz targets", 0, 1)
+            return []
+    return names
+
+
+def run_fuzzers(totals, folder, names):
+    """Each for a moment, two at a time; what one finds stays beside it."""
+    def one(name):
+        where = os.path.join(folder, "tests", "fuzz")
+        run_program(totals, name, [os.path.join(where, name), f"-max_total_time={FUZZ_SECONDS}", "-max_len=65536",
+                                   "-timeout=10", "-rss_limit_mb=1024", "-verbosity=0", "-print_final_stats=1",
+                                   f"-artifact_prefix={where}/{name}-"], 120)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        list(pool.map(one, names))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", choices=("tidy", "unit", "sanitized", "e2e"))
+    parser.add_argument("--only", choices=("tidy", "unit", "sanitized", "fuzz", "e2e"))
     parser.add_argument("--match", default="", help="with --only e2e: tests whose name holds this")
     options = parser.parse_args()
     totals, start = Totals(), time.monotonic()
@@ -117,6 +150,11 @@ def main():
             build(totals, sanitized, ["-Db_sanitize=address,undefined", "-Db_lundef=false"]):
         say("== the same under address and undefined-behaviour sanitizers")
         run_meson_tests(totals, sanitized, SANITIZER_OPTIONS, 4)
+
+    if wanted("fuzz") and not options.quick:
+        names = build_fuzzers(totals, os.path.join(TOP, "build-fuzz"))
+        say("== fuzz targets, each for a moment")
+        run_fuzzers(totals, os.path.join(TOP, "build-fuzz"), names)
 
     for name in totals.failures:
         say(f"FAILED: {name}")

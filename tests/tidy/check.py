@@ -38,10 +38,16 @@ THIRD_PARTY = ("uv.h", "liburing.h", "openssl/", "libpq-fe.h", "ares.h", "sqlite
 
 
 def tracked():
-    listed = subprocess.run(["git", "-C", TOP, "ls-files"], stdout=subprocess.PIPE, text=True).stdout.split("\n")
+    """What git knows of; without git, everything but builds."""
+    try:
+        listed = subprocess.run(["git", "-C", TOP, "ls-files"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                text=True).stdout.split("\n")
+    except FileNotFoundError:
+        listed = []
     if not any(listed):
         listed = [os.path.relpath(os.path.join(folder, name), TOP)
-                  for folder, _, names in os.walk(TOP) for name in names if "/build" not in folder]
+                  for folder, _, names in os.walk(TOP) for name in names
+                  if not os.path.relpath(folder, TOP).startswith(("build", ".git"))]
     return [name for name in listed if name and os.path.isfile(os.path.join(TOP, name))]
 
 
