@@ -20,7 +20,7 @@ send one message after the other, 1,000 mailboxes, both sides fed by the same ge
 router and one node, for `remote` also a second site whose replica has the message on disk before the sender reads 250.
 Postfix delivers over LMTP to Dovecot, both with the defaults that make accepted mail safe and with limits that would only
 throttle raised (`bench/peers.py` holds their configuration). Load, servers and, for `remote`, both sites share this machine.
-Rounds alternate between the sides; the median counts.""",
+Rounds alternate between the sides; ratios are taken within each round, and the median of the rounds counts.""",
     "replication": """Lag is `pando_replication_lag_seconds`: from durable at the home to acknowledged by the other site's replica, while
 the delivery load runs. Catch-up: the replica's site is stopped, its leader takes 1 MiB messages, the site is started.""",
     "failover": """Failover: all processes of a site get SIGKILL, `pando failover site-a --to site-b` starts, and the time runs until
@@ -61,6 +61,8 @@ def page(results):
             "figures depend on the machine.", "",
             f"Machine: {about['processor']}, {about['memory']}, {about['disk']}, Linux {about['kernel']}. "
             f"Started {about['date']} at commit {about['commit']}, load average before {about['load_before']}.", ""]
+    if float(about["load_before"]) > 0.5:
+        text += ["Other work shared the machine: absolute figures are lower than on an idle one.", ""]
     for name, result in results.items():
         words = result["details"].get("command", "").split()
         given = dict(zip(words, words[1:]))
