@@ -291,6 +291,51 @@ TEST(malformed_names_are_refused_with_a_sentence)
 	close_world(&world);
 }
 
+/* A database that fails over to a standby which lacks the last commits gives revisions a second time. */
+TEST(lost_history_is_noticed_and_everything_loaded_anew)
+{
+	struct world world;
+	struct error error = { 0 };
+	struct sql *sql = NULL;
+	char path[128];
+	open_world(&world, NULL);
+	fill(world.writer);
+	open_directory(&world);
+	EXPECT(wait_until(&world, knows_anna));
+	snprintf(path, sizeof(path), "%s/directory.sqlite", world.folder);
+	expect_done(sql_open_file(path, false, &sql, &error), &error);
+	/* Anna goes without a line in the feed; only the newest revision's mark tells. */
+	expect_done(sql_script(sql,
+			    "begin; drop trigger mailbox_delete; delete from mailbox; "
+			    "update change set mark = 'another' "
+			    "where revision = (select max(revision) from change); commit",
+			    &error),
+		&error);
+	sql_close(&sql);
+	EXPECT(wait_until(&world, does_not_know_anna));
+	close_world(&world);
+}
+
+TEST(unusable_snapshot_is_set_aside)
+{
+	struct world world;
+	char path[128], aside[160];
+	open_world(&world, NULL);
+	free(world.config.directory);
+	world.config.directory = str_to_heap(STR("host=127.0.0.1 port=1 dbname=pando"));
+	snprintf(path, sizeof(path), "%s/snapshot.sqlite", world.folder);
+	snprintf(aside, sizeof(aside), "%s.unusable", path);
+	FILE *file = fopen(path, "w");
+	for (int i = 0; i < 1000; i++)
+		fprintf(file, "this is no database ");
+	fclose(file);
+	open_directory(&world);
+	EXPECT(!directory_is_loaded(world.directory));
+	EXPECT(access(aside, F_OK) == 0);
+	EXPECT(found(&world, "anna@example.org") == 0);
+	close_world(&world);
+}
+
 static bool is_fresh(struct world *world)
 {
 	return directory_is_fresh(world->directory);
