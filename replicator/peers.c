@@ -84,16 +84,21 @@ static void on_epoch(struct connection *connection, const struct cluster_message
 		copy_saw_epoch(copy, message->epoch);
 }
 
+static void refuse_peer(struct connection *connection, uint32_t claimed)
+{
+	const struct tls_peer *certificate = stream_peer(connection->stream);
+	log_warn("peer_refused", "peer=%s claims=%u certificate=%s role=%s",
+		stream_peer_address(connection->stream), claimed,
+		log_quote(str_from(certificate->name)), log_quote(str_from(certificate->role)));
+	connection_close(connection, "not the replicator it should be");
+}
+
 /* False: the connection is gone. */
 static bool on_message(struct connection *connection, const struct cluster_message *message)
 {
 	if (message->kind == MESSAGE_HELLO && connection->node_id == 0) {
 		if (!is_proven(connection, message)) {
-			log_warn("peer_refused", "peer=%s claims=%u certificate=%s role=%s",
-				stream_peer_address(connection->stream), message->node,
-				log_quote(str_from(stream_peer(connection->stream)->name)),
-				log_quote(str_from(stream_peer(connection->stream)->role)));
-			connection_close(connection, "not the node it claims to be");
+			refuse_peer(connection, message->node);
 			return false;
 		}
 		on_hello(connection, message);
@@ -115,6 +120,12 @@ static bool on_message(struct connection *connection, const struct cluster_messa
 	return true;
 }
 
+/* Nobody makes us reserve a whole chunk before we know who it is. */
+static size_t payload_limit(const struct connection *connection)
+{
+	return connection->node_id != 0 ? FRAME_PAYLOAD_MAX : FRAME_MESSAGE_MAX;
+}
+
 static void on_input(void *arg, struct buf *input)
 {
 	struct connection *connection = arg;
@@ -124,7 +135,7 @@ static void on_input(void *arg, struct buf *input)
 	enum frame_result result = FRAME_MORE;
 	connection->heard_us = clock_mono_us();
 	while (!connection->is_paused &&
-		(result = frame_read(&connection->reader, input, FRAME_PAYLOAD_MAX, &type, &payload)) ==
+		(result = frame_read(&connection->reader, input, payload_limit(connection), &type, &payload)) ==
 			FRAME_DONE) {
 		struct cluster_message message;
 		bool alive = true;
@@ -162,6 +173,11 @@ static void on_open(void *arg)
 {
 	struct connection *connection = arg;
 	struct replicator *replicator = connection->replicator;
+	if (replicator->options.tls_server != NULL &&
+		strcmp(stream_peer(connection->stream)->role, "replicator") != 0) {
+		refuse_peer(connection, 0);
+		return;
+	}
 	connection->open = true;
 	connection->heard_us = clock_mono_us();
 	connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_HELLO,
