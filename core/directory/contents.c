@@ -209,7 +209,7 @@ static void *add_volume(const struct directory_row *row)
 	volume->epoch = number(row->columns[1]);
 	if (!decode_hex(
 		    str_from(row->columns[2] ? row->columns[2] : ""), volume->reign, REIGN_LENGTH))
-		log_error("directory-bad-reign", "volume=%u", volume->id);
+		log_error("directory_bad_reign", "volume=%u", volume->id);
 	volume->primary_node_id = (uint32_t)number(row->columns[3]);
 	int durability = durability_of(row->columns[4]);
 	volume->durability = durability < 0 ? DURABILITY_REMOTE : (enum durability)durability;
@@ -294,7 +294,7 @@ static void *add_credential(const struct directory_row *row)
 {
 	struct directory_credential *credential = mem_alloc(sizeof(*credential));
 	if (!parse_credential(str_from(row->columns[0] ? row->columns[0] : ""), credential)) {
-		log_error("directory-bad-credential", "mailbox=%llu", (unsigned long long)row->id);
+		log_error("directory_bad_credential", "mailbox=%llu", (unsigned long long)row->id);
 		memset(credential, 0, sizeof(*credential));
 	}
 	return credential;

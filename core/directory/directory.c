@@ -106,7 +106,7 @@ static void on_snapshot_written(void *arg)
 {
 	struct directory *directory = arg;
 	if (directory->write_status < 0)
-		log_error("directory-snapshot-failed", "reason=%s",
+		log_error("directory_snapshot_failed", "reason=%s",
 			log_quote(str_from(directory->write_error.text)));
 	batch_destroy(&directory->writing);
 	if (directory->closed) {
@@ -143,7 +143,7 @@ static bool take_batch(struct directory *directory, struct directory_batch *batc
 	bool news = batch->full || batch_changed_count(batch) > 0 || !directory->loaded;
 	directory->loaded = true;
 	if (news)
-		log_info("directory-applied", "revision=%llu full=%d rows=%zu",
+		log_info("directory_applied", "revision=%llu full=%d rows=%zu",
 			(unsigned long long)batch->revision, batch->full, batch_row_count(batch));
 	if (directory->snapshot && news) {
 		batch->next = NULL;
@@ -165,11 +165,11 @@ static bool take_batch(struct directory *directory, struct directory_batch *batc
 static void tell_unreachable(struct directory *directory, const char *reason)
 {
 	if (!directory->told_unreachable && directory->loaded)
-		log_warn("directory-unreachable",
+		log_warn("directory_unreachable",
 			"revision=%llu effect=\"the last copy is served\" reason=%s",
 			(unsigned long long)directory->revision, log_quote(str_from(reason)));
 	else if (!directory->told_unreachable)
-		log_error("directory-never-reached",
+		log_error("directory_never_reached",
 			"effect=\"nothing is served\" action=\"start PostgreSQL, check `directory` "
 			"in the "
 			"configuration, run `pando init`\" reason=%s",
@@ -209,7 +209,7 @@ static void on_fetched(void *arg, struct db_result *result, const char *error)
 		batch_add(batch, cells, directory->mark);
 	}
 	if (batch->stale) {
-		log_info("directory-reload", "revision=%llu",
+		log_info("directory_reload", "revision=%llu",
 			(unsigned long long)directory->revision);
 		batch_destroy(&batch);
 		directory->revision = 0;
@@ -218,7 +218,7 @@ static void on_fetched(void *arg, struct db_result *result, const char *error)
 	}
 	bool was_fresh = directory->fresh;
 	if (!was_fresh)
-		log_info("directory-connected", "revision=%llu writable=%d",
+		log_info("directory_connected", "revision=%llu writable=%d",
 			(unsigned long long)batch->revision, directory->writable);
 	directory->fresh = true;
 	directory->told_unreachable = false;
@@ -263,7 +263,7 @@ static void on_listening(void *arg, struct db_result *result, const char *error)
 	struct directory *directory = arg;
 	directory->listening = directory->writable = result != NULL;
 	if (!result && !directory->told_standby)
-		log_info("directory-standby", "reason=%s", log_quote(str_from(error)));
+		log_info("directory_standby", "reason=%s", log_quote(str_from(error)));
 	directory->told_standby = !result;
 	fetch(directory);
 	timer_start(directory->timer, directory->listening ? CHECK_MS : STANDBY_POLL_MS);
@@ -370,7 +370,7 @@ static int load_snapshot(struct directory *directory, const char *path, struct e
 		directory->revision = batch->revision;
 		memcpy(directory->mark, batch->mark, sizeof(directory->mark));
 		directory->loaded = true;
-		log_info("directory-snapshot-loaded", "revision=%llu rows=%zu",
+		log_info("directory_snapshot_loaded", "revision=%llu rows=%zu",
 			(unsigned long long)batch->revision, batch_row_count(batch));
 		loop_defer(directory->loop, &directory->announce);
 	}

@@ -18,7 +18,14 @@ struct directory;
 
 enum durability { DURABILITY_REMOTE, DURABILITY_STRICT, DURABILITY_LOCAL };
 
-enum { REIGN_LENGTH = 16, VOLUME_COPIES_MAX = 8, SCRAM_SALT_MAX = 32 };
+enum {
+	/* Random; two reigns that never hear of each other do not choose the same. */
+	REIGN_LENGTH = 16,
+	/* A copy in each of four sites, twice. */
+	VOLUME_COPIES_MAX = 8,
+	/* Twice what `pando` gives; accounts imported from elsewhere may have longer ones than 16. */
+	SCRAM_SALT_MAX = 32,
+};
 
 struct directory_site {
 	uint32_t id;
@@ -48,9 +55,10 @@ struct directory_volume {
 	unsigned replica_count;
 	uint32_t replica_node_ids[VOLUME_COPIES_MAX]; /* the other copies */
 	enum durability durability;
-	/* How the current reign began: true when the old primary's last bytes may be missing. */
+	/* What the operator's tool recorded when it began the current epoch, for people to read: whether
+	 * the old primary's last bytes may be missing, and the LSN that the chosen copy had reached (0 when
+	 * unknown). What a reign really began with is told by its log (volume_log_began_clean). */
 	bool unclean;
-	/* Where the current epoch begins as far as the promoter knew; 0 when unknown. */
 	uint64_t epoch_start_lsn;
 };
 
@@ -73,11 +81,10 @@ struct directory_credential {
 
 enum directory_found { DIRECTORY_FOUND, DIRECTORY_NO_USER, DIRECTORY_NO_DOMAIN };
 
-/* Opens the snapshot file `snapshot_path` (made when missing) and begins to follow. on_change is called
- * on the loop after every applied batch of changes, once with the first complete content, and when
- * directory_is_fresh has become true. Fails
- * only when there is neither a usable snapshot nor (yet) a reachable directory is NOT a failure: the
- * daemon starts empty and is filled as soon as it is reached. */
+/* Opens the snapshot file `snapshot_path` (made when missing, replaced when unusable) and begins to follow.
+ * on_change is called on the loop, never from inside this call: with the first complete content, after every
+ * applied batch of changes, and when directory_is_fresh has become true. No snapshot and no reachable directory
+ * is not a failure: the daemon starts empty and is filled as soon as the directory answers. */
 int directory_open(struct loop *loop, const struct config *config, const char *snapshot_path,
 	void (*on_change)(void *arg), void *arg, struct directory **directory_out,
 	struct error *error) must_check;

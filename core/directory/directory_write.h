@@ -85,8 +85,8 @@ int directory_add_alias(struct directory_writer *writer, const char *address, co
 int directory_remove_alias(struct directory_writer *writer, const char *address, const char *target,
 	struct error *error) must_check;
 
-/* What `pando failover` decides for one volume. -ESTALE when the volume's epoch and reign are not
- * the expected ones any more. */
+/* What `pando failover` decides for one volume. -ESTALE when the volume's epoch or reign is
+ * another than expected. */
 struct promotion {
 	uint32_t volume_id;
 	uint64_t expected_epoch;
@@ -94,6 +94,7 @@ struct promotion {
 	uint64_t epoch; /* above expected_epoch and every replica's */
 	uint8_t reign[REIGN_LENGTH];
 	uint32_t primary_node_id;
+	/* For people to read, as in struct directory_volume. */
 	bool unclean;
 	uint64_t epoch_start_lsn;
 };

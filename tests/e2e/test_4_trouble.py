@@ -53,7 +53,7 @@ def test_directory_unit_tests_hold_on_postgres_too(c):
     done = subprocess.run([os.path.join(demo.BUILD, "tests", "unit", "core_directory_test")], text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
                           env={**os.environ, "PANDO_TEST_POSTGRES": re.sub(r"/pando$", "/unittest", url)})
-    assert done.returncode == 0 and "directory-connected" in done.stdout, done.stdout[-2000:]
+    assert done.returncode == 0 and "directory_connected" in done.stdout, done.stdout[-2000:]
 
 
 def test_new_mailbox_is_known_within_a_moment_and_removed_again(c):
