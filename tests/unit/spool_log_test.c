@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 static const uint8_t reign_one[GROUP_REIGN_LENGTH] = "reign one.......";
@@ -325,6 +326,39 @@ TEST(a_follower_becomes_identical_and_refuses_what_does_not_follow)
 	log_reader_close(&reader);
 	teardown(&leader);
 	teardown(&follower);
+}
+
+/* ---- a full disk ---- */
+
+TEST(a_full_disk_refuses_appends_loses_nothing_and_goes_on_when_there_is_room)
+{
+	struct fixture f;
+	struct error error;
+	setup(&f);
+	if (mount("tmpfs", f.directory, "tmpfs", 0, "size=12m") < 0) {
+		/* Only root can make a small disk. */
+		teardown(&f);
+		return;
+	}
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(0, reign(&f, 1, reign_one));
+	struct bytes *megabyte = bytes_create(1 << 20);
+	memset(megabyte->data, 'M', megabyte->length);
+	unsigned written = 0;
+	while (written < 20 && append(&f, 1, bytes_str(megabyte)) == 0)
+		written++;
+	EXPECT(written >= 4 && written < 20);
+	EXPECT_INT(-ENOSPC, f.status);
+	EXPECT(!volume_log_is_fenced(f.log));
+	EXPECT_INT(written, count_records(&f, RECORD_MESSAGE));
+	EXPECT_INT(0, mount("tmpfs", f.directory, "tmpfs", MS_REMOUNT, "size=64m"));
+	EXPECT_INT(0, append(&f, 1, bytes_str(megabyte)));
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(written + 1, count_records(&f, RECORD_MESSAGE));
+	bytes_unref(&megabyte);
+	volume_log_close(&f.log);
+	EXPECT_INT(0, umount(f.directory));
+	teardown(&f);
 }
 
 TEST(the_common_end_of_two_epoch_vectors)
