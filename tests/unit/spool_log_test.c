@@ -30,8 +30,8 @@ static void setup(struct fixture *f)
 	EXPECT(mkdtemp(f->directory) != NULL);
 	/* meson.build runs this program once for each backend. */
 	const char *backend = getenv("PANDO_TEST_IO_BACKEND");
-	EXPECT_INT(0, disk_create(f->loop, backend && strcmp(backend, "posix") == 0 ? IO_BACKEND_POSIX : IO_BACKEND_AUTO,
-			      &f->disk, &error));
+	bool posix = backend != NULL && strcmp(backend, "posix") == 0;
+	EXPECT_INT(0, disk_create(f->loop, posix ? IO_BACKEND_POSIX : IO_BACKEND_AUTO, &f->disk, &error));
 }
 
 static int reopen(struct fixture *f, struct error *error)
