@@ -5,6 +5,7 @@
 
 #include "core/control.h"
 #include "core/http.h"
+#include "core/listeners.h"
 #include "core/log.h"
 #include "core/process.h"
 #include "core/timer.h"
@@ -18,8 +19,8 @@
 #include <stdlib.h>
 
 enum {
+	/* How old an answer to a health check may be, and how late `ready` is said: people do not see it. */
 	HEALTH_MS = 200,
-	LISTENERS_MAX = 16, /* of one kind; several addresses of a host */
 };
 
 struct node {
@@ -30,8 +31,7 @@ struct node {
 	struct tls_context *tls;
 	struct control_server *control;
 	struct http_server *http;
-	struct listener *listeners[2 * LISTENERS_MAX];
-	unsigned listener_count;
+	struct listeners listeners;
 	struct lmtp_front lmtp;
 	struct imap_front imap;
 	struct timer *health_timer;
@@ -77,25 +77,6 @@ static void on_imap(void *arg, struct stream *stream)
 	imap_login_start(arg, stream);
 }
 
-static int listen_on(struct node *node, const char *addresses,
-	void (*on_accept)(void *arg, struct stream *stream), void *arg, struct error *error)
-{
-	struct str rest = str_from(addresses), one;
-	int result = 0;
-	while (result == 0 && str_next(&rest, ' ', &one)) {
-		if (one.length == 0)
-			continue;
-		if (node->listener_count == array_length(node->listeners))
-			return error_set(error, -7, "more than %d listen addresses", LISTENERS_MAX);
-		char *address = str_to_heap(one);
-		result = listener_open(node->loop, address, node->tls, on_accept, arg,
-			&node->listeners[node->listener_count], error);
-		node->listener_count += result == 0;
-		free(address);
-	}
-	return result;
-}
-
 static int open_doors(struct node *node, struct error *error)
 {
 	struct config *config = &node->config;
@@ -107,9 +88,11 @@ static int open_doors(struct node *node, struct error *error)
 						.cluster = true },
 		&node->tls, error);
 	if (result == 0)
-		result = listen_on(node, config->node_lmtp_listen, on_lmtp, &node->lmtp, error);
+		result = listeners_open(&node->listeners, node->loop, config->node_lmtp_listen, node->tls,
+			on_lmtp, &node->lmtp, error);
 	if (result == 0)
-		result = listen_on(node, config->node_imap_listen, on_imap, &node->imap, error);
+		result = listeners_open(&node->listeners, node->loop, config->node_imap_listen, node->tls,
+			on_imap, &node->imap, error);
 	if (result == 0 && config->node_http_listen[0])
 		result = http_server_open(config->node_http_listen, is_healthy, node, &node->http, error);
 	return result;

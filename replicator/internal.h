@@ -4,6 +4,7 @@
 /* Between peers.c, ship.c, receive.c, node_side.c and replicator.c. */
 
 #include "core/list.h"
+#include "core/listeners.h"
 #include "core/map.h"
 #include "core/metric.h"
 #include "core/timer.h"
@@ -99,8 +100,8 @@ struct replicator {
 	struct map *copies; /* u64 volume id */
 	struct map *peers;  /* u64 node id */
 	struct list connections;
-	struct listener *listeners[16], *node_listener;
-	unsigned listener_count;
+	struct listeners listeners;
+	struct listener *node_listener;
 	struct stream *node;
 	struct frame_reader node_reader;
 	struct pool *pool;

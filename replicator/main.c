@@ -52,7 +52,7 @@ static void on_directory_change(void *arg)
 	const struct directory_node *node;
 	const struct directory_volume *entry;
 	size_t position = 0;
-	if (program->directory == NULL || !directory_is_loaded(program->directory))
+	if (!directory_is_loaded(program->directory))
 		return;
 	const struct directory_node *me = directory_find_node_by_name(
 		program->directory, str_from(program->config.node));

@@ -241,17 +241,6 @@ static void on_accept(void *arg, struct stream *stream)
 
 int peers_listen(struct replicator *replicator, const char *addresses, struct error *error)
 {
-	struct str rest = str_from(addresses), one;
-	int result = 0;
-	while (result == 0 && str_next(&rest, ' ', &one)) {
-		if (one.length == 0 || replicator->listener_count == array_length(replicator->listeners))
-			continue;
-		char *address = str_to_heap(one);
-		result = listener_open(replicator->options.loop, address,
-			replicator->options.tls_server, on_accept, replicator,
-			&replicator->listeners[replicator->listener_count], error);
-		replicator->listener_count += result == 0;
-		free(address);
-	}
-	return result;
+	return listeners_open(&replicator->listeners, replicator->options.loop, addresses,
+		replicator->options.tls_server, on_accept, replicator, error);
 }

@@ -56,8 +56,7 @@ void replicator_destroy(struct replicator **replicator_pointer)
 	void *value;
 	if (replicator == NULL)
 		return;
-	for (unsigned i = 0; i < replicator->listener_count; i++)
-		listener_close(&replicator->listeners[i]);
+	listeners_close(&replicator->listeners);
 	listener_close(&replicator->node_listener);
 	if (replicator->node != NULL)
 		stream_abort(replicator->node);

@@ -134,8 +134,8 @@ static void backend_failed(struct imap_login *session, const char *why)
 		timer_start(session->retry, BACKEND_RETRY_MS);
 		return;
 	}
-	log_warn("imap_home_unreachable", "peer=%s user=%s node=%u why=%s", session->peer,
-		session->identity.address, session->node_id, why);
+	log_warn("imap_home_unreachable", "peer=%s user=%s node=%u reason=%s", session->peer,
+		session->identity.address, session->node_id, log_quote(str_from(why)));
 	answer(session, "NO [UNAVAILABLE] The mailbox's home cannot be reached, try again later");
 	timer_start(session->timer, LOGIN_MS);
 	set_state(session, IMAP_COMMANDS);

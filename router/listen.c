@@ -1,26 +1,11 @@
 #include "router/listen.h"
 
-#include "core/net.h"
+#include "core/listeners.h"
 #include "router/imap_login.h"
 #include "router/smtp_session.h"
 
 #include <errno.h>
 #include <stdlib.h>
-
-enum { LISTENERS_MAX = 64 };
-
-struct service;
-
-struct door {
-	struct router *router;
-	const struct service *service;
-	struct listener *listener;
-};
-
-struct doors {
-	struct door all[LISTENERS_MAX];
-	unsigned count;
-};
 
 static void start_mx(struct router *router, struct stream *stream)
 {
@@ -60,40 +45,33 @@ static const struct service {
 	{ "imaps_listen", offsetof(struct config, imaps_listen), true, start_imaps },
 };
 
+struct door {
+	struct router *router;
+	const struct service *service;
+};
+
+struct doors {
+	struct door all[array_length(services)];
+	struct listeners listeners;
+};
+
 static void on_accept(void *arg, struct stream *stream)
 {
 	const struct door *door = arg;
 	door->service->start(door->router, stream);
 }
 
-static int open_service(struct doors *doors, struct router *router, const struct service *service,
-	struct error *error)
+static int open_door(struct doors *doors, struct door *door, struct error *error)
 {
+	const struct service *service = door->service;
+	struct router *router = door->router;
 	char *const *addresses =
 		(char *const *)(const void *)((const char *)router->config + service->addresses_offset);
-	struct str rest = str_from(*addresses), address;
 
-	while (str_next(&rest, ' ', &address)) {
-		if (address.length == 0)
-			continue;
-		if (service->implicit_tls && !router->public_tls)
-			return error_set(error, -EINVAL,
-				"%s needs public_certificate and public_key", service->key);
-		if (doors->count == LISTENERS_MAX)
-			return error_set(error, -E2BIG, "more than %d addresses to listen on", LISTENERS_MAX);
-		struct door *door = &doors->all[doors->count];
-		door->router = router;
-		door->service = service;
-		char *text = str_to_heap(address);
-		int rc = listener_open(router->loop, text,
-			service->implicit_tls ? router->public_tls : NULL, on_accept, door,
-			&door->listener, error);
-		free(text);
-		if (rc < 0)
-			return rc;
-		doors->count++;
-	}
-	return 0;
+	if (service->implicit_tls && !router->public_tls && *addresses[0])
+		return error_set(error, -EINVAL, "%s needs public_certificate and public_key", service->key);
+	return listeners_open(&doors->listeners, router->loop, *addresses,
+		service->implicit_tls ? router->public_tls : NULL, on_accept, door, error);
 }
 
 int doors_open(struct router *router, struct doors **doors_out, struct error *error)
@@ -101,7 +79,8 @@ int doors_open(struct router *router, struct doors **doors_out, struct error *er
 	struct doors *doors = mem_alloc(sizeof(*doors));
 
 	for (size_t i = 0; i < array_length(services); i++) {
-		int rc = open_service(doors, router, &services[i], error);
+		doors->all[i] = (struct door){ router, &services[i] };
+		int rc = open_door(doors, &doors->all[i], error);
 		if (rc < 0) {
 			doors_close(&doors);
 			return rc;
@@ -115,8 +94,7 @@ void doors_close(struct doors **doors)
 {
 	if (!*doors)
 		return;
-	for (unsigned i = 0; i < (*doors)->count; i++)
-		listener_close(&(*doors)->all[i].listener);
+	listeners_close(&(*doors)->listeners);
 	free(*doors);
 	*doors = NULL;
 }

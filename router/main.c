@@ -20,6 +20,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 struct program {
 	struct config config;
@@ -65,8 +66,6 @@ static void on_directory_change(void *arg)
 	struct program *program = arg;
 	struct router *router = &program->router;
 
-	if (!router->directory)
-		return; /* still inside directory_open; main looks itself */
 	atomic_store(&program->is_healthy, directory_is_loaded(router->directory));
 	/* Mailboxes may move one by one, so sessions are looked at after every change. */
 	if (router->proxies)
@@ -258,22 +257,20 @@ static void on_stop(void *arg)
 	timer_start(program->stop_timer, STOP_TICK_MS);
 }
 
-int main(int argc, char **argv)
+int main(int argument_count, char **arguments)
 {
 	static struct program program;
-	struct error error = { "" };
+	struct error error;
 	struct router *router = &program.router;
 
-	signal(SIGPIPE, SIG_IGN);
-	process_load_config("pando-router", argc, argv, &program.config);
+	process_load_config("pando-router", argument_count, arguments, &program.config);
 	process_raise_file_limit();
 	register_metrics(&router->metrics);
 	router->loop = loop_create();
 	router->config = &program.config;
 	if (open_all(&program, &error) < 0) {
-		log_error("start_failed", "why=%s", log_quote(str_from(error.text)));
-		fprintf(stderr, "pando-router: %s\n", error.text);
-		return 1;
+		log_error("start_failed", "reason=%s", log_quote(str_from(error.text)));
+		return EXIT_FAILURE;
 	}
 	on_directory_change(&program);
 	loop_on_signal(router->loop, SIGTERM, on_stop, &program);
@@ -282,5 +279,6 @@ int main(int argc, char **argv)
 	loop_run(router->loop);
 	/* What is in flight has not been confirmed to anybody; the log holds the rest. */
 	close_all(&program);
-	return 0;
+	log_info("stopped", "hostname=%s", program.config.hostname);
+	return EXIT_SUCCESS;
 }
