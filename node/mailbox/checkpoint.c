@@ -31,42 +31,30 @@ static struct str make_key(uint8_t *out, char kind, uint64_t mailbox, uint32_t f
 {
 	size_t length = 1;
 	out[0] = (uint8_t)kind;
-	if (kind == 'm' || kind == 'f' || kind == 'c')
-		for (int i = 7; i >= 0; i--)
-			out[length++] = (uint8_t)(mailbox >> (8 * i));
-	if (kind == 'f' || kind == 'c')
-		for (int i = 3; i >= 0; i--)
-			out[length++] = (uint8_t)(folder >> (8 * i));
-	if (kind == 'c' || kind == 'd')
-		for (int i = 3; i >= 0; i--)
-			out[length++] = (uint8_t)(chunk >> (8 * i));
+	if (kind == 'm' || kind == 'f' || kind == 'c') {
+		put_be(out + length, mailbox, 8);
+		length += 8;
+	}
+	if (kind == 'f' || kind == 'c') {
+		put_be(out + length, folder, 4);
+		length += 4;
+	}
+	if (kind == 'c' || kind == 'd') {
+		put_be(out + length, chunk, 4);
+		length += 4;
+	}
 	return str_of(out, length);
 }
 
+/* 0 where the key is too short, as in a damaged store. */
 static uint64_t key_number(struct str key, size_t at, size_t length)
 {
-	uint64_t value = 0;
-	for (size_t i = 0; i < length && at + i < key.length; i++)
-		value = value << 8 | (uint8_t)key.bytes[at + i];
-	return value;
-}
-
-static void add32(struct buf *out, uint32_t value)
-{
-	put_le32(buf_reserve(out, 4), value);
-	buf_commit(out, 4);
-}
-
-static void add64(struct buf *out, uint64_t value)
-{
-	put_le64(buf_reserve(out, 8), value);
-	buf_commit(out, 8);
+	return at + length <= key.length ? get_be(key.bytes + at, length) : 0;
 }
 
 static void add_text(struct buf *out, struct str text)
 {
-	put_le16(buf_reserve(out, 2), (uint16_t)text.length);
-	buf_commit(out, 2);
+	append_le16(out, (uint16_t)text.length);
 	buf_append_str(out, text);
 }
 
@@ -87,9 +75,9 @@ static int save_mailbox(struct index *index, struct mailbox *mailbox, struct buf
 	uint8_t key[32];
 	struct str name;
 	buf_clear(value);
-	add32(value, mailbox->next_folder_id);
-	add32(value, mailbox->last_uidvalidity);
-	add64(value, mailbox->modseq);
+	append_le32(value, mailbox->next_folder_id);
+	append_le32(value, mailbox->last_uidvalidity);
+	append_le64(value, mailbox->modseq);
 	for (size_t i = 0; map_next(mailbox->subscriptions, &i, &name, NULL);)
 		add_text(value, name);
 	return store_put(index->store, make_key(key, 'm', mailbox->id, 0, 0), buf_str(value));
@@ -99,14 +87,14 @@ static int save_folder_header(struct index *index, const struct folder *folder, 
 {
 	uint8_t key[32];
 	buf_clear(value);
-	add32(value, folder->uidvalidity);
-	add32(value, folder->uidnext);
-	add64(value, folder->highest_modseq);
-	add32(value, folder->special_use);
-	add32(value, folder->message_count);
-	add32(value, folder->unseen_count);
-	add32(value, folder->keyword_count);
-	add64(value, folder->total_bytes);
+	append_le32(value, folder->uidvalidity);
+	append_le32(value, folder->uidnext);
+	append_le64(value, folder->highest_modseq);
+	append_le32(value, folder->special_use);
+	append_le32(value, folder->message_count);
+	append_le32(value, folder->unseen_count);
+	append_le32(value, folder->keyword_count);
+	append_le64(value, folder->total_bytes);
 	add_text(value, folder->name);
 	for (unsigned i = 0; i < folder->keyword_count; i++)
 		add_text(value, folder->keywords[i]);
@@ -123,14 +111,14 @@ static int save_chunk(
 	for (uint32_t i = first;
 		i < folder->message_count && folder->messages[i].uid >> CHUNK_UID_BITS == chunk; i++) {
 		const struct message *message = &folder->messages[i];
-		add32(value, message->uid);
-		add32(value, message->size);
-		add64(value, message->flags);
-		add64(value, message->modseq);
-		add64(value, message->body_lsn);
-		add64(value, (uint64_t)message->internal_date_s);
-		add32(value, message->summary_length);
-		add32(value, 0);
+		append_le32(value, message->uid);
+		append_le32(value, message->size);
+		append_le64(value, message->flags);
+		append_le64(value, message->modseq);
+		append_le64(value, message->body_lsn);
+		append_le64(value, (uint64_t)message->internal_date_s);
+		append_le32(value, message->summary_length);
+		append_le32(value, 0);
 	}
 	struct str name = make_key(key, 'c', folder->mailbox->id, folder->id, chunk);
 	return buf_length(value) > 0 ? store_put(index->store, name, buf_str(value))
@@ -169,18 +157,18 @@ static int save_dedupe(struct index *index)
 static int save_volume_header(struct index *index, struct buf *value)
 {
 	buf_clear(value);
-	add32(value, STORE_VERSION);
-	add32(value, index->volume_id);
-	add64(value, index->applied_lsn);
-	add64(value, index->slack_epoch);
-	add64(value, index->message_count);
-	add32(value, index->dedupe.count);
-	add32(value, index->dedupe.next);
-	add32(value, index->slack_count);
-	add32(value, 0);
-	add64(value, index->applied_epoch);
+	append_le32(value, STORE_VERSION);
+	append_le32(value, index->volume_id);
+	append_le64(value, index->applied_lsn);
+	append_le64(value, index->slack_epoch);
+	append_le64(value, index->message_count);
+	append_le32(value, index->dedupe.count);
+	append_le32(value, index->dedupe.next);
+	append_le32(value, index->slack_count);
+	append_le32(value, 0);
+	append_le64(value, index->applied_epoch);
 	buf_append(value, index->applied_reign, EPOCH_REIGN_LENGTH);
-	add64(value, index->acked_lsn);
+	append_le64(value, index->acked_lsn);
 	return store_put(index->store, STR("v"), buf_str(value));
 }
 

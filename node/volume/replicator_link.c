@@ -64,14 +64,13 @@ void replicator_link_tell(struct replicator_link *link, struct slot *slot)
 		return;
 	bool writes = state == VOLUME_PRIMARY;
 	bool wrote = slot->told_state == VOLUME_PRIMARY;
-	if (writes && (!wrote || durable != slot->told_durable))
-		send_message(link, &(struct cluster_message){ .kind = MESSAGE_DURABLE,
-					    .volume = slot->id,
-					    .epoch = epoch,
-					    .reign = str_of(slot->reign, GROUP_REIGN_LENGTH),
-					    .lsn = durable });
-	/* A fenced volume still ships what it has: the promotion waits for it. */
-	if (state == VOLUME_FENCED && durable != slot->told_durable && wrote)
+	/* A fenced volume still ships what it has: the promotion waits for it. Once the directory has named
+	 * the next reign, what was written before may not go out under its name. */
+	bool ships = writes || (state == VOLUME_FENCED && wrote);
+	bool is_own_reign = slot->wants_primary && epoch == slot->epoch;
+	if (ships && !is_own_reign)
+		return;
+	if (ships && (!wrote || durable != slot->told_durable))
 		send_message(link, &(struct cluster_message){ .kind = MESSAGE_DURABLE,
 					    .volume = slot->id,
 					    .epoch = epoch,
@@ -128,6 +127,11 @@ static void on_message(struct replicator_link *link, const struct cluster_messag
 	if (slot == NULL)
 		return;
 	switch (message->kind) {
+	case MESSAGE_HELLO: /* it has just come to know this volume: what was said before was lost */
+		slot->told_state = -1;
+		slot->told_durable = 0;
+		replicator_link_tell(link, slot);
+		return;
 	case MESSAGE_RELEASED:
 		atomic_store(&slot->release_wanted, false);
 		slot->release_sent = false;

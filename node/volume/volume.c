@@ -15,12 +15,23 @@ static void try_open(struct volume *volume);
 
 /* ---- publication ---- */
 
+/* The epoch that the last bytes here belong to, 0 when that is not known (yet): not the directory's, which
+ * says nothing about what this copy has. */
+static uint64_t log_epoch(const struct volume *volume)
+{
+	if (volume->log != NULL) {
+		const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
+		return last ? last->epoch : 0;
+	}
+	return volume->reader_end > 0 ? volume->index.applied_epoch : 0;
+}
+
 void volume_publish(struct volume *volume)
 {
 	struct volume_numbers *numbers = &volume->numbers;
 	uint64_t durable = volume->log ? volume_log_end(volume->log) : volume->reader_end;
 	atomic_store(&numbers->state, volume->state);
-	atomic_store(&numbers->epoch, volume->desired.epoch);
+	atomic_store(&numbers->epoch, log_epoch(volume));
 	atomic_store(&numbers->durable_lsn, durable);
 	atomic_store(&numbers->applied_lsn, volume->index.applied_lsn);
 	atomic_store(&numbers->messages, volume->index.message_count);

@@ -102,6 +102,7 @@ enum {
 /* Numbers that other threads may read. */
 struct volume_numbers {
 	atomic_int state;
+	/* epoch: of the last bytes of the log here; 0: none, or not read yet. */
 	atomic_uint_fast64_t epoch, durable_lsn, applied_lsn, leader_lsn, messages, at_risk;
 	atomic_uint_fast64_t leader_time_us;
 	/* Age of the oldest byte that the farthest counted replica lacks. */

@@ -149,6 +149,8 @@ void volumes_reconcile(struct volumes *volumes)
 			continue;
 		if (slot == NULL)
 			slot = make_slot(volumes, entry->id);
+		if (entry->epoch < slot->epoch)
+			continue; /* a stale copy of the directory: the volume refuses it too */
 		struct worker_call *call = slot_call(slot, run_set_desired);
 		call->desired = (struct volume_desired){ .primary = entry->primary_node_id == me->id,
 			.epoch = entry->epoch };
