@@ -1,7 +1,8 @@
 #ifndef PANDO_CORE_ENCODE_H
 #define PANDO_CORE_ENCODE_H
 
-/* Hexadecimal, base64 (RFC 4648 section 4), JSON strings (RFC 8259) and little-endian integers. */
+/* Hexadecimal, base64 (RFC 4648 section 4), JSON strings (RFC 8259), and integers: little-endian as
+ * everywhere on disk and between daemons, big-endian where their bytes have to sort. */
 
 #include "core/buf.h"
 
@@ -51,6 +52,41 @@ static inline uint32_t get_le32(const void *at)
 static inline uint64_t get_le64(const void *at)
 {
 	return get_le32(at) | (uint64_t)get_le32((const uint8_t *)at + 4) << 32;
+}
+
+static inline void append_le16(struct buf *out, uint16_t value)
+{
+	put_le16(buf_reserve(out, 2), value);
+	buf_commit(out, 2);
+}
+
+static inline void append_le32(struct buf *out, uint32_t value)
+{
+	put_le32(buf_reserve(out, 4), value);
+	buf_commit(out, 4);
+}
+
+static inline void append_le64(struct buf *out, uint64_t value)
+{
+	put_le64(buf_reserve(out, 8), value);
+	buf_commit(out, 8);
+}
+
+/* The last `length` bytes of `value`, at most 8. */
+static inline void put_be(void *at, uint64_t value, size_t length)
+{
+	uint8_t *p = at;
+	for (size_t i = length; i-- > 0; value >>= 8)
+		p[i] = (uint8_t)value;
+}
+
+static inline uint64_t get_be(const void *at, size_t length)
+{
+	const uint8_t *p = at;
+	uint64_t value = 0;
+	for (size_t i = 0; i < length; i++)
+		value = value << 8 | p[i];
+	return value;
 }
 
 #endif

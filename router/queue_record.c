@@ -4,66 +4,53 @@
 
 enum { VERSION = 1, KIND_ADDED = 1, KIND_CHANGED = 2 };
 
-static void put_u8(struct buf *out, unsigned value)
+static void append_u8(struct buf *out, unsigned value)
 {
 	buf_append_byte(out, (char)value);
 }
 
-static void put_u32(struct buf *out, uint32_t value)
-{
-	put_le32(buf_reserve(out, 4), value);
-	buf_commit(out, 4);
-}
-
-static void put_u64(struct buf *out, uint64_t value)
-{
-	put_le64(buf_reserve(out, 8), value);
-	buf_commit(out, 8);
-}
-
-static void put_text(struct buf *out, const char *text)
+static void append_text(struct buf *out, const char *text)
 {
 	size_t length = strlen(text);
 	CHECK(length <= UINT16_MAX);
-	put_le16(buf_reserve(out, 2), (uint16_t)length);
-	buf_commit(out, 2);
+	append_le16(out, (uint16_t)length);
 	buf_append(out, text, length);
 }
 
 void queue_record_encode(const struct queue_record *record, struct buf *out)
 {
-	put_u8(out, VERSION);
-	put_u8(out, record->is_change ? KIND_CHANGED : KIND_ADDED);
+	append_u8(out, VERSION);
+	append_u8(out, record->is_change ? KIND_CHANGED : KIND_ADDED);
 	buf_append(out, record->delivery_id, sizeof(record->delivery_id));
 	if (record->is_change) {
-		put_u8(out, record->finished);
-		put_u32(out, record->change_count);
+		append_u8(out, record->finished);
+		append_le32(out, record->change_count);
 		for (uint32_t i = 0; i < record->change_count; i++) {
-			put_u32(out, record->changes[i].recipient);
-			put_u8(out, record->changes[i].state);
-			put_text(out, record->changes[i].reply);
+			append_le32(out, record->changes[i].recipient);
+			append_u8(out, record->changes[i].state);
+			append_text(out, record->changes[i].reply);
 		}
 		return;
 	}
-	put_u64(out, (uint64_t)record->accepted_wall_us);
-	put_u8(out, record->ret);
-	put_u8(out, (unsigned)record->eight_bit | (unsigned)record->utf8 << 1 |
+	append_le64(out, (uint64_t)record->accepted_wall_us);
+	append_u8(out, record->ret);
+	append_u8(out, (unsigned)record->eight_bit | (unsigned)record->utf8 << 1 |
 			(unsigned)record->wants_copy << 2);
-	put_text(out, record->owner);
-	put_text(out, record->sender);
-	put_text(out, record->envid);
-	put_u32(out, record->body_length);
-	put_u32(out, record->recipient_count);
+	append_text(out, record->owner);
+	append_text(out, record->sender);
+	append_text(out, record->envid);
+	append_le32(out, record->body_length);
+	append_le32(out, record->recipient_count);
 	for (uint32_t i = 0; i < record->recipient_count; i++) {
 		const struct queue_recipient *recipient = &record->recipients[i].public;
-		put_u8(out, recipient->kind);
-		put_u8(out, record->recipients[i].state);
-		put_u8(out, recipient->notify);
-		put_u64(out, recipient->mailbox_id);
-		put_text(out, recipient->address);
-		put_text(out, recipient->original);
-		put_text(out, recipient->orcpt);
-		put_text(out, recipient->reply);
+		append_u8(out, recipient->kind);
+		append_u8(out, record->recipients[i].state);
+		append_u8(out, recipient->notify);
+		append_le64(out, recipient->mailbox_id);
+		append_text(out, recipient->address);
+		append_text(out, recipient->original);
+		append_text(out, recipient->orcpt);
+		append_text(out, recipient->reply);
 	}
 }
 

@@ -3,13 +3,9 @@
 #include "cluster.pb-c.h"
 #include "core/digest.h"
 #include "core/encode.h"
+#include "proto/packed.h"
 
 static const uint32_t frame_magic = 0x31524650; /* "PFR1" */
-
-static ProtobufCBinaryData to_binary(struct str s)
-{
-	return (ProtobufCBinaryData){ s.length, (uint8_t *)(uintptr_t)s.bytes };
-}
 
 static void frame_header_encode(
 	uint32_t length, uint32_t crc, enum frame_type type, uint8_t out[FRAME_HEADER_LENGTH])
@@ -28,10 +24,10 @@ void message_encode(const struct cluster_message *message, struct buf *out)
 	packed.kind = message->kind;
 	packed.volume = message->volume;
 	packed.epoch = message->epoch;
-	packed.reign = to_binary(message->reign);
+	packed.reign = packed_from_str(message->reign);
 	packed.lsn = message->lsn;
 	packed.end = message->end;
-	packed.epochs = to_binary(message->epochs);
+	packed.epochs = packed_from_str(message->epochs);
 	packed.node = message->node;
 	packed.connected = message->connected;
 	packed.time_us = message->time_us;
@@ -61,20 +57,9 @@ void chunk_encode(const struct chunk *chunk, struct str groups,
 		(uint32_t)(CHUNK_HEADER_LENGTH + groups.length), crc, FRAME_CHUNK, out);
 }
 
-static void *pool_allocator_alloc(void *pool, size_t length)
-{
-	return pool_alloc(pool, length);
-}
-
-static void pool_allocator_free(void *pool, void *memory)
-{
-	(void)pool;
-	(void)memory;
-}
-
 bool message_decode(struct str payload, struct pool *pool, struct cluster_message *out)
 {
-	ProtobufCAllocator allocator = { pool_allocator_alloc, pool_allocator_free, pool };
+	ProtobufCAllocator allocator = packed_allocator(pool);
 	Pando__Cluster__Message *packed = pando__cluster__message__unpack(
 		&allocator, payload.length, (const uint8_t *)payload.bytes);
 	if (packed == NULL)
@@ -86,8 +71,8 @@ bool message_decode(struct str payload, struct pool *pool, struct cluster_messag
 		.lsn = packed->lsn,
 		.end = packed->end,
 		.time_us = packed->time_us,
-		.reign = str_of(packed->reign.data, packed->reign.len),
-		.epochs = str_of(packed->epochs.data, packed->epochs.len),
+		.reign = packed_to_str(packed->reign),
+		.epochs = packed_to_str(packed->epochs),
 		.text = str_from(packed->text),
 		.connected = packed->connected };
 	return true;

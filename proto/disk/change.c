@@ -1,15 +1,11 @@
 #include "proto/disk/change.h"
 
 #include "change.pb-c.h"
+#include "proto/packed.h"
 
 #include <stdlib.h>
 
 /* Values are copied between our structs and protobuf-c's, whose types stay in this file. */
-
-static ProtobufCBinaryData to_binary(struct str s)
-{
-	return (ProtobufCBinaryData){ s.length, (uint8_t *)(uintptr_t)s.bytes };
-}
 
 static Pando__Disk__AddedMessage **pack_added(struct pool *pool, const struct action *from)
 {
@@ -36,7 +32,7 @@ static Pando__Disk__Keyword **pack_keywords(struct pool *pool, const struct acti
 		Pando__Disk__Keyword *to = list[i] = pool_alloc(pool, sizeof(*to));
 		pando__disk__keyword__init(to);
 		to->index = from->keywords[i].index;
-		to->name = to_binary(from->keywords[i].name);
+		to->name = packed_from_str(from->keywords[i].name);
 	}
 	return list;
 }
@@ -48,7 +44,7 @@ static Pando__Disk__NewFolder **pack_folders(struct pool *pool, const struct act
 		Pando__Disk__NewFolder *to = list[i] = pool_alloc(pool, sizeof(*to));
 		pando__disk__new_folder__init(to);
 		to->id = from->folders[i].id;
-		to->name = to_binary(from->folders[i].name);
+		to->name = packed_from_str(from->folders[i].name);
 		to->uidvalidity = from->folders[i].uidvalidity;
 		to->special_use = from->folders[i].special_use;
 	}
@@ -66,7 +62,7 @@ static Pando__Disk__Action *pack_action(struct pool *pool, const struct action *
 	to->source_folder = from->source_folder_id;
 	to->n_added = from->added_count;
 	to->added = pack_added(pool, from);
-	to->delivery_id = to_binary(from->delivery_id);
+	to->delivery_id = packed_from_str(from->delivery_id);
 	to->n_keywords = from->keyword_count;
 	to->keywords = pack_keywords(pool, from);
 	to->n_uid_ranges = from->uid_range_count * 2;
@@ -81,7 +77,7 @@ static Pando__Disk__Action *pack_action(struct pool *pool, const struct action *
 	to->unchanged_since = from->unchanged_since;
 	to->n_folders = from->folder_count;
 	to->folders = pack_folders(pool, from);
-	to->name = to_binary(from->name);
+	to->name = packed_from_str(from->name);
 	to->subscribed = from->subscribed;
 	to->uid_slack = from->uid_slack;
 	return to;
@@ -102,23 +98,6 @@ void change_encode(const struct change *change, struct buf *out)
 	pool_destroy(&pool);
 }
 
-/* protobuf-c asks us for memory: all of a message lives in the caller's pool. */
-static void *pool_allocator_alloc(void *pool, size_t length)
-{
-	return pool_alloc(pool, length);
-}
-
-static void pool_allocator_free(void *pool, void *memory)
-{
-	(void)pool;
-	(void)memory;
-}
-
-static struct str from_binary(ProtobufCBinaryData data)
-{
-	return str_of(data.data, data.len);
-}
-
 static void unpack_lists(struct pool *pool, const Pando__Disk__Action *from, struct action *to)
 {
 	to->added_count = from->n_added;
@@ -135,7 +114,7 @@ static void unpack_lists(struct pool *pool, const Pando__Disk__Action *from, str
 	to->keywords = pool_alloc(pool, from->n_keywords * sizeof(*to->keywords));
 	for (size_t i = 0; i < from->n_keywords; i++)
 		to->keywords[i] = (struct action_keyword){ from->keywords[i]->index,
-			from_binary(from->keywords[i]->name) };
+			packed_to_str(from->keywords[i]->name) };
 	to->uid_range_count = from->n_uid_ranges / 2;
 	to->uids = pool_alloc(pool, to->uid_range_count * sizeof(*to->uids));
 	for (size_t i = 0; i < to->uid_range_count; i++)
@@ -145,13 +124,13 @@ static void unpack_lists(struct pool *pool, const Pando__Disk__Action *from, str
 	to->folders = pool_alloc(pool, from->n_folders * sizeof(*to->folders));
 	for (size_t i = 0; i < from->n_folders; i++)
 		to->folders[i] = (struct action_folder){ from->folders[i]->id,
-			from_binary(from->folders[i]->name), from->folders[i]->uidvalidity,
+			packed_to_str(from->folders[i]->name), from->folders[i]->uidvalidity,
 			from->folders[i]->special_use };
 }
 
 bool change_decode(struct str bytes, struct pool *pool, struct change *change_out)
 {
-	ProtobufCAllocator allocator = { pool_allocator_alloc, pool_allocator_free, pool };
+	ProtobufCAllocator allocator = packed_allocator(pool);
 	Pando__Disk__Change *packed =
 		pando__disk__change__unpack(&allocator, bytes.length, (const uint8_t *)bytes.bytes);
 	if (packed == NULL)
@@ -168,12 +147,12 @@ bool change_decode(struct str bytes, struct pool *pool, struct change *change_ou
 		to->modseq = from->modseq;
 		to->folder_id = from->folder;
 		to->source_folder_id = from->source_folder;
-		to->delivery_id = from_binary(from->delivery_id);
+		to->delivery_id = packed_to_str(from->delivery_id);
 		to->mode = from->mode;
 		to->flags = from->flags;
 		to->conditional = from->conditional;
 		to->unchanged_since = from->unchanged_since;
-		to->name = from_binary(from->name);
+		to->name = packed_to_str(from->name);
 		to->subscribed = from->subscribed;
 		to->uid_slack = from->uid_slack;
 		unpack_lists(pool, from, to);
