@@ -147,6 +147,9 @@ void replicator_set_volume(struct replicator *replicator, const struct replicato
 		list_init(&copy->chunks);
 		copy->open_timer = timer_new(replicator->options.loop, receive_on_open_timer, copy);
 		map_set(replicator->copies, map_key_u64(&id), copy);
+		/* The node may have spoken of it before the directory did here. */
+		node_side_send(replicator, &(struct cluster_message){ .kind = MESSAGE_HELLO,
+						   .volume = copy->id });
 	}
 	if (volume->epoch < copy->desired.epoch)
 		return; /* a stale copy of the directory */

@@ -17,7 +17,8 @@
 #include "core/pool.h"
 
 enum message_kind {
-	/* Both ways, first: `node` (id) and `text` (name). */
+	/* Both ways, first: `node` (id) and `text` (name). Replicator to node, with `volume`: say again how
+	 * you hold it. */
 	MESSAGE_HELLO = 1,
 
 	/* Follower to leader: ship `volume` from `lsn` (my end); `epochs` is my vector. */
