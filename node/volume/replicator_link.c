@@ -67,8 +67,7 @@ void replicator_link_tell(struct replicator_link *link, struct slot *slot)
 	/* A fenced volume still ships what it has: the promotion waits for it. Once the directory has named
 	 * the next reign, what was written before may not go out under its name. */
 	bool ships = writes || (state == VOLUME_FENCED && wrote);
-	bool is_own_reign = slot->wants_primary && epoch == slot->epoch;
-	if (ships && !is_own_reign)
+	if (ships && epoch != slot->epoch)
 		return;
 	if (ships && (!wrote || durable != slot->told_durable))
 		send_message(link, &(struct cluster_message){ .kind = MESSAGE_DURABLE,
