@@ -50,7 +50,7 @@ bool volume_log_is_fenced(const struct volume_log *log)
 
 bool volume_log_is_idle(const struct volume_log *log)
 {
-	return !log->writing && log->queue_first == NULL && log->receive == NULL;
+	return !log->writing && log->queue_first == NULL && log->receive == NULL && log->reads == 0;
 }
 
 static void fence(struct volume_log *log, int reason)
@@ -327,20 +327,24 @@ static void try_write(struct volume_log *log)
 {
 	if (log->writing)
 		return;
-	if (!log->may_append && log->queue_first != NULL && log->queue_first != &log->barrier)
-		fail_queue(log, -EROFS);
+	/* Whoever is refused last may close the log: nothing follows a refusal. */
+	if (!log->may_append && log->queue_first != NULL && log->queue_first != &log->barrier) {
+		fail_queue(log, log->fenced ? -EIO : -EROFS);
+		return;
+	}
 	if (!log->fenced && log->receive != NULL)
 		write_received(log);
 	else if (!log->fenced && log->queue_first != NULL)
 		write_group(log);
 	if (log->fenced && !log->writing) {
-		fail_queue(log, -EIO);
-		if (log->receive != NULL) {
-			struct volume_receive *receive = log->receive;
-			log->receive = NULL;
-			receive->status = -EIO;
-			receive->done(receive);
+		struct volume_receive *receive = log->receive;
+		log->receive = NULL;
+		if (receive == NULL) {
+			fail_queue(log, -EIO);
+			return;
 		}
+		receive->status = -EIO;
+		receive->done(receive);
 	}
 }
 
@@ -570,6 +574,7 @@ static void finish_read(struct record_read *read)
 static void on_record_read(struct disk_op *op)
 {
 	struct record_read *read = container_of(op, struct record_read, op);
+	read->log->reads--;
 	read->status = op->result < 0 ? (int)op->result : 0;
 	finish_read(read);
 	read->done(read);
@@ -596,6 +601,8 @@ bool volume_log_read(
 		return true;
 	}
 	read->op.done = on_record_read;
+	read->log = log;
+	log->reads++;
 	disk_read_vectors(file, &read->op, read->vectors, 2, offset);
 	return false;
 }

@@ -49,7 +49,7 @@ uint64_t volume_log_end(const struct volume_log *log);
 uint64_t volume_log_last_group(const struct volume_log *log);
 const struct epochs *volume_log_epochs(const struct volume_log *log);
 bool volume_log_is_fenced(const struct volume_log *log);
-/* Appended, not yet durable. */
+/* Nothing appended, received or read is on its way: it may be closed. */
 bool volume_log_is_idle(const struct volume_log *log);
 
 /* Address of the oldest segment still there. */
@@ -132,7 +132,7 @@ struct record_read {
 	struct iovec vectors[2];
 	uint8_t header[RECORD_HEADER_LENGTH];
 	uint64_t lsn;
-	bool cancelled;
+	struct volume_log *log;
 };
 
 /* True: complete now, from memory. False: done will be called. */

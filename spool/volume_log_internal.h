@@ -46,6 +46,7 @@ struct volume_log {
 	uint8_t *headers; /* group header, then record headers */
 	struct group group;
 	struct volume_receive *receive;
+	unsigned reads; /* of single records, on their way */
 
 	/* Zero-filling ahead, on a pool thread. */
 	struct prepared prepared[2]; /* of the segments with even and odd numbers */
