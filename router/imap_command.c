@@ -1,5 +1,7 @@
 #include "router/imap_command.h"
 
+#include "proto/mail/imap_reader.h"
+
 void imap_collector_deinit(struct imap_collector *collector)
 {
 	if (collector->text.memory)
@@ -11,21 +13,6 @@ void imap_collector_reset(struct imap_collector *collector)
 {
 	imap_collector_deinit(collector); /* it may hold a password, and idle sessions hold nothing */
 	collector->literal_left = 0;
-}
-
-/* "{123}" or "{123+}" at the line's end. */
-static bool ends_in_literal(struct str line, uint64_t *length_out, bool *waits_out)
-{
-	if (line.length < 3 || line.bytes[line.length - 1] != '}')
-		return false;
-	ptrdiff_t open = str_find_last_byte(line, '{');
-	if (open < 0)
-		return false;
-	struct str inside = str_of(line.bytes + open + 1, line.length - (size_t)open - 2);
-	*waits_out = !str_ends_with(inside, STR("+"));
-	if (!*waits_out)
-		inside.length--;
-	return str_to_u64(inside, UINT32_MAX, length_out);
 }
 
 enum imap_scan imap_collect(struct imap_collector *collector, struct buf *input)
@@ -53,7 +40,7 @@ enum imap_scan imap_collect(struct imap_collector *collector, struct buf *input)
 			line.length--;
 		uint64_t literal;
 		bool waits;
-		if (!ends_in_literal(line, &literal, &waits)) {
+		if (!imap_ends_in_literal(line, &literal, &waits)) {
 			buf_append_str(&collector->text, line);
 			buf_consume(input, length);
 			return IMAP_COMMAND;
@@ -101,7 +88,7 @@ static bool take_literal(struct str *rest, struct str *value_out)
 	bool waits;
 	ptrdiff_t end = str_find(*rest, STR("\r\n"));
 
-	if (end < 0 || !ends_in_literal(str_first(*rest, (size_t)end), &length, &waits))
+	if (end < 0 || !imap_ends_in_literal(str_first(*rest, (size_t)end), &length, &waits))
 		return false;
 	struct str after = str_from_index(*rest, (size_t)end + 2);
 	if (after.length < length)

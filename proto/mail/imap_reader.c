@@ -1,6 +1,6 @@
 #include "proto/mail/imap_reader.h"
 
-/* A literal of more digits than this is no honest one. */
+/* Hundreds of gigabytes: a literal of more digits is no honest one. */
 enum { LITERAL_DIGITS_MAX = 12 };
 
 struct str imap_reader_text(const struct imap_reader *reader)
@@ -13,24 +13,18 @@ struct str imap_reader_text(const struct imap_reader *reader)
 	return text;
 }
 
-/* "{123}" or "{123+}" at the end of the current line. */
-static bool ends_in_literal(struct imap_reader *reader)
+bool imap_ends_in_literal(struct str line, uint64_t *length_out, bool *is_sync_out)
 {
-	struct str line = str_from_index(imap_reader_text(reader), reader->segment);
 	if (line.length < 3 || line.bytes[line.length - 1] != '}')
 		return false;
 	ptrdiff_t open = str_find_last_byte(line, '{');
 	if (open < 0)
 		return false;
 	struct str inside = str_of(line.bytes + open + 1, line.length - (size_t)open - 2);
-	bool is_sync = !str_ends_with(inside, STR("+"));
-	if (!is_sync)
+	*is_sync_out = !str_ends_with(inside, STR("+"));
+	if (!*is_sync_out)
 		inside.length--;
-	if (inside.length > LITERAL_DIGITS_MAX ||
-		!str_to_u64(inside, UINT64_MAX, &reader->literal_length))
-		return false;
-	reader->literal_is_sync = is_sync;
-	return true;
+	return inside.length <= LITERAL_DIGITS_MAX && str_to_u64(inside, UINT64_MAX, length_out);
 }
 
 enum imap_read imap_reader_feed(struct imap_reader *reader, struct buf *input)
@@ -62,7 +56,9 @@ enum imap_read imap_reader_feed(struct imap_reader *reader, struct buf *input)
 		buf_consume(input, length);
 		if (end < 0)
 			break;
-		return ends_in_literal(reader) ? IMAP_READ_LITERAL : IMAP_READ_COMMAND;
+		struct str line = str_from_index(imap_reader_text(reader), reader->segment);
+		return imap_ends_in_literal(line, &reader->literal_length, &reader->literal_is_sync) ?
+			IMAP_READ_LITERAL : IMAP_READ_COMMAND;
 	}
 	return IMAP_READ_MORE;
 }

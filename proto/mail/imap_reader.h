@@ -49,4 +49,7 @@ void imap_reader_deinit(struct imap_reader *reader);
 /* The text without its last line end. */
 struct str imap_reader_text(const struct imap_reader *reader);
 
+/* "{123}" or "{123+}" at the end of `line`, which has no line end. The outputs mean something only when true. */
+bool imap_ends_in_literal(struct str line, uint64_t *length_out, bool *is_sync_out);
+
 #endif
