@@ -83,11 +83,11 @@ static bool check_uids(void)
 	return good;
 }
 
-static bool check_copies(uint32_t volume_id)
+static bool check_copy(uint32_t volume_id, unsigned other)
 {
 	unsigned primary = cluster_primary(volume_id);
 	struct volume *leader = cluster_volume(primary, volume_id);
-	struct volume *follower = cluster_volume(1 - primary, volume_id);
+	struct volume *follower = cluster_volume(other, volume_id);
 	uint64_t end = leader->log ? volume_log_end(leader->log) : 0;
 	if (leader->state != VOLUME_PRIMARY)
 		return complain("volume %u: its primary is in state %d", volume_id, leader->state);
@@ -104,7 +104,7 @@ static bool check_copies(uint32_t volume_id)
 		memset(a, 0, sizeof(a));
 		memset(b, 0, sizeof(b));
 		world_read_file(primary, path, lsn % SEGMENT_LENGTH, a, length);
-		world_read_file(1 - primary, path, lsn % SEGMENT_LENGTH, b, length);
+		world_read_file(other, path, lsn % SEGMENT_LENGTH, b, length);
 		if (memcmp(a, b, length) != 0)
 			return complain("volume %u: the copies differ near %llu", volume_id,
 				(unsigned long long)lsn);
@@ -113,11 +113,11 @@ static bool check_copies(uint32_t volume_id)
 }
 
 /* The index of the primary, of the replica, and one made from the log alone. */
-static bool check_indexes(uint32_t volume_id)
+static bool check_indexes(uint32_t volume_id, unsigned other)
 {
 	unsigned primary = cluster_primary(volume_id);
 	struct volume *leader = cluster_volume(primary, volume_id);
-	struct volume *follower = cluster_volume(1 - primary, volume_id);
+	struct volume *follower = cluster_volume(other, volume_id);
 	struct index rebuilt;
 	struct error error;
 	struct log_reader *reader;
@@ -153,10 +153,14 @@ bool check_all(void)
 {
 	bool good = !cluster_failed;
 	for (uint32_t volume_id = 1; volume_id <= CLUSTER_VOLUMES; volume_id++) {
-		bool same = check_copies(volume_id);
-		good &= same;
-		if (same)
-			good &= check_indexes(volume_id);
+		for (unsigned other = 0; other < cluster_machines(); other++) {
+			if (other == cluster_primary(volume_id))
+				continue;
+			bool same = check_copy(volume_id, other);
+			good &= same;
+			if (same)
+				good &= check_indexes(volume_id, other);
+		}
 	}
 	good &= check_acknowledged();
 	good &= check_uids();

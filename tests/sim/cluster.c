@@ -28,7 +28,8 @@ struct machine {
 	struct replicator *replicator;
 };
 
-static struct machine *machines[CLUSTER_MACHINES];
+static struct machine *machines[CLUSTER_MACHINES_MAX];
+static unsigned machine_count;
 static struct truth truths[CLUSTER_VOLUMES];
 static struct history history;
 static bool load_is_on;
@@ -40,6 +41,11 @@ static struct {
 	unsigned machine;
 } reigns[CLUSTER_VOLUMES][512];
 static unsigned reign_counts[CLUSTER_VOLUMES];
+
+unsigned cluster_machines(void)
+{
+	return machine_count;
+}
 
 struct volume *cluster_volume(unsigned machine, uint32_t volume_id)
 {
@@ -60,7 +66,7 @@ const struct history *cluster_history(void)
 
 static void watch_reigns(void *arg)
 {
-	for (unsigned m = 0; m < CLUSTER_MACHINES; m++) {
+	for (unsigned m = 0; m < machine_count; m++) {
 		for (unsigned v = 0; v < CLUSTER_VOLUMES && world_is_running(m); v++) {
 			const struct volume *volume = machines[m]->slots[v].volume;
 			if (volume->state != VOLUME_PRIMARY)
@@ -89,19 +95,21 @@ static void tell_directory(struct machine *machine, unsigned v)
 {
 	const struct truth *truth = &truths[v];
 	struct slot *slot = &machine->slots[v];
-	unsigned other = 1 - machine->number;
 	bool primary = truth->primary == machine->number;
 	struct volume_desired desired = { .primary = primary,
-		.epoch = truth->epoch,
-		.replica_count = primary };
+		.epoch = truth->epoch };
 	struct replicator_volume volume = { .id = v + 1,
 		.epoch = truth->epoch,
 		.role = primary ? REPLICATOR_LEAD : REPLICATOR_FOLLOW,
 		.leader_node_id = truth->primary + 1,
-		.members = { 1, 2 },
-		.member_count = 2 };
+		.member_count = machine_count };
 	memcpy(desired.reign, truth->reign, sizeof(desired.reign));
-	desired.replicas[0] = (struct volume_replica){ .node_id = other + 1, .counted = true };
+	for (unsigned m = 0; m < machine_count; m++) {
+		volume.members[m] = m + 1;
+		if (primary && m != machine->number)
+			desired.replicas[desired.replica_count++] =
+				(struct volume_replica){ .node_id = m + 1, .counted = true };
+	}
 	memcpy(slot->reign, truth->reign, sizeof(slot->reign));
 	slot->epoch = truth->epoch;
 	volume_set_desired(slot->volume, &desired);
@@ -176,8 +184,11 @@ void cluster_restart(unsigned number)
 					.listen = address,
 					.node_socket = "unix:/run/replicator.sock" },
 		      &machine->replicator, &error) == 0);
-	replicator_set_peer(machine->replicator, 1, "node-0", "machine-0:1");
-	replicator_set_peer(machine->replicator, 2, "node-1", "machine-1:1");
+	for (unsigned m = 0; m < machine_count; m++) {
+		snprintf(name, sizeof(name), "node-%u", m);
+		snprintf(address, sizeof(address), "machine-%u:1", m);
+		replicator_set_peer(machine->replicator, m + 1, name, address);
+	}
 	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++)
 		make_slot(machine, v);
 	machine->volumes.link = replicator_link_create(&machine->volumes);
@@ -190,19 +201,20 @@ void cluster_crash(unsigned machine)
 	world_crash_machine(machine);
 }
 
-void cluster_start(void)
+void cluster_start(unsigned count)
 {
+	machine_count = count;
 	free(history.entries);
 	history = (struct history){ 0 };
 	memset(reign_counts, 0, sizeof(reign_counts));
 	cluster_failed = false;
 	load_is_on = false;
 	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++) {
-		truths[v] = (struct truth){ .epoch = 1, .primary = v % CLUSTER_MACHINES };
+		truths[v] = (struct truth){ .epoch = 1, .primary = v % machine_count };
 		for (size_t i = 0; i < GROUP_REIGN_LENGTH; i++)
 			truths[v].reign[i] = (uint8_t)world_pick(256);
 	}
-	for (unsigned m = 0; m < CLUSTER_MACHINES; m++)
+	for (unsigned m = 0; m < machine_count; m++)
 		cluster_restart(m);
 	watch_reigns(NULL);
 }
@@ -352,11 +364,11 @@ static void new_change(void *arg)
 
 static void on_load(void *arg)
 {
-	static unsigned numbers[CLUSTER_MACHINES] = { 0, 1 };
+	static unsigned numbers[CLUSTER_MACHINES_MAX] = { 0, 1, 2 };
 	if (!load_is_on)
 		return;
 	new_delivery();
-	unsigned machine = (unsigned)world_pick(CLUSTER_MACHINES);
+	unsigned machine = (unsigned)world_pick(machine_count);
 	if (world_is_running(machine) && world_pick(2) == 0)
 		world_call_on(machine, 10, new_change, &numbers[machine]);
 	world_call_after_us(500 + world_pick(8000), on_load, arg);
@@ -375,14 +387,14 @@ void cluster_stop_load(void)
 
 /* ---- failover ---- */
 
-static void promote(unsigned v)
+static void promote(unsigned v, unsigned target)
 {
 	struct truth *truth = &truths[v];
 	truth->epoch++;
-	truth->primary = 1 - truth->primary;
+	truth->primary = target;
 	for (size_t i = 0; i < GROUP_REIGN_LENGTH; i++)
 		truth->reign[i] = (uint8_t)world_pick(256);
-	for (unsigned m = 0; m < CLUSTER_MACHINES; m++)
+	for (unsigned m = 0; m < machine_count; m++)
 		spread(m, v, world_pick(30000));
 }
 
@@ -391,20 +403,22 @@ struct planned {
 	uint64_t epoch, end, deadline_us;
 };
 
-/* The operator's tool asks the replica until it has all, or gives the plan up. */
+/* The operator's tool asks the replicas until one has all, or gives the plan up. */
 static void on_planned(void *arg)
 {
 	struct planned *planned = arg;
-	unsigned target = 1 - truths[planned->volume].primary;
-	bool moved = truths[planned->volume].epoch != planned->epoch;
-	if (!moved && world_is_running(target)) {
+	const struct truth *truth = &truths[planned->volume];
+	unsigned first = (unsigned)world_pick(machine_count);
+	for (unsigned i = 0; i < machine_count && truth->epoch == planned->epoch; i++) {
+		unsigned target = (first + i) % machine_count;
+		if (target == truth->primary || !world_is_running(target))
+			continue;
 		const struct volume *volume = machines[target]->slots[planned->volume].volume;
-		if (volume->reader_end >= planned->end && volume->state == VOLUME_REPLICA) {
-			promote(planned->volume);
-			moved = true;
-		}
+		if (volume->numbers.epoch == planned->epoch && volume->reader_end >= planned->end &&
+			volume->state == VOLUME_REPLICA)
+			promote(planned->volume, target);
 	}
-	if (moved || world_now_us() > planned->deadline_us)
+	if (truth->epoch != planned->epoch || world_now_us() > planned->deadline_us)
 		free(planned);
 	else
 		world_call_after_us(5000, on_planned, planned);
@@ -430,13 +444,33 @@ static void ask_fence(void *arg)
 		free(planned);
 }
 
+/* The copy with the highest (epoch, LSN); -1 when not all of the others answer: that would be the loss of more
+ * than one site. */
+static int best_copy(unsigned v)
+{
+	int best = -1;
+	for (unsigned m = 0; m < machine_count; m++) {
+		if (m == truths[v].primary)
+			continue;
+		const struct volume *volume = machines[m]->slots[v].volume;
+		if (!world_is_running(m) || volume->state != VOLUME_REPLICA || volume->numbers.epoch == 0)
+			return -1;
+		const struct volume *chosen = best < 0 ? NULL : machines[best]->slots[v].volume;
+		if (chosen == NULL || volume->numbers.epoch > chosen->numbers.epoch ||
+			(volume->numbers.epoch == chosen->numbers.epoch &&
+				volume->reader_end > chosen->reader_end))
+			best = (int)m;
+	}
+	return best;
+}
+
 void cluster_fail_over(uint32_t volume_id)
 {
 	unsigned v = volume_id - 1, primary = truths[v].primary;
-	if (!world_is_running(1 - primary))
-		return;
 	if (!world_is_running(primary)) {
-		promote(v);
+		int target = best_copy(v);
+		if (target >= 0)
+			promote(v, (unsigned)target);
 		return;
 	}
 	struct planned *planned = mem_alloc(sizeof(*planned));

@@ -2,15 +2,16 @@
 #define PANDO_TESTS_SIM_CLUSTER_H
 
 /*
- * Two machines, each with a node's volumes and a replicator (the shipped code), a directory that is always
- * right but reaches machines late, and an operator who fails over. Keeps the history that the checkers read.
+ * Two or three machines, each with a node's volumes (a copy of every one) and a replicator (the shipped
+ * code), a directory that is always right but reaches machines late, and an operator who fails over. Keeps
+ * the history that the checkers read.
  */
 
 #include "sim/world.h"
 
 #include "node/volume/volume.h"
 
-enum { CLUSTER_MACHINES = 2, CLUSTER_VOLUMES = 2, CLUSTER_MAILBOXES = 4 };
+enum { CLUSTER_MACHINES_MAX = 3, CLUSTER_VOLUMES = 2, CLUSTER_MAILBOXES = 4 };
 
 /* One delivery to one mailbox, tried until it is answered or given up. */
 struct history_entry {
@@ -29,13 +30,15 @@ struct history {
 	size_t count, capacity;
 };
 
-void cluster_start(void);
+void cluster_start(unsigned machines);
+unsigned cluster_machines(void);
 /* Deliveries, flag changes and expunges go on at random until told to stop. */
 void cluster_start_load(void);
 void cluster_stop_load(void);
 void cluster_crash(unsigned machine);
 void cluster_restart(unsigned machine);
-/* The operator moves a volume to the other machine: cleanly when both are up and linked, else as a site loss. */
+/* The operator moves a volume: cleanly while its primary is up; else as the loss of one site, to the best of the
+ * other copies, which must all answer. */
 void cluster_fail_over(uint32_t volume_id);
 
 struct volume *cluster_volume(unsigned machine, uint32_t volume_id);

@@ -13,7 +13,8 @@ enum { STEP_US = 50000, CALM_US = 20000000 };
 
 static void random_fault(void)
 {
-	unsigned machine = (unsigned)world_pick(CLUSTER_MACHINES);
+	unsigned machine = (unsigned)world_pick(cluster_machines());
+	unsigned other = (machine + 1) % cluster_machines();
 	switch (world_pick(18)) {
 	case 0:
 	case 1:
@@ -27,9 +28,9 @@ static void random_fault(void)
 		if (!world_is_running(machine))
 			cluster_restart(machine);
 		break;
-	case 6: world_set_link(0, 1, false); break;
+	case 6: world_set_link(machine, other, false); break;
 	case 7:
-	case 8: world_set_link(0, 1, true); break;
+	case 8: world_set_link(machine, other, true); break;
 	case 9: world_set_latency_us(world_pick(3) == 0 ? 300000 : 500); break;
 	case 11: world_set_noise(world_pick(2) == 0); break;
 	case 12: world_fail_next_write(machine, true); break;
@@ -41,7 +42,8 @@ static void random_fault(void)
 static bool run_seed(uint64_t seed, uint64_t seconds)
 {
 	world_reset(seed);
-	cluster_start();
+	/* Every third seed has three copies. */
+	cluster_start(seed % 3 == 0 ? 3 : 2);
 	world_run_until_us(world_now_us() + 1000000);
 	cluster_start_load();
 	uint64_t end = world_now_us() + seconds * 1000000;
@@ -51,11 +53,12 @@ static bool run_seed(uint64_t seed, uint64_t seconds)
 			random_fault();
 	}
 	cluster_stop_load();
-	world_set_link(0, 1, true);
+	for (unsigned machine = 0; machine < cluster_machines(); machine++)
+		world_set_link(machine, (machine + 1) % cluster_machines(), true);
 	world_set_latency_us(500);
 	world_set_noise(false);
 	/* A volume that was fenced by a disk error serves again after a restart only. */
-	for (unsigned machine = 0; machine < CLUSTER_MACHINES; machine++) {
+	for (unsigned machine = 0; machine < cluster_machines(); machine++) {
 		world_fail_next_write(machine, false);
 		if (world_is_running(machine))
 			cluster_crash(machine);
