@@ -3,10 +3,13 @@
 #include "core/check.h"
 #include "core/loop_internal.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <uv.h>
 
 enum {
@@ -23,7 +26,9 @@ struct queue {
 
 struct loop {
 	uv_loop_t uv;
-	uv_async_t wake;
+	/* Of wake_fd, not an uv_async_t: that makes the woken thread spin until its waker has returned. */
+	uv_poll_t wake;
+	int wake_fd;
 	uv_prepare_t turn_end;
 	uv_idle_t no_sleep; /* running while tasks are left over, so that the loop does not sleep */
 	pthread_mutex_t mutex;
@@ -60,8 +65,8 @@ static struct task *queue_pop(struct queue *queue)
 	return task;
 }
 
-/* The next posted task, or NULL. One by one: a task may be posted again by another thread as soon as its
- * mark is gone, which writes its link, so a detached list of them cannot be walked. */
+/* The next posted task, or NULL. One by one: a task may be posted again by another thread as soon
+ * as its mark is gone, which writes its link, so a detached list of them cannot be walked. */
 static struct task *take_posted(struct loop *loop)
 {
 	pthread_mutex_lock(&loop->mutex);
@@ -72,15 +77,29 @@ static struct task *take_posted(struct loop *loop)
 	return task;
 }
 
-static void on_wake(uv_async_t *wake)
+static void wake_up(struct loop *loop)
+{
+	uint64_t one = 1;
+	/* Full is as good as written. */
+	while (write(loop->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+static void on_wake(uv_poll_t *wake, int status, int events)
 {
 	struct loop *loop = wake->data;
 	struct task *task;
 	int count = 0;
+	uint64_t value;
+	(void)status;
+	(void)events;
+	/* Before the queue is looked at: a post after the last look wakes again. */
+	while (read(loop->wake_fd, &value, sizeof(value)) < 0 && errno == EINTR)
+		;
 	while (count++ < POSTED_PER_TURN_MAX && (task = take_posted(loop)) != NULL)
 		task->run(task->arg);
 	if (count > POSTED_PER_TURN_MAX)
-		uv_async_send(&loop->wake); /* wake_sent stands: what is left gets this wake-up */
+		wake_up(loop); /* wake_sent stands: what is left gets this wake-up */
 	if (atomic_load(&loop->stopping))
 		uv_stop(&loop->uv);
 }
@@ -93,9 +112,10 @@ static void on_no_sleep(uv_idle_t *idle)
 static void on_turn_end(uv_prepare_t *prepare)
 {
 	struct loop *loop = prepare->data;
-	/* Tasks deferred by deferred tasks belong to the same turn, within reason. One by one, so that a
-	 * task can take another one back. */
-	for (int count = 0; loop->deferred.first != NULL && count < DEFERRED_PER_TURN_MAX; count++) {
+	/* Tasks deferred by deferred tasks belong to the same turn, within reason. One by one, so
+	 * that a task can take another one back. */
+	for (int count = 0; loop->deferred.first != NULL && count < DEFERRED_PER_TURN_MAX;
+		count++) {
 		struct task *task = queue_pop(&loop->deferred);
 		task->run(task->arg);
 	}
@@ -112,7 +132,10 @@ struct loop *loop_create(void)
 	struct loop *loop = mem_alloc(sizeof(*loop));
 	signal(SIGPIPE, SIG_IGN);
 	CHECK(uv_loop_init(&loop->uv) == 0);
-	CHECK(uv_async_init(&loop->uv, &loop->wake, on_wake) == 0);
+	loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	CHECK(loop->wake_fd >= 0);
+	CHECK(uv_poll_init(&loop->uv, &loop->wake, loop->wake_fd) == 0);
+	CHECK(uv_poll_start(&loop->wake, UV_READABLE, on_wake) == 0);
 	CHECK(uv_prepare_init(&loop->uv, &loop->turn_end) == 0);
 	CHECK(uv_idle_init(&loop->uv, &loop->no_sleep) == 0);
 	loop->wake.data = loop->turn_end.data = loop->no_sleep.data = loop;
@@ -135,6 +158,7 @@ void loop_destroy(struct loop **loop)
 	/* Lets close callbacks of timers and streams run. */
 	for (int i = 0; i < 100 && uv_loop_close(&(*loop)->uv) == UV_EBUSY; i++)
 		uv_run(&(*loop)->uv, UV_RUN_NOWAIT);
+	close((*loop)->wake_fd);
 	pthread_mutex_destroy(&(*loop)->mutex);
 	free((*loop)->scratch);
 	free(*loop);
@@ -152,7 +176,7 @@ void loop_run(struct loop *loop)
 void loop_stop(struct loop *loop)
 {
 	atomic_store(&loop->stopping, true);
-	uv_async_send(&loop->wake);
+	wake_up(loop);
 }
 
 void loop_post(struct loop *loop, struct task *task)
@@ -166,7 +190,7 @@ void loop_post(struct loop *loop, struct task *task)
 	}
 	pthread_mutex_unlock(&loop->mutex);
 	if (must_wake)
-		uv_async_send(&loop->wake);
+		wake_up(loop);
 }
 
 void loop_defer(struct loop *loop, struct task *task)
