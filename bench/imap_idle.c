@@ -1,6 +1,6 @@
 /*
- * Opens many IMAP sessions over TLS, brings each to IDLE in INBOX, says `idle N` and holds them until
- * standard input ends: for the memory that an idle session costs.
+ * Opens many IMAP sessions over TLS, brings each to IDLE in INBOX, says `idle N` and holds them
+ * until standard input ends: for the memory that an idle session costs.
  *
  * Sessions are opened a few at a time; session i logs in as mailbox i % mailboxes.
  */
@@ -61,8 +61,8 @@ static void take_line(struct session *session, struct str line)
 		if (!str_starts_with(line, STR("* OK")))
 			fail("no greeting", line);
 		session->state = LOGIN;
-		stream_printf(session->stream, "1 LOGIN u%04u@%s %s\r\n", session->mailbox, idle->domain,
-			idle->password);
+		stream_printf(session->stream, "1 LOGIN u%04u@%s %s\r\n", session->mailbox,
+			idle->domain, idle->password);
 		return;
 	case LOGIN:
 		if (str_starts_with(line, STR("* ")))
@@ -121,8 +121,8 @@ static void start_session(struct idle *idle)
 	struct session *session = &idle->sessions[idle->started_count];
 	session->idle = idle;
 	session->mailbox = idle->started_count++ % idle->mailbox_count + 1;
-	session->stream = stream_connect(idle->loop, idle->address, idle->tls, NULL, CONNECT_MS, &handler,
-		session);
+	session->stream = stream_connect(
+		idle->loop, idle->address, idle->tls, NULL, CONNECT_MS, &handler, session);
 }
 
 static void on_standard_input(void *arg, unsigned events)
@@ -170,8 +170,9 @@ static void parse_options(struct idle *idle, int count, char **arguments)
 		}
 	}
 	if (optind != count - 1) {
-		fprintf(stderr, "usage: imap_idle [--sessions 1000] [--mailboxes 100] [--domain example.org] "
-				"[--password pando-demo] HOST:PORT\n");
+		fprintf(stderr,
+			"usage: imap_idle [--sessions 1000] [--mailboxes 100] [--domain "
+			"example.org] [--password pando-demo] HOST:PORT\n");
 		exit(2);
 	}
 	idle->address = arguments[optind];
@@ -179,7 +180,9 @@ static void parse_options(struct idle *idle, int count, char **arguments)
 
 int main(int count, char **arguments)
 {
-	struct idle idle = { .domain = "example.org", .password = "pando-demo", .session_count = 1000,
+	struct idle idle = { .domain = "example.org",
+		.password = "pando-demo",
+		.session_count = 1000,
 		.mailbox_count = 100 };
 	struct error error;
 	log_setup("imap_idle", LOG_LEVEL_WARN);
@@ -189,7 +192,8 @@ int main(int count, char **arguments)
 	if (tls_context_create(&(struct tls_options){ 0 }, &idle.tls, &error) < 0)
 		fail("TLS", str_from(error.text));
 	idle.sessions = mem_alloc(idle.session_count * sizeof(*idle.sessions));
-	struct watch *watch = watch_create(idle.loop, STDIN_FILENO, WATCH_READ, on_standard_input, &idle);
+	struct watch *watch =
+		watch_create(idle.loop, STDIN_FILENO, WATCH_READ, on_standard_input, &idle);
 	for (unsigned i = 0; i < OPENING_MAX && i < idle.session_count; i++)
 		start_session(&idle);
 	loop_run(idle.loop);

@@ -1,11 +1,11 @@
 /*
- * Hands many messages to an SMTP server over parallel connections that are used again and again, and says
- * how long it took: the same load for Pando and for its peers.
+ * Hands many messages to an SMTP server over parallel connections that are used again and again,
+ * and says how long it took: the same load for Pando and for its peers.
  *
  * Each session sends one message after the other: MAIL, RCPT and DATA in one write where the server
- * offers PIPELINING (as mail servers do; --no-pipelining waits for every reply), then the message. The
- * recipients go round: message i is for mailbox i % mailboxes. Any reply but the expected one ends the
- * run with exit code 1: a figure with losses is no figure.
+ * offers PIPELINING (as mail servers do; --no-pipelining waits for every reply), then the message.
+ * The recipients go round: message i is for mailbox i % mailboxes. Any reply but the expected one
+ * ends the run with exit code 1: a figure with losses is no figure.
  *
  * The last line of the output is one JSON object.
  */
@@ -112,7 +112,8 @@ static void begin_message(struct session *session)
 static void on_final(struct session *session)
 {
 	struct load *load = session->load;
-	load->latencies_us[load->accepted_count++] = (uint32_t)(clock_mono_us() - session->begin_us);
+	load->latencies_us[load->accepted_count++] =
+		(uint32_t)(clock_mono_us() - session->begin_us);
 	begin_message(session);
 }
 
@@ -256,8 +257,9 @@ static void parse_options(struct load *load, int count, char **arguments)
 		}
 	}
 	if (optind != count - 1) {
-		fprintf(stderr, "usage: smtp_load [--sessions 20] [--messages 1000] [--length 4096] "
-				"[--mailboxes 1000] [--domain example.org] [--no-pipelining] HOST:PORT\n");
+		fprintf(stderr,
+			"usage: smtp_load [--sessions 20] [--messages 1000] [--length 4096] "
+			"[--mailboxes 1000] [--domain example.org] [--no-pipelining] HOST:PORT\n");
 		exit(2);
 	}
 	load->address = arguments[optind];
@@ -286,8 +288,9 @@ int main(int count, char **arguments)
 	qsort(load.latencies_us, load.accepted_count, sizeof(*load.latencies_us), compare_u32);
 	printf("{\"accepted\": %llu, \"seconds\": %.4f, \"per_second\": %.1f, \"p50_ms\": %.2f, "
 	       "\"p99_ms\": %.2f, \"max_ms\": %.2f}\n",
-		(unsigned long long)load.accepted_count, seconds, (double)load.accepted_count / seconds,
-		percentile_ms(&load, 0.5), percentile_ms(&load, 0.99), percentile_ms(&load, 1));
+		(unsigned long long)load.accepted_count, seconds,
+		(double)load.accepted_count / seconds, percentile_ms(&load, 0.5),
+		percentile_ms(&load, 0.99), percentile_ms(&load, 1));
 	loop_destroy(&load.loop);
 	buf_deinit(&load.body);
 	free(load.latencies_us);

@@ -2,8 +2,8 @@
 #define PANDO_CORE_CHECK_H
 
 /*
- * Checks that stay on in every build: for errors that are ours, never for a peer's misbehaviour (that
- * gets a protocol reply) or the world's failure (that gets a return code).
+ * Checks that stay on in every build: for errors that are ours, never for a peer's misbehaviour
+ * (that gets a protocol reply) or the world's failure (that gets a return code).
  */
 
 #include <stddef.h>

@@ -44,9 +44,9 @@ static int set_value(struct config *config, const struct config_row *row, struct
 		if (!str_to_u64(value, row->maximum, number_field(config, row)) ||
 			*number_field(config, row) < row->minimum)
 			return error_set(error, -ERANGE,
-				"`%s` takes a whole number from %llu to %llu, not `" STR_FORMAT "`", row->key,
-				(unsigned long long)row->minimum, (unsigned long long)row->maximum,
-				STR_ARG(str_first(value, 80)));
+				"`%s` takes a whole number from %llu to %llu, not `" STR_FORMAT "`",
+				row->key, (unsigned long long)row->minimum,
+				(unsigned long long)row->maximum, STR_ARG(str_first(value, 80)));
 		return 0;
 	case CONFIG_CHOICE:
 		if (!find_choice(row->choices, value, number_field(config, row)))
@@ -114,7 +114,8 @@ static int parse_line(struct config *config, struct str line, bool *given, struc
 	struct str value = str_trim(str_from_index(line, (size_t)equals + 1));
 	const struct config_row *row = find_row(key);
 	if (row == NULL)
-		return error_set(error, -EINVAL, "there is no key `" STR_FORMAT "`; did you mean `%s`?",
+		return error_set(error, -EINVAL,
+			"there is no key `" STR_FORMAT "`; did you mean `%s`?",
 			STR_ARG(str_first(key, 80)), nearest_row(key)->key);
 	if (given[row - config_rows])
 		return error_set(error, -EINVAL, "`%s` is set twice", row->key);
@@ -128,13 +129,14 @@ static int read_whole_file(const char *path, struct buf *out, struct error *erro
 	if (file == NULL)
 		return error_set(error, -errno, "cannot open the configuration %s: %s", path,
 			strerror(errno));
-	size_t length = fread(buf_reserve(out, CONFIG_FILE_BYTES_MAX), 1, CONFIG_FILE_BYTES_MAX, file);
+	size_t length =
+		fread(buf_reserve(out, CONFIG_FILE_BYTES_MAX), 1, CONFIG_FILE_BYTES_MAX, file);
 	buf_commit(out, length);
 	bool is_whole = feof(file) && !ferror(file);
 	fclose(file);
 	if (!is_whole)
-		return error_set(error, -EFBIG, "%s cannot be read, or is larger than a configuration",
-			path);
+		return error_set(error, -EFBIG,
+			"%s cannot be read, or is larger than a configuration", path);
 	return 0;
 }
 
@@ -143,14 +145,16 @@ int config_load(struct config *config, const char *path, struct error *error)
 	struct buf text = { 0 };
 	bool *given = mem_alloc(config_row_count * sizeof(*given));
 	for (size_t i = 0; i < config_row_count; i++)
-		CHECK(set_value(config, &config_rows[i], str_from(config_rows[i].default_text), NULL) == 0);
+		CHECK(set_value(config, &config_rows[i], str_from(config_rows[i].default_text),
+			      NULL) == 0);
 	int result = read_whole_file(path, &text, error);
 	struct str rest = buf_str(&text), line;
 	for (unsigned number = 1; result == 0 && str_next(&rest, '\n', &line); number++) {
 		struct error reason;
 		result = parse_line(config, line, given, &reason);
 		if (result < 0)
-			error_set(error, result, "%.200s line %u: %.700s", path, number, reason.text);
+			error_set(
+				error, result, "%.200s line %u: %.700s", path, number, reason.text);
 	}
 	free(given);
 	buf_deinit(&text);
@@ -175,7 +179,9 @@ const char *config_path(const char *given)
 
 void config_print_sample(FILE *out)
 {
-	fprintf(out, "# Pando's configuration: every key at its default. All daemons of a machine read it.\n");
+	fprintf(out,
+		"# Pando's configuration: every key at its default. All daemons of a machine read "
+		"it.\n");
 	for (size_t i = 0; i < config_row_count; i++) {
 		const struct config_row *row = &config_rows[i];
 		fprintf(out, "\n# %s\n", row->help);

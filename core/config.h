@@ -3,8 +3,8 @@
 
 /*
  * The one configuration file of a machine, `key = value` lines with `#` comments. All daemons and
- * `pando` read the whole of it; config_rows (config_rows.c) has one row per key with its type, default,
- * limits and help, and the sample file and the reference page are printed from the rows.
+ * `pando` read the whole of it; config_rows (config_rows.c) has one row per key with its type,
+ * default, limits and help, and the sample file and the reference page are printed from the rows.
  */
 
 #include "core/disk.h"
@@ -37,12 +37,12 @@ struct config {
 	char *public_certificate, *public_key; /* what mail clients see */
 	char *smtp_listen, *submission_listen, *submissions_listen, *imap_listen, *imaps_listen;
 	char *pop3s_listen, *managesieve_listen;
-	char *node_lmtp_listen, *node_imap_listen, *node_control_listen;   /* routers and ctl, mTLS */
+	char *node_lmtp_listen, *node_imap_listen, *node_control_listen; /* routers and ctl, mTLS */
 	char *router_control_listen;
 	char *router_queue_listen;            /* routers of other sites, mTLS */
 	char *replicator_listen;                                           /* replicators, mTLS */
 	char *router_http_listen, *node_http_listen, *replicator_http_listen;
-	char *relay_host;                     /* "host:port" of the smart host, "" refuses relaying */
+	char *relay_host; /* "host:port" of the smart host, "" refuses relaying */
 	uint64_t io_backend;                  /* enum io_backend */
 	uint64_t log_level;                   /* enum log_level */
 	uint64_t worker_threads;              /* of a node; 0: one per core */
@@ -59,8 +59,8 @@ struct config {
 extern const struct config_row config_rows[];
 extern const size_t config_row_count;
 
-/* Reads `path` into a zeroed `config`. Errors name file, line, key and, for an unknown key, the nearest
- * right one; the caller prints the sentence and exits with 2. */
+/* Reads `path` into a zeroed `config`. Errors name file, line, key and, for an unknown key, the
+ * nearest right one; the caller prints the sentence and exits with 2. */
 int config_load(struct config *config, const char *path, struct error *error) must_check;
 void config_deinit(struct config *config);
 /* The path given with --config, else $PANDO_CONF, else /etc/pando/pando.conf. */

@@ -3,7 +3,8 @@
 #define TEXT(key, default_text, help)                                                              \
 	{ #key, CONFIG_TEXT, offsetof(struct config, key), default_text, 0, 0, NULL, help }
 #define NUMBER(key, default_text, minimum, maximum, help)                                          \
-	{ #key, CONFIG_NUMBER, offsetof(struct config, key), default_text, minimum, maximum, NULL, help }
+	{ #key, CONFIG_NUMBER, offsetof(struct config, key), default_text, minimum, maximum, NULL, \
+		help }
 #define CHOICE(key, default_text, choices, help)                                                   \
 	{ #key, CONFIG_CHOICE, offsetof(struct config, key), default_text, 0, 0, choices, help }
 
@@ -14,8 +15,8 @@ const struct config_row config_rows[] = {
 	TEXT(run_dir, "/run/pando", "UNIX sockets between the daemons of this machine."),
 	TEXT(user, "", "Account to become after the ports are bound; empty stays as started."),
 	TEXT(directory, "standalone",
-		"PostgreSQL connection string (several hosts allowed), or `standalone`: one machine, the "
-		"directory is a file in data_dir."),
+		"PostgreSQL connection string (several hosts allowed), or `standalone`: one "
+		"machine, the directory is a file in data_dir."),
 	TEXT(hostname, "localhost", "Name in greetings and Received fields."),
 	TEXT(cluster_ca, "", "Certificate of the cluster's own authority (PEM)."),
 	TEXT(node_certificate, "", "Cluster certificate of pando-node."),
@@ -28,7 +29,8 @@ const struct config_row config_rows[] = {
 	TEXT(ctl_key, "", "Its key."),
 	TEXT(public_certificate, "", "What mail clients and servers see (PEM chain)."),
 	TEXT(public_key, "", "Its key."),
-	TEXT(smtp_listen, "", "Addresses for incoming mail, separated by spaces, as 0.0.0.0:25 [::]:25."),
+	TEXT(smtp_listen, "",
+		"Addresses for incoming mail, separated by spaces, as 0.0.0.0:25 [::]:25."),
 	TEXT(submission_listen, "", "Submission with STARTTLS (587)."),
 	TEXT(submissions_listen, "", "Submission under TLS (465)."),
 	TEXT(imap_listen, "", "IMAP with STARTTLS (143)."),
@@ -40,13 +42,15 @@ const struct config_row config_rows[] = {
 	TEXT(node_control_listen, "", "Where the node answers `pando` (mutual TLS)."),
 	TEXT(router_control_listen, "", "Where the router answers `pando` (mutual TLS)."),
 	TEXT(router_queue_listen, "",
-		"Where routers of other sites leave copies of the messages in their queue (mutual TLS)."),
+		"Where routers of other sites leave copies of the messages in their queue (mutual "
+		"TLS)."),
 	TEXT(replicator_listen, "", "Where replicators of other sites connect (mutual TLS)."),
 	TEXT(router_http_listen, "", "HTTP /metrics and /healthz of the router."),
 	TEXT(node_http_listen, "", "HTTP /metrics and /healthz of the node."),
 	TEXT(replicator_http_listen, "", "HTTP /metrics and /healthz of the replicator."),
 	TEXT(relay_host, "",
-		"host:port of the smart host for other people's addresses; empty refuses to relay."),
+		"host:port of the smart host for other people's addresses; empty refuses to "
+		"relay."),
 	CHOICE(io_backend, "auto", "auto|uring|posix",
 		"How files are written: io_uring where the kernel allows it, or threads."),
 	CHOICE(log_level, "info", "debug|info|warn|error", "Least severe line that is logged."),
@@ -57,16 +61,20 @@ const struct config_row config_rows[] = {
 		"Recipients of one transaction; RFC 5321 section 4.5.3.1.8 asks for 100 at least."),
 	NUMBER(smtp_sessions_max, "2000", 1, 1000000, "Concurrent SMTP sessions of a router."),
 	NUMBER(imap_sessions_max, "50000", 1, 1000000, "Concurrent IMAP sessions of a router."),
-	CHOICE(plaintext_login, "no", "no|loopback", "Whether passwords are taken in clear from loopback."),
+	CHOICE(plaintext_login, "no", "no|loopback",
+		"Whether passwords are taken in clear from loopback."),
 	NUMBER(remote_wait_ms_max, "2000", 50, 60000,
-		"How long durability `remote` waits for a connected replica before the message counts as at risk."),
+		"How long durability `remote` waits for a connected replica before the message "
+		"counts as at risk."),
 	NUMBER(forward_timeout_ms, "10000", 100, 300000,
-		"How long a router tries to reach the home before it queues the message itself; well under the "
-		"10 minutes that RFC 5321 section 4.5.3.2.6 gives a client."),
+		"How long a router tries to reach the home before it queues the message itself; "
+		"well under the 10 minutes that RFC 5321 section 4.5.3.2.6 gives a client."),
 	NUMBER(queue_retry_ms_min, "1000", 100, 3600000, "First delay between delivery attempts."),
-	NUMBER(queue_retry_ms_max, "900000", 1000, 86400000, "Longest delay between delivery attempts."),
+	NUMBER(queue_retry_ms_max, "900000", 1000, 86400000,
+		"Longest delay between delivery attempts."),
 	NUMBER(queue_lifetime_s, "432000", 60, 2592000,
-		"Age at which a queued message bounces; RFC 5321 section 4.5.4.1 asks for 4 to 5 days."),
+		"Age at which a queued message bounces; RFC 5321 section 4.5.4.1 asks for 4 to 5 "
+		"days."),
 	NUMBER(retained_log_bytes_max, "17179869184", 67108864, UINT64_MAX / 2,
 		"Log kept for an absent replica until it must be seeded anew."),
 };

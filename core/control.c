@@ -56,7 +56,8 @@ static void on_request_input(void *arg, struct buf *input)
 		return;
 	request->asked = true;
 	if (end < 0 || end > CONTROL_LINE_MAX) {
-		control_reply_error(request, "the request line is longer than %d bytes", CONTROL_LINE_MAX);
+		control_reply_error(
+			request, "the request line is longer than %d bytes", CONTROL_LINE_MAX);
 		return;
 	}
 	rest = str_trim(str_first(text, (size_t)end));
@@ -90,7 +91,8 @@ static void on_control_accept(void *arg, struct stream *stream)
 }
 
 int control_server_open(struct loop *loop, const char *address, struct tls_context *tls,
-	control_handler *handler, void *arg, struct control_server **server_out, struct error *error)
+	control_handler *handler, void *arg, struct control_server **server_out,
+	struct error *error)
 {
 	struct control_server *server = mem_alloc(sizeof(*server));
 	server->loop = loop;
@@ -154,7 +156,8 @@ struct question {
 
 static void finish_question(struct question *question, const struct error *error)
 {
-	question->done(question->arg, error ? STR("") : str_trim(buf_str(&question->answer)), error);
+	question->done(
+		question->arg, error ? STR("") : str_trim(buf_str(&question->answer)), error);
 	timer_destroy(&question->timer);
 	buf_deinit(&question->answer);
 	free(question->request);
@@ -191,8 +194,9 @@ static void on_question_close(void *arg, int reason)
 		finish_question(question, NULL);
 		return;
 	}
-	error_set(&error, reason ? reason : -ECONNRESET, "%s does not answer: %s", question->address,
-		reason == -EPROTO	 ? "it refuses our certificate, or shows none of this cluster"
+	error_set(&error, reason ? reason : -ECONNRESET, "%s does not answer: %s",
+		question->address,
+		reason == -EPROTO     ? "it refuses our certificate, or shows none of this cluster"
 			: reason == 0 ? "it closed the connection (wrong role?)"
 				      : strerror(-reason));
 	finish_question(question, &error);

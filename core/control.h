@@ -2,8 +2,9 @@
 #define PANDO_CORE_CONTROL_H
 
 /*
- * How `pando` asks a daemon: over mutual TLS (role ctl), one request line `verb argument argument\n`,
- * one JSON document as the answer, then the daemon closes. An error is {"error": "sentence"}.
+ * How `pando` asks a daemon: over mutual TLS (role ctl), one request line `verb argument
+ * argument\n`, one JSON document as the answer, then the daemon closes. An error is {"error":
+ * "sentence"}.
  */
 
 #include "core/net.h"
@@ -11,8 +12,8 @@
 struct control_server;
 struct control_request;
 
-/* Arguments are separated by single spaces; `arguments` never holds NULL. Answer now or later, exactly
- * once, with control_reply. */
+/* Arguments are separated by single spaces; `arguments` never holds NULL. Answer now or later,
+ * exactly once, with control_reply. */
 typedef void control_handler(void *arg, struct control_request *request, struct str verb,
 	const struct str *arguments, size_t argument_count);
 
@@ -22,11 +23,13 @@ int control_server_open(struct loop *loop, const char *address, struct tls_conte
 void control_server_close(struct control_server **server);
 /* Takes the request; `json` is copied. */
 void control_reply(struct control_request *request, struct str json);
-void control_reply_error(struct control_request *request, const char *format, ...) printf_like(2, 3);
+void control_reply_error(struct control_request *request, const char *format, ...)
+	printf_like(2, 3);
 
-/* The asking side. done gets the JSON text, or `error` set when the daemon did not answer in time. */
-void control_ask(struct loop *loop, const char *address, struct tls_context *tls, const char *request,
-	unsigned timeout_ms, void (*done)(void *arg, struct str json, const struct error *error),
-	void *arg);
+/* The asking side. done gets the JSON text, or `error` set when the daemon did not
+ * answer in time. */
+void control_ask(struct loop *loop, const char *address, struct tls_context *tls,
+	const char *request, unsigned timeout_ms,
+	void (*done)(void *arg, struct str json, const struct error *error), void *arg);
 
 #endif

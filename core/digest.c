@@ -89,7 +89,8 @@ void pbkdf2_sha256(struct str password, struct str salt, uint32_t iterations,
 {
 	CHECK(password.length <= INT32_MAX && salt.length <= INT32_MAX && iterations <= INT32_MAX);
 	CHECK(PKCS5_PBKDF2_HMAC(password.bytes, (int)password.length, (const uint8_t *)salt.bytes,
-		      (int)salt.length, (int)iterations, EVP_sha256(), SHA256_LENGTH, key_out) == 1);
+		      (int)salt.length, (int)iterations, EVP_sha256(), SHA256_LENGTH,
+		      key_out) == 1);
 }
 
 bool digest_equal(const void *a, const void *b, size_t length)

@@ -23,8 +23,8 @@ int disk_create(
 		if (result < 0 && backend == IO_BACKEND_URING) {
 			free(disk);
 			return error_set(error, result,
-				"io_uring is not available (%s): set `io_backend = posix` or allow it "
-				"(sysctl kernel.io_uring_disabled)",
+				"io_uring is not available (%s): set `io_backend = posix` or allow "
+				"it (sysctl kernel.io_uring_disabled)",
 				strerror(-result));
 		}
 		if (result < 0)

@@ -2,9 +2,9 @@
 #define PANDO_CORE_DISK_H
 
 /*
- * Files for the log engine. A disk belongs to one loop; its io_uring takes all operations queued in a
- * turn with one submission, completions wake the loop through an eventfd. The POSIX backend does the
- * same with preadv2/pwritev2 on the loop's pool threads. A simulated world links another
+ * Files for the log engine. A disk belongs to one loop; its io_uring takes all operations queued in
+ * a turn with one submission, completions wake the loop through an eventfd. The POSIX backend does
+ * the same with preadv2/pwritev2 on the loop's pool threads. A simulated world links another
  * implementation that loses unsynced bytes.
  *
  * The plain (not asynchronous) calls are for opening, recovery and housekeeping.
@@ -25,7 +25,7 @@ struct disk_file;
 /* One operation in flight; the owner keeps it and the buffers alive until done is called. */
 struct disk_op {
 	void (*done)(struct disk_op *op); /* on the disk's loop, never from inside the call */
-	int64_t result;                   /* bytes, or a negative errno; writes are whole or failed */
+	int64_t result; /* bytes, or a negative errno; writes are whole or failed */
 	/* private */
 	struct disk *disk;
 	struct disk_file *file;
@@ -46,8 +46,10 @@ int disk_create(struct loop *loop, enum io_backend backend, struct disk **disk_o
 void disk_destroy(struct disk **disk);
 const char *disk_backend_name(const struct disk *disk);
 
-/* Read-write; with `create` the file is made when missing and its directory synced. -ENOENT otherwise. */
-int disk_file_open(struct disk *disk, const char *path, bool create, struct disk_file **file_out) must_check;
+/* Read-write; with `create` the file is made when missing and its directory synced. -ENOENT
+ * otherwise. */
+int disk_file_open(
+	struct disk *disk, const char *path, bool create, struct disk_file **file_out) must_check;
 void disk_file_close(struct disk_file **file);
 
 /* Durable when done is called with result >= 0 (RWF_DSYNC). At most 1024 vectors. */
@@ -64,26 +66,28 @@ int disk_read_now(struct disk_file *file, void *bytes, size_t length, uint64_t o
 /* As above, but only when the bytes are in memory; -EAGAIN otherwise. */
 int disk_read_cached(struct disk_file *file, const struct iovec *vectors, unsigned vector_count,
 	uint64_t offset) must_check;
-int disk_write_now(struct disk_file *file, const void *bytes, size_t length, uint64_t offset) must_check;
+int disk_write_now(
+	struct disk_file *file, const void *bytes, size_t length, uint64_t offset) must_check;
 int disk_sync_now(struct disk_file *file) must_check;
 int64_t disk_file_size(struct disk_file *file);
-/* Makes the file `length` bytes long, zero-filled and durable; existing bytes stay. May be called on a
- * pool thread. */
+/* Makes the file `length` bytes long, zero-filled and durable; existing bytes stay. May be called
+ * on a pool thread. */
 int disk_file_allocate(struct disk_file *file, uint64_t length) must_check;
 /* Zeroes a range and makes that durable. */
 int disk_file_zero(struct disk_file *file, uint64_t offset, uint64_t length) must_check;
 
 int disk_make_directory(const char *path) must_check;
 /* Calls fn for each entry's name, sorted. */
-int disk_list_directory(const char *path, void (*fn)(void *arg, const char *name), void *arg) must_check;
+int disk_list_directory(
+	const char *path, void (*fn)(void *arg, const char *name), void *arg) must_check;
 int disk_remove_file(const char *path) must_check;
 /* Atomic, directory synced. */
 int disk_rename(const char *from, const char *to) must_check;
 /* Bytes an unprivileged process may still write on the file system of `path`. */
 int64_t disk_free_bytes(const char *path);
 
-/* An exclusive lock on a file that dies with the process; the file is made when missing. -EAGAIN when
- * another process holds it. */
+/* An exclusive lock on a file that dies with the process; the file is made when missing. -EAGAIN
+ * when another process holds it. */
 struct disk_lock;
 int disk_lock_take(const char *path, struct disk_lock **lock_out) must_check;
 void disk_lock_release(struct disk_lock **lock);

@@ -27,7 +27,8 @@ void disk_ring_queue(struct disk_ring *ring, struct disk_op *op);
 
 void disk_posix_queue(struct disk *disk, struct disk_op *op);
 
-/* Does the part of the operation from byte `done` on with plain calls; the whole length or an errno. */
+/* Does the part of the operation from byte `done` on with plain calls; the whole length or an
+ * errno. */
 int64_t disk_op_finish_now(struct disk_op *op, size_t done);
 /* Calls the owner back. */
 void disk_op_complete(struct disk_op *op, int64_t result);

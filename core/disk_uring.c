@@ -40,7 +40,8 @@ static void complete(struct disk_op *op, int result)
 	if (result == -EINTR || result == -EAGAIN)
 		outcome = disk_op_finish_now(op, 0);
 	else if (result >= 0 && (size_t)result < op->length)
-		/* Short: a nearly full disk, or the end of a file. Rare enough to finish in place. */
+		/* Short: a nearly full disk, or the end of a file. Rare enough to
+		 * finish in place. */
 		outcome = disk_op_finish_now(op, (size_t)result);
 	disk_op_complete(op, outcome);
 }

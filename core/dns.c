@@ -102,7 +102,8 @@ int dns_create(struct loop *loop, struct dns **dns_out, struct error *error)
 			ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB);
 	if (code != ARES_SUCCESS) {
 		free(dns);
-		return error_set(error, -EIO, "the resolver cannot be set up: %s", ares_strerror(code));
+		return error_set(
+			error, -EIO, "the resolver cannot be set up: %s", ares_strerror(code));
 	}
 	dns->tick = timer_new(loop, on_tick, dns);
 	*dns_out = dns;

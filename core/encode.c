@@ -41,8 +41,8 @@ void encode_base64(struct buf *out, struct str bytes)
 	const uint8_t *from = (const uint8_t *)bytes.bytes;
 	for (size_t i = 0; i < bytes.length; i += 3) {
 		size_t left = bytes.length - i;
-		uint32_t group = (uint32_t)from[i] << 16 | (left > 1 ? (uint32_t)from[i + 1] << 8 : 0) |
-			(left > 2 ? from[i + 2] : 0);
+		uint32_t group = (uint32_t)from[i] << 16 |
+			(left > 1 ? (uint32_t)from[i + 1] << 8 : 0) | (left > 2 ? from[i + 2] : 0);
 		char quad[4] = { alphabet[group >> 18], alphabet[group >> 12 & 63],
 			left > 1 ? alphabet[group >> 6 & 63] : '=',
 			left > 2 ? alphabet[group & 63] : '=' };

@@ -11,7 +11,8 @@ void encode_hex(struct buf *out, const void *bytes, size_t length);
 bool decode_hex(struct str text, void *bytes_out, size_t length);
 
 void encode_base64(struct buf *out, struct str bytes);
-/* Strict: padding required, no white space. Appends to `out`; false (out unchanged) when malformed. */
+/* Strict: padding required, no white space. Appends to `out`; false (out
+ * unchanged) when malformed. */
 bool decode_base64(struct buf *out, struct str text);
 
 /* Appends a JSON string with its quotes; invalid UTF-8 becomes U+FFFD. */

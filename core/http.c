@@ -69,7 +69,8 @@ int http_server_open(const char *address, bool (*healthy)(void *arg, struct buf 
 	struct net_address where;
 	if (net_address_parse(address, &where) < 0 || where.socket.any.sa_family == AF_UNIX)
 		return error_set(error, -EINVAL,
-			"cannot serve HTTP on `%s`: write it as 127.0.0.1:2080 or [::1]:2080", address);
+			"cannot serve HTTP on `%s`: write it as 127.0.0.1:2080 or [::1]:2080",
+			address);
 	struct http_server *server = mem_alloc(sizeof(*server));
 	server->healthy = healthy;
 	server->arg = arg;
@@ -84,7 +85,8 @@ int http_server_open(const char *address, bool (*healthy)(void *arg, struct buf 
 	if (server->daemon == NULL) {
 		int code = errno ? -errno : -EADDRINUSE;
 		free(server);
-		return error_set(error, code, "cannot serve HTTP on %s: %s", address, strerror(-code));
+		return error_set(
+			error, code, "cannot serve HTTP on %s: %s", address, strerror(-code));
 	}
 	*server_out = server;
 	return 0;

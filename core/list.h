@@ -1,7 +1,8 @@
 #ifndef PANDO_CORE_LIST_H
 #define PANDO_CORE_LIST_H
 
-/* An intrusive, circular, doubly linked list. A zeroed `struct list` is not valid: list_init first. */
+/* An intrusive, circular, doubly linked list. A zeroed `struct list` is not
+ * valid: list_init first. */
 
 #include "core/check.h"
 

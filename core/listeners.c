@@ -13,8 +13,8 @@ int listeners_open(struct listeners *listeners, struct loop *loop, const char *a
 		if (one.length == 0)
 			continue;
 		if (listeners->count == LISTENERS_MAX)
-			return error_set(
-				error, -E2BIG, "more than %d addresses to listen on", LISTENERS_MAX);
+			return error_set(error, -E2BIG, "more than %d addresses to listen on",
+				LISTENERS_MAX);
 		char *address = str_to_heap(one);
 		result = listener_open(loop, address, tls, on_accept, arg,
 			&listeners->all[listeners->count], error);

@@ -16,8 +16,9 @@ struct listeners {
 	unsigned count;
 };
 
-/* Adds a listener (core/net.h) for each of the space-separated `addresses`; none at all is no error. Those
- * opened before a failure stay for listeners_close. -E2BIG when there are more than LISTENERS_MAX. */
+/* Adds a listener (core/net.h) for each of the space-separated `addresses`; none at all is no
+ * error. Those opened before a failure stay for listeners_close. -E2BIG when there are more than
+ * LISTENERS_MAX. */
 int listeners_open(struct listeners *listeners, struct loop *loop, const char *addresses,
 	struct tls_context *tls, void (*on_accept)(void *arg, struct stream *stream), void *arg,
 	struct error *error) must_check;

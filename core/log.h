@@ -2,9 +2,9 @@
 #define PANDO_CORE_LOG_H
 
 /*
- * Structured lines on standard error: `<time> <level> <program> event key=value ...`, one write each,
- * from any thread. Log once, where an error is absorbed. Values with spaces or controls are quoted by
- * log_quote. Session id and queue id come first.
+ * Structured lines on standard error: `<time> <level> <program> event key=value ...`, one write
+ * each, from any thread. Log once, where an error is absorbed. Values with spaces or controls are
+ * quoted by log_quote. Session id and queue id come first.
  */
 
 #include "core/check.h"
@@ -21,8 +21,8 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
 #define log_warn(event, ...) log_event(LOG_LEVEL_WARN, event, __VA_ARGS__)
 #define log_error(event, ...) log_event(LOG_LEVEL_ERROR, event, __VA_ARGS__)
 
-/* A printable form of a peer's bytes for a log value: quoted and escaped when needed, cut at 120 bytes.
- * The result lives in one of 8 thread-local slots used in turn. */
+/* A printable form of a peer's bytes for a log value: quoted and escaped when needed, cut at 120
+ * bytes. The result lives in one of 8 thread-local slots used in turn. */
 const char *log_quote(struct str s);
 
 #endif

@@ -12,7 +12,8 @@ struct uv_loop_s *loop_uv(struct loop *loop);
 enum { LOOP_SCRATCH_BYTES = 64 << 10 };
 char *loop_scratch(struct loop *loop);
 
-/* Runs once per turn after all deferred tasks, before sleeping: one submission for all of a turn's I/O. */
+/* Runs once per turn after all deferred tasks, before sleeping: one submission for all of a turn's
+ * I/O. */
 void loop_set_submit(struct loop *loop, void (*submit)(void *arg), void *arg);
 
 #endif

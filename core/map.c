@@ -5,8 +5,9 @@
 #include <stdlib.h>
 
 /*
- * Entries stand densely in insertion order; `slots` is an open-addressing table of entry indices plus
- * one (0: free). Removal moves the last entry into the gap and closes the probe chain behind the slot.
+ * Entries stand densely in insertion order; `slots` is an open-addressing table of entry indices
+ * plus one (0: free). Removal moves the last entry into the gap and closes the probe chain behind
+ * the slot.
  */
 struct entry {
 	uint64_t hash;

@@ -2,9 +2,9 @@
 #define PANDO_CORE_MAP_H
 
 /*
- * A hash map from a run of bytes to a pointer. Keys are copied, values are borrowed. Iteration order is
- * that of insertion until something is removed (then unspecified but the same for the same history, so
- * that a simulation replays exactly).
+ * A hash map from a run of bytes to a pointer. Keys are copied, values are borrowed. Iteration
+ * order is that of insertion until something is removed (then unspecified but the same for the same
+ * history, so that a simulation replays exactly).
  */
 
 #include "core/str.h"

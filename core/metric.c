@@ -8,7 +8,8 @@ enum kind { KIND_COUNTER, KIND_GAUGE, KIND_HISTOGRAM };
 
 /* Upper bounds in microseconds: 1-2-5 steps from 100 us to 100 s. */
 static const uint64_t bucket_bounds_us[] = { 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000,
-	100000, 200000, 500000, 1000000, 2000000, 5000000, 10000000, 20000000, 50000000, 100000000 };
+	100000, 200000, 500000, 1000000, 2000000, 5000000, 10000000, 20000000, 50000000,
+	100000000 };
 
 enum { BUCKETS = array_length(bucket_bounds_us) + 1 };
 
@@ -88,7 +89,8 @@ uint64_t metric_quantile_us(const struct metric *metric, double q)
 {
 	int64_t counts[BUCKETS], total = 0;
 	for (size_t i = 0; i < BUCKETS; i++)
-		total += counts[i] = atomic_load_explicit(&metric->buckets[i], memory_order_relaxed);
+		total += counts[i] =
+			atomic_load_explicit(&metric->buckets[i], memory_order_relaxed);
 	if (total == 0)
 		return 0;
 	double wanted = q * (double)total, seen = 0;
@@ -119,7 +121,8 @@ static void render_histogram(struct buf *out, const struct metric *metric)
 		char label[40];
 		total += atomic_load_explicit(&metric->buckets[i], memory_order_relaxed);
 		if (i < BUCKETS - 1)
-			snprintf(label, sizeof(label), "le=\"%g\"", (double)bucket_bounds_us[i] / 1e6);
+			snprintf(label, sizeof(label), "le=\"%g\"",
+				(double)bucket_bounds_us[i] / 1e6);
 		else
 			snprintf(label, sizeof(label), "le=\"+Inf\"");
 		render_sample(out, metric, "_bucket", label, (double)total);

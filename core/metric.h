@@ -2,8 +2,8 @@
 #define PANDO_CORE_METRIC_H
 
 /*
- * Counters, gauges and histograms, registered once at start-up, updated from any thread without locks,
- * rendered in Prometheus text format.
+ * Counters, gauges and histograms, registered once at start-up, updated from any thread without
+ * locks, rendered in Prometheus text format.
  */
 
 #include "core/buf.h"
@@ -12,8 +12,8 @@
 
 struct metric;
 
-/* `name` as in "pando_smtp_messages_total"; `labels` as in "verb=\"DATA\"" or "". Both must outlive the
- * process's use. Registering the same pair again returns the same metric. */
+/* `name` as in "pando_smtp_messages_total"; `labels` as in "verb=\"DATA\"" or "". Both must outlive
+ * the process's use. Registering the same pair again returns the same metric. */
 struct metric *metric_counter(const char *name, const char *labels, const char *help);
 struct metric *metric_gauge(const char *name, const char *labels, const char *help);
 /* Seconds, in buckets from 100 us to 100 s. */

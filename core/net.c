@@ -23,8 +23,8 @@
  *   CONNECTING connect(2) is under way; output is queued
  *   HANDSHAKE  TLS is being set up; output is queued
  *   OPEN       bytes pass both ways
- *   LINGERING  the owner has closed it: queued output leaves, input is thrown away, then it is freed
- *   DETACHED   between two loops: no handle, no callback
+ *   LINGERING  the owner has closed it: queued output leaves, input is thrown away, then it is
+ * freed DETACHED   between two loops: no handle, no callback
  */
 enum stream_state {
 	STREAM_FRESH,
@@ -42,7 +42,8 @@ enum {
 	TLS_RECORD_BYTES = 16384,
 	/* Reads per wake-up, for fairness between streams. */
 	READS_PER_TURN_MAX = 4,
-	/* A TLS handshake of an accepted connection that takes longer is an attack or a dead peer. */
+	/* A TLS handshake of an accepted connection that takes longer is an attack or
+	 * a dead peer. */
 	HANDSHAKE_MS_MAX = 30000,
 	/* How long a closed stream may take to deliver its last bytes. */
 	LINGER_MS_MAX = 5000,
@@ -155,7 +156,9 @@ static void update_poll(struct stream *stream)
 		if (stream->output.length > 0)
 			events |= UV_WRITABLE;
 		break;
-	case STREAM_LINGERING: events = UV_READABLE | (stream->output.length > 0 ? UV_WRITABLE : 0); break;
+	case STREAM_LINGERING:
+		events = UV_READABLE | (stream->output.length > 0 ? UV_WRITABLE : 0);
+		break;
 	}
 	if (events == stream->polled_events)
 		return;
@@ -251,8 +254,9 @@ static ssize_t read_some(struct stream *stream, char *to, size_t length)
 	int error = SSL_get_error(stream->ssl, got);
 	if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE)
 		return -EAGAIN;
-	return error == SSL_ERROR_ZERO_RETURN || (error == SSL_ERROR_SYSCALL && errno == 0) ? 0
-											     : -ECONNRESET;
+	return error == SSL_ERROR_ZERO_RETURN || (error == SSL_ERROR_SYSCALL && errno == 0)
+		? 0
+		: -ECONNRESET;
 }
 
 /* Shows `view` to the handler and keeps what it leaves. False when the stream is gone. */
@@ -396,8 +400,8 @@ static void finish_connect(struct stream *stream)
 	}
 }
 
-/* The owner is gone: send the rest, tell the peer, wait for its end so that nothing sent is lost to a
- * reset caused by unread input. */
+/* The owner is gone: send the rest, tell the peer, wait for its end so that nothing sent is lost to
+ * a reset caused by unread input. */
 static void linger(struct stream *stream)
 {
 	if (flush(stream) < 0) {
@@ -539,7 +543,8 @@ struct stream *stream_adopt(
 }
 
 struct stream *stream_connect(struct loop *loop, const char *address, struct tls_context *tls,
-	const char *server_name, unsigned timeout_ms, const struct stream_handler *handler, void *arg)
+	const char *server_name, unsigned timeout_ms, const struct stream_handler *handler,
+	void *arg)
 {
 	struct net_address peer;
 	struct stream *stream = stream_create(loop, -1);
@@ -636,7 +641,8 @@ void stream_start_tls(struct stream *stream, struct tls_context *tls)
 	begin_handshake(stream, tls, true, NULL);
 }
 
-void stream_start_tls_client(struct stream *stream, struct tls_context *tls, const char *server_name)
+void stream_start_tls_client(
+	struct stream *stream, struct tls_context *tls, const char *server_name)
 {
 	CHECK(stream->ssl == NULL && stream->state == STREAM_OPEN);
 	buf_deinit(&stream->input);
@@ -678,7 +684,8 @@ void stream_abort(struct stream *stream)
 
 void stream_close(struct stream *stream)
 {
-	bool can_linger = stream->state == STREAM_OPEN && stream->poll != NULL && stream->failure == 0;
+	bool can_linger =
+		stream->state == STREAM_OPEN && stream->poll != NULL && stream->failure == 0;
 	if (!can_linger) {
 		stream_free(stream);
 		return;

@@ -6,13 +6,14 @@
  *
  * Invariants:
  * 1. Callbacks run on the stream's loop, never from inside a call of this header.
- * 2. on_close comes at most once and is the last callback; after it has returned the stream is gone.
+ * 2. on_close comes at most once and is the last callback; after it has returned the stream is
+ * gone.
  * 3. After stream_close or stream_abort no callback comes; the caller's pointer is dead.
  * 4. Output written during one turn of the loop leaves in one system call at its end.
  * 5. An idle stream owns no buffers: its input buffer is released when it has been consumed whole.
  *
- * Addresses are text: "127.0.0.1:25", "[::1]:25", "unix:/run/pando/node.sock". Names are resolved by
- * core/dns.h first.
+ * Addresses are text: "127.0.0.1:25", "[::1]:25", "unix:/run/pando/node.sock". Names are resolved
+ * by core/dns.h first.
  */
 
 #include "core/buf.h"
@@ -46,20 +47,21 @@ enum {
 	STREAM_INPUT_MAX = 256 << 10,
 };
 
-/* Listens and hands every accepted stream (no handler yet, not reading) to on_accept, which must call
- * stream_set_handler or stream_abort. With `tls`, the handshake begins after stream_set_handler and
- * on_open announces its end; without, on_open is not called. The address "[::]:25" takes IPv4 too. A UNIX
- * socket file left over from a dead process is replaced. */
+/* Listens and hands every accepted stream (no handler yet, not reading) to on_accept, which must
+ * call stream_set_handler or stream_abort. With `tls`, the handshake begins after
+ * stream_set_handler and on_open announces its end; without, on_open is not called. The address
+ * "[::]:25" takes IPv4 too. A UNIX socket file left over from a dead process is replaced. */
 int listener_open(struct loop *loop, const char *address, struct tls_context *tls,
-	void (*on_accept)(void *arg, struct stream *stream), void *arg, struct listener **listener_out,
-	struct error *error) must_check;
+	void (*on_accept)(void *arg, struct stream *stream), void *arg,
+	struct listener **listener_out, struct error *error) must_check;
 void listener_close(struct listener **listener);
 
-/* Never fails at once: failures arrive as on_close. `server_name` (may be NULL) is sent as SNI and, for
- * contexts with a CA and no cluster flag, verified against the certificate. `timeout_ms` bounds connect
- * and handshake together. */
+/* Never fails at once: failures arrive as on_close. `server_name` (may be NULL) is sent as SNI and,
+ * for contexts with a CA and no cluster flag, verified against the certificate. `timeout_ms` bounds
+ * connect and handshake together. */
 struct stream *stream_connect(struct loop *loop, const char *address, struct tls_context *tls,
-	const char *server_name, unsigned timeout_ms, const struct stream_handler *handler, void *arg);
+	const char *server_name, unsigned timeout_ms, const struct stream_handler *handler,
+	void *arg);
 
 void stream_set_handler(struct stream *stream, const struct stream_handler *handler, void *arg);
 
@@ -73,15 +75,18 @@ void stream_write_bytes(struct stream *stream, struct bytes *bytes, size_t offse
 size_t stream_backlog(const struct stream *stream);
 
 /* Server side of STARTTLS: output queued so far leaves in clear, all unconsumed clear input is
- * discarded, then the handshake runs and on_open is called. A failed handshake is on_close(-EPROTO). */
+ * discarded, then the handshake runs and on_open is called. A failed handshake is
+ * on_close(-EPROTO). */
 void stream_start_tls(struct stream *stream, struct tls_context *tls);
 /* Client side, after the server's go-ahead. */
-void stream_start_tls_client(struct stream *stream, struct tls_context *tls, const char *server_name);
+void stream_start_tls_client(
+	struct stream *stream, struct tls_context *tls, const char *server_name);
 bool stream_is_tls(const struct stream *stream);
 /* "TLSv1.3 TLS_AES_256_GCM_SHA384" or "" in clear. */
 const char *stream_tls_description(const struct stream *stream);
 
-/* Reading stops (the peer feels back-pressure) and goes on. Resuming shows unconsumed input again. */
+/* Reading stops (the peer feels back-pressure) and goes on. Resuming shows
+ * unconsumed input again. */
 void stream_pause(struct stream *stream);
 void stream_resume(struct stream *stream);
 
@@ -96,9 +101,9 @@ const char *stream_local_address(const struct stream *stream);
 /* Empty strings until a verified certificate was shown. */
 const struct tls_peer *stream_peer(const struct stream *stream);
 
-/* Moves a stream to another thread: detach on the old loop (no callback comes afterwards; unconsumed
- * input and output stay with it), hand the pointer over (loop_post), attach on the new loop with a
- * new handler; input that is waiting is shown at once. */
+/* Moves a stream to another thread: detach on the old loop (no callback comes afterwards;
+ * unconsumed input and output stay with it), hand the pointer over (loop_post), attach on the new
+ * loop with a new handler; input that is waiting is shown at once. */
 void stream_detach(struct stream *stream);
 void stream_attach(struct stream *stream, struct loop *loop, const struct stream_handler *handler,
 	void *arg);

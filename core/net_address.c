@@ -28,7 +28,8 @@ int net_address_parse(const char *text, struct net_address *out)
 	if (colon < 0 || !str_to_u64(str_from_index(s, (size_t)colon + 1), 65535, &port))
 		return -EINVAL;
 	struct str name = str_first(s, (size_t)colon);
-	bool bracketed = name.length >= 2 && name.bytes[0] == '[' && name.bytes[name.length - 1] == ']';
+	bool bracketed =
+		name.length >= 2 && name.bytes[0] == '[' && name.bytes[name.length - 1] == ']';
 	if (bracketed)
 		name = str_of(name.bytes + 1, name.length - 2);
 	if (name.length >= sizeof(host))

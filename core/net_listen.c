@@ -13,7 +13,8 @@
 #include <uv.h>
 
 enum {
-	/* The kernel caps it at net.core.somaxconn; bursts of reconnecting clients want all of that. */
+	/* The kernel caps it at net.core.somaxconn; bursts of reconnecting clients want all of
+	   that. */
 	LISTEN_BACKLOG = 4096,
 	/* Connections taken per turn, so that running sessions are not starved by a flood. */
 	ACCEPTS_PER_TURN_MAX = 64,
@@ -51,14 +52,16 @@ static void on_connection(uv_poll_t *poll, int status, int events)
 		int fd = accept4(
 			listener->fd, &peer.socket.any, &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
-			struct stream *stream = stream_adopt(listener->loop, fd, &peer, listener->tls);
+			struct stream *stream =
+				stream_adopt(listener->loop, fd, &peer, listener->tls);
 			listener->on_accept(listener->arg, stream);
 			if (listener->fd < 0)
 				return;
 			continue;
 		}
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-			log_error("accept_paused", "address=%s reason=\"%s\" hint=\"raise LimitNOFILE\"",
+			log_error("accept_paused",
+				"address=%s reason=\"%s\" hint=\"raise LimitNOFILE\"",
 				listener->address, strerror(errno));
 			uv_poll_stop(&listener->poll);
 			timer_start(listener->pause, ACCEPT_PAUSE_MS);
@@ -75,8 +78,10 @@ static int bind_socket(const char *text, int *fd_out, struct error *error)
 	int yes = 1;
 	if (net_address_parse(text, &address) < 0)
 		return error_set(error, -EINVAL,
-			"cannot listen on `%s`: write it as 0.0.0.0:25, [::]:25 or unix:/path", text);
-	int fd = socket(address.socket.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+			"cannot listen on `%s`: write it as 0.0.0.0:25, [::]:25 or unix:/path",
+			text);
+	int fd =
+		socket(address.socket.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return error_set(error, -errno, "cannot listen on %s: %s", text, strerror(errno));
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
@@ -92,8 +97,8 @@ static int bind_socket(const char *text, int *fd_out, struct error *error)
 }
 
 int listener_open(struct loop *loop, const char *address, struct tls_context *tls,
-	void (*on_accept)(void *arg, struct stream *stream), void *arg, struct listener **listener_out,
-	struct error *error)
+	void (*on_accept)(void *arg, struct stream *stream), void *arg,
+	struct listener **listener_out, struct error *error)
 {
 	int fd = -1;
 	int result = bind_socket(address, &fd, error);

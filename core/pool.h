@@ -2,7 +2,8 @@
 #define PANDO_CORE_POOL_H
 
 /*
- * Memory owned by lifetime: one pool per session, transaction or parse; everything in it goes at once.
+ * Memory owned by lifetime: one pool per session, transaction or parse; everything in it goes at
+ * once.
  */
 
 #include "core/check.h"

@@ -41,7 +41,8 @@ int process_drop_privileges(const char *user, struct error *error)
 	const struct passwd *account = getpwnam(user);
 	if (account == NULL)
 		return error_set(error, -ENOENT,
-			"`user = %s`: there is no such account; make it or leave `user` empty", user);
+			"`user = %s`: there is no such account; make it or leave `user` empty",
+			user);
 	if (account->pw_uid == 0)
 		return 0;
 	if (initgroups(user, account->pw_gid) != 0 || setgid(account->pw_gid) != 0 ||

@@ -10,8 +10,8 @@ const char *process_config_argument(int argument_count, char **arguments);
 /* Loads the configuration and sets the log up; on failure prints the sentence and exits with 2. */
 void process_load_config(const char *program, int argument_count, char **arguments,
 	struct config *config_out);
-/* Becomes `user` for good, groups included, when started as root; files are made as `user` from here on.
- * An empty user changes nothing. */
+/* Becomes `user` for good, groups included, when started as root; files are made as `user` from
+ * here on. An empty user changes nothing. */
 int process_drop_privileges(const char *user, struct error *error) must_check;
 /* Descriptors up to the hard limit: a session needs one or two. */
 void process_raise_file_limit(void);

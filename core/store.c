@@ -55,11 +55,12 @@ int store_open(const char *path, struct store **store_out, struct error *error)
 		sqlite3_busy_timeout(store->db, BUSY_MS_MAX);
 		result = run(store,
 			"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
-			"CREATE TABLE IF NOT EXISTS pair(key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID");
+			"CREATE TABLE IF NOT EXISTS pair(key BLOB PRIMARY KEY, value BLOB NOT "
+			"NULL) WITHOUT ROWID");
 	}
 	for (int i = 0; result == 0 && i < STATEMENTS; i++) {
-		code = sqlite3_prepare_v3(store->db, statement_texts[i], -1, SQLITE_PREPARE_PERSISTENT,
-			&store->statements[i], NULL);
+		code = sqlite3_prepare_v3(store->db, statement_texts[i], -1,
+			SQLITE_PREPARE_PERSISTENT, &store->statements[i], NULL);
 		if (code != SQLITE_OK)
 			result = to_errno(code);
 	}
@@ -119,7 +120,8 @@ int store_put(struct store *store, struct str key, struct str value)
 {
 	sqlite3_stmt *statement = bind_key(store, STATEMENT_PUT, key);
 	/* A zero-length blob must not become NULL. */
-	sqlite3_bind_blob64(statement, 2, value.length ? value.bytes : "", value.length, SQLITE_STATIC);
+	sqlite3_bind_blob64(
+		statement, 2, value.length ? value.bytes : "", value.length, SQLITE_STATIC);
 	return finish(statement);
 }
 

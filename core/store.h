@@ -2,8 +2,8 @@
 #define PANDO_CORE_STORE_H
 
 /*
- * A small transactional key-value file (SQLite in WAL mode, synchronous=NORMAL): index checkpoints. A
- * transaction is atomic; the newest ones may be missing after a power cut, never a part of one.
+ * A small transactional key-value file (SQLite in WAL mode, synchronous=NORMAL): index checkpoints.
+ * A transaction is atomic; the newest ones may be missing after a power cut, never a part of one.
  */
 
 #include "core/buf.h"

@@ -2,8 +2,8 @@
 #define PANDO_CORE_STR_H
 
 /*
- * A borrowed run of bytes: no terminator, no ownership. Every parser takes and returns these, so that
- * nothing is copied to be looked at. ASCII only where a function speaks of case.
+ * A borrowed run of bytes: no terminator, no ownership. Every parser takes and returns these, so
+ * that nothing is copied to be looked at. ASCII only where a function speaks of case.
  */
 
 #include <stdbool.h>
@@ -48,7 +48,8 @@ struct str str_from_index(struct str s, size_t index);
 struct str str_first(struct str s, size_t length);
 /* Without the spaces, tabs, CRs and LFs at both ends. */
 struct str str_trim(struct str s);
-/* Cuts the part before `separator` off `*rest`; false when nothing is left. "a,,b" gives a, empty, b. */
+/* Cuts the part before `separator` off `*rest`; false when nothing is left. "a,,b" gives a, empty,
+ * b. */
 bool str_next(struct str *rest, char separator, struct str *part_out);
 
 /* A whole unsigned decimal up to `maximum`; false for anything else, the empty string included. */

@@ -30,8 +30,8 @@ static int load_identity(SSL_CTX *ssl, const struct tls_options *options, struct
 		return error_set(error, -EINVAL, "cannot use the certificate %s: %s",
 			options->certificate_file, last_reason());
 	if (SSL_CTX_use_PrivateKey_file(ssl, options->key_file, SSL_FILETYPE_PEM) != 1)
-		return error_set(
-			error, -EINVAL, "cannot use the key %s: %s", options->key_file, last_reason());
+		return error_set(error, -EINVAL, "cannot use the key %s: %s", options->key_file,
+			last_reason());
 	return 0;
 }
 

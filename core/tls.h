@@ -5,9 +5,9 @@
  * TLS 1.2 and 1.3 settings shared by many streams (OpenSSL inside). A context is immutable after
  * creation and may be used from any thread.
  *
- * Cluster certificates name their holder: the subject's CN is the machine's node or site name, its OU is
- * the role (router, node, replicator, ctl). Peers inside the cluster demand a certificate of the
- * cluster's CA and then check the role.
+ * Cluster certificates name their holder: the subject's CN is the machine's node or site name, its
+ * OU is the role (router, node, replicator, ctl). Peers inside the cluster demand a certificate of
+ * the cluster's CA and then check the role.
  */
 
 #include "core/error.h"

@@ -30,13 +30,15 @@ static void answer_fence(struct volumes *volumes, struct control_request *reques
 	const struct str *arguments)
 {
 	uint64_t id, epoch;
-	if (!str_to_u64(arguments[0], UINT32_MAX, &id) || !str_to_u64(arguments[1], UINT64_MAX, &epoch)) {
+	if (!str_to_u64(arguments[0], UINT32_MAX, &id) ||
+		!str_to_u64(arguments[1], UINT64_MAX, &epoch)) {
 		control_reply_error(request, "usage: fence VOLUME EPOCH, both numbers");
 		return;
 	}
 	int result = volumes_fence(volumes, (uint32_t)id, epoch, on_json, request);
 	if (result == -ENOENT)
-		control_reply_error(request, "this node holds no volume %llu", (unsigned long long)id);
+		control_reply_error(
+			request, "this node holds no volume %llu", (unsigned long long)id);
 	else if (result < 0)
 		control_reply_error(request, "this node does not write volume %llu in epoch %llu",
 			(unsigned long long)id, (unsigned long long)epoch);
@@ -50,7 +52,8 @@ static void answer_position(struct volumes *volumes, struct control_request *req
 	if (!str_to_u64(arguments[0], UINT32_MAX, &id))
 		control_reply_error(request, "usage: position VOLUME, a number");
 	else if (volumes_position(volumes, (uint32_t)id, &json) < 0)
-		control_reply_error(request, "this node holds no volume %llu", (unsigned long long)id);
+		control_reply_error(
+			request, "this node holds no volume %llu", (unsigned long long)id);
 	else
 		control_reply(request, buf_str(&json));
 	buf_deinit(&json);

@@ -1,7 +1,8 @@
 #ifndef PANDO_NODE_CONTROL_H
 #define PANDO_NODE_CONTROL_H
 
-/* The verbs with which `pando` asks this node: status, at-risk, fence VOLUME EPOCH, position VOLUME. */
+/* The verbs with which `pando` asks this node: status, at-risk, fence VOLUME EPOCH, position
+ * VOLUME. */
 
 #include "core/control.h"
 #include "node/volume/volumes.h"

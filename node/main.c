@@ -1,6 +1,6 @@
 /*
- * pando-node: the mailbox server. Opens its listeners, gives up its privileges, follows the directory, and
- * serves the volumes that the directory gives it.
+ * pando-node: the mailbox server. Opens its listeners, gives up its privileges, follows the
+ * directory, and serves the volumes that the directory gives it.
  */
 
 #include "core/control.h"
@@ -19,7 +19,8 @@
 #include <stdlib.h>
 
 enum {
-	/* How old an answer to a health check may be, and how late `ready` is said: people do not see it. */
+	/* How old an answer to a health check may be, and how late `ready` is said: people do not
+	   see it. */
 	HEALTH_MS = 200,
 };
 
@@ -80,21 +81,23 @@ static void on_imap(void *arg, struct stream *stream)
 static int open_doors(struct node *node, struct error *error)
 {
 	struct config *config = &node->config;
-	int result = tls_context_create(&(struct tls_options){ .certificate_file = config->node_certificate,
-						.key_file = config->node_key,
-						.ca_file = config->cluster_ca,
-						.is_server = true,
-						.require_peer = true,
-						.cluster = true },
+	int result = tls_context_create(
+		&(struct tls_options){ .certificate_file = config->node_certificate,
+			.key_file = config->node_key,
+			.ca_file = config->cluster_ca,
+			.is_server = true,
+			.require_peer = true,
+			.cluster = true },
 		&node->tls, error);
 	if (result == 0)
-		result = listeners_open(&node->listeners, node->loop, config->node_lmtp_listen, node->tls,
-			on_lmtp, &node->lmtp, error);
+		result = listeners_open(&node->listeners, node->loop, config->node_lmtp_listen,
+			node->tls, on_lmtp, &node->lmtp, error);
 	if (result == 0)
-		result = listeners_open(&node->listeners, node->loop, config->node_imap_listen, node->tls,
-			on_imap, &node->imap, error);
+		result = listeners_open(&node->listeners, node->loop, config->node_imap_listen,
+			node->tls, on_imap, &node->imap, error);
 	if (result == 0 && config->node_http_listen[0])
-		result = http_server_open(config->node_http_listen, is_healthy, node, &node->http, error);
+		result = http_server_open(
+			config->node_http_listen, is_healthy, node, &node->http, error);
 	return result;
 }
 
@@ -102,14 +105,16 @@ static int open_all(struct node *node, struct error *error)
 {
 	struct config *config = &node->config;
 	char path[512];
-	/* Listeners first: low ports need the privileges. Nothing is accepted before the loop runs. */
+	/* Listeners first: low ports need the privileges. Nothing is accepted before
+	 * the loop runs. */
 	int result = open_doors(node, error);
 	if (result == 0)
 		result = process_drop_privileges(config->user, error);
 	if (result == 0) {
 		result = disk_make_directory(config->data_dir);
 		if (result < 0)
-			error_set(error, result, "cannot make %s: %s", config->data_dir, strerror(-result));
+			error_set(error, result, "cannot make %s: %s", config->data_dir,
+				strerror(-result));
 	}
 	snprintf(path, sizeof(path), "%s/node-directory.db", config->data_dir);
 	if (result == 0)

@@ -1,7 +1,8 @@
 #ifndef PANDO_PROTO_PACKED_H
 #define PANDO_PROTO_PACKED_H
 
-/* What the files that convert between our structs and protobuf-c's share; the library's types go no further. */
+/* What the files that convert between our structs and protobuf-c's share; the library's types go no
+ * further. */
 
 #include "core/pool.h"
 

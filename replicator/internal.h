@@ -19,7 +19,8 @@ enum {
 	ALIVE_MS = 1000,
 	/* A peer that is silent for this long is treated as cut off; five heartbeats. */
 	SILENT_MS_MAX = 5000,
-	/* Bytes read and sent at a time: large enough for full disk speed, small enough to share the line. */
+	/* Bytes read and sent at a time: large enough for full disk speed, small enough to share
+	   the line. */
 	CHUNK_BYTES_TARGET = RECEIVE_BYTES_MAX,
 	/* Received and not yet written, over all volumes of a connection. */
 	RECEIVE_QUEUE_MAX = 16 << 20,
@@ -114,7 +115,8 @@ struct copy *replicator_find_copy(const struct replicator *replicator, uint32_t 
 
 /* ---- peers.c ---- */
 
-int peers_listen(struct replicator *replicator, const char *addresses, struct error *error) must_check;
+int peers_listen(
+	struct replicator *replicator, const char *addresses, struct error *error) must_check;
 void peers_dial(struct peer *peer);
 void connection_send(struct connection *connection, const struct cluster_message *message);
 /* Drops the connection; its peer is dialled again. */
@@ -146,7 +148,8 @@ void receive_release(struct copy *copy);
 
 /* ---- node_side.c ---- */
 
-int node_side_listen(struct replicator *replicator, const char *path, struct error *error) must_check;
+int node_side_listen(
+	struct replicator *replicator, const char *path, struct error *error) must_check;
 void node_side_send(struct replicator *replicator, const struct cluster_message *message);
 
 /* ---- replicator.c ---- */

@@ -38,7 +38,8 @@ static void fill_volume(const struct directory_volume *entry, uint32_t me,
 	for (unsigned i = 0; i < entry->replica_count; i++) {
 		if (volume_out->member_count < REPLICATOR_MEMBERS_MAX &&
 			entry->replica_node_ids[i] != entry->primary_node_id)
-			volume_out->members[volume_out->member_count++] = entry->replica_node_ids[i];
+			volume_out->members[volume_out->member_count++] =
+				entry->replica_node_ids[i];
 		member |= entry->replica_node_ids[i] == me;
 	}
 	volume_out->role = !member			 ? REPLICATOR_NONE
@@ -96,13 +97,16 @@ static int open_contexts(struct program *program, struct error *error)
 	return result < 0 ? result : tls_context_create(&options, &program->tls_server, error);
 }
 
-static int make_directories(struct program *program, char *volumes, size_t capacity, struct error *error)
+static int make_directories(
+	struct program *program, char *volumes, size_t capacity, struct error *error)
 {
 	int result = disk_make_directory(program->config.data_dir);
 	snprintf(volumes, capacity, "%s/volumes", program->config.data_dir);
 	if (result == 0)
 		result = disk_make_directory(volumes);
-	return result < 0 ? error_set(error, result, "cannot make %s: %s", volumes, strerror(-result)) : 0;
+	return result < 0
+		? error_set(error, result, "cannot make %s: %s", volumes, strerror(-result))
+		: 0;
 }
 
 static int open_all(struct program *program, struct error *error)
@@ -118,7 +122,8 @@ static int open_all(struct program *program, struct error *error)
 	if (result == 0)
 		result = make_directories(program, volumes, sizeof(volumes), error);
 	if (result == 0)
-		result = disk_create(program->loop, (enum io_backend)config->io_backend, &program->disk, error);
+		result = disk_create(
+			program->loop, (enum io_backend)config->io_backend, &program->disk, error);
 	if (result < 0)
 		return result;
 	snprintf(socket, sizeof(socket), "unix:%s/replicator.sock", config->run_dir);
@@ -133,8 +138,8 @@ static int open_all(struct program *program, struct error *error)
 					   .node_socket = socket },
 		&program->replicator, error);
 	if (result == 0)
-		result = directory_open(program->loop, config, snapshot, on_directory_change, program,
-			&program->directory, error);
+		result = directory_open(program->loop, config, snapshot, on_directory_change,
+			program, &program->directory, error);
 	return result;
 }
 
@@ -160,7 +165,8 @@ int main(int argument_count, char **arguments)
 	program.health_timer = timer_new(program.loop, on_health_timer, &program);
 	timer_start(program.health_timer, HEALTH_MS);
 	on_directory_change(&program);
-	log_info("ready", "node=%s io_backend=%s", program.config.node, disk_backend_name(program.disk));
+	log_info("ready", "node=%s io_backend=%s", program.config.node,
+		disk_backend_name(program.disk));
 	loop_run(program.loop);
 	http_server_close(&program.http);
 	log_info("stopped", "node=%s", program.config.node);

@@ -60,9 +60,10 @@ static void on_durable(struct copy *copy, const struct cluster_message *message)
 		/* Followers that were told `not here` ask again by themselves. */
 	}
 	if (copy->node_epoch < copy->highest_epoch)
-		node_side_send(copy->replicator, &(struct cluster_message){ .kind = MESSAGE_HIGHER_EPOCH,
-							 .volume = copy->id,
-							 .epoch = copy->highest_epoch });
+		node_side_send(copy->replicator,
+			&(struct cluster_message){ .kind = MESSAGE_HIGHER_EPOCH,
+				.volume = copy->id,
+				.epoch = copy->highest_epoch });
 	ship_later(copy->replicator);
 }
 
@@ -93,8 +94,9 @@ static void on_message(struct replicator *replicator, const struct cluster_messa
 	if (copy == NULL) {
 		/* Not in the directory as we know it: nobody writes here, the node may have it. */
 		if (message->kind == MESSAGE_RELEASE)
-			node_side_send(replicator, &(struct cluster_message){ .kind = MESSAGE_RELEASED,
-							   .volume = message->volume });
+			node_side_send(replicator,
+				&(struct cluster_message){
+					.kind = MESSAGE_RELEASED, .volume = message->volume });
 		return;
 	}
 	switch (message->kind) {
@@ -111,8 +113,8 @@ static void on_input(void *arg, struct buf *input)
 	enum frame_type type;
 	struct bytes *payload;
 	enum frame_result result;
-	while ((result = frame_read(&replicator->node_reader, input, NODE_PAYLOAD_MAX, &type, &payload)) ==
-		FRAME_DONE) {
+	while ((result = frame_read(&replicator->node_reader, input, NODE_PAYLOAD_MAX, &type,
+			&payload)) == FRAME_DONE) {
 		struct cluster_message message;
 		pool_reset(replicator->pool);
 		if (type == FRAME_MESSAGE &&

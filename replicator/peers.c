@@ -21,7 +21,8 @@ static void forget(struct connection *connection)
 	struct peer *peer = connection->dialled_for;
 	void *value;
 	while (!list_is_empty(&connection->shipments))
-		shipment_end(list_entry(connection->shipments.next, struct shipment, connection_link));
+		shipment_end(
+			list_entry(connection->shipments.next, struct shipment, connection_link));
 	for (size_t i = 0; map_next(replicator->copies, &i, NULL, &value);)
 		receive_forget_connection(value, connection);
 	list_remove(&connection->link);
@@ -37,8 +38,9 @@ static void forget(struct connection *connection)
 
 void connection_close(struct connection *connection, const char *why)
 {
-	log_info("peer_closed", "peer=%s node=%u reason=%s", stream_peer_address(connection->stream),
-		connection->node_id, log_quote(str_from(why)));
+	log_info("peer_closed", "peer=%s node=%u reason=%s",
+		stream_peer_address(connection->stream), connection->node_id,
+		log_quote(str_from(why)));
 	stream_abort(connection->stream);
 	forget(connection);
 }
@@ -135,8 +137,8 @@ static void on_input(void *arg, struct buf *input)
 	enum frame_result result = FRAME_MORE;
 	connection->heard_us = clock_mono_us();
 	while (!connection->is_paused &&
-		(result = frame_read(&connection->reader, input, payload_limit(connection), &type, &payload)) ==
-			FRAME_DONE) {
+		(result = frame_read(&connection->reader, input, payload_limit(connection), &type,
+			 &payload)) == FRAME_DONE) {
 		struct cluster_message message;
 		bool alive = true;
 		if (type == FRAME_CHUNK) {
@@ -161,7 +163,8 @@ static void on_input(void *arg, struct buf *input)
 static void on_alive_timer(void *arg)
 {
 	struct connection *connection = arg;
-	if (clock_mono_us() - connection->heard_us > SILENT_MS_MAX * 1000u && !connection->is_paused) {
+	if (clock_mono_us() - connection->heard_us > SILENT_MS_MAX * 1000u &&
+		!connection->is_paused) {
 		connection_close(connection, "silent");
 		return;
 	}

@@ -61,7 +61,8 @@ static bool open_log(struct copy *copy)
 	if (result != -EAGAIN)
 		log_error("replica_unusable", "volume=%u reason=%s", copy->id,
 			log_quote(str_from(error.text)));
-	/* The node closes its side in a moment; anything else needs the operator and is tried seldom. */
+	/* The node closes its side in a moment; anything else needs the operator and is tried
+	 * seldom. */
 	timer_start(copy->open_timer, result == -EAGAIN ? LOCK_RETRY_MS : REFUSED_RETRY_MS);
 	return false;
 }
@@ -88,7 +89,8 @@ void receive_reconcile(struct copy *copy)
 static void drop_chunks(struct copy *copy)
 {
 	while (!list_is_empty(&copy->chunks)) {
-		struct queued_chunk *chunk = list_entry(copy->chunks.next, struct queued_chunk, link);
+		struct queued_chunk *chunk =
+			list_entry(copy->chunks.next, struct queued_chunk, link);
 		if (chunk->connection != NULL)
 			chunk->connection->receive_queued -= chunk->chunk.length;
 		list_remove(&chunk->link);
@@ -124,8 +126,8 @@ void receive_release(struct copy *copy)
 	volume_log_close(&copy->log);
 	if (copy->node_wants) {
 		copy->node_wants = false;
-		node_side_send(copy->replicator, &(struct cluster_message){ .kind = MESSAGE_RELEASED,
-							 .volume = copy->id });
+		node_side_send(copy->replicator,
+			&(struct cluster_message){ .kind = MESSAGE_RELEASED, .volume = copy->id });
 	}
 }
 
@@ -137,8 +139,8 @@ void receive_on_following(struct connection *connection, const struct cluster_me
 	copy->is_following = true;
 	copy_saw_epoch(copy, message->epoch);
 	report_end(copy, message->end, message->time_us);
-	log_info("follows", "volume=%u leader=%u lsn=%llu behind=%llu", copy->id, connection->node_id,
-		(unsigned long long)message->lsn,
+	log_info("follows", "volume=%u leader=%u lsn=%llu behind=%llu", copy->id,
+		connection->node_id, (unsigned long long)message->lsn,
 		(unsigned long long)(message->end - volume_log_end(copy->log)));
 }
 
@@ -147,7 +149,8 @@ void receive_on_cut(struct connection *connection, const struct cluster_message 
 	struct copy *copy = replicator_find_copy(connection->replicator, message->volume);
 	if (copy == NULL || copy->leader != connection || copy->log == NULL || copy->is_receiving)
 		return;
-	/* Only a reign later than ours may cut us: this is the directory's word, not only the peer's. */
+	/* Only a reign later than ours may cut us: this is the directory's word, not only the
+	 * peer's. */
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(copy->log));
 	if (message->lsn > volume_log_end(copy->log) || message->epoch != copy->desired.epoch ||
 		(last != NULL && last->epoch > message->epoch)) {
@@ -231,7 +234,8 @@ static void refuse_chunk(
 	copy->is_following = false;
 	drop_chunks(copy);
 	/* A full disk is asked about again later; a failed one only by the next process (see
-	 * receive_reconcile). The leader learns from the connection that nobody acknowledges here. */
+	 * receive_reconcile). The leader learns from the connection that
+	 * nobody acknowledges here. */
 	timer_start(copy->open_timer, receive->status == -EINVAL ? RECONNECT_MS : REFUSED_RETRY_MS);
 	if (connection != NULL)
 		connection_close(connection, "a chunk could not be taken");
@@ -290,7 +294,8 @@ static void merge_chunks(struct copy *copy, struct queued_chunk *first)
 	size_t filled = CHUNK_HEADER_LENGTH + first->chunk.length;
 	memcpy(merged->data, first->payload->data, filled);
 	while (count-- > 0) {
-		struct queued_chunk *next = list_entry(copy->chunks.next, struct queued_chunk, link);
+		struct queued_chunk *next =
+			list_entry(copy->chunks.next, struct queued_chunk, link);
 		memcpy(merged->data + filled, next->payload->data + CHUNK_HEADER_LENGTH,
 			next->chunk.length);
 		filled += next->chunk.length;

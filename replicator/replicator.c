@@ -41,7 +41,8 @@ static void free_copy(struct copy *copy)
 	ship_retire(copy, "stopping");
 	timer_destroy(&copy->open_timer);
 	while (!list_is_empty(&copy->chunks)) {
-		struct queued_chunk *chunk = list_entry(copy->chunks.next, struct queued_chunk, link);
+		struct queued_chunk *chunk =
+			list_entry(copy->chunks.next, struct queued_chunk, link);
 		list_remove(&chunk->link);
 		bytes_unref(&chunk->payload);
 		free(chunk);
@@ -163,9 +164,10 @@ void replicator_set_volume(struct replicator *replicator, const struct replicato
 	list_for_each (entry, &replicator->connections) {
 		struct connection *connection = list_entry(entry, struct connection, link);
 		if (connection->open)
-			connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_EPOCH,
-							    .volume = copy->id,
-							    .epoch = copy->highest_epoch });
+			connection_send(connection,
+				&(struct cluster_message){ .kind = MESSAGE_EPOCH,
+					.volume = copy->id,
+					.epoch = copy->highest_epoch });
 	}
 	receive_reconcile(copy);
 }
@@ -176,9 +178,9 @@ void copy_saw_epoch(struct copy *copy, uint64_t epoch)
 		return;
 	copy->highest_epoch = epoch;
 	if (copy->node_writes && epoch > copy->node_epoch)
-		node_side_send(copy->replicator, &(struct cluster_message){ .kind = MESSAGE_HIGHER_EPOCH,
-							 .volume = copy->id,
-							 .epoch = epoch });
+		node_side_send(copy->replicator,
+			&(struct cluster_message){
+				.kind = MESSAGE_HIGHER_EPOCH, .volume = copy->id, .epoch = epoch });
 }
 
 bool replicator_is_settled(const struct replicator *replicator)

@@ -2,12 +2,13 @@
 #define PANDO_REPLICATOR_H
 
 /*
- * Ships the durable bytes of the volumes that this machine's node writes, and writes those of the volumes it
- * is a replica of. One connection per peer carries all volumes; a follower dials its leader, and everybody
- * dials everybody it shares a volume with, so that a higher epoch becomes known without the directory.
+ * Ships the durable bytes of the volumes that this machine's node writes, and writes those of the
+ * volumes it is a replica of. One connection per peer carries all volumes; a follower dials its
+ * leader, and everybody dials everybody it shares a volume with, so that a higher epoch becomes
+ * known without the directory.
  *
- * Knows neither directory nor threads: main.c tells it both, and the simulation does the same. Lives on one
- * loop.
+ * Knows neither directory nor threads: main.c tells it both, and the simulation does the same.
+ * Lives on one loop.
  */
 
 #include "core/disk.h"
@@ -50,7 +51,8 @@ void replicator_set_peer(
 	struct replicator *replicator, uint32_t node_id, const char *name, const char *address);
 void replicator_set_volume(struct replicator *replicator, const struct replicator_volume *volume);
 
-/* Every followed volume is connected and every led one has its node beside it. For health checks. */
+/* Every followed volume is connected and every led one has its node beside it.
+ * For health checks. */
 bool replicator_is_settled(const struct replicator *replicator);
 
 #endif

@@ -43,8 +43,11 @@ void ship_retire(struct copy *copy, const char *why)
 
 static void refuse(struct connection *connection, uint32_t volume, uint64_t epoch, const char *why)
 {
-	connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_REFUSE,
-					    .volume = volume, .epoch = epoch, .text = str_from(why) });
+	connection_send(connection,
+		&(struct cluster_message){ .kind = MESSAGE_REFUSE,
+			.volume = volume,
+			.epoch = epoch,
+			.text = str_from(why) });
 }
 
 static bool is_member(const struct copy *copy, uint32_t node_id)
@@ -83,8 +86,9 @@ static void start_shipment(struct connection *connection, struct copy *copy, uin
 					    .end = copy->durable_lsn,
 					    .time_us = (uint64_t)clock_wall_us() });
 	tell_node(shipment, lsn, true);
-	log_info("following", "volume=%u node=%u lsn=%llu behind=%llu", copy->id, connection->node_id,
-		(unsigned long long)lsn, (unsigned long long)(copy->durable_lsn - lsn));
+	log_info("following", "volume=%u node=%u lsn=%llu behind=%llu", copy->id,
+		connection->node_id, (unsigned long long)lsn,
+		(unsigned long long)(copy->durable_lsn - lsn));
 	ship_later(replicator);
 }
 
@@ -108,10 +112,12 @@ void ship_on_follow(struct connection *connection, const struct cluster_message 
 		shipment_end(running);
 	if (!copy->node_writes || copy->node_epoch < copy->highest_epoch) {
 		refuse(connection, copy->id, copy->highest_epoch, "not written here");
-	} else if (volume_epochs_read(connection->replicator->options.disk, copy->directory, &mine) < 0) {
+	} else if (volume_epochs_read(
+			   connection->replicator->options.disk, copy->directory, &mine) < 0) {
 		refuse(connection, copy->id, copy->highest_epoch, "epochs are not readable");
 	} else {
-		uint64_t common = epochs_common_end(&theirs, message->lsn, &mine, copy->durable_lsn);
+		uint64_t common =
+			epochs_common_end(&theirs, message->lsn, &mine, copy->durable_lsn);
 		if (common < message->lsn) {
 			struct buf vector = { 0 };
 			epochs_encode(&mine, &vector);
@@ -150,15 +156,17 @@ static bool ship_one(struct shipment *shipment)
 	struct bytes *bytes;
 	uint64_t lsn, next;
 	uint8_t head[FRAME_HEADER_LENGTH + CHUNK_HEADER_LENGTH];
-	if (shipment->next_lsn >= copy->durable_lsn || stream_backlog(stream) >= STREAM_BACKLOG_HIGH)
+	if (shipment->next_lsn >= copy->durable_lsn ||
+		stream_backlog(stream) >= STREAM_BACKLOG_HIGH)
 		return false;
 	int result = log_reader_next(shipment->reader, shipment->next_lsn, copy->durable_lsn,
 		CHUNK_BYTES_TARGET, false, &bytes, &lsn, &next);
 	if (result < 0) {
-		log_error("log_unreadable", "volume=%u lsn=%llu reason=%s hint=\"pando scrub\"", copy->id,
-			(unsigned long long)shipment->next_lsn,
+		log_error("log_unreadable", "volume=%u lsn=%llu reason=%s hint=\"pando scrub\"",
+			copy->id, (unsigned long long)shipment->next_lsn,
 			log_quote(str_from(strerror(-result))));
-		refuse(shipment->connection, copy->id, copy->highest_epoch, "the log is not readable");
+		refuse(shipment->connection, copy->id, copy->highest_epoch,
+			"the log is not readable");
 		shipment_end(shipment);
 		return false;
 	}

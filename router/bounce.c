@@ -39,7 +39,9 @@ static bool find_sender(struct router *router, const char *sender, struct pool *
 	struct queue_entry *entry_out)
 {
 	enum { SENDER_MAILBOXES_MAX = 64 };
-	struct collector collector = { .pool = pool, .original = sender, .capacity = SENDER_MAILBOXES_MAX };
+	struct collector collector = {
+		.pool = pool, .original = sender, .capacity = SENDER_MAILBOXES_MAX
+	};
 
 	collector.recipients = pool_alloc(pool, collector.capacity * sizeof(*collector.recipients));
 	enum directory_found found =
@@ -82,8 +84,9 @@ static bool is_told(const struct queue_recipient *recipient, enum bounce_news ne
 	return news != BOUNCE_NOTHING && recipient->notify & SMTP_NOTIFY_SUCCESS;
 }
 
-bool bounce_make(struct router *router, const struct queue_record *record, const enum bounce_news *news,
-	struct str message, struct pool *pool, struct queue_entry *entry_out)
+bool bounce_make(struct router *router, const struct queue_record *record,
+	const enum bounce_news *news, struct str message, struct pool *pool,
+	struct queue_entry *entry_out)
 {
 	static const enum dsn_action actions[] = {
 		[BOUNCE_FAILED] = DSN_FAILED,

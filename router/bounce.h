@@ -14,10 +14,11 @@ enum bounce_news {
 	BOUNCE_RELAYED,   /* the same, by a host that does not know DSN */
 };
 
-/* Makes the notification; `news` has one entry per recipient of `record`. False when nobody is to be told:
- * the null sender (a bounce is never bounced), NOTIFY, or a sender who cannot be reached. Everything of
- * *entry_out lives in the pool, but for the body, which is the caller's reference. */
-bool bounce_make(struct router *router, const struct queue_record *record, const enum bounce_news *news,
-	struct str message, struct pool *pool, struct queue_entry *entry_out) must_check;
+/* Makes the notification; `news` has one entry per recipient of `record`. False when nobody is to
+ * be told: the null sender (a bounce is never bounced), NOTIFY, or a sender who cannot be reached.
+ * Everything of *entry_out lives in the pool, but for the body, which is the caller's reference. */
+bool bounce_make(struct router *router, const struct queue_record *record,
+	const enum bounce_news *news, struct str message, struct pool *pool,
+	struct queue_entry *entry_out) must_check;
 
 #endif

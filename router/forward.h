@@ -2,16 +2,17 @@
 #define PANDO_ROUTER_FORWARD_H
 
 /*
- * Messages to their home nodes over a few LMTP connections per node (mutual TLS), many transactions in
- * flight on each: MAIL, RCPT..., BDAT and the body leave in one write, the replies are read in order.
+ * Messages to their home nodes over a few LMTP connections per node (mutual TLS), many transactions
+ * in flight on each: MAIL, RCPT..., BDAT and the body leave in one write, the replies are read in
+ * order.
  *
  * Invariants:
  * 1. A job ends with done, once, with a code for every recipient; never from inside forward_send.
- * 2. A job whose connection breaks is sent again on another one under the same delivery id: the node
- *    stores it once.
+ * 2. A job whose connection breaks is sent again on another one under the same delivery id: the
+ * node stores it once.
  * 3. A job that has no answer after forward_timeout_ms ends with FORWARD_UNKNOWN for the recipients
- *    that were not answered; the node may have stored it all the same, so that a later attempt must use the
- *    same delivery id.
+ *    that were not answered; the node may have stored it all the same, so that a later attempt must
+ * use the same delivery id.
  */
 
 #include "core/bytes.h"
@@ -50,7 +51,8 @@ struct forward *forward_create(struct router *router);
 /* Every job is cancelled without done. */
 void forward_destroy(struct forward **forward);
 void forward_send(struct forward *forward, struct forward_job *job);
-/* Homes or addresses may have changed: waiting jobs of nodes that are gone end, others try again now. */
+/* Homes or addresses may have changed: waiting jobs of nodes that are gone end, others try again
+ * now. */
 void forward_directory_changed(struct forward *forward);
 
 #endif

@@ -11,7 +11,8 @@ void imap_collector_deinit(struct imap_collector *collector)
 
 void imap_collector_reset(struct imap_collector *collector)
 {
-	imap_collector_deinit(collector); /* it may hold a password, and idle sessions hold nothing */
+	imap_collector_deinit(
+		collector); /* it may hold a password, and idle sessions hold nothing */
 	collector->literal_left = 0;
 }
 

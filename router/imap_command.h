@@ -2,8 +2,9 @@
 #define PANDO_ROUTER_IMAP_COMMAND_H
 
 /*
- * The few IMAP commands that come before a login (RFC 3501, 7888): collected with their literals, cut into
- * tag, name and astrings. Pure: bytes in, verdicts out. After the login nothing is parsed here.
+ * The few IMAP commands that come before a login (RFC 3501, 7888): collected with their literals,
+ * cut into tag, name and astrings. Pure: bytes in, verdicts out. After the login nothing is parsed
+ * here.
  */
 
 #include "core/buf.h"
@@ -16,7 +17,8 @@ enum {
 
 enum imap_scan {
 	IMAP_MORE,     /* show more bytes */
-	IMAP_CONTINUE, /* the client waits for "+ " before it sends its literal; then show more bytes */
+	IMAP_CONTINUE, /* the client waits for "+ " before it sends its literal; then show more
+			  bytes */
 	IMAP_COMMAND,  /* the command is whole */
 	IMAP_TOO_LONG, /* cannot be read on: the connection must end */
 };
@@ -28,8 +30,8 @@ struct imap_collector {
 };
 
 void imap_collector_deinit(struct imap_collector *collector);
-/* Consumes from the input what belongs to the command. After IMAP_COMMAND, collector->text is the whole
- * command without its last CRLF until imap_collector_reset. */
+/* Consumes from the input what belongs to the command. After IMAP_COMMAND, collector->text is the
+ * whole command without its last CRLF until imap_collector_reset. */
 enum imap_scan imap_collect(struct imap_collector *collector, struct buf *input);
 void imap_collector_reset(struct imap_collector *collector);
 
@@ -40,8 +42,9 @@ struct imap_command {
 	bool has_list; /* ID's list stood there and was skipped */
 };
 
-/* False when malformed; the tag is set when there was one ("*" stands in otherwise). Unescaped quoted
- * strings are stored in `scratch`. */
-bool imap_parse_command(struct str text, struct buf *scratch, struct imap_command *command_out) must_check;
+/* False when malformed; the tag is set when there was one ("*" stands in otherwise). Unescaped
+ * quoted strings are stored in `scratch`. */
+bool imap_parse_command(
+	struct str text, struct buf *scratch, struct imap_command *command_out) must_check;
 
 #endif

@@ -141,16 +141,18 @@ static void backend_failed(struct imap_login *session, const char *why)
 	set_state(session, IMAP_COMMANDS);
 }
 
-/* The home has let the user in: what it said with the OK goes to the client under the client's tag. */
+/* The home has let the user in: what it said with the OK goes to the client under
+ * the client's tag. */
 static void backend_ready(struct imap_login *session, struct str text)
 {
 	struct router *router = session->router;
 	struct stream *client = session->client, *backend = session->backend;
 
 	stream_printf(client, "%s OK " STR_FORMAT "\r\n", session->tag, STR_ARG(text));
-	log_info("imap_login", "peer=%s user=%s node=%u tls=%d", session->peer, session->identity.address,
-		session->node_id, stream_is_tls(client));
-	proxy_start(router->proxies, client, backend, session->identity.mailbox_id, session->node_id);
+	log_info("imap_login", "peer=%s user=%s node=%u tls=%d", session->peer,
+		session->identity.address, session->node_id, stream_is_tls(client));
+	proxy_start(
+		router->proxies, client, backend, session->identity.mailbox_id, session->node_id);
 	session->backend = NULL;
 	session_free(session);
 }
@@ -241,14 +243,15 @@ static void backend_connect(void *arg)
 	struct router *router = session->router;
 
 	session->node_id = resolve_home(router->directory, session->identity.mailbox_id);
-	const struct directory_node *node = directory_find_node(router->directory, session->node_id);
+	const struct directory_node *node =
+		directory_find_node(router->directory, session->node_id);
 	if (!node || node->imap[0] == 0) {
 		backend_failed(session, "no home");
 		return;
 	}
 	session->backend_state = BACKEND_CONNECTING;
-	session->backend = stream_connect(router->loop, node->imap, router->cluster_tls, NULL, BACKEND_MS,
-		&backend_handler, session);
+	session->backend = stream_connect(router->loop, node->imap, router->cluster_tls, NULL,
+		BACKEND_MS, &backend_handler, session);
 }
 
 static void on_challenge(void *arg, struct str challenge)
@@ -318,7 +321,8 @@ static void cmd_capability(struct imap_login *session, const struct imap_command
 static void cmd_id(struct imap_login *session, const struct imap_command *command)
 {
 	(void)command;
-	stream_write_str(session->client, STR("* ID (\"name\" \"Pando\" \"version\" \"" PANDO_VERSION "\")\r\n"));
+	stream_write_str(session->client,
+		STR("* ID (\"name\" \"Pando\" \"version\" \"" PANDO_VERSION "\")\r\n"));
 	answer(session, "OK Done");
 }
 
@@ -390,8 +394,8 @@ static void cmd_authenticate(struct imap_login *session, const struct imap_comma
 		return;
 	}
 	set_state(session, IMAP_WAITING);
-	session->attempt =
-		login_start(session->router->login, mechanism, session->peer, &login_handler, session);
+	session->attempt = login_start(
+		session->router->login, mechanism, session->peer, &login_handler, session);
 	login_message(session->attempt, initial, buf_str(&message));
 	buf_deinit(&message);
 }

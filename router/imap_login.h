@@ -2,15 +2,16 @@
 #define PANDO_ROUTER_IMAP_LOGIN_H
 
 /*
- * IMAP up to the login (RFC 3501 not authenticated state, RFC 4959 SASL-IR, RFC 2971 ID): who the client is
- * is checked here, then the session is opened at the mailbox's home as that user (AUTHENTICATE EXTERNAL
- * under mutual TLS) and handed to the proxy.
+ * IMAP up to the login (RFC 3501 not authenticated state, RFC 4959 SASL-IR, RFC 2971 ID): who the
+ * client is is checked here, then the session is opened at the mailbox's home as that user
+ * (AUTHENTICATE EXTERNAL under mutual TLS) and handed to the proxy.
  */
 
 #include "core/net.h"
 #include "router/router.h"
 
-/* Takes a stream fresh from its listener; `implicit_tls` says that a handshake comes first. Ends by itself. */
+/* Takes a stream fresh from its listener; `implicit_tls` says that a handshake comes first. Ends by
+ * itself. */
 void imap_login_start(struct router *router, bool implicit_tls, struct stream *stream);
 
 #endif

@@ -39,8 +39,10 @@ static const struct service {
 	void (*start)(struct router *router, struct stream *stream);
 } services[] = {
 	{ "smtp_listen", offsetof(struct config, smtp_listen), false, start_mx },
-	{ "submission_listen", offsetof(struct config, submission_listen), false, start_submission },
-	{ "submissions_listen", offsetof(struct config, submissions_listen), true, start_submissions },
+	{ "submission_listen", offsetof(struct config, submission_listen), false,
+		start_submission },
+	{ "submissions_listen", offsetof(struct config, submissions_listen), true,
+		start_submissions },
 	{ "imap_listen", offsetof(struct config, imap_listen), false, start_imap },
 	{ "imaps_listen", offsetof(struct config, imaps_listen), true, start_imaps },
 };
@@ -65,11 +67,12 @@ static int open_door(struct doors *doors, struct door *door, struct error *error
 {
 	const struct service *service = door->service;
 	struct router *router = door->router;
-	char *const *addresses =
-		(char *const *)(const void *)((const char *)router->config + service->addresses_offset);
+	char *const *addresses = (char *const *)(const void *)((const char *)router->config +
+		service->addresses_offset);
 
 	if (service->implicit_tls && !router->public_tls && *addresses[0])
-		return error_set(error, -EINVAL, "%s needs public_certificate and public_key", service->key);
+		return error_set(
+			error, -EINVAL, "%s needs public_certificate and public_key", service->key);
 	return listeners_open(&doors->listeners, router->loop, *addresses,
 		service->implicit_tls ? router->public_tls : NULL, on_accept, door, error);
 }

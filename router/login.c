@@ -67,9 +67,11 @@ static void on_over(void *arg)
 	struct login_identity identity = attempt->identity;
 	struct router *router = attempt->login->router;
 
-	metric_add(result == LOGIN_GOOD ? router->metrics.logins : router->metrics.logins_refused, 1);
+	metric_add(
+		result == LOGIN_GOOD ? router->metrics.logins : router->metrics.logins_refused, 1);
 	if (result == LOGIN_REFUSED)
-		log_info("login_refused", "peer=%s user=%s", attempt->peer, log_quote(buf_str(&attempt->user)));
+		log_info("login_refused", "peer=%s user=%s", attempt->peer,
+			log_quote(buf_str(&attempt->user)));
 	attempt_free(attempt);
 	handler->done(handler_arg, result, result == LOGIN_GOOD ? &identity : NULL);
 }
@@ -133,7 +135,8 @@ static bool find_credential(struct login_attempt *attempt, struct str user)
 	if (!directory_is_loaded(directory))
 		return false;
 	const struct directory_mailbox *mailbox = directory_find_login(directory, user);
-	if (mailbox && mailbox->enabled && mailbox->address.length < sizeof(attempt->identity.address) &&
+	if (mailbox && mailbox->enabled &&
+		mailbox->address.length < sizeof(attempt->identity.address) &&
 		directory_find_credential(directory, mailbox->id, credential) &&
 		credential->iterations > 0) {
 		attempt->identity.mailbox_id = mailbox->id;
@@ -207,13 +210,13 @@ static struct login_attempt *attempt_create(struct login *login, const char *pee
 	attempt->handler = handler;
 	attempt->arg = arg;
 	attempt->started_us = clock_mono_us();
-	snprintf(attempt->peer, sizeof(attempt->peer), "%.*s", colon < 0 ? (int)address.length : (int)colon,
-		peer);
+	snprintf(attempt->peer, sizeof(attempt->peer), "%.*s",
+		colon < 0 ? (int)address.length : (int)colon, peer);
 	return attempt;
 }
 
-struct login_attempt *login_start(struct login *login, enum sasl_mechanism mechanism, const char *peer,
-	const struct login_handler *handler, void *arg)
+struct login_attempt *login_start(struct login *login, enum sasl_mechanism mechanism,
+	const char *peer, const struct login_handler *handler, void *arg)
 {
 	struct login_attempt *attempt = attempt_create(login, peer, handler, arg);
 	attempt->sasl = sasl_create(mechanism);
@@ -288,8 +291,9 @@ bool login_is_loopback(const char *peer)
 		strncmp(peer, "[::ffff:127.", 12) == 0;
 }
 
-/* All routers of a cluster must invent the same salt for a name, or comparing two of them would tell who
- * exists. The authority's certificate is common to them and never shown to mail clients. */
+/* All routers of a cluster must invent the same salt for a name, or comparing two of them would
+ * tell who exists. The authority's certificate is common to them and never shown
+ * to mail clients. */
 static void make_secret(struct login *login)
 {
 	struct buf text = { 0 };

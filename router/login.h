@@ -2,14 +2,14 @@
 #define PANDO_ROUTER_LOGIN_H
 
 /*
- * Who is this? One attempt is one SASL exchange or one user name with a password, checked against the
- * directory's SCRAM keys on a pool thread.
+ * Who is this? One attempt is one SASL exchange or one user name with a password, checked against
+ * the directory's SCRAM keys on a pool thread.
  *
  * Invariants:
  * 1. A refusal takes 1 to 2 seconds and the same work whether or not the user exists.
  * 2. An address that fails often is slowed down, never locked out: others may share it.
- * 3. done is called once and never from inside a call of this header; challenge may be. Before it calls
- *    done the attempt is gone: the pointer is dead.
+ * 3. done is called once and never from inside a call of this header; challenge may be. Before it
+ * calls done the attempt is gone: the pointer is dead.
  */
 
 #include "proto/mail/sasl.h"
@@ -34,9 +34,10 @@ struct login_attempt;
 struct login *login_create(struct router *router);
 void login_destroy(struct login **login);
 
-/* `peer` is the client's "address:port"; `handler` outlives the attempt. Follow with login_message. */
-struct login_attempt *login_start(struct login *login, enum sasl_mechanism mechanism, const char *peer,
-	const struct login_handler *handler, void *arg);
+/* `peer` is the client's "address:port"; `handler` outlives the attempt.
+ * Follow with login_message. */
+struct login_attempt *login_start(struct login *login, enum sasl_mechanism mechanism,
+	const char *peer, const struct login_handler *handler, void *arg);
 /* A decoded message of the client; has_message false: it sent no initial response. */
 void login_message(struct login_attempt *attempt, bool has_message, struct str message);
 /* No exchange: the client has said both already. */

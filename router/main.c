@@ -1,6 +1,6 @@
 /*
- * pando-router: the front door of a site. Opens the directory, the queue and the listeners, gives up its
- * privileges, and serves until it is told to stop.
+ * pando-router: the front door of a site. Opens the directory, the queue and the listeners, gives
+ * up its privileges, and serves until it is told to stop.
  */
 
 #include "core/control.h"
@@ -35,8 +35,8 @@ struct program {
 	unsigned stop_ticks;
 };
 
-/* How long messages that are whole may take to get their reply when the router is told to stop: their
- * clients would send them again, and could not know that they had arrived. */
+/* How long messages that are whole may take to get their reply when the router is told to stop:
+ * their clients would send them again, and could not know that they had arrived. */
 enum { STOP_TICK_MS = 20, STOP_TICKS_MAX = 150 };
 
 /* As little as a change of homes: epochs, primaries and addresses. */
@@ -93,13 +93,15 @@ static void answer_status(struct program *program, struct buf *out)
 {
 	const struct router *router = &program->router;
 	buf_append_literal(out, "{\"daemon\": \"router\", \"version\": \"" PANDO_VERSION "\"");
-	buf_printf(out, ", \"directory_loaded\": %s, \"directory_fresh\": %s, \"directory_revision\": %llu",
+	buf_printf(out,
+		", \"directory_loaded\": %s, \"directory_fresh\": %s, \"directory_revision\": %llu",
 		directory_is_loaded(router->directory) ? "true" : "false",
 		directory_is_fresh(router->directory) ? "true" : "false",
 		(unsigned long long)directory_revision(router->directory));
-	buf_printf(out, ", \"smtp_sessions\": %u, \"imap_sessions\": %u, \"proxied\": %u, \"queue\": %u",
-		router->smtp_session_count, router->imap_session_count, proxies_count(router->proxies),
-		queue_count(router->queue));
+	buf_printf(out,
+		", \"smtp_sessions\": %u, \"imap_sessions\": %u, \"proxied\": %u, \"queue\": %u",
+		router->smtp_session_count, router->imap_session_count,
+		proxies_count(router->proxies), queue_count(router->queue));
 	buf_printf(out, ", \"accepted\": %lld, \"refused\": %lld, \"queued\": %lld}",
 		(long long)metric_value(router->metrics.accepted),
 		(long long)metric_value(router->metrics.refused),
@@ -129,14 +131,16 @@ static void on_control(void *arg, struct control_request *request, struct str ve
 	} else if (str_equal(verb, STR("at-risk")))
 		queue_at_risk(queue, &out);
 	else {
-		control_reply_error(request, "the router does not know the verb %s", log_quote(verb));
+		control_reply_error(
+			request, "the router does not know the verb %s", log_quote(verb));
 		buf_deinit(&out);
 		return;
 	}
 	if (found)
 		control_reply(request, buf_str(&out));
 	else
-		control_reply_error(request, "no message " STR_FORMAT " in this router's queue", STR_ARG(id));
+		control_reply_error(
+			request, "no message " STR_FORMAT " in this router's queue", STR_ARG(id));
 	buf_deinit(&out);
 }
 
@@ -154,7 +158,8 @@ static void register_metrics(struct router_metrics *metrics)
 	metrics->imap_turned_away = metric_counter("pando_turned_away_total", "service=\"imap\"",
 		"Connections over the limit of sessions");
 	metrics->logins = metric_counter("pando_logins_total", "result=\"good\"", "Logins");
-	metrics->logins_refused = metric_counter("pando_logins_total", "result=\"refused\"", "Logins");
+	metrics->logins_refused =
+		metric_counter("pando_logins_total", "result=\"refused\"", "Logins");
 	metrics->accept_seconds = metric_histogram("pando_smtp_accept_seconds", "",
 		"From the end of a message to its reply");
 }
@@ -166,22 +171,31 @@ static int open_contexts(struct program *program, struct error *error)
 	int rc = 0;
 
 	if (config->public_certificate[0])
-		rc = tls_context_create(&(struct tls_options){ .certificate_file = config->public_certificate,
-						.key_file = config->public_key, .is_server = true },
+		rc = tls_context_create(
+			&(struct tls_options){ .certificate_file = config->public_certificate,
+				.key_file = config->public_key,
+				.is_server = true },
 			&router->public_tls, error);
 	if (rc == 0)
-		rc = tls_context_create(&(struct tls_options){ .certificate_file = config->router_certificate,
-						.key_file = config->router_key, .ca_file = config->cluster_ca,
-						.cluster = true },
+		rc = tls_context_create(
+			&(struct tls_options){ .certificate_file = config->router_certificate,
+				.key_file = config->router_key,
+				.ca_file = config->cluster_ca,
+				.cluster = true },
 			&router->cluster_tls, error);
 	if (rc == 0)
-		rc = tls_context_create(&(struct tls_options){ .certificate_file = config->router_certificate,
-						.key_file = config->router_key, .ca_file = config->cluster_ca,
-						.is_server = true, .require_peer = true, .cluster = true },
+		rc = tls_context_create(
+			&(struct tls_options){ .certificate_file = config->router_certificate,
+				.key_file = config->router_key,
+				.ca_file = config->cluster_ca,
+				.is_server = true,
+				.require_peer = true,
+				.cluster = true },
 			&program->server_tls, error);
 	/* Opportunistic: better than clear text, no promise about who answers. */
 	if (rc == 0)
-		rc = tls_context_create(&(struct tls_options){ .is_server = false }, &router->relay_tls, error);
+		rc = tls_context_create(
+			&(struct tls_options){ .is_server = false }, &router->relay_tls, error);
 	return rc;
 }
 
@@ -192,14 +206,16 @@ static int open_all(struct program *program, struct error *error)
 	char path[600];
 
 	int rc = open_contexts(program, error);
-	/* Listeners first: low ports need the privileges. Nothing is accepted before the loop runs. */
+	/* Listeners first: low ports need the privileges. Nothing is accepted before
+	 * the loop runs. */
 	if (rc == 0)
 		rc = doors_open(router, &program->doors, error);
 	if (rc == 0 && config->router_control_listen[0])
-		rc = control_server_open(router->loop, config->router_control_listen, program->server_tls,
-			on_control, program, &program->control, error);
+		rc = control_server_open(router->loop, config->router_control_listen,
+			program->server_tls, on_control, program, &program->control, error);
 	if (rc == 0 && config->router_http_listen[0])
-		rc = http_server_open(config->router_http_listen, is_healthy, program, &program->http, error);
+		rc = http_server_open(
+			config->router_http_listen, is_healthy, program, &program->http, error);
 	if (rc == 0)
 		rc = process_drop_privileges(config->user, error);
 	if (rc == 0)
@@ -210,7 +226,8 @@ static int open_all(struct program *program, struct error *error)
 		router->proxies = proxies_create(router);
 		snprintf(path, sizeof(path), "%s/router-directory.db", config->data_dir);
 		struct directory *directory = NULL;
-		rc = directory_open(router->loop, config, path, on_directory_change, program, &directory, error);
+		rc = directory_open(router->loop, config, path, on_directory_change, program,
+			&directory, error);
 		router->directory = directory;
 	}
 	if (rc == 0)
@@ -275,7 +292,8 @@ int main(int argument_count, char **arguments)
 	on_directory_change(&program);
 	loop_on_signal(router->loop, SIGTERM, on_stop, &program);
 	loop_on_signal(router->loop, SIGINT, on_stop, &program);
-	log_info("ready", "hostname=%s queue=%u", program.config.hostname, queue_count(router->queue));
+	log_info("ready", "hostname=%s queue=%u", program.config.hostname,
+		queue_count(router->queue));
 	loop_run(router->loop);
 	/* What is in flight has not been confirmed to anybody; the log holds the rest. */
 	close_all(&program);

@@ -122,7 +122,8 @@ void proxies_directory_changed(struct proxies *proxies)
 		struct proxy *proxy = list_entry(entry, struct proxy, link);
 		if (resolve_home(proxies->router->directory, proxy->mailbox_id) == proxy->node_id)
 			continue;
-		stream_write_str(proxy->client, STR("* BYE [UNAVAILABLE] Mailbox has moved, connect again\r\n"));
+		stream_write_str(proxy->client,
+			STR("* BYE [UNAVAILABLE] Mailbox has moved, connect again\r\n"));
 		stream_close(proxy->client);
 		stream_abort(proxy->backend);
 		proxy_free(proxy);

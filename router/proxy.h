@@ -2,10 +2,11 @@
 #define PANDO_ROUTER_PROXY_H
 
 /*
- * Sessions after their login: bytes pass both ways untouched between a client and the home of its mailbox.
+ * Sessions after their login: bytes pass both ways untouched between a client and the home of its
+ * mailbox.
  *
- * An idle pair costs two streams and one struct: no timer, no buffer. The node ends sessions that idle for
- * too long. When the mailbox moves to another home the client is told to come again.
+ * An idle pair costs two streams and one struct: no timer, no buffer. The node ends sessions that
+ * idle for too long. When the mailbox moves to another home the client is told to come again.
  */
 
 #include "core/net.h"

@@ -12,8 +12,8 @@
 #include <stdlib.h>
 
 enum {
-	/* Messages in delivery at a time: enough to keep the forward connections full, few enough that
-	 * their bodies fit in memory. */
+	/* Messages in delivery at a time: enough to keep the forward connections full, few enough
+	 * that their bodies fit in memory. */
 	BUSY_MAX = 50,
 	TICK_MS = 200,
 };
@@ -188,7 +188,8 @@ static void apply_change(struct queue_item *item, const struct queue_record *cha
 		const struct queue_record_change *entry = &change->changes[i];
 		if (entry->recipient >= item->record.recipient_count)
 			continue;
-		struct queue_record_recipient *recipient = &item->record.recipients[entry->recipient];
+		struct queue_record_recipient *recipient =
+			&item->record.recipients[entry->recipient];
 		recipient->state = entry->state;
 		recipient->public.reply = pool_copy_terminated(item->pool, str_from(entry->reply));
 	}
@@ -200,7 +201,8 @@ static void on_concluded(struct queue_write *write)
 	struct attempt *attempt = &item->attempt;
 
 	if (write->append.status != 0) {
-		/* Nothing changed durably: the next attempt meets the same delivery id at the home. */
+		/* Nothing changed durably: the next attempt meets the same delivery id
+		 * at the home. */
 		log_error("queue_write_failed", "id=%s status=%d", item->id, write->append.status);
 		attempt_end(item);
 		return;
@@ -241,7 +243,8 @@ static void record_of_entry(const struct queue_entry *entry, struct pool *pool,
 		pool_alloc(pool, entry->recipient_count * sizeof(*record_out->recipients));
 	for (unsigned i = 0; i < entry->recipient_count; i++) {
 		record_out->recipients[i].public = entry->recipients[i];
-		record_out->recipients[i].state = entry->recipients[i].failed ? QUEUE_FAILED : QUEUE_PENDING;
+		record_out->recipients[i].state =
+			entry->recipients[i].failed ? QUEUE_FAILED : QUEUE_PENDING;
 	}
 }
 
@@ -262,7 +265,8 @@ static enum queue_state next_state(struct queue_item *item, unsigned index, bool
 	/* A home that does not know the mailbox may lag behind the directory: that passes. */
 	bool passes = result && recipient->public.kind == QUEUE_HOME &&
 		strncmp(result->reply, "5.1.1", 5) == 0 &&
-		directory_find_mailbox(item->queue->router->directory, recipient->public.mailbox_id);
+		directory_find_mailbox(
+			item->queue->router->directory, recipient->public.mailbox_id);
 	/* Failures are its owner's to tell, as long as there may be one. */
 	if (result && result->code / 100 == 5 && !passes && !item_is_copy(item))
 		return QUEUE_FAILED;
@@ -275,7 +279,8 @@ static bool item_is_expired(const struct queue_item *item)
 		(int64_t)item->queue->router->config->queue_lifetime_s * 1000000;
 }
 
-/* Who has delivered it tells of it: a copy's owner may do so itself, a smart host that knows DSN does. */
+/* Who has delivered it tells of it: a copy's owner may do so itself, a smart host that knows DSN
+ * does. */
 static enum bounce_news success_news(const struct queue_item *item, unsigned index)
 {
 	if (item_is_copy(item))
@@ -322,7 +327,9 @@ static void attempt_conclude(struct queue_item *item)
 			recipient->public.reply = pool_copy_terminated(item->pool, str_from(reply));
 		}
 		attempt->change.changes[attempt->change.change_count++] =
-			(struct queue_record_change){ .recipient = i, .state = state, .reply = reply };
+			(struct queue_record_change){
+				.recipient = i, .state = state, .reply = reply
+			};
 	}
 	if (attempt->change.change_count == 0) {
 		attempt_end(item);
@@ -330,13 +337,14 @@ static void attempt_conclude(struct queue_item *item)
 	}
 	queue_write_record(&attempt->write, &attempt->change);
 	attempt->has_bounce = attempt->body &&
-		bounce_make(item->queue->router, record, news, bytes_str(attempt->body), attempt->pool,
-			&attempt->bounce);
+		bounce_make(item->queue->router, record, news, bytes_str(attempt->body),
+			attempt->pool, &attempt->bounce);
 	if (attempt->has_bounce) {
 		attempt->bounce_body = attempt->bounce.body;
 		record_of_entry(&attempt->bounce, attempt->pool, &attempt->bounce_record);
 		queue_write_record(&attempt->write, &attempt->bounce_record);
-		attempt->bounce_message = queue_write_message(&attempt->write, attempt->bounce_body);
+		attempt->bounce_message =
+			queue_write_message(&attempt->write, attempt->bounce_body);
 	} else if (failures) {
 		log_warn("queue_failed", "id=%s sender=%s bounce=none", item->id,
 			log_quote(str_from(record->sender)));
@@ -374,7 +382,8 @@ static void try_home(struct queue_item *item, uint32_t node_id, const uint32_t *
 	job->eight_bit = record->eight_bit;
 	job->utf8 = record->utf8;
 	job->body = attempt->body;
-	job->recipients = pool_alloc(attempt->pool, record->recipient_count * sizeof(*job->recipients));
+	job->recipients =
+		pool_alloc(attempt->pool, record->recipient_count * sizeof(*job->recipients));
 	for (unsigned i = 0; i < record->recipient_count; i++) {
 		const struct queue_record_recipient *recipient = &record->recipients[i];
 		if (recipient->state != QUEUE_PENDING || recipient->public.kind != QUEUE_HOME ||
@@ -414,7 +423,8 @@ static void try_relay(struct queue_item *item)
 
 	if (item_is_copy(item) && !queue_copy_may_relay(item))
 		return;
-	job->recipients = pool_alloc(attempt->pool, record->recipient_count * sizeof(*job->recipients));
+	job->recipients =
+		pool_alloc(attempt->pool, record->recipient_count * sizeof(*job->recipients));
 	job->details = pool_alloc(attempt->pool, record->recipient_count * sizeof(void *));
 	for (unsigned i = 0; i < record->recipient_count; i++) {
 		const struct queue_record_recipient *recipient = &record->recipients[i];
@@ -593,8 +603,8 @@ static void on_copied(void *arg, uint32_t router_id)
 	arrival_part_ended(arrival);
 }
 
-void queue_add(struct queue *queue, const struct queue_entry *entry, void (*done)(void *arg, int status),
-	void *arg)
+void queue_add(struct queue *queue, const struct queue_entry *entry,
+	void (*done)(void *arg, int status), void *arg)
 {
 	struct arrival *arrival = mem_alloc(sizeof(*arrival));
 	struct pool *pool = pool_create();
@@ -621,7 +631,8 @@ static void on_replayed(void *arg, struct str bytes, uint64_t body_lsn)
 
 	if (!queue_record_decode(bytes, pool, &record)) {
 		if (queue->malformed++ == 0)
-			log_error("queue_record_malformed", "lsn=%llu", (unsigned long long)body_lsn);
+			log_error(
+				"queue_record_malformed", "lsn=%llu", (unsigned long long)body_lsn);
 		pool_destroy(&pool);
 		return;
 	}
@@ -661,12 +672,14 @@ int queue_open(struct router *router, struct queue **queue_out, struct error *er
 		queue_close(&queue);
 		return rc;
 	}
-	log_info("queue_open", "messages=%zu malformed=%u", map_count(queue->items), queue->malformed);
+	log_info("queue_open", "messages=%zu malformed=%u", map_count(queue->items),
+		queue->malformed);
 	*queue_out = queue;
 	return 0;
 }
 
-/* At the process's end: what is in flight is lost with it, as in a crash, and comes back from the log. */
+/* At the process's end: what is in flight is lost with it, as in a crash, and comes back from the
+ * log. */
 void queue_close(struct queue **queue_pointer)
 {
 	struct queue *queue = *queue_pointer;
@@ -737,7 +750,8 @@ bool queue_drop(struct queue *queue, struct str id)
 	struct queue_item *item = queue_find(queue, id);
 	if (!item)
 		return false;
-	item->drop = true; /* takes effect when the attempt that runs has ended, or now by one of its own */
+	item->drop = true; /* takes effect when the attempt that runs has ended, or now by one of
+			      its own */
 	if (!item->is_busy) {
 		list_remove(&item->link);
 		list_append(&queue->due, &item->link);

@@ -2,9 +2,9 @@
 #define PANDO_ROUTER_QUEUE_H
 
 /*
- * Accepted messages that wait for their home, for the smart host, or for a bounce to be made: durable in a
- * log of the same kind as the volumes', retried with growing delays, at once when a home moves or comes
- * back, and given up with a bounce after queue_lifetime_s.
+ * Accepted messages that wait for their home, for the smart host, or for a bounce to be made:
+ * durable in a log of the same kind as the volumes', retried with growing delays, at once when a
+ * home moves or comes back, and given up with a bounce after queue_lifetime_s.
  */
 
 #include "core/bytes.h"
@@ -24,7 +24,7 @@ struct queue_recipient {
 	const char *orcpt;       /* "" when not given */
 	unsigned notify;         /* smtp_notify bits */
 	bool failed;             /* for good: only the bounce is left */
-	const char *reply;       /* "550 5.1.1 text" or our own "4.4.1 text" of the last attempt, "" */
+	const char *reply; /* "550 5.1.1 text" or our own "4.4.1 text" of the last attempt, "" */
 };
 
 struct queue_entry {
@@ -42,20 +42,21 @@ struct queue_entry {
 int queue_open(struct router *router, struct queue **queue_out, struct error *error) must_check;
 void queue_close(struct queue **queue);
 
-/* Copies the entry. done(arg, status) is called when it is durable (0) or cannot be (negative errno);
- * never from inside the call. An entry that wants a copy and gets none within remote_wait_ms_max is confirmed
- * with one copy and listed as at risk until another site holds it. */
-void queue_add(struct queue *queue, const struct queue_entry *entry, void (*done)(void *arg, int status),
-	void *arg);
+/* Copies the entry. done(arg, status) is called when it is durable (0) or cannot be (negative
+ * errno); never from inside the call. An entry that wants a copy and gets none within
+ * remote_wait_ms_max is confirmed with one copy and listed as at risk until another
+ * site holds it. */
+void queue_add(struct queue *queue, const struct queue_entry *entry,
+	void (*done)(void *arg, int status), void *arg);
 
 /*
- * For the routers of other sites (queue_peer.c): copies of their messages. A copy is delivered from here when
- * its owner cannot be reached, under the same delivery id, and forgotten when its owner has no such message any
- * more.
+ * For the routers of other sites (queue_peer.c): copies of their messages. A copy is delivered from
+ * here when its owner cannot be reached, under the same delivery id, and forgotten when its owner
+ * has no such message any more.
  */
 
-/* Makes a copy durable: `record` is the owner's RECORD_QUEUE. done as for queue_add; 0 at once durable when it
- * is held already. */
+/* Makes a copy durable: `record` is the owner's RECORD_QUEUE. done as for queue_add; 0 at once
+ * durable when it is held already. */
 void queue_hold(struct queue *queue, struct str record, struct bytes *body, const char *owner,
 	void (*done)(void *arg, int status), void *arg);
 /* The owner is done with it. */

@@ -1,6 +1,7 @@
 /*
- * Copies of queued messages at another site: leaving them, holding them, and delivering them when their owner
- * is gone. Delivery ids make this safe: a home that gets a message from both stores it once.
+ * Copies of queued messages at another site: leaving them, holding them, and delivering them when
+ * their owner is gone. Delivery ids make this safe: a home that gets a message from both stores it
+ * once.
  */
 
 #include "router/queue_item.h"
@@ -88,8 +89,8 @@ void queue_copy_leave(struct queue *queue, const struct queue_record *record, st
 	} else {
 		buf_clear(&text);
 		queue_record_encode(record, &text);
-		queue_peer_hold(peers, leaving->router_id, str_from(leaving->id), buf_str(&text), body, on_left,
-			leaving);
+		queue_peer_hold(peers, leaving->router_id, str_from(leaving->id), buf_str(&text),
+			body, on_left, leaving);
 	}
 	buf_deinit(&text);
 }
@@ -115,7 +116,8 @@ static void run_held_already(void *arg)
 	held.done(held.arg, held.status);
 }
 
-static void answer_later(struct queue *queue, void (*done)(void *arg, int status), void *arg, int status)
+static void answer_later(
+	struct queue *queue, void (*done)(void *arg, int status), void *arg, int status)
 {
 	struct held_already *held = mem_alloc(sizeof(*held));
 	held->done = done;
@@ -132,8 +134,8 @@ void queue_hold(struct queue *queue, struct str bytes, struct bytes *body, const
 	struct pool *pool = pool_create();
 	struct queue_record record;
 
-	if (!queue_record_decode(bytes, pool, &record) || record.is_change || record.owner[0] != 0 ||
-		record.body_length != body->length) {
+	if (!queue_record_decode(bytes, pool, &record) || record.is_change ||
+		record.owner[0] != 0 || record.body_length != body->length) {
 		answer_later(queue, done, arg, -EINVAL);
 	} else if (map_get(queue->items, str_of(record.delivery_id, sizeof(record.delivery_id)))) {
 		answer_later(queue, done, arg, 0);
@@ -184,10 +186,12 @@ void queue_copy_ask(struct queue_item *item)
 		directory_find_router_by_name(router->directory, str_from(item->record.owner));
 
 	/* An owner that the directory does not know cannot be asked: id 0 never answers. */
-	queue_peer_have(router->queue_peers, owner ? owner->id : 0, str_from(item->id), on_owner_answer, item);
+	queue_peer_have(router->queue_peers, owner ? owner->id : 0, str_from(item->id),
+		on_owner_answer, item);
 }
 
 bool queue_copy_may_relay(const struct queue_item *item)
 {
-	return item->owner_gone_us != 0 && clock_mono_us() - item->owner_gone_us > RELAY_TAKEOVER_US;
+	return item->owner_gone_us != 0 &&
+		clock_mono_us() - item->owner_gone_us > RELAY_TAKEOVER_US;
 }

@@ -1,7 +1,8 @@
 #ifndef PANDO_ROUTER_QUEUE_ITEM_H
 #define PANDO_ROUTER_QUEUE_ITEM_H
 
-/* The queue's own structures, shared by queue.c (what happens) and queue_report.c (what is told). */
+/* The queue's own structures, shared by queue.c (what happens) and queue_report.c
+ * (what is told). */
 
 #include "core/map.h"
 #include "core/timer.h"
@@ -39,7 +40,8 @@ struct queue_item {
 	/* Our own message: the router that holds a copy, 0 when none does. */
 	uint32_t copy_router_id;
 	bool is_copying;
-	/* A copy of another router's message: since when its owner cannot be reached, 0 when it can. */
+	/* A copy of another router's message: since when its owner cannot be reached, 0 when it
+	 * can. */
 	uint64_t owner_gone_us;
 	char id[33];
 	struct record_read read;
@@ -66,7 +68,8 @@ static inline bool item_is_copy(const struct queue_item *item)
 
 /* queue.c, for queue_copy.c */
 
-/* Enters a record that is not in the log yet; the record is copied. done comes when it is durable or not. */
+/* Enters a record that is not in the log yet; the record is copied. done comes when it is durable
+ * or not. */
 void queue_enter(struct queue *queue, const struct queue_record *record, struct bytes *body,
 	void (*done)(void *arg, int status), void *arg);
 /* Goes on with an attempt that queue_copy_ask has held up: reads the message, or forgets it. */
@@ -77,8 +80,8 @@ void queue_attempt_put_off(struct queue_item *item, uint64_t delay_ms);
 /* queue_copy.c, for queue.c */
 
 /* Leaves a copy with a router of another site. done says with which (0: with none) and comes within
- * remote_wait_ms_max, never from inside the call; it passes the answer on to queue_copy_settle. NULL: that
- * happens by itself. */
+ * remote_wait_ms_max, never from inside the call; it passes the answer on to queue_copy_settle.
+ * NULL: that happens by itself. */
 void queue_copy_leave(struct queue *queue, const struct queue_record *record, struct bytes *body,
 	void (*done)(void *arg, uint32_t router_id), void *arg);
 /* The message with this id has a copy there, or none. */
@@ -87,7 +90,8 @@ void queue_copy_settle(struct queue *queue, struct str id, uint32_t router_id);
 void queue_copy_release(struct queue_item *item);
 /* Asks the owner of a copy whether it is still to be delivered. */
 void queue_copy_ask(struct queue_item *item);
-/* Whether a copy's owner has been gone for long enough to send what cannot be recognized as sent twice. */
+/* Whether a copy's owner has been gone for long enough to send what cannot be recognized as sent
+ * twice. */
 bool queue_copy_may_relay(const struct queue_item *item);
 
 /* By the 32 digits of its delivery id, or NULL. */

@@ -121,7 +121,8 @@ static void replay_groups(struct str bytes, uint64_t lsn,
 			more = group_next_record(&group, bytes, &position, &following);
 			if (record.type == RECORD_QUEUE)
 				fn(arg, record.body,
-					more && following.type == RECORD_MESSAGE ? following.lsn : 0);
+					more && following.type == RECORD_MESSAGE ? following.lsn
+										 : 0);
 			record = following;
 		}
 		size_t whole = group_padded(group.used);
@@ -130,8 +131,8 @@ static void replay_groups(struct str bytes, uint64_t lsn,
 	}
 }
 
-static int replay(struct queue_log *log, void (*fn)(void *arg, struct str record, uint64_t body_lsn),
-	void *arg, struct error *error)
+static int replay(struct queue_log *log,
+	void (*fn)(void *arg, struct str record, uint64_t body_lsn), void *arg, struct error *error)
 {
 	struct log_reader *reader;
 	uint64_t limit = volume_log_end(log->log), lsn = 0, at, next;
@@ -147,8 +148,8 @@ static int replay(struct queue_log *log, void (*fn)(void *arg, struct str record
 		if (rc < 0) {
 			log_reader_close(&reader);
 			return error_set(error, rc,
-				"the queue's log %s is corrupt at address %llu: move the directory away and look at "
-				"it with `pando check`",
+				"the queue's log %s is corrupt at address %llu: move the directory "
+				"away and look at it with `pando check`",
 				log->directory, (unsigned long long)at);
 		}
 		replay_groups(bytes_str(bytes), at, fn, arg);
@@ -159,8 +160,9 @@ static int replay(struct queue_log *log, void (*fn)(void *arg, struct str record
 	return 0;
 }
 
-int queue_log_open(struct router *router, void (*fn)(void *arg, struct str record, uint64_t body_lsn),
-	void *arg, struct queue_log **log_out, struct error *error)
+int queue_log_open(struct router *router,
+	void (*fn)(void *arg, struct str record, uint64_t body_lsn), void *arg,
+	struct queue_log **log_out, struct error *error)
 {
 	struct queue_log *log = mem_alloc(sizeof(*log));
 	int rc;
@@ -168,7 +170,8 @@ int queue_log_open(struct router *router, void (*fn)(void *arg, struct str recor
 	log->router = router;
 	list_init(&log->waiting);
 	snprintf(log->directory, sizeof(log->directory), "%s/queue", router->config->data_dir);
-	rc = disk_create(router->loop, (enum io_backend)router->config->io_backend, &log->disk, error);
+	rc = disk_create(
+		router->loop, (enum io_backend)router->config->io_backend, &log->disk, error);
 	if (rc == 0)
 		rc = volume_log_open(router->loop, log->disk, log->directory, 0, &log->log, error);
 	if (rc == 0)
@@ -213,7 +216,8 @@ void queue_log_reset(struct queue_log *log)
 	volume_log_close(&log->log);
 	int rc = disk_list_directory(log->directory, remove_file, log);
 	if (rc == 0)
-		rc = volume_log_open(log->router->loop, log->disk, log->directory, 0, &log->log, &error);
+		rc = volume_log_open(
+			log->router->loop, log->disk, log->directory, 0, &log->log, &error);
 	/* A queue that cannot be written must not look as if it could. */
 	if (rc < 0) {
 		log_error("queue_log_failed", "status=%d directory=%s", rc, log->directory);

@@ -2,8 +2,8 @@
 #define PANDO_ROUTER_QUEUE_LOG_H
 
 /*
- * The queue's own log: a volume log (spool/volume_log.h) in data_dir/queue that nobody replicates. It is
- * thrown away and begun anew whenever nothing in it is alive, so that it stays small.
+ * The queue's own log: a volume log (spool/volume_log.h) in data_dir/queue that nobody replicates.
+ * It is thrown away and begun anew whenever nothing in it is alive, so that it stays small.
  */
 
 #include "core/error.h"
@@ -24,8 +24,8 @@ struct queue_write {
 
 /* Adds a RECORD_QUEUE; at most two per write. */
 void queue_write_record(struct queue_write *write, const struct queue_record *record);
-/* Adds the message that belongs to the record before; its index in append.records is returned. `body` stays
- * alive until done. */
+/* Adds the message that belongs to the record before; its index in append.records is returned.
+ * `body` stays alive until done. */
 unsigned queue_write_message(struct queue_write *write, struct bytes *body);
 void queue_write_deinit(struct queue_write *write);
 

@@ -55,7 +55,8 @@ static void run_done(void *arg)
 	free(request);
 }
 
-static void request_end(struct queue_peer *peer, struct peer_request *request, enum queue_answer answer)
+static void request_end(
+	struct queue_peer *peer, struct peer_request *request, enum queue_answer answer)
 {
 	list_remove(&request->link);
 	request->answer = answer;
@@ -134,8 +135,8 @@ static const struct stream_handler handler = {
 	.on_close = on_close,
 };
 
-/* The oldest request has the earliest deadline. One that is late takes the connection with it: its reply could
- * not be told from the next one's. */
+/* The oldest request has the earliest deadline. One that is late takes the connection with it: its
+ * reply could not be told from the next one's. */
 static void on_tick(void *arg)
 {
 	struct queue_peer *peer = arg;
@@ -195,8 +196,8 @@ static struct stream *peer_stream(struct queue_peer *peer)
 	if (!described || described->queue[0] == 0 || is_down(peer))
 		return NULL;
 	if (!peer->stream)
-		peer->stream = stream_connect(router->loop, described->queue, router->cluster_tls, NULL,
-			CONNECT_MS, &handler, peer);
+		peer->stream = stream_connect(router->loop, described->queue, router->cluster_tls,
+			NULL, CONNECT_MS, &handler, peer);
 	return peer->stream;
 }
 
@@ -221,13 +222,15 @@ static struct stream *request_begin(struct queue_peers *peers, uint32_t router_i
 	return stream;
 }
 
-void queue_peer_hold(struct queue_peers *peers, uint32_t router_id, struct str id, struct str record,
-	struct bytes *body, void (*done)(void *arg, enum queue_answer answer), void *arg)
+void queue_peer_hold(struct queue_peers *peers, uint32_t router_id, struct str id,
+	struct str record, struct bytes *body, void (*done)(void *arg, enum queue_answer answer),
+	void *arg)
 {
 	struct stream *stream = request_begin(peers, router_id, done, arg);
 	if (!stream)
 		return;
-	stream_printf(stream, "HOLD " STR_FORMAT " %zu %zu\r\n", STR_ARG(id), record.length, body->length);
+	stream_printf(stream, "HOLD " STR_FORMAT " %zu %zu\r\n", STR_ARG(id), record.length,
+		body->length);
 	stream_write_str(stream, record);
 	stream_write_bytes(stream, body, 0, body->length);
 }
@@ -256,7 +259,8 @@ uint32_t queue_peers_choose(struct queue_peers *peers)
 
 	while ((router = directory_next_router(directory, &position)) != NULL) {
 		const struct directory_site *site = directory_find_site(directory, router->site_id);
-		if (!site || strcmp(site->name, peers->router->config->site) == 0 || router->queue[0] == 0)
+		if (!site || strcmp(site->name, peers->router->config->site) == 0 ||
+			router->queue[0] == 0)
 			continue;
 		const struct queue_peer *peer = peer_get(peers, router->id);
 		if (peer->is_open)
@@ -267,8 +271,8 @@ uint32_t queue_peers_choose(struct queue_peers *peers)
 	return fallback;
 }
 
-int queue_peers_open(struct router *router, struct tls_context *server_tls, struct queue_peers **peers_out,
-	struct error *error)
+int queue_peers_open(struct router *router, struct tls_context *server_tls,
+	struct queue_peers **peers_out, struct error *error)
 {
 	struct queue_peers *peers = mem_alloc(sizeof(*peers));
 

@@ -65,7 +65,8 @@ static void on_held(void *arg, int status)
 			holder_free(holder);
 		return;
 	}
-	stream_write_str(holder->stream, status == 0 ? STR("250 held\r\n") : STR("451 not held\r\n"));
+	stream_write_str(
+		holder->stream, status == 0 ? STR("250 held\r\n") : STR("451 not held\r\n"));
 	if (holder->waits && holder->pending == 0) {
 		holder->waits = false;
 		stream_pause(holder->stream);
@@ -102,7 +103,8 @@ static bool run_line(struct holder *holder, struct str line)
 	if (str_equal(verb, STR("HOLD")))
 		return begin_hold(holder, arguments);
 	if (str_equal(verb, STR("HAVE"))) {
-		stream_write_str(holder->stream, queue_has(queue, id) ? STR("250 here\r\n") : STR("550 gone\r\n"));
+		stream_write_str(holder->stream,
+			queue_has(queue, id) ? STR("250 here\r\n") : STR("550 gone\r\n"));
 		return true;
 	}
 	if (str_equal(verb, STR("RELEASE"))) {
@@ -120,7 +122,8 @@ static void end_hold(struct holder *holder)
 	holder->body = NULL;
 	holder->state = HOLDER_COMMANDS;
 	holder->pending++;
-	queue_hold(holder->router->queue, buf_str(&holder->record), body, holder->name, on_held, holder);
+	queue_hold(holder->router->queue, buf_str(&holder->record), body, holder->name, on_held,
+		holder);
 	bytes_unref(&body);
 	buf_deinit(&holder->record);
 }
@@ -230,8 +233,8 @@ int queue_peer_server_open(struct router *router, struct tls_context *tls,
 		return 0;
 	struct queue_peer_server *server = mem_alloc(sizeof(*server));
 	server->router = router;
-	int rc = listener_open(router->loop, router->config->router_queue_listen, tls, on_accept, server,
-		&server->listener, error);
+	int rc = listener_open(router->loop, router->config->router_queue_listen, tls, on_accept,
+		server, &server->listener, error);
 	if (rc < 0) {
 		free(server);
 		return rc;

@@ -95,7 +95,8 @@ static const char *take_text(struct cursor *cursor)
 	return pool_copy_terminated(cursor->pool, str_of(take(cursor, length), length));
 }
 
-/* A count whose entries take at least `least` bytes each: never allocates more than the record holds. */
+/* A count whose entries take at least `least` bytes each: never allocates more than the record
+ * holds. */
 static uint32_t take_count(struct cursor *cursor, size_t least)
 {
 	uint32_t count = get_le32(take(cursor, 4));
@@ -107,7 +108,8 @@ static void take_changes(struct cursor *cursor, struct queue_record *record)
 {
 	record->finished = take_choice(cursor, 1);
 	record->change_count = take_count(cursor, 7);
-	record->changes = pool_alloc(cursor->pool, record->change_count * sizeof(*record->changes) + 1);
+	record->changes =
+		pool_alloc(cursor->pool, record->change_count * sizeof(*record->changes) + 1);
 	for (uint32_t i = 0; i < record->change_count; i++) {
 		record->changes[i].recipient = get_le32(take(cursor, 4));
 		record->changes[i].state = take_choice(cursor, QUEUE_BOUNCED);

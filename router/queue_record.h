@@ -2,17 +2,16 @@
 #define PANDO_ROUTER_QUEUE_RECORD_H
 
 /*
- * What a RECORD_QUEUE of the router's own log says. Integers are little-endian; a text is a u16 length and its
- * bytes.
+ * What a RECORD_QUEUE of the router's own log says. Integers are little-endian; a text is a u16
+ * length and its bytes.
  *
  *   u8 version (1), u8 kind, 16 delivery id, then
  *   kind 1, added (the RECORD_MESSAGE right behind it is the message):
- *     i64 accepted (us since 1970), u8 ret, u8 flags (1: 8BITMIME, 2: SMTPUTF8, 4: wants a copy at another
- *     site), text owner (the router whose message this is a copy of, "": our own), text sender, text envid,
- *     u32 length of the message, u32 recipients, each:
- *       u8 kind, u8 state, u8 notify, u64 mailbox, text address, text original, text orcpt, text reply
- *   kind 2, changed:
- *     u8 finished (nothing is left to do), u32 changes, each: u32 recipient, u8 state, text reply
+ *     i64 accepted (us since 1970), u8 ret, u8 flags (1: 8BITMIME, 2: SMTPUTF8, 4: wants a copy at
+ * another site), text owner (the router whose message this is a copy of, "": our own), text sender,
+ * text envid, u32 length of the message, u32 recipients, each: u8 kind, u8 state, u8 notify, u64
+ * mailbox, text address, text original, text orcpt, text reply kind 2, changed: u8 finished
+ * (nothing is left to do), u32 changes, each: u32 recipient, u8 state, text reply
  *
  * A record that ends early, has bytes left over or an unknown kind or state is corrupt.
  */
@@ -57,6 +56,7 @@ struct queue_record {
 
 void queue_record_encode(const struct queue_record *record, struct buf *out);
 /* Everything is copied into the pool. */
-bool queue_record_decode(struct str bytes, struct pool *pool, struct queue_record *record_out) must_check;
+bool queue_record_decode(
+	struct str bytes, struct pool *pool, struct queue_record *record_out) must_check;
 
 #endif

@@ -70,7 +70,8 @@ static void finish(struct relay_connection *connection, const char *why)
 
 static void connect_next(struct relay_connection *connection);
 
-/* Before anything was said about the message another address may do; afterwards the queue tries again. */
+/* Before anything was said about the message another address may do; afterwards the queue tries
+ * again. */
 static void lost(struct relay_connection *connection, const char *why)
 {
 	if (connection->stream)
@@ -161,7 +162,8 @@ static void say_rcpt(struct relay_connection *connection)
 	connection->state = RELAY_RCPT;
 }
 
-/* Dots that begin a line are doubled (RFC 5321 section 4.5.2); the runs between are sent without a copy. */
+/* Dots that begin a line are doubled (RFC 5321 section 4.5.2); the runs between are sent without a
+ * copy. */
 static void write_stuffed(struct stream *stream, struct bytes *body)
 {
 	struct str whole = bytes_str(body);
@@ -185,7 +187,8 @@ static void write_stuffed(struct stream *stream, struct bytes *body)
 static void say_data(struct relay_connection *connection)
 {
 	if (connection->chunking) {
-		stream_printf(connection->stream, "BDAT %zu LAST\r\n", connection->job->body->length);
+		stream_printf(
+			connection->stream, "BDAT %zu LAST\r\n", connection->job->body->length);
 		stream_write_bytes(connection->stream, connection->job->body, 0,
 			connection->job->body->length);
 		connection->state = RELAY_BODY;
@@ -232,7 +235,8 @@ static bool on_reply(struct relay_connection *connection, const struct smtp_repl
 	case RELAY_STARTTLS:
 		if (good) {
 			connection->state = RELAY_HANDSHAKE;
-			stream_start_tls_client(connection->stream, connection->router->relay_tls, NULL);
+			stream_start_tls_client(
+				connection->stream, connection->router->relay_tls, NULL);
 			return false; /* what else came in clear does not count */
 		}
 		connection->tls = true; /* not to be asked again */
@@ -327,8 +331,8 @@ static void connect_next(struct relay_connection *connection)
 	connection->state = RELAY_GREETING;
 	connection->tls = false;
 	connection->stream = stream_connect(connection->router->loop,
-		connection->addresses.addresses[connection->next_address++], NULL, NULL, CONNECT_MS, &handler,
-		connection);
+		connection->addresses.addresses[connection->next_address++], NULL, NULL, CONNECT_MS,
+		&handler, connection);
 }
 
 static void on_resolved(void *arg, const struct dns_answer *answer)

@@ -17,7 +17,7 @@ struct relay_job {
 	struct forward_recipient *recipients; /* results; FORWARD_UNKNOWN: not reached */
 	const struct queue_recipient **details; /* NOTIFY and ORCPT of the same recipients */
 	unsigned recipient_count;
-	bool carries_dsn;                    /* result: the host has taken over what NOTIFY asks for */
+	bool carries_dsn; /* result: the host has taken over what NOTIFY asks for */
 	void (*done)(struct relay_job *job);
 	void *arg;
 	struct relay_connection *connection; /* private */

@@ -2,8 +2,8 @@
 #define PANDO_ROUTER_ROUTER_H
 
 /*
- * What the parts of a router share: made by main.c before the listeners open, outlives every session.
- * One loop, one thread.
+ * What the parts of a router share: made by main.c before the listeners open, outlives every
+ * session. One loop, one thread.
  */
 
 #include "core/config.h"

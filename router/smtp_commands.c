@@ -4,14 +4,15 @@
 
 #include <stdio.h>
 
-/* What the client calls itself ends up in the Received header, so it must not be able to write there
- * what it likes. Names that are not domain names are common and tolerated. */
+/* What the client calls itself ends up in the Received header, so it must not be able to write
+ * there what it likes. Names that are not domain names are common and tolerated. */
 static bool is_helo(struct str name)
 {
 	if (name.length == 0 || name.length > 255)
 		return false;
 	for (size_t i = 0; i < name.length; i++)
-		if (name.bytes[i] <= ' ' || name.bytes[i] > '~' || strchr("()<>;,\"\\", name.bytes[i]))
+		if (name.bytes[i] <= ' ' || name.bytes[i] > '~' ||
+			strchr("()<>;,\"\\", name.bytes[i]))
 			return false;
 	return true;
 }
@@ -43,7 +44,8 @@ static void cmd_ehlo(struct smtp_session *session, struct str arguments)
 	if (!take_helo(session, arguments, true))
 		return;
 	session_say(session, "250-%s", config->hostname);
-	session_say(session, "250-PIPELINING\r\n250-SIZE %llu\r\n250-8BITMIME\r\n250-CHUNKING\r\n250-SMTPUTF8",
+	session_say(session,
+		"250-PIPELINING\r\n250-SIZE %llu\r\n250-8BITMIME\r\n250-CHUNKING\r\n250-SMTPUTF8",
 		(unsigned long long)config->message_bytes_max);
 	if (session->router->public_tls && session->tls[0] == 0)
 		session_say(session, "250-STARTTLS");

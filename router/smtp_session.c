@@ -59,7 +59,8 @@ static void session_free(struct smtp_session *session)
 	struct router *router = session->router;
 
 	log_info("smtp_closed",
-		"session=%llx service=%s peer=%s helo=%s login=%s tls=%d messages=%llu recipients=%llu refused=%llu",
+		"session=%llx service=%s peer=%s helo=%s login=%s tls=%d messages=%llu "
+		"recipients=%llu refused=%llu",
 		(unsigned long long)session->id, services[session->service], session->peer,
 		log_quote(str_from(session->helo)), session->login[0] ? session->login : "-",
 		session->tls[0] != 0, (unsigned long long)session->messages,
@@ -149,8 +150,12 @@ static void on_login(void *arg, enum login_result result, const struct login_ide
 		snprintf(session->login, sizeof(session->login), "%s", identity->address);
 		session_say(session, "235 2.7.0 Authentication successful");
 		break;
-	case LOGIN_REFUSED: session_say(session, "535 5.7.8 Authentication credentials invalid"); break;
-	case LOGIN_MALFORMED: session_say(session, "501 5.5.2 Malformed authentication data"); break;
+	case LOGIN_REFUSED:
+		session_say(session, "535 5.7.8 Authentication credentials invalid");
+		break;
+	case LOGIN_MALFORMED:
+		session_say(session, "501 5.5.2 Malformed authentication data");
+		break;
 	case LOGIN_UNAVAILABLE:
 		session_say(session, "454 4.7.0 Temporary authentication failure");
 		break;
@@ -260,7 +265,8 @@ static bool read_some(struct smtp_session *session, struct buf *input)
 	case SMTP_BAD: session->skipping = true; return true;
 	case SMTP_DONE: break;
 	}
-	/* The line stays where it is until more is read; STARTTLS may drop what stands behind it. */
+	/* The line stays where it is until more is read; STARTTLS may drop what
+	 * stands behind it. */
 	buf_consume(input, used);
 	if (session->state == SMTP_AUTH)
 		auth_line(session, line);
@@ -288,7 +294,8 @@ static void on_input(void *arg, struct buf *input)
 			session_close(session);
 			return;
 		}
-		if (session->router->is_stopping && !session->tx && session->state == SMTP_COMMANDS) {
+		if (session->router->is_stopping && !session->tx &&
+			session->state == SMTP_COMMANDS) {
 			session_say(session, "421 4.3.2 Server shuts down");
 			session_close(session);
 			return;
@@ -352,7 +359,8 @@ static void on_nothing(void *arg, int reason)
 	(void)reason;
 }
 
-/* Under implicit TLS nothing can be said without a handshake, which is what there is no room for. */
+/* Under implicit TLS nothing can be said without a handshake, which is what there is
+ * no room for. */
 static void turn_away(struct router *router, enum smtp_service service, struct stream *stream)
 {
 	static const struct stream_handler none = { .on_close = on_nothing };
@@ -363,7 +371,8 @@ static void turn_away(struct router *router, enum smtp_service service, struct s
 		return;
 	}
 	stream_set_handler(stream, &none, NULL);
-	stream_printf(stream, "421 4.3.2 %s Too many sessions, come again later\r\n", router->config->hostname);
+	stream_printf(stream, "421 4.3.2 %s Too many sessions, come again later\r\n",
+		router->config->hostname);
 	stream_close(stream);
 }
 

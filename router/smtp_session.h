@@ -2,14 +2,16 @@
 #define PANDO_ROUTER_SMTP_SESSION_H
 
 /*
- * One client of the SMTP front: as a mail exchanger (port 25) and for submission (587, 465). The session
- * reads lines and message bytes and says replies; the commands are in smtp_commands.c, one row per verb; what
- * becomes of a message is smtp_tx.
+ * One client of the SMTP front: as a mail exchanger (port 25) and for submission (587, 465). The
+ * session reads lines and message bytes and says replies; the commands are in smtp_commands.c, one
+ * row per verb; what becomes of a message is smtp_tx.
  *
  * Invariants:
  * 1. session_set_state is the only writer of `state`.
- * 2. While a transaction or a login is decided (SMTP_WAITING) no input is taken: pipelined commands wait.
- * 3. Nothing that was sent in clear survives STARTTLS: input, greeting and transaction are forgotten.
+ * 2. While a transaction or a login is decided (SMTP_WAITING) no input is taken: pipelined commands
+ * wait.
+ * 3. Nothing that was sent in clear survives STARTTLS: input, greeting and transaction are
+ * forgotten.
  */
 
 #include "core/net.h"

@@ -15,8 +15,8 @@
 #include <stdlib.h>
 
 enum {
-	/* Bodies of all transactions together: an ordinary load holds a few megabytes, a thousand clients
-	 * that each send slowly up to the size limit must not fill the machine's memory. */
+	/* Bodies of all transactions together: an ordinary load holds a few megabytes, a thousand
+	 * clients that each send slowly up to the size limit must not fill the machine's memory. */
 	BODY_BYTES_MAX = 512 << 20,
 };
 
@@ -134,7 +134,8 @@ static void on_resolved(void *arg, const struct resolved *resolved)
 		return;
 	}
 	for (unsigned i = 0; i < tx->target_count; i++)
-		if (tx->targets[i].kind == QUEUE_HOME && tx->targets[i].mailbox_id == resolved->mailbox_id)
+		if (tx->targets[i].kind == QUEUE_HOME &&
+			tx->targets[i].mailbox_id == resolved->mailbox_id)
 			return; /* one copy per mailbox */
 	struct tx_target *target = add_target(tx);
 	target->mailbox_id = resolved->mailbox_id;
@@ -153,7 +154,8 @@ static bool is_mix_allowed(struct smtp_tx *tx, unsigned first)
 	if (!strict)
 		return true;
 	for (unsigned i = 1; i < tx->target_count; i++)
-		if (tx->targets[i].kind != QUEUE_HOME || tx->targets[i].volume_id != tx->targets[0].volume_id)
+		if (tx->targets[i].kind != QUEUE_HOME ||
+			tx->targets[i].volume_id != tx->targets[0].volume_id)
 			return false;
 	if (tx->targets[0].kind != QUEUE_HOME)
 		return false;
@@ -343,7 +345,8 @@ static void tx_queue(struct smtp_tx *tx)
 			.failed = target_is_refused(tx, target),
 			.reply = target_reply(tx, target),
 		};
-		entry.wants_copy |= target->kind == QUEUE_RELAY || target->durability != DURABILITY_LOCAL;
+		entry.wants_copy |=
+			target->kind == QUEUE_RELAY || target->durability != DURABILITY_LOCAL;
 	}
 	queue_add(tx->router->queue, &entry, on_queued, tx);
 }
@@ -357,7 +360,9 @@ static void on_reported(void *arg, int status)
 /* NOTIFY=SUCCESS: the sender hears of those that are stored. */
 static void tx_report(struct smtp_tx *tx)
 {
-	struct queue_record record = { .sender = tx->sender, .envid = tx->envid, .utf8 = tx->mail.smtputf8 };
+	struct queue_record record = {
+		.sender = tx->sender, .envid = tx->envid, .utf8 = tx->mail.smtputf8
+	};
 	enum bounce_news *news = pool_alloc(tx->pool, tx->target_count * sizeof(*news));
 	struct queue_entry entry;
 
@@ -434,7 +439,8 @@ static void tx_forward(struct smtp_tx *tx, unsigned first)
 	job->eight_bit = tx->mail.body == SMTP_BODY_8BITMIME;
 	job->utf8 = tx->mail.smtputf8;
 	job->body = tx->body;
-	job->recipients = pool_alloc(tx->pool, (tx->target_count - first) * sizeof(*job->recipients));
+	job->recipients =
+		pool_alloc(tx->pool, (tx->target_count - first) * sizeof(*job->recipients));
 	for (unsigned i = first; i < tx->target_count; i++) {
 		struct tx_target *target = &tx->targets[i];
 		if (target->kind != QUEUE_HOME || target->node_id != node_id || target->taken)
@@ -470,7 +476,8 @@ static void tx_complete_header(struct smtp_tx *tx)
 		struct bytes *whole = bytes_create(message.length + buf_length(&text));
 		memcpy(whole->data, message.bytes, at);
 		memcpy(whole->data + at, buf_str(&text).bytes, buf_length(&text));
-		memcpy(whole->data + at + buf_length(&text), message.bytes + at, message.length - at);
+		memcpy(whole->data + at + buf_length(&text), message.bytes + at,
+			message.length - at);
 		bytes_unref(&tx->body);
 		tx->body = whole;
 	}

@@ -2,14 +2,15 @@
 #define PANDO_ROUTER_SMTP_TX_H
 
 /*
- * One SMTP transaction: MAIL to the final reply. It collects recipients and the message, forwards to the
- * homes, queues what could not be forwarded, and ends with exactly one reply.
+ * One SMTP transaction: MAIL to the final reply. It collects recipients and the message, forwards
+ * to the homes, queues what could not be forwarded, and ends with exactly one reply.
  *
  * Invariants:
- * 1. The reply is positive only when every recipient's copy is stored as its policy asks (the home has
- *    said so), is durable in the queue, or has failed for good and a bounce for it is durable in the queue.
- * 2. Recipients with durability `strict` are never queued: their transaction holds only recipients of one
- *    volume, so that 451 never follows a partial delivery.
+ * 1. The reply is positive only when every recipient's copy is stored as its policy asks (the home
+ * has said so), is durable in the queue, or has failed for good and a bounce for it is durable in
+ * the queue.
+ * 2. Recipients with durability `strict` are never queued: their transaction holds only recipients
+ * of one volume, so that 451 never follows a partial delivery.
  * 3. A client that leaves before the reply gets nothing queued: it will send the message again.
  */
 
@@ -38,11 +39,11 @@ unsigned smtp_tx_recipient_count(const struct smtp_tx *tx);
 bool smtp_tx_is_utf8(const struct smtp_tx *tx);
 /* The message's bytes go here. The first call puts the Received header in front. */
 struct smtp_data *smtp_tx_data(struct smtp_tx *tx, const struct smtp_origin *origin);
-/* After bytes have been taken: counts them against what all messages together may hold. Over it this one
- * gets 452 4.3.1 at its end. */
+/* After bytes have been taken: counts them against what all messages together may hold. Over it
+ * this one gets 452 4.3.1 at its end. */
 void smtp_tx_count(struct smtp_tx *tx);
-/* The message is whole. done(arg, reply) comes once, never from inside the call; the transaction is gone
- * then. */
+/* The message is whole. done(arg, reply) comes once, never from inside the call; the transaction is
+ * gone then. */
 void smtp_tx_finish(struct smtp_tx *tx, const struct smtp_origin *origin,
 	void (*done)(void *arg, const char *reply), void *arg);
 /* RSET, or the client has left. done is not called. Sets *tx to NULL; NULL is accepted. */

@@ -2,8 +2,8 @@
 #define PANDO_SPOOL_LOG_FILES_H
 
 /*
- * The segment files of one volume directory, opened on first use: shared by the writer (volume_log.h) and
- * the reader (log_reader.h).
+ * The segment files of one volume directory, opened on first use: shared by the writer
+ * (volume_log.h) and the reader (log_reader.h).
  */
 
 #include "core/bytes.h"
@@ -31,8 +31,9 @@ int64_t log_files_highest(const struct log_files *files);
 /* The same for the lowest. */
 int64_t log_files_lowest(const struct log_files *files);
 
-/* Reads the group at `lsn` into `*bytes_out` (one reference): header, then as much as it says. -ENODATA when
- * there is no valid header at this address; -EBADMSG when the header is valid and the records are not. */
+/* Reads the group at `lsn` into `*bytes_out` (one reference): header, then as much as it says.
+ * -ENODATA when there is no valid header at this address; -EBADMSG when the header is valid and the
+ * records are not. */
 int log_files_read_group(struct log_files *files, uint32_t volume, uint64_t lsn,
 	struct bytes **bytes_out, struct group *group_out) must_check;
 

@@ -42,12 +42,14 @@ static int find_group(
 		if (result == 0)
 			result = disk_read_now(file, header, sizeof(header), *lsn % SEGMENT_LENGTH);
 		if (result == 0 &&
-			group_header_decode(str_of(header, sizeof(header)), *lsn, reader->volume, group_out))
+			group_header_decode(
+				str_of(header, sizeof(header)), *lsn, reader->volume, group_out))
 			return 0;
 		if (result < 0 && result != -ENODATA && result != -ENOENT)
 			return result;
 		uint64_t next_segment = (segment_of(*lsn) + 1) * SEGMENT_LENGTH;
-		/* An invalid header inside a segment is corruption unless the log goes on in the next. */
+		/* An invalid header inside a segment is corruption unless the log goes on in the
+		 * next. */
 		if (attempt == 1 || *lsn % SEGMENT_LENGTH == 0 || next_segment >= limit)
 			return -EBADMSG;
 		*lsn = next_segment;
@@ -112,7 +114,8 @@ int log_reader_next(struct log_reader *reader, uint64_t lsn, uint64_t limit, siz
 		if (bytes->length == 0 && result == 0)
 			result = -EBADMSG;
 		if (bytes->length > 0)
-			result = 0; /* what is good goes first; the bad group is met alone next time */
+			result = 0; /* what is good goes first; the bad group is met
+				     * alone next time */
 	}
 	if (result < 0) {
 		bytes_unref(&bytes);

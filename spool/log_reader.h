@@ -2,8 +2,8 @@
 #define PANDO_SPOOL_LOG_READER_H
 
 /*
- * Reads whole groups of a volume's log up to a limit that the writer has declared durable: for shipping,
- * for applying at start-up, for scrubbing. Needs no lock: what is durable never changes.
+ * Reads whole groups of a volume's log up to a limit that the writer has declared durable: for
+ * shipping, for applying at start-up, for scrubbing. Needs no lock: what is durable never changes.
  */
 
 #include "core/bytes.h"
@@ -16,10 +16,11 @@ int log_reader_open(struct disk *disk, const char *directory, uint32_t volume,
 	struct log_reader **reader_out) must_check;
 void log_reader_close(struct log_reader **reader);
 
-/* Groups from `lsn` on, contiguous in one segment, at least one group and at most about `bytes_target`
- * bytes more, all below `limit`. *lsn_out is where they begin (the start of the next segment when nothing
- * follows at `lsn` itself), *next_out where the following one is looked for. Headers are checked; with
- * `verify`, records too. -ENODATA at the limit; -EBADMSG: corrupt, at *lsn_out. */
+/* Groups from `lsn` on, contiguous in one segment, at least one group and at most about
+ * `bytes_target` bytes more, all below `limit`. *lsn_out is where they begin (the start of the next
+ * segment when nothing follows at `lsn` itself), *next_out where the following one is looked for.
+ * Headers are checked; with `verify`, records too. -ENODATA at the limit; -EBADMSG: corrupt, at
+ * *lsn_out. */
 int log_reader_next(struct log_reader *reader, uint64_t lsn, uint64_t limit, size_t bytes_target,
 	bool verify, struct bytes **bytes_out, uint64_t *lsn_out, uint64_t *next_out) must_check;
 

@@ -133,7 +133,8 @@ struct tail {
 	uint64_t later_end;    /* end of the last one */
 };
 
-static int scan_tail(struct volume_log *log, struct disk_file *file, uint64_t lsn, struct tail *tail)
+static int scan_tail(
+	struct volume_log *log, struct disk_file *file, uint64_t lsn, struct tail *tail)
 {
 	int64_t size = disk_file_size(file);
 	char *bytes = mem_alloc(SCAN_BYTES);
@@ -141,17 +142,20 @@ static int scan_tail(struct volume_log *log, struct disk_file *file, uint64_t ls
 	*tail = (struct tail){ false, 0, 0 };
 	for (uint64_t offset = lsn % SEGMENT_LENGTH; result == 0 && offset < (uint64_t)size;
 		offset += SCAN_BYTES) {
-		size_t length = (uint64_t)size - offset < SCAN_BYTES ? (size_t)((uint64_t)size - offset)
-								     : SCAN_BYTES;
+		size_t length = (uint64_t)size - offset < SCAN_BYTES
+			? (size_t)((uint64_t)size - offset)
+			: SCAN_BYTES;
 		result = disk_read_now(file, bytes, length, offset);
 		for (size_t i = 0; result == 0 && i < length; i += GROUP_ALIGNMENT) {
 			struct group group;
 			size_t part = length - i < GROUP_ALIGNMENT ? length - i : GROUP_ALIGNMENT;
 			uint64_t at = segment_of(lsn) * SEGMENT_LENGTH + offset + i;
-			bool is_zero = bytes[i] == 0 && memcmp(bytes + i, bytes + i + 1, part - 1) == 0;
+			bool is_zero =
+				bytes[i] == 0 && memcmp(bytes + i, bytes + i + 1, part - 1) == 0;
 			tail->has_bytes |= !is_zero;
 			if (is_zero || at <= lsn ||
-				!group_header_decode(str_of(bytes + i, part), at, log->volume, &group) ||
+				!group_header_decode(
+					str_of(bytes + i, part), at, log->volume, &group) ||
 				!is_known_reign(log, &group))
 				continue;
 			if (tail->later_group == 0)
@@ -226,7 +230,8 @@ static int64_t last_used_segment(struct volume_log *log, int64_t highest)
 		uint64_t lsn = (uint64_t)segment * SEGMENT_LENGTH;
 		if (log_files_get(&log->files, (uint64_t)segment, false, &file) == 0 &&
 			disk_read_now(file, header, sizeof(header), 0) == 0 &&
-			group_header_decode(str_of(header, sizeof(header)), lsn, log->volume, &group))
+			group_header_decode(
+				str_of(header, sizeof(header)), lsn, log->volume, &group))
 			return segment;
 	}
 	return -1;
@@ -287,8 +292,8 @@ static int save_range(struct volume_log *log, uint64_t lsn, uint64_t to)
 	return result;
 }
 
-/* Whether groups behind an invalid one are what a replica's last write left of itself: such a write holds
- * many groups, a primary's holds one. The leader ships the range again. */
+/* Whether groups behind an invalid one are what a replica's last write left of itself: such a write
+ * holds many groups, a primary's holds one. The leader ships the range again. */
 static bool is_torn_receive(const struct volume_log *log, uint64_t lsn, const struct tail *tail)
 {
 	return log->was_replica && tail->later_end <= lsn + RECEIVE_BYTES_MAX;
@@ -312,8 +317,8 @@ static int clean_behind_end(struct volume_log *log, int64_t highest, struct erro
 			result = save_range(log, lsn, tail.later_end);
 		else if (result == 0 && tail.later_group != 0)
 			return error_set(error, -EUCLEAN,
-				"%s is corrupt at address %llu: valid data follows at %llu; copy this volume "
-				"from a replica",
+				"%s is corrupt at address %llu: valid data follows at %llu; copy "
+				"this volume from a replica",
 				log->files.directory, (unsigned long long)lsn,
 				(unsigned long long)tail.later_group);
 		if (result == 0 && tail.has_bytes)
@@ -376,7 +381,8 @@ bool volume_log_began_clean(struct volume_log *log)
 	struct group group;
 	if (reign == NULL || reign->start_lsn == 0)
 		return true;
-	/* An epoch in between that this log has not seen was somebody else's, who went on after the fence. */
+	/* An epoch in between that this log has not seen was somebody else's, who went on after the
+	 * fence. */
 	if (log->epochs.count > 1 && reign[-1].epoch + 1 != reign->epoch)
 		return false;
 	if (reign->start_lsn >= log->end)
@@ -417,7 +423,8 @@ int volume_log_truncate(struct volume_log *log, uint64_t lsn)
 	int result = save_range(log, lsn, log->end);
 	/* From the end backwards, so that a crash in between leaves a shorter log and no gap. */
 	int64_t highest = log_files_highest(&log->files);
-	for (int64_t segment = highest; result == 0 && segment > (int64_t)segment_of(lsn); segment--) {
+	for (int64_t segment = highest; result == 0 && segment > (int64_t)segment_of(lsn);
+		segment--) {
 		result = log_files_remove(&log->files, (uint64_t)segment);
 		if (result == -ENOENT)
 			result = 0;

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 
 enum {
-	/* Zero-filled ahead of the end, so that a commit is a plain overwrite: at 100 MB/s of mail this is
-	 * 80 ms of warning, ten times what filling takes on a slow disk cache. */
+	/* Zero-filled ahead of the end, so that a commit is a plain overwrite: at 100 MB/s of mail
+	 * this is 80 ms of warning, ten times what filling takes on a slow disk cache. */
 	PREPARE_STEP = 8 << 20,
 	PREPARE_LOW = 4 << 20,
 	/* Vectors of one write, below the kernel's 1024. A record takes up to four. */
@@ -58,8 +58,9 @@ static void fence(struct volume_log *log, int reason)
 	if (log->fenced)
 		return;
 	log->fenced = true;
-	log_error("volume_fenced", "volume=%u lsn=%llu reason=%s hint=\"check the disk, then restart\"",
-		log->volume, (unsigned long long)log->end, log_quote(str_from(strerror(-reason))));
+	log_error("volume_fenced",
+		"volume=%u lsn=%llu reason=%s hint=\"check the disk, then restart\"", log->volume,
+		(unsigned long long)log->end, log_quote(str_from(strerror(-reason))));
 }
 
 /* Takes the list first, so that a callback may append again. */
@@ -176,12 +177,15 @@ static void start_prepare(struct volume_log *log, uint64_t segment, uint64_t len
 	loop_work(log->loop, on_prepare, on_prepared, job);
 }
 
-/* True when `length` bytes of the segment may be written now; else they will be, and try_write is called. */
+/* True when `length` bytes of the segment may be written now; else they will be, and try_write is
+ * called. */
 static bool prepare(struct volume_log *log, uint64_t segment, uint64_t length)
 {
 	struct prepared *prepared = prepared_of(log, segment);
-	uint64_t wanted = length + PREPARE_LOW < SEGMENT_LENGTH ? length + PREPARE_LOW : SEGMENT_LENGTH;
-	uint64_t target = length + PREPARE_STEP < SEGMENT_LENGTH ? length + PREPARE_STEP : SEGMENT_LENGTH;
+	uint64_t wanted =
+		length + PREPARE_LOW < SEGMENT_LENGTH ? length + PREPARE_LOW : SEGMENT_LENGTH;
+	uint64_t target =
+		length + PREPARE_STEP < SEGMENT_LENGTH ? length + PREPARE_STEP : SEGMENT_LENGTH;
 	if (prepared->length < wanted && log->preparing == NULL)
 		start_prepare(log, segment, target);
 	return prepared->length >= length;
@@ -201,7 +205,8 @@ static uint64_t append_length(const struct volume_append *append)
 {
 	uint64_t length = 0;
 	for (unsigned i = 0; i < append->record_count; i++)
-		length += record_padded(append->records[i].head.length + append->records[i].tail.length);
+		length += record_padded(
+			append->records[i].head.length + append->records[i].tail.length);
 	return length;
 }
 
@@ -217,7 +222,8 @@ static uint64_t take_appends(struct volume_log *log, uint64_t lsn, uint64_t room
 		bool first = used == GROUP_HEADER_LENGTH;
 		if (!first &&
 			(used + length > COMMIT_BYTES_TARGET || used + length > room ||
-				log->group.record_count + append->record_count > RECORDS_PER_GROUP_MAX))
+				log->group.record_count + append->record_count >
+					RECORDS_PER_GROUP_MAX))
 			break;
 		for (unsigned i = 0; i < append->record_count; i++) {
 			struct append_record *record = &append->records[i];
@@ -253,12 +259,13 @@ static void build_vectors(struct volume_log *log)
 		for (unsigned i = 0; i < append->record_count; i++) {
 			const struct append_record *record = &append->records[i];
 			size_t length = record->head.length + record->tail.length;
-			record_header_encode(record->lsn, log->group.epoch, record->type, record->head,
-				record->tail, header);
+			record_header_encode(record->lsn, log->group.epoch, record->type,
+				record->head, record->tail, header);
 			add_vector(log, header, RECORD_HEADER_LENGTH);
 			add_vector(log, record->head.bytes, record->head.length);
 			add_vector(log, record->tail.bytes, record->tail.length);
-			add_vector(log, zeroes, record_padded(length) - RECORD_HEADER_LENGTH - length);
+			add_vector(
+				log, zeroes, record_padded(length) - RECORD_HEADER_LENGTH - length);
 			header += RECORD_HEADER_LENGTH;
 		}
 	}
@@ -432,20 +439,22 @@ void volume_log_reign(struct volume_log *log, uint64_t epoch,
 	}
 	if (status < 0) {
 		struct reign_failure *failure = mem_alloc(sizeof(*failure));
-		*failure = (struct reign_failure){ { .run = on_reign_failure, .arg = failure }, done, arg,
-			status };
+		*failure = (struct reign_failure){ { .run = on_reign_failure, .arg = failure },
+			done, arg, status };
 		loop_defer(log->loop, &failure->task);
 		return;
 	}
-	/* A reign that has written nothing yet (new, or cut short by a crash) begins with this group. */
+	/* A reign that has written nothing yet (new, or cut short by a crash) begins with this
+	 * group. */
 	log->mark_first = epochs_last(&log->epochs)->start_lsn == log->end;
 	log->reign_done = done;
 	log->reign_arg = arg;
 	buf_clear(&log->barrier_body);
 	epochs_encode(&log->epochs, &log->barrier_body);
-	log->barrier = (struct volume_append){ .record_count = 1, .done = on_barrier_done, .arg = log };
-	log->barrier.records[0] =
-		(struct append_record){ .type = RECORD_BARRIER, .head = buf_str(&log->barrier_body) };
+	log->barrier =
+		(struct volume_append){ .record_count = 1, .done = on_barrier_done, .arg = log };
+	log->barrier.records[0] = (struct append_record){ .type = RECORD_BARRIER,
+		.head = buf_str(&log->barrier_body) };
 	volume_log_append(log, &log->barrier);
 }
 
@@ -565,7 +574,8 @@ void volume_log_receive(struct volume_log *log, struct volume_receive *receive)
 static void finish_read(struct record_read *read)
 {
 	if (read->status == 0 &&
-		!record_verify(str_of(read->header, sizeof(read->header)), bytes_str(read->bytes), read->lsn))
+		!record_verify(str_of(read->header, sizeof(read->header)), bytes_str(read->bytes),
+			read->lsn))
 		read->status = -EBADMSG;
 	if (read->status < 0)
 		bytes_unref(&read->bytes);
@@ -588,7 +598,8 @@ bool volume_log_read(
 	read->lsn = lsn;
 	read->bytes = NULL;
 	read->status = -EBADMSG;
-	if (body_length > RECORD_BODY_MAX || offset + RECORD_HEADER_LENGTH + body_length > SEGMENT_LENGTH)
+	if (body_length > RECORD_BODY_MAX ||
+		offset + RECORD_HEADER_LENGTH + body_length > SEGMENT_LENGTH)
 		return true;
 	read->status = log_files_get(&log->files, segment_of(lsn), false, &file);
 	if (read->status < 0)
@@ -627,13 +638,15 @@ int volume_log_open(struct loop *loop, struct disk *disk, const char *directory,
 	log_files_init(&log->files, disk, directory);
 	int result = disk_make_directory(directory);
 	if (result < 0)
-		result = error_set(error, result, "cannot make %s: %s", directory, strerror(-result));
+		result = error_set(
+			error, result, "cannot make %s: %s", directory, strerror(-result));
 	char *lock_path = log_files_path(&log->files, "lock");
 	if (result == 0) {
 		result = disk_lock_take(lock_path, &log->lock);
 		if (result < 0)
 			error_set(error, result, "cannot take %s: %s", lock_path,
-				result == -EAGAIN ? "another process is writing here" : strerror(-result));
+				result == -EAGAIN ? "another process is writing here"
+						  : strerror(-result));
 	}
 	free(lock_path);
 	log->was_replica = result == 0 && log_replica_mark_exists(log);

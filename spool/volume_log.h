@@ -3,16 +3,18 @@
 
 /*
  * The append-only log of one volume, as its only writer sees it: the node where it is primary, the
- * replicator where it is a replica, the router for its queue. Formats: proto/disk/record.h, epochs.h.
+ * replicator where it is a replica, the router for its queue. Formats: proto/disk/record.h,
+ * epochs.h.
  *
- * A volume's directory holds `lock`, `epochs`, segments `%016x.log` (named by their number), `replica`
- * (empty, there while the last writer received), and `salvage-*` (what was cut off).
+ * A volume's directory holds `lock`, `epochs`, segments `%016x.log` (named by their number),
+ * `replica` (empty, there while the last writer received), and `salvage-*` (what was cut off).
  *
  * Invariants:
  * 1. One writer per directory, held by the lock file.
  * 2. One write is in flight at most; groups become durable in the order of their addresses.
  * 3. Nothing at or above `end` has ever been confirmed to anybody.
- * 4. A failed write fences the log: every later append fails with -EIO until the process starts anew.
+ * 4. A failed write fences the log: every later append fails with -EIO until the process starts
+ * anew.
  * 5. A block that holds durable data is never written again.
  *
  * Belongs to one loop.
@@ -26,20 +28,21 @@
 struct volume_log;
 
 enum {
-	/* A commit is written when this much waits, or as soon as no write is in flight: larger groups
-	 * gain nothing on measured disks (256 KiB groups move 900 MB/s). */
+	/* A commit is written when this much waits, or as soon as no write is in flight: larger
+	 * groups gain nothing on measured disks (256 KiB groups move 900 MB/s). */
 	COMMIT_BYTES_TARGET = 256 << 10,
 	APPEND_RECORDS_MAX = 8,
 	/* One received write of several groups; a single larger group is allowed. */
 	RECEIVE_BYTES_MAX = 1 << 20,
 };
 
-/* Opens (and makes) the directory, takes the lock, finds the end. A torn tail is cut off and logged.
- * -EAGAIN: another process writes here; -EUCLEAN: valid groups follow an invalid one (fetch the range
- * from a replica; nothing was changed). The sentence says which file and address. */
+/* Opens (and makes) the directory, takes the lock, finds the end. A torn tail is cut off and
+ * logged. -EAGAIN: another process writes here; -EUCLEAN: valid groups follow an invalid one (fetch
+ * the range from a replica; nothing was changed). The sentence says which file and address. */
 int volume_log_open(struct loop *loop, struct disk *disk, const char *directory, uint32_t volume,
 	struct volume_log **log_out, struct error *error) must_check;
-/* Waits for nothing: the caller has no append, receive or read outstanding. Releases the lock. NULL is accepted. */
+/* Waits for nothing: the caller has no append, receive or read outstanding. Releases the lock. NULL
+ * is accepted. */
 void volume_log_close(struct volume_log **log);
 
 uint32_t volume_log_volume(const struct volume_log *log);
@@ -54,14 +57,16 @@ bool volume_log_is_idle(const struct volume_log *log);
 
 /* Address of the oldest segment still there. */
 uint64_t volume_log_start(const struct volume_log *log);
-/* Removes the segments that lie wholly below `lsn` (a queue's delivered past); the one that holds the end stays. */
+/* Removes the segments that lie wholly below `lsn` (a queue's delivered past); the one that holds
+ * the end stays. */
 int volume_log_trim(struct volume_log *log, uint64_t lsn) must_check;
 
 /* The epoch vector of a log that another process may be writing. Empty when there is none yet. */
-int volume_epochs_read(struct disk *disk, const char *directory, struct epochs *epochs_out) must_check;
+int volume_epochs_read(
+	struct disk *disk, const char *directory, struct epochs *epochs_out) must_check;
 
-/* Whether the newest reign began where the one before had been fenced: its log ended with a FENCE record, so
- * nothing it ever confirmed is missing. The first reign of a log begins clean. */
+/* Whether the newest reign began where the one before had been fenced: its log ended with a FENCE
+ * record, so nothing it ever confirmed is missing. The first reign of a log begins clean. */
 bool volume_log_began_clean(struct volume_log *log);
 /* The log ends with a FENCE record: who wrote it has promised to write no more in this epoch. */
 bool volume_log_ends_fenced(struct volume_log *log);
@@ -77,9 +82,9 @@ struct append_record {
 struct volume_append {
 	struct append_record records[APPEND_RECORDS_MAX];
 	unsigned record_count;
-	/* Called when the addresses are known, before anything is written, so that a later record may
-	 * hold the address of an earlier one: it may change the bytes, not the length, of what head and
-	 * tail refer to. May be NULL. */
+	/* Called when the addresses are known, before anything is written, so that a later record
+	 * may hold the address of an earlier one: it may change the bytes, not the length, of what
+	 * head and tail refer to. May be NULL. */
 	void (*on_addressed)(struct volume_append *append);
 	/* On the loop, in the order of the appends, after the group is durable (or failed). */
 	void (*done)(struct volume_append *append);
@@ -89,14 +94,14 @@ struct volume_append {
 	struct volume_append *next; /* private */
 };
 
-/* Begins to write as (epoch, reign): the epoch is recorded durably in `epochs` and a barrier is appended.
- * With the epoch and reign the log ends in, it goes on after a barrier (a restart). -ESTALE when the log
- * has seen a higher epoch, or this epoch under another reign. */
+/* Begins to write as (epoch, reign): the epoch is recorded durably in `epochs` and a barrier is
+ * appended. With the epoch and reign the log ends in, it goes on after a barrier (a restart).
+ * -ESTALE when the log has seen a higher epoch, or this epoch under another reign. */
 void volume_log_reign(struct volume_log *log, uint64_t epoch,
 	const uint8_t reign[GROUP_REIGN_LENGTH], void (*done)(void *arg, int status), void *arg);
 
-/* Queues an append; it is written with all others of this turn of the loop, or behind the write that is
- * in flight. */
+/* Queues an append; it is written with all others of this turn of the loop, or behind the write
+ * that is in flight. */
 void volume_log_append(struct volume_log *log, struct volume_append *append);
 
 /* A replica's write: whole verified groups that follow the log's end, as shipped. */
@@ -117,8 +122,8 @@ struct volume_receive {
 /* One at a time; checks every group and record first. */
 void volume_log_receive(struct volume_log *log, struct volume_receive *receive);
 
-/* Makes the log a prefix again: saves everything from `lsn` on in salvage-<epoch>-<lsn>.log, durably, then
- * cuts it off. Synchronous. */
+/* Makes the log a prefix again: saves everything from `lsn` on in salvage-<epoch>-<lsn>.log,
+ * durably, then cuts it off. Synchronous. */
 int volume_log_truncate(struct volume_log *log, uint64_t lsn) must_check;
 
 /* Reads and checks one record whose body length is known. */

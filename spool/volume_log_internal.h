@@ -14,8 +14,8 @@ struct prepared {
 	uint64_t segment, length;
 };
 
-/* One zero-filling on a pool thread. It outlives a log that is closed meanwhile, but not the lock: closing
- * waits for the writes, because the next owner of the files must not be overwritten. */
+/* One zero-filling on a pool thread. It outlives a log that is closed meanwhile, but not the lock:
+ * closing waits for the writes, because the next owner of the files must not be overwritten. */
 struct prepare_job {
 	struct volume_log *log; /* NULL: closed */
 	struct disk_file *file;

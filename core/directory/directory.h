@@ -2,11 +2,12 @@
 #define PANDO_CORE_DIRECTORY_H
 
 /*
- * What a daemon knows of the cluster: a follower of the PostgreSQL schema `pando` (or of the standalone
- * file) with a complete copy in memory and in a SQLite snapshot file. All reads are from memory.
+ * What a daemon knows of the cluster: a follower of the PostgreSQL schema `pando` (or of the
+ * standalone file) with a complete copy in memory and in a SQLite snapshot file. All reads are from
+ * memory.
  *
- * Lives on one loop. Pointers returned are valid until the next turn of the loop: copy what is kept.
- * A directory that cannot be reached changes nothing but directory_is_fresh.
+ * Lives on one loop. Pointers returned are valid until the next turn of the loop: copy what is
+ * kept. A directory that cannot be reached changes nothing but directory_is_fresh.
  */
 
 #include "core/config.h"
@@ -23,7 +24,8 @@ enum {
 	REIGN_LENGTH = 16,
 	/* A copy in each of four sites, twice. */
 	VOLUME_COPIES_MAX = 8,
-	/* Twice what `pando` gives; accounts imported from elsewhere may have longer ones than 16. */
+	/* Twice what `pando` gives; accounts imported from elsewhere may have longer
+	 * ones than 16. */
 	SCRAM_SALT_MAX = 32,
 };
 
@@ -55,9 +57,10 @@ struct directory_volume {
 	unsigned replica_count;
 	uint32_t replica_node_ids[VOLUME_COPIES_MAX]; /* the other copies */
 	enum durability durability;
-	/* What the operator's tool recorded when it began the current epoch, for people to read: whether
-	 * the old primary's last bytes may be missing, and the LSN that the chosen copy had reached (0 when
-	 * unknown). What a reign really began with is told by its log (volume_log_began_clean). */
+	/* What the operator's tool recorded when it began the current epoch, for people to read:
+	 * whether the old primary's last bytes may be missing, and the LSN that the chosen copy had
+	 * reached (0 when unknown). What a reign really began with is told by its log
+	 * (volume_log_began_clean). */
 	bool unclean;
 	uint64_t epoch_start_lsn;
 };
@@ -81,10 +84,11 @@ struct directory_credential {
 
 enum directory_found { DIRECTORY_FOUND, DIRECTORY_NO_USER, DIRECTORY_NO_DOMAIN };
 
-/* Opens the snapshot file `snapshot_path` (made when missing, replaced when unusable) and begins to follow.
- * on_change is called on the loop, never from inside this call: with the first complete content, after every
- * applied batch of changes, and when directory_is_fresh has become true. No snapshot and no reachable directory
- * is not a failure: the daemon starts empty and is filled as soon as the directory answers. */
+/* Opens the snapshot file `snapshot_path` (made when missing, replaced when unusable) and begins to
+ * follow. on_change is called on the loop, never from inside this call: with the first complete
+ * content, after every applied batch of changes, and when directory_is_fresh has become true. No
+ * snapshot and no reachable directory is not a failure: the daemon starts empty and is filled as
+ * soon as the directory answers. */
 int directory_open(struct loop *loop, const struct config *config, const char *snapshot_path,
 	void (*on_change)(void *arg), void *arg, struct directory **directory_out,
 	struct error *error) must_check;
@@ -96,22 +100,24 @@ bool directory_is_fresh(const struct directory *directory);
 bool directory_is_loaded(const struct directory *directory);
 uint64_t directory_revision(const struct directory *directory);
 
-/* Resolves an address: case-insensitive, subaddress ("user+detail") removed unless an exact entry exists,
- * aliases followed (a few levels, several targets allowed). Calls fn for each mailbox found; fn NULL to ask
- * only. "postmaster" at a served domain (and alone) is always found when the domain has any mailbox:
- * an alias decides, else the first mailbox. */
+/* Resolves an address: case-insensitive, subaddress ("user+detail") removed unless an exact entry
+ * exists, aliases followed (a few levels, several targets allowed). Calls fn for each mailbox
+ * found; fn NULL to ask only. "postmaster" at a served domain (and alone) is always found when the
+ * domain has any mailbox: an alias decides, else the first mailbox. */
 enum directory_found directory_resolve(const struct directory *directory, struct str address,
 	void (*fn)(void *arg, const struct directory_mailbox *mailbox), void *arg);
 /* The mailbox of exactly this login name (address or alias of one mailbox), or NULL. */
 const struct directory_mailbox *directory_find_login(const struct directory *directory,
 	struct str login);
-const struct directory_mailbox *directory_find_mailbox(const struct directory *directory, uint64_t id);
+const struct directory_mailbox *directory_find_mailbox(
+	const struct directory *directory, uint64_t id);
 /* False when the mailbox has no password. */
 bool directory_find_credential(const struct directory *directory, uint64_t mailbox_id,
 	struct directory_credential *credential_out);
 bool directory_has_domain(const struct directory *directory, struct str domain);
 
-const struct directory_volume *directory_find_volume(const struct directory *directory, uint32_t id);
+const struct directory_volume *directory_find_volume(
+	const struct directory *directory, uint32_t id);
 const struct directory_node *directory_find_node(const struct directory *directory, uint32_t id);
 const struct directory_node *directory_find_node_by_name(const struct directory *directory,
 	struct str name);
@@ -120,10 +126,15 @@ const struct directory_router *directory_find_router_by_name(const struct direct
 	struct str name);
 
 /* Iteration: start with *position = 0; NULL ends. */
-const struct directory_site *directory_next_site(const struct directory *directory, size_t *position);
-const struct directory_node *directory_next_node(const struct directory *directory, size_t *position);
-const struct directory_router *directory_next_router(const struct directory *directory, size_t *position);
-const struct directory_volume *directory_next_volume(const struct directory *directory, size_t *position);
-const struct directory_mailbox *directory_next_mailbox(const struct directory *directory, size_t *position);
+const struct directory_site *directory_next_site(
+	const struct directory *directory, size_t *position);
+const struct directory_node *directory_next_node(
+	const struct directory *directory, size_t *position);
+const struct directory_router *directory_next_router(
+	const struct directory *directory, size_t *position);
+const struct directory_volume *directory_next_volume(
+	const struct directory *directory, size_t *position);
+const struct directory_mailbox *directory_next_mailbox(
+	const struct directory *directory, size_t *position);
 
 #endif

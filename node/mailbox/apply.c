@@ -7,8 +7,8 @@
 #include <stdlib.h>
 
 /*
- * Applying is deterministic: the same changes in the same order give the same index, whether they come
- * from an operation just made durable, from a replica's stream or from the log at start-up.
+ * Applying is deterministic: the same changes in the same order give the same index, whether they
+ * come from an operation just made durable, from a replica's stream or from the log at start-up.
  */
 
 static void tell_folder_sessions(struct folder *folder)
@@ -95,7 +95,8 @@ static int apply_expunge(struct index *index, const struct action *action, uint3
 	if (result < 0)
 		return result;
 	/* One pass that closes all gaps: ranges and messages both rise. */
-	uint32_t kept = action->uid_range_count ? folder_find_uid(folder, action->uids[0].first) : 0;
+	uint32_t kept =
+		action->uid_range_count ? folder_find_uid(folder, action->uids[0].first) : 0;
 	size_t range = 0;
 	uint32_t i = kept, removed = 0;
 	for (; i < folder->message_count && range < action->uid_range_count; i++) {
@@ -143,19 +144,21 @@ static int apply_flags(struct index *index, const struct action *action, struct 
 	bool changed = false;
 	for (size_t r = 0; r < action->uid_range_count; r++) {
 		uint32_t i = folder_find_uid(folder, action->uids[r].first);
-		for (; i < folder->message_count && folder->messages[i].uid <= action->uids[r].last; i++) {
+		for (; i < folder->message_count && folder->messages[i].uid <= action->uids[r].last;
+			i++) {
 			struct message *message = &folder->messages[i];
 			if (action->conditional && message->modseq > action->unchanged_since) {
 				if (out != NULL) {
 					out->failed_uids = mem_resize(out->failed_uids,
-						(out->failed_count + 1) * sizeof(*out->failed_uids));
+						(out->failed_count + 1) *
+							sizeof(*out->failed_uids));
 					out->failed_uids[out->failed_count++] = message->uid;
 				}
 				continue;
 			}
 			uint64_t flags = new_flags(action, message->flags);
-			/* A store that changes nothing leaves the modseq alone (RFC 7162 section 3.1.3
-			 * allows both; clients then fetch less). */
+			/* A store that changes nothing leaves the modseq alone (RFC 7162
+			 * section 3.1.3 allows both; clients then fetch less). */
 			if (flags == message->flags)
 				continue;
 			folder->unseen_count += !(flags & MESSAGE_SEEN);

@@ -8,26 +8,24 @@
 #include <stdlib.h>
 
 /*
- * The store of an index. Keys and values (integers little-endian in values, big-endian in keys so that they
- * sort):
+ * The store of an index. Keys and values (integers little-endian in values, big-endian in keys so
+ * that they sort):
  *
- *   "v"                            volume header: u32 version, u32 volume, u64 applied, u64 slack epoch,
- *                                  u64 messages, u32 dedupe count, u32 dedupe next, u32 slack count, u32 0,
- *                                  u64 applied epoch, 16 bytes its reign,
- *                                  u64 acknowledged elsewhere
- *   "d" chunk(u32)                 1024 dedupe keys of 16 bytes
- *   "m" mailbox(u64)               u32 next folder id, u32 last uidvalidity, u64 modseq, then subscriptions:
- *                                  u16 length, bytes, ...
- *   "f" mailbox(u64) folder(u32)   u32 uidvalidity, u32 uidnext, u64 highest modseq, u32 special use,
- *                                  u32 messages, u32 unseen, u32 keywords, u64 bytes, u16 length + name,
- *                                  then keywords: u16 length, bytes, ...
- *   "c" mailbox(u64) folder(u32) chunk(u32)   messages of 48 bytes: u32 uid, u32 size, u64 flags, u64 modseq,
- *                                  u64 body LSN, i64 internal date, u32 summary length, u32 0
+ *   "v"                            volume header: u32 version, u32 volume, u64 applied, u64 slack
+ * epoch, u64 messages, u32 dedupe count, u32 dedupe next, u32 slack count, u32 0, u64 applied
+ * epoch, 16 bytes its reign, u64 acknowledged elsewhere "d" chunk(u32)                 1024 dedupe
+ * keys of 16 bytes "m" mailbox(u64)               u32 next folder id, u32 last uidvalidity, u64
+ * modseq, then subscriptions: u16 length, bytes, ... "f" mailbox(u64) folder(u32)   u32
+ * uidvalidity, u32 uidnext, u64 highest modseq, u32 special use, u32 messages, u32 unseen, u32
+ * keywords, u64 bytes, u16 length + name, then keywords: u16 length, bytes, ... "c" mailbox(u64)
+ * folder(u32) chunk(u32)   messages of 48 bytes: u32 uid, u32 size, u64 flags, u64 modseq, u64 body
+ * LSN, i64 internal date, u32 summary length, u32 0
  */
 
 enum { STORE_VERSION = 1, MESSAGE_BYTES = 48, DEDUPE_CHUNK = 1024, VOLUME_HEADER_BYTES = 80 };
 
-static struct str make_key(uint8_t *out, char kind, uint64_t mailbox, uint32_t folder, uint32_t chunk)
+static struct str make_key(
+	uint8_t *out, char kind, uint64_t mailbox, uint32_t folder, uint32_t chunk)
 {
 	size_t length = 1;
 	out[0] = (uint8_t)kind;
@@ -98,8 +96,8 @@ static int save_folder_header(struct index *index, const struct folder *folder, 
 	add_text(value, folder->name);
 	for (unsigned i = 0; i < folder->keyword_count; i++)
 		add_text(value, folder->keywords[i]);
-	return store_put(
-		index->store, make_key(key, 'f', folder->mailbox->id, folder->id, 0), buf_str(value));
+	return store_put(index->store, make_key(key, 'f', folder->mailbox->id, folder->id, 0),
+		buf_str(value));
 }
 
 static int save_chunk(
@@ -109,7 +107,8 @@ static int save_chunk(
 	uint32_t first = folder_find_uid(folder, chunk << CHUNK_UID_BITS);
 	buf_clear(value);
 	for (uint32_t i = first;
-		i < folder->message_count && folder->messages[i].uid >> CHUNK_UID_BITS == chunk; i++) {
+		i < folder->message_count && folder->messages[i].uid >> CHUNK_UID_BITS == chunk;
+		i++) {
 		const struct message *message = &folder->messages[i];
 		append_le32(value, message->uid);
 		append_le32(value, message->size);
@@ -142,11 +141,13 @@ static int save_dedupe(struct index *index)
 	if (dedupe->count == 0 || (dedupe->saved_next == dedupe->next && !dedupe->all_dirty))
 		return 0;
 	uint32_t chunk = dedupe->all_dirty ? 0 : dedupe->saved_next / DEDUPE_CHUNK;
-	uint32_t last = dedupe->all_dirty ? (dedupe->count - 1) / DEDUPE_CHUNK
-					  : (dedupe->next + DEDUPE_IDS_MAX - 1) % DEDUPE_IDS_MAX / DEDUPE_CHUNK;
+	uint32_t last = dedupe->all_dirty
+		? (dedupe->count - 1) / DEDUPE_CHUNK
+		: (dedupe->next + DEDUPE_IDS_MAX - 1) % DEDUPE_IDS_MAX / DEDUPE_CHUNK;
 	for (;; chunk = (chunk + 1) % (DEDUPE_IDS_MAX / DEDUPE_CHUNK)) {
 		uint32_t first = chunk * DEDUPE_CHUNK;
-		uint32_t count = dedupe->count - first < DEDUPE_CHUNK ? dedupe->count - first : DEDUPE_CHUNK;
+		uint32_t count =
+			dedupe->count - first < DEDUPE_CHUNK ? dedupe->count - first : DEDUPE_CHUNK;
 		result = store_put(index->store, make_key(key, 'd', 0, 0, chunk),
 			str_of(dedupe->ring[first], (size_t)count * 16));
 		if (result < 0 || chunk == last)
@@ -212,7 +213,8 @@ static int save_all(struct index *index, struct buf *value)
 			result = save_mailbox(
 				index, list_entry(entry, struct mailbox, dirty_link), value);
 	list_for_each (entry, &index->dirty_folders) {
-		struct folder_private *private = list_entry(entry, struct folder_private, dirty_link);
+		struct folder_private *private =
+			list_entry(entry, struct folder_private, dirty_link);
 		if (result == 0)
 			result = save_folder(index, private->folder, value);
 	}
@@ -228,7 +230,8 @@ static void mark_clean(struct index *index)
 		list_remove(entry);
 	}
 	list_for_each_safe (entry, following, &index->dirty_folders) {
-		struct folder_private *private = list_entry(entry, struct folder_private, dirty_link);
+		struct folder_private *private =
+			list_entry(entry, struct folder_private, dirty_link);
 		private->header_dirty = false;
 		private->dirty_count = 0;
 		list_remove(entry);
@@ -410,11 +413,13 @@ int folder_load(struct folder *folder)
 	uint32_t expected = folder->message_count;
 	folder->message_count = 0;
 	int result = store_each(folder->mailbox->index->store,
-		str_first(make_key(key, 'c', folder->mailbox->id, folder->id, 0), 13), load_chunk, folder);
+		str_first(make_key(key, 'c', folder->mailbox->id, folder->id, 0), 13), load_chunk,
+		folder);
 	if (result == 0 && folder->message_count != expected)
 		result = -EUCLEAN;
 	if (result < 0) {
-		log_error("folder_damaged", "volume=%u mailbox=%llu folder=%u hint=\"stop the node, remove %s\"",
+		log_error("folder_damaged",
+			"volume=%u mailbox=%llu folder=%u hint=\"stop the node, remove %s\"",
 			folder->mailbox->index->volume_id, (unsigned long long)folder->mailbox->id,
 			folder->id, folder->mailbox->index->store_path);
 		folder->message_count = expected;

@@ -169,7 +169,8 @@ static int compare_folders(const void *a, const void *b)
 void mailbox_sort_folders(struct mailbox *mailbox)
 {
 	if (mailbox->folder_count > 1)
-		qsort(mailbox->folders, mailbox->folder_count, sizeof(*mailbox->folders), compare_folders);
+		qsort(mailbox->folders, mailbox->folder_count, sizeof(*mailbox->folders),
+			compare_folders);
 }
 
 void folder_set_name(struct folder *folder, struct str name)
@@ -194,7 +195,8 @@ struct folder *mailbox_add_folder(struct mailbox *mailbox, uint32_t id, struct s
 	list_init(&folder->link);
 	folder_set_name(folder, name);
 	if (mailbox->folder_count == mailbox->folder_capacity) {
-		mailbox->folder_capacity = mailbox->folder_capacity ? mailbox->folder_capacity * 2 : 8;
+		mailbox->folder_capacity =
+			mailbox->folder_capacity ? mailbox->folder_capacity * 2 : 8;
 		mailbox->folders = mem_resize(
 			mailbox->folders, mailbox->folder_capacity * sizeof(*mailbox->folders));
 	}
@@ -235,7 +237,7 @@ static void grow_keywords(struct folder *folder, unsigned count)
 	private->pending_keywords =
 		mem_resize(private->pending_keywords, FOLDER_KEYWORDS_MAX * sizeof(struct str));
 	while (private->pending_keyword_count < count)
-		private->pending_keywords[private->pending_keyword_count++] = (struct str){ NULL, 0 };
+	private->pending_keywords[private->pending_keyword_count++] = (struct str){ NULL, 0 };
 	folder->keywords = private->pending_keywords;
 }
 
@@ -288,7 +290,8 @@ void folder_push_message(struct folder *folder, const struct message *message)
 {
 	struct folder_private *private = folder->private;
 	if (folder->message_count == private->message_capacity) {
-		private->message_capacity = private->message_capacity ? private->message_capacity * 2 : 8;
+		private->message_capacity =
+			private->message_capacity ? private->message_capacity * 2 : 8;
 		folder->messages = mem_resize(
 			folder->messages, private->message_capacity * sizeof(*folder->messages));
 	}

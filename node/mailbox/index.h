@@ -2,9 +2,10 @@
 #define PANDO_NODE_INDEX_H
 
 /*
- * The index of one volume: its mailboxes and folders, derived from the log and disposable. apply.c is the
- * only code that changes what sessions see; operations.c gives out numbers (uid, modseq, folder ids) ahead
- * of it; checkpoint.c keeps a copy in a store, so that a start reads only the log behind it.
+ * The index of one volume: its mailboxes and folders, derived from the log and disposable. apply.c
+ * is the only code that changes what sessions see; operations.c gives out numbers (uid, modseq,
+ * folder ids) ahead of it; checkpoint.c keeps a copy in a store, so that a start reads only the log
+ * behind it.
  *
  * A folder's messages are loaded from the store on first use; counts are always there.
  *
@@ -18,14 +19,14 @@
 #include "proto/disk/epochs.h"
 
 enum {
-	/* Messages of one stored chunk are those whose uid has the same upper bits: an expunge never
-	 * moves a message to another chunk. 1024 messages are 48 KiB. */
+	/* Messages of one stored chunk are those whose uid has the same upper bits: an expunge
+	 * never moves a message to another chunk. 1024 messages are 48 KiB. */
 	CHUNK_UID_BITS = 10,
-	/* Delivery ids remembered for de-duplication per volume: at 300 messages a second those of the
-	 * last 15 minutes, the longest pause between two attempts of a router. */
+	/* Delivery ids remembered for de-duplication per volume: at 300 messages a second those of
+	 * the last 15 minutes, the longest pause between two attempts of a router. */
 	DEDUPE_IDS_MAX = 1 << 18,
-	/* UIDNEXT rises by a multiple of this in an unclean promotion, and no folder may run further ahead of
-	 * its replica. */
+	/* UIDNEXT rises by a multiple of this in an unclean promotion, and no folder may run
+	 * further ahead of its replica. */
 	UID_SLACK = 65536,
 };
 
@@ -50,8 +51,8 @@ struct folder_private {
 	bool loaded;        /* messages[] is complete */
 	bool header_dirty;
 	bool deleted;
-	/* Chunk numbers (uid >> CHUNK_UID_BITS) to be written with the next checkpoint; sorted sets are not
-	 * needed: the list is short and checked for repeats at its end. */
+	/* Chunk numbers (uid >> CHUNK_UID_BITS) to be written with the next checkpoint; sorted sets
+	 * are not needed: the list is short and checked for repeats at its end. */
 	uint32_t *dirty_chunks;
 	uint32_t dirty_count, dirty_capacity;
 	/* Keywords given a bit by an operation that is not applied yet. */
@@ -71,7 +72,8 @@ struct mailbox {
 	/* Ahead of the applied state. */
 	uint64_t allocated_modseq;
 	uint32_t allocated_folder_id, allocated_uidvalidity;
-	/* Its first folders are on their way to the log; deliveries behind them count on from here. */
+	/* Its first folders are on their way to the log; deliveries behind them count
+	 * on from here. */
 	bool is_being_made;
 	uint32_t making_inbox_id, making_inbox_uidnext;
 	bool dirty;
@@ -87,18 +89,20 @@ struct index {
 	struct store *store;
 	char *store_path;
 	uint64_t applied_lsn;  /* every group below is applied */
-	/* The reign that wrote the last of them: with applied_lsn it names one branch of the log. */
+	/* The reign that wrote the last of them: with applied_lsn it names one branch
+	 * of the log. */
 	uint64_t applied_epoch;
 	uint8_t applied_reign[EPOCH_REIGN_LENGTH];
 	uint64_t saved_lsn;    /* applied_lsn of the last checkpoint */
 	uint64_t slack_epoch;  /* epoch of the last ACTION_UID_SLACK */
-	/* How many slacks were passed over in all: folders made now start behind as many, so that a folder
-	 * that was made, lost in an unclean failover and made again shares no uid with its first life. */
+	/* How many slacks were passed over in all: folders made now start behind as many, so that a
+	 * folder that was made, lost in an unclean failover and made again shares no uid with its
+	 * first life. */
 	uint32_t slack_count;
 	uint64_t message_count;
 	/* What a replica at another site was known to have; kept for the next start. */
 	uint64_t acked_lsn;
-	bool reset_store;      /* the store holds something else: clear it with the next checkpoint */
+	bool reset_store; /* the store holds something else: clear it with the next checkpoint */
 	struct list dirty_mailboxes, dirty_folders;
 	/* Keys of removed folders and chunks. */
 	struct buf removed_keys; /* u8 length, bytes, ... */
@@ -106,8 +110,8 @@ struct index {
 
 /* What apply found out, for the operation that caused it. */
 struct apply_result {
-	/* 0; -ENOENT: the folder was deleted by a change before this one; -EEXIST: the name was taken by
-	 * one. Such a change has no effect, here and wherever the log is replayed. */
+	/* 0; -ENOENT: the folder was deleted by a change before this one; -EEXIST: the name was
+	 * taken by one. Such a change has no effect, here and wherever the log is replayed. */
 	int status;
 	uint32_t *failed_uids; /* heap; of a conditional ACTION_FLAGS */
 	uint32_t failed_count;
@@ -140,12 +144,14 @@ int folder_find_keyword(const struct folder *folder, struct str name);
 /* Gives it a bit; -E2BIG when all are taken. */
 int folder_take_keyword(struct folder *folder, struct str name);
 
-/* Whether what is applied is a prefix of the log with this epoch vector, not of a branch that was cut off. */
+/* Whether what is applied is a prefix of the log with this epoch vector, not of a branch that was
+ * cut off. */
 bool index_is_prefix_of(const struct index *index, const struct epochs *epochs);
 
 /* ---- apply.c ---- */
 
-/* One change whose record stands at `lsn`. -EUCLEAN when it contradicts the index (logged by the caller). */
+/* One change whose record stands at `lsn`. -EUCLEAN when it contradicts the index (logged by the
+ * caller). */
 int index_apply(struct index *index, const struct change *change, uint64_t lsn,
 	struct apply_result *result) must_check;
 /* All changes of the groups in `bytes` (verified, starting at `lsn`); moves applied_lsn. */
@@ -153,8 +159,8 @@ int index_apply_groups(struct index *index, struct str bytes, uint64_t lsn) must
 
 /* ---- checkpoint.c ---- */
 
-/* Opens the store and loads mailboxes and folder headers. A store that is damaged or of another volume
- * is set aside: the index starts empty. */
+/* Opens the store and loads mailboxes and folder headers. A store that is damaged or of another
+ * volume is set aside: the index starts empty. */
 int index_open(struct index *index, struct error *error) must_check;
 /* Writes all that is dirty and applied_lsn in one transaction. */
 int index_checkpoint(struct index *index) must_check;
@@ -164,7 +170,8 @@ int folder_load(struct folder *folder) must_check;
 /* Keys of the folder's records in the store, to be removed with it. */
 void folder_note_removed(struct folder *folder);
 
-/* A digest of everything visible, for comparing an index with its rebuilt twin. Loads all folders. */
+/* A digest of everything visible, for comparing an index with its rebuilt twin.
+ * Loads all folders. */
 uint64_t index_digest(struct index *index);
 
 #endif

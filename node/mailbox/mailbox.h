@@ -13,8 +13,9 @@
  * 3. A uid, once visible or answered, is never given again (uidnext only grows).
  * 4. Every visible change raises the folder's highest_modseq and its change counters.
  *
- * A folder pointer stays valid until the folder is deleted; sessions that have it selected are told by
- * on_gone before. A mailbox pointer stays valid while at least one mailbox_session is registered.
+ * A folder pointer stays valid until the folder is deleted; sessions that have it selected are told
+ * by on_gone before. A mailbox pointer stays valid while at least one mailbox_session is
+ * registered.
  */
 
 #include "core/bytes.h"
@@ -33,7 +34,8 @@ enum {
 	MESSAGE_DRAFT = 1 << 4,
 	MESSAGE_SYSTEM_FLAGS = 0x1f,
 	MESSAGE_KEYWORD_SHIFT = 8,
-	/* What fits beside the system flags in 64 bits; a 57th keyword in one folder gets NO [LIMIT]. */
+	/* What fits beside the system flags in 64 bits; a 57th keyword in one folder gets NO
+	   [LIMIT]. */
 	FOLDER_KEYWORDS_MAX = 56,
 	/* The bytes of a folder's full name in UTF-8. */
 	FOLDER_NAME_MAX = 1000,
@@ -66,7 +68,8 @@ struct folder {
 	uint32_t id;            /* unique in the mailbox for ever, survives renames */
 	uint32_t uidvalidity;
 	uint32_t uidnext;
-	uint32_t first_recent_uid; /* \Recent for the next session that selects read-write: uid >= this */
+	uint32_t first_recent_uid; /* \Recent for the next session that selects read-write: uid >=
+				      this */
 	uint64_t highest_modseq;   /* at least 1 */
 	struct str name;           /* UTF-8, '/' between levels, "INBOX" in capitals */
 	enum special_use special_use;
@@ -87,24 +90,25 @@ struct folder {
 struct mailbox_session {
 	struct mailbox *mailbox;
 	struct folder *folder; /* selected, or NULL */
-	/* Something visible in the selected folder has changed. Called from apply: only note it or queue output. */
+	/* Something visible in the selected folder has changed. Called from apply: only note it or
+	 * queue output. */
 	void (*on_change)(struct mailbox_session *session);
-	/* The selected folder (folder_only) or the whole mailbox (fenced, moved away, removed) goes. The
-	 * session deselects or ends with BYE; after a whole-mailbox on_gone it must not touch it again, and
-	 * it is detached already. */
+	/* The selected folder (folder_only) or the whole mailbox (fenced, moved away, removed)
+	 * goes. The session deselects or ends with BYE; after a whole-mailbox on_gone it must not
+	 * touch it again, and it is detached already. */
 	void (*on_gone)(struct mailbox_session *session, bool folder_only);
 	struct list mailbox_link, folder_link; /* private */
 };
 
-/* Opens (and for a mailbox never used before prepares) the mailbox. -EROFS when this node is not the
- * volume's serving primary. A new mailbox shows INBOX, Archive, Drafts, Junk, Sent and Trash once the
- * returned state is ready: done may come later. */
+/* Opens (and for a mailbox never used before prepares) the mailbox. -EROFS when this node is not
+ * the volume's serving primary. A new mailbox shows INBOX, Archive, Drafts, Junk, Sent and Trash
+ * once the returned state is ready: done may come later. */
 struct mailbox_op;
 void mailbox_attach(struct volume *volume, uint64_t mailbox_id, struct mailbox_session *session,
 	struct mailbox_op *op);
 void mailbox_detach(struct mailbox_session *session);
-/* Makes `folder` (or NULL) the session's selected one. The first read-write selection takes the recent
- * messages: returns the first recent uid for this session. */
+/* Makes `folder` (or NULL) the session's selected one. The first read-write selection takes the
+ * recent messages: returns the first recent uid for this session. */
 uint32_t mailbox_select(struct mailbox_session *session, struct folder *folder, bool read_only);
 
 /* INBOX matches in any case. NULL when missing. */
@@ -120,11 +124,11 @@ uint64_t mailbox_total_bytes(const struct mailbox *mailbox);
 uint32_t folder_find_uid(const struct folder *folder, uint32_t uid);
 
 /*
- * Changes. Every call takes an operation that the caller keeps alive until done; done is called on the
- * worker's loop, never from inside the call, after the change is visible and as durable as the call says.
- * status: 0; -EROFS fenced or not primary (end the session with BYE); -EIO; -ENOENT; -EEXIST; -EINVAL
- * (name); -ENOSPC; -E2BIG (a limit: keywords, folders, name); -EAGAIN (durability `strict` and no replica in time: the
- * change exists here but may not be confirmed).
+ * Changes. Every call takes an operation that the caller keeps alive until done; done is called on
+ * the worker's loop, never from inside the call, after the change is visible and as durable as the
+ * call says. status: 0; -EROFS fenced or not primary (end the session with BYE); -EIO; -ENOENT;
+ * -EEXIST; -EINVAL (name); -ENOSPC; -E2BIG (a limit: keywords, folders, name); -EAGAIN (durability
+ * `strict` and no replica in time: the change exists here but may not be confirmed).
  */
 struct mailbox_op {
 	void (*done)(struct mailbox_op *op);
@@ -155,7 +159,8 @@ struct store_request {
 	uint64_t unchanged_since;
 };
 
-/* One or more messages (MULTIAPPEND ready) into a folder; durability as the mailbox's policy says. */
+/* One or more messages (MULTIAPPEND ready) into a folder; durability as the
+ * mailbox's policy says. */
 struct append_request {
 	struct bytes *body;     /* whole message with CRLF line ends; referenced until done */
 	struct str summary;     /* encoded; copied */
@@ -166,12 +171,15 @@ struct append_request {
 	enum durability durability; /* the mailbox's policy */
 };
 
-void mailbox_append(struct folder *folder, const struct append_request *request, struct mailbox_op *op);
-void mailbox_store(struct folder *folder, const struct store_request *request, struct mailbox_op *op);
+void mailbox_append(
+	struct folder *folder, const struct append_request *request, struct mailbox_op *op);
+void mailbox_store(
+	struct folder *folder, const struct store_request *request, struct mailbox_op *op);
 /* Removes exactly these uids (unknown ones are ignored). */
-void mailbox_expunge(struct folder *folder, const uint32_t *uids, uint32_t count, struct mailbox_op *op);
-/* Copies these uids in order, flags and internal date included; with `move`, expunges them in the same
- * log record. */
+void mailbox_expunge(
+	struct folder *folder, const uint32_t *uids, uint32_t count, struct mailbox_op *op);
+/* Copies these uids in order, flags and internal date included; with `move`, expunges them in the
+ * same log record. */
 void mailbox_copy(struct folder *from, const uint32_t *uids, uint32_t count, struct folder *to,
 	bool move, struct mailbox_op *op);
 /* Missing parents are made too (RFC 3501 section 6.3.3). */
@@ -181,11 +189,12 @@ void mailbox_create_folder(struct mailbox *mailbox, struct str name, enum specia
 void mailbox_delete_folder(struct folder *folder, struct mailbox_op *op);
 /* Children go along. For INBOX: its messages move to the new folder (RFC 3501 section 6.3.5). */
 void mailbox_rename_folder(struct folder *folder, struct str name, struct mailbox_op *op);
-void mailbox_subscribe(struct mailbox *mailbox, struct str name, bool subscribed, struct mailbox_op *op);
+void mailbox_subscribe(
+	struct mailbox *mailbox, struct str name, bool subscribed, struct mailbox_op *op);
 
 /*
- * Reading what a message holds. The body's bytes are exactly as received. A read from memory ends at
- * once; else the caller waits for done (on the worker's loop). One read at a time per struct.
+ * Reading what a message holds. The body's bytes are exactly as received. A read from memory ends
+ * at once; else the caller waits for done (on the worker's loop). One read at a time per struct.
  */
 struct message_read {
 	void (*done)(struct message_read *read);
@@ -197,8 +206,10 @@ struct message_read {
 };
 
 /* True: `read` is complete now (status and bytes set). False: done will be called. */
-bool message_read_body(struct folder *folder, const struct message *message, struct message_read *read);
-bool message_read_summary(struct folder *folder, const struct message *message, struct message_read *read);
+bool message_read_body(
+	struct folder *folder, const struct message *message, struct message_read *read);
+bool message_read_summary(
+	struct folder *folder, const struct message *message, struct message_read *read);
 /* Forgets a read in flight; done will not be called. */
 void message_read_cancel(struct message_read *read);
 

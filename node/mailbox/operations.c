@@ -8,8 +8,8 @@
 #include <stdlib.h>
 
 /*
- * What sessions ask for, turned into changes. Numbers (uid, modseq, folder id, uidvalidity) are given out
- * here, ahead of the applied state and in the order of the log.
+ * What sessions ask for, turned into changes. Numbers (uid, modseq, folder id, uidvalidity) are
+ * given out here, ahead of the applied state and in the order of the log.
  */
 
 struct mailbox_change {
@@ -141,7 +141,8 @@ void volume_first_folders(struct volume *volume, struct mailbox *mailbox, struct
 		.mailbox_id = mailbox->id,
 		.modseq = volume_next_modseq(volume, mailbox),
 		.folder_count = array_length(first_folders) };
-	action_out->folders = pool_alloc(pool, sizeof(*action_out->folders) * array_length(first_folders));
+	action_out->folders =
+		pool_alloc(pool, sizeof(*action_out->folders) * array_length(first_folders));
 	for (size_t i = 0; i < array_length(first_folders); i++)
 		action_out->folders[i] = (struct action_folder){ mailbox->allocated_folder_id++,
 			str_from(first_folders[i].name), next_uidvalidity(mailbox),
@@ -193,7 +194,8 @@ void mailbox_attach(struct volume *volume, uint64_t mailbox_id, struct mailbox_s
 	if (mailbox == NULL)
 		mailbox = index_make_mailbox(&volume->index, mailbox_id);
 	if (mailbox->is_being_made) {
-		/* A delivery or another session makes the folders: this change only waits behind it. */
+		/* A delivery or another session makes the folders: this change only waits behind
+		 * it. */
 		struct mailbox_change *change = change_create(mailbox, op, 0);
 		change->attaching = session;
 		change->pending.done = on_attach_done;
@@ -240,7 +242,8 @@ struct folder *mailbox_find_folder(struct mailbox *mailbox, struct str name)
 	bool inbox = str_equal_ignore_case(name, STR("INBOX"));
 	for (uint32_t i = 0; i < mailbox->folder_count; i++) {
 		struct folder *folder = mailbox->folders[i];
-		if (inbox ? str_equal_ignore_case(folder->name, name) : str_equal(folder->name, name))
+		if (inbox ? str_equal_ignore_case(folder->name, name)
+			  : str_equal(folder->name, name))
 			return folder;
 	}
 	return NULL;
@@ -305,14 +308,16 @@ static void add_uids(struct folder *folder, const uint32_t *uids, uint32_t count
 		if (action->uid_range_count > 0 && at == previous_index + 1)
 			action->uids[action->uid_range_count - 1].last = uids[i];
 		else
-			action->uids[action->uid_range_count++] = (struct uid_range){ uids[i], uids[i] };
+			action->uids[action->uid_range_count++] =
+				(struct uid_range){ uids[i], uids[i] };
 		previous_index = at;
 	}
 }
 
 /* ---- messages ---- */
 
-void mailbox_append(struct folder *folder, const struct append_request *request, struct mailbox_op *op)
+void mailbox_append(
+	struct folder *folder, const struct append_request *request, struct mailbox_op *op)
 {
 	struct mailbox *mailbox = folder->mailbox;
 	struct volume *volume = volume_of(mailbox);
@@ -356,7 +361,8 @@ void mailbox_append(struct folder *folder, const struct append_request *request,
 	volume_submit(volume, &change->pending, bytes_str(request->body), summary);
 }
 
-void mailbox_store(struct folder *folder, const struct store_request *request, struct mailbox_op *op)
+void mailbox_store(
+	struct folder *folder, const struct store_request *request, struct mailbox_op *op)
 {
 	struct mailbox *mailbox = folder->mailbox;
 	struct mailbox_change *change = change_create(mailbox, op, 1);
@@ -423,15 +429,16 @@ static int translate_flags(const struct folder *from, const struct message *mess
 		if (action->keywords == NULL)
 			action->keywords =
 				pool_alloc(pool, FOLDER_KEYWORDS_MAX * sizeof(*action->keywords));
-		action->keywords[action->keyword_count++] = (struct action_keyword){ (uint32_t)target,
-			pool_copy(pool, from->keywords[bit]) };
+		action->keywords[action->keyword_count++] =
+			(struct action_keyword){ (uint32_t)target,
+				pool_copy(pool, from->keywords[bit]) };
 	}
 	return 0;
 }
 
 /* Fills an ADD or MOVE with copies of these messages. */
-static int copy_messages(struct folder *from, const uint32_t *uids, uint32_t count, struct folder *to,
-	struct pool *pool, struct action *action)
+static int copy_messages(struct folder *from, const uint32_t *uids, uint32_t count,
+	struct folder *to, struct pool *pool, struct action *action)
 {
 	action->added = pool_alloc(pool, count * sizeof(*action->added));
 	for (uint32_t i = 0; i < count; i++) {
@@ -514,24 +521,26 @@ static void add_missing(struct mailbox *mailbox, struct str name, enum special_u
 	action->folders = pool_alloc(pool, count_missing(mailbox, name) * sizeof(*action->folders));
 	for (size_t i = 1; i <= name.length; i++) {
 		struct str level = str_first(name, i);
-		if ((i < name.length && name.bytes[i] != '/') || mailbox_find_folder(mailbox, level))
+		if ((i < name.length && name.bytes[i] != '/') ||
+			mailbox_find_folder(mailbox, level))
 			continue;
 		action->folders[action->folder_count++] =
-			(struct action_folder){ mailbox->allocated_folder_id++, pool_copy(pool, level),
-				next_uidvalidity(mailbox),
+			(struct action_folder){ mailbox->allocated_folder_id++,
+				pool_copy(pool, level), next_uidvalidity(mailbox),
 				i == name.length ? special_use : SPECIAL_NONE };
 	}
 }
 
-void mailbox_create_folder(
-	struct mailbox *mailbox, struct str name, enum special_use special_use, struct mailbox_op *op)
+void mailbox_create_folder(struct mailbox *mailbox, struct str name, enum special_use special_use,
+	struct mailbox_op *op)
 {
 	struct mailbox_change *change = change_create(mailbox, op, 1);
 	struct action *action = first_action(change);
 	int status = check_name(name);
 	if (status == 0 && mailbox_find_folder(mailbox, name) != NULL)
 		status = -EEXIST;
-	if (status == 0 && mailbox->folder_count + count_missing(mailbox, name) > MAILBOX_FOLDERS_MAX)
+	if (status == 0 &&
+		mailbox->folder_count + count_missing(mailbox, name) > MAILBOX_FOLDERS_MAX)
 		status = -E2BIG;
 	if (status < 0) {
 		discard(change, status);
@@ -577,7 +586,8 @@ static void add_renames(
 			continue;
 		struct str rest = str_from_index(other->name, folder->name.length);
 		action->folders[action->folder_count++] = (struct action_folder){ .id = other->id,
-			.name = pool_printf(pool, STR_FORMAT STR_FORMAT, STR_ARG(name), STR_ARG(rest)) };
+			.name = pool_printf(
+				pool, STR_FORMAT STR_FORMAT, STR_ARG(name), STR_ARG(rest)) };
 	}
 }
 
@@ -604,20 +614,21 @@ static void rename_inbox(
 	actions[1].uids = pool_alloc(pool, sizeof(*actions[1].uids));
 	for (unsigned i = 0; i < inbox->keyword_count; i++) {
 		if (actions[1].keywords == NULL)
-			actions[1].keywords =
-				pool_alloc(pool, inbox->keyword_count * sizeof(*actions[1].keywords));
+			actions[1].keywords = pool_alloc(
+				pool, inbox->keyword_count * sizeof(*actions[1].keywords));
 		actions[1].keywords[actions[1].keyword_count++] =
 			(struct action_keyword){ i, pool_copy(pool, inbox->keywords[i]) };
 	}
 	uint32_t first_uid = mailbox->index->slack_count * UID_SLACK + 1;
 	for (uint32_t i = 0; i < inbox->message_count; i++) {
 		const struct message *message = &inbox->messages[i];
-		actions[1].added[actions[1].added_count++] = (struct added_message){ .uid = first_uid + i,
-			.size = message->size,
-			.flags = message->flags,
-			.body_lsn = message->body_lsn,
-			.internal_date_s = message->internal_date_s,
-			.summary_length = message->summary_length };
+		actions[1].added[actions[1].added_count++] =
+			(struct added_message){ .uid = first_uid + i,
+				.size = message->size,
+				.flags = message->flags,
+				.body_lsn = message->body_lsn,
+				.internal_date_s = message->internal_date_s,
+				.summary_length = message->summary_length };
 	}
 	if (inbox->message_count > 0) {
 		actions[1].uids[0] = (struct uid_range){ inbox->messages[0].uid,
@@ -652,7 +663,8 @@ void mailbox_rename_folder(struct folder *folder, struct str name, struct mailbo
 	actions[0].kind = ACTION_FOLDERS;
 	actions[0].modseq = volume_next_modseq(volume_of(mailbox), mailbox);
 	if (slash > 0)
-		add_missing(mailbox, str_first(name, (size_t)slash), SPECIAL_NONE, pool, &actions[0]);
+		add_missing(
+			mailbox, str_first(name, (size_t)slash), SPECIAL_NONE, pool, &actions[0]);
 	actions[1].kind = ACTION_RENAME;
 	actions[1].modseq = volume_next_modseq(volume_of(mailbox), mailbox);
 	add_renames(folder, name, pool, &actions[1]);
@@ -660,7 +672,8 @@ void mailbox_rename_folder(struct folder *folder, struct str name, struct mailbo
 	submit(change);
 }
 
-void mailbox_subscribe(struct mailbox *mailbox, struct str name, bool subscribed, struct mailbox_op *op)
+void mailbox_subscribe(
+	struct mailbox *mailbox, struct str name, bool subscribed, struct mailbox_op *op)
 {
 	struct mailbox_change *change = change_create(mailbox, op, 1);
 	struct action *action = first_action(change);

@@ -7,7 +7,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Reading message bytes back from the log. The caller's struct may go before a read in flight ends. */
+/* Reading message bytes back from the log. The caller's struct may go before a read
+ * in flight ends. */
 
 struct pending_read {
 	struct record_read record;
@@ -63,7 +64,8 @@ static bool start(struct folder *folder, uint64_t lsn, size_t length, struct mes
 	return true;
 }
 
-bool message_read_body(struct folder *folder, const struct message *message, struct message_read *read)
+bool message_read_body(
+	struct folder *folder, const struct message *message, struct message_read *read)
 {
 	return start(folder, message->body_lsn, message->size, read);
 }

@@ -31,8 +31,8 @@ static void complete_line_ends(struct bytes **message)
 	struct str text = bytes_str(*message);
 	size_t bare = 0;
 
-	for (const char *at = text.bytes; (at = memchr(at, '\n', (size_t)(text.bytes + text.length - at)));
-		at++)
+	for (const char *at = text.bytes;
+		(at = memchr(at, '\n', (size_t)(text.bytes + text.length - at))); at++)
 		bare += at == text.bytes || at[-1] != '\r';
 	if (!bare)
 		return;
@@ -95,7 +95,8 @@ enum imap_wait cmd_append(struct imap_session *session, struct imap_command *com
 		.keywords = arguments->flags.keywords,
 		.keyword_count = arguments->flags.keyword_count,
 		.durability = session->login->durability,
-		.internal_date_s = arguments->has_date ? arguments->date_s : clock_wall_us() / 1000000,
+		.internal_date_s =
+			arguments->has_date ? arguments->date_s : clock_wall_us() / 1000000,
 	};
 	mailbox_append(folder, &request, imap_change(session));
 	return IMAP_WAIT_CHANGE;

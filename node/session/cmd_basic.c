@@ -88,7 +88,8 @@ enum imap_wait cmd_enable(struct imap_session *session, struct imap_command *com
 		/* RFC 5161 section 3.1: what is not known is passed over. */
 		enables |= str_equal_ignore_case(name, STR("CONDSTORE"));
 	} while (!imap_at_end(parser));
-	buf_append_str(&session->out, enables ? STR("* ENABLED CONDSTORE\r\n") : STR("* ENABLED\r\n"));
+	buf_append_str(
+		&session->out, enables ? STR("* ENABLED CONDSTORE\r\n") : STR("* ENABLED\r\n"));
 	if (enables)
 		imap_condstore_enable(session);
 	return imap_reply(command, "OK Done");

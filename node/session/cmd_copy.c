@@ -73,7 +73,8 @@ static enum imap_wait start(struct imap_session *session, struct imap_command *c
 	copy->uids = imap_view_uids(session, command, &set, &copy->count);
 	/* RFC 2180 section 4.4.1: a copy is all or nothing. */
 	if (!command->by_uid && copy->count != imap_set_size(&set))
-		return imap_reply(command, "NO [EXPUNGEISSUED] Some of the messages no longer exist");
+		return imap_reply(
+			command, "NO [EXPUNGEISSUED] Some of the messages no longer exist");
 	if (!copy->count)
 		return imap_reply(command, "OK No messages found");
 	command->state = copy;

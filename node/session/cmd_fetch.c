@@ -1,6 +1,6 @@
 /*
- * FETCH and UID FETCH: RFC 3501 section 6.4.5, RFC 7162 section 3.1.4. A state machine that stops between
- * messages: for a read from disk, for a slow client, or to give other sessions their turn.
+ * FETCH and UID FETCH: RFC 3501 section 6.4.5, RFC 7162 section 3.1.4. A state machine that stops
+ * between messages: for a read from disk, for a slow client, or to give other sessions their turn.
  */
 
 #include "node/session/imap_fetch.h"
@@ -10,8 +10,8 @@
 
 enum {
 	MESSAGES_PER_SLICE = 32,
-	/* Shorter pieces of a body are copied behind what stands in the output; longer ones are sent from
-	 * where they are. */
+	/* Shorter pieces of a body are copied behind what stands in the output; longer ones are
+	 * sent from where they are. */
 	COPY_LENGTH_MAX = 8 << 10,
 };
 
@@ -19,7 +19,8 @@ enum {
 static void mark_seen(struct imap_session *session, struct imap_command *command,
 	const struct fetch *fetch)
 {
-	uint32_t *uids = pool_alloc(command->pool, (imap_set_size(&fetch->set) + 1) * sizeof(*uids));
+	uint32_t *uids =
+		pool_alloc(command->pool, (imap_set_size(&fetch->set) + 1) * sizeof(*uids));
 	uint32_t count = 0;
 
 	for (unsigned i = 0; i < fetch->set.count; i++) {
@@ -152,7 +153,8 @@ static void write_message(struct imap_session *session, struct fetch *fetch,
 	}
 	write_items(session, fetch, message, &any);
 	if (source.has_summary)
-		write_structure_items(&session->out, fetch->attributes.items, &source.summary, &any);
+		write_structure_items(
+			&session->out, fetch->attributes.items, &source.summary, &any);
 	for (unsigned i = 0; i < fetch->attributes.section_count; i++) {
 		separate(&session->out, &any);
 		write_section(session, &fetch->attributes.sections[i], &source);
@@ -209,7 +211,8 @@ static enum imap_wait wait_for_seen(struct imap_session *session, struct imap_co
 
 static bool next_sequence(struct fetch *fetch)
 {
-	if (fetch->range < fetch->set.count && fetch->sequence < fetch->set.ranges[fetch->range].last) {
+	if (fetch->range < fetch->set.count &&
+		fetch->sequence < fetch->set.ranges[fetch->range].last) {
 		fetch->sequence++;
 		return true;
 	}
@@ -238,7 +241,9 @@ static enum imap_wait fetch_on(struct imap_session *session, struct imap_command
 			imap_reads_release(session);
 		}
 		more = next_sequence(fetch);
-		if (more && (fetch->needs_body || fetch->needs_header || done % MESSAGES_PER_SLICE == 0)) {
+		if (more &&
+			(fetch->needs_body || fetch->needs_header ||
+				done % MESSAGES_PER_SLICE == 0)) {
 			enum imap_wait wait = imap_pause(session, command);
 			if (wait != IMAP_DONE)
 				return wait;
@@ -254,8 +259,8 @@ static bool parse_modifiers(struct imap_session *session, struct imap_parser *pa
 	if (!imap_try_byte(parser, ' '))
 		return true;
 	if (!imap_try_byte(parser, '(') || !imap_try_word(parser, STR("CHANGEDSINCE")) ||
-		!imap_space(parser) ||
-		!imap_number(parser, INT64_MAX, &fetch->changed_since) || !imap_try_byte(parser, ')'))
+		!imap_space(parser) || !imap_number(parser, INT64_MAX, &fetch->changed_since) ||
+		!imap_try_byte(parser, ')'))
 		return false;
 	fetch->attributes.items |= IMAP_FETCH_MODSEQ;
 	imap_condstore_enable(session);

@@ -50,8 +50,8 @@ static bool parse_use(struct imap_parser *parser, enum special_use *use_out, boo
 	*known_out = true;
 	if (!imap_try_byte(parser, ' '))
 		return true;
-	if (!imap_try_byte(parser, '(') || !imap_try_word(parser, STR("USE")) || !imap_space(parser) ||
-		!imap_try_byte(parser, '('))
+	if (!imap_try_byte(parser, '(') || !imap_try_word(parser, STR("USE")) ||
+		!imap_space(parser) || !imap_try_byte(parser, '('))
 		return false;
 	for (bool first = true; !imap_try_byte(parser, ')'); first = false) {
 		if (!first && !imap_space(parser))
@@ -105,7 +105,8 @@ enum imap_wait cmd_delete(struct imap_session *session, struct imap_command *com
 		return imap_bad(command);
 	if (str_equal(name, STR("INBOX")))
 		return imap_reply(command, "NO [CANNOT] INBOX stays");
-	struct folder *folder = is_valid ? mailbox_find_folder(session->mailbox.mailbox, name) : NULL;
+	struct folder *folder =
+		is_valid ? mailbox_find_folder(session->mailbox.mailbox, name) : NULL;
 	if (!folder)
 		return imap_reply(command, "NO [NONEXISTENT] No such folder");
 	/* The client's own selection ends here; other sessions are told by on_gone. */
@@ -123,7 +124,8 @@ enum imap_wait cmd_rename(struct imap_session *session, struct imap_command *com
 	bool from_is_valid, to_is_valid;
 
 	if (!imap_space(parser) || !imap_mailbox(parser, &from, &from_is_valid) ||
-		!imap_space(parser) || !imap_mailbox(parser, &to, &to_is_valid) || !imap_end(parser))
+		!imap_space(parser) || !imap_mailbox(parser, &to, &to_is_valid) ||
+		!imap_end(parser))
 		return imap_bad(command);
 	struct folder *folder =
 		from_is_valid ? mailbox_find_folder(session->mailbox.mailbox, from) : NULL;

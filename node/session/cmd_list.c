@@ -1,8 +1,9 @@
 /*
- * LIST and LSUB: RFC 3501 sections 6.3.8 and 6.3.9, RFC 5258 (LIST-EXTENDED), RFC 5819 (LIST-STATUS),
- * RFC 6154 (SPECIAL-USE), RFC 3348 (CHILDREN).
+ * LIST and LSUB: RFC 3501 sections 6.3.8 and 6.3.9, RFC 5258 (LIST-EXTENDED), RFC 5819
+ * (LIST-STATUS), RFC 6154 (SPECIAL-USE), RFC 3348 (CHILDREN).
  *
- * The names that may be listed are gathered first: folders, their missing parents, and subscribed names.
+ * The names that may be listed are gathered first: folders, their missing parents, and subscribed
+ * names.
  */
 
 #include "node/session/imap_view.h"
@@ -134,7 +135,8 @@ static void write_entry(struct listing *listing, const struct entry *entry, bool
 		write_attribute(out, &any, STR("\\NonExistent"));
 		write_attribute(out, &any, STR("\\Noselect"));
 	}
-	if (entry->is_subscribed && ((arguments->select | arguments->returns) & IMAP_LIST_SUBSCRIBED))
+	if (entry->is_subscribed &&
+		((arguments->select | arguments->returns) & IMAP_LIST_SUBSCRIBED))
 		write_attribute(out, &any, STR("\\Subscribed"));
 	write_attribute(out, &any,
 		entry->has_children ? STR("\\HasChildren") : STR("\\HasNoChildren"));

@@ -1,4 +1,5 @@
-/* SEARCH and UID SEARCH: RFC 3501 section 6.4.4, RFC 4731 (ESEARCH), RFC 5032 (WITHIN), RFC 7162. */
+/* SEARCH and UID SEARCH: RFC 3501 section 6.4.4, RFC 4731 (ESEARCH), RFC 5032
+ * (WITHIN), RFC 7162. */
 
 #include "core/clock.h"
 #include "node/session/imap_view.h"
@@ -6,7 +7,8 @@
 #include "proto/mail/search.h"
 
 enum {
-	/* Messages decided by the index between two looks at the clock; one that was read may be large. */
+	/* Messages decided by the index between two looks at the clock; one that was read may be
+	   large. */
 	MESSAGES_PER_SLICE = 64,
 };
 
@@ -99,8 +101,8 @@ static enum imap_wait finish(struct imap_session *session, struct imap_command *
 	return imap_reply(command, "OK Done");
 }
 
-/* The header where it is cheapest: the whole small message, or the summary of a large one. False while a
- * read is under way. */
+/* The header where it is cheapest: the whole small message, or the summary of a large one. False
+ * while a read is under way. */
 static bool decide_by_header(struct imap_session *session, struct search_command *state,
 	const struct message *message)
 {
@@ -220,7 +222,8 @@ enum imap_wait cmd_search(struct imap_session *session, struct imap_command *com
 	struct imap_parser *parser = &command->parser;
 	struct search_command *state = pool_alloc(command->pool, sizeof(*state));
 
-	if (!imap_space(parser) || !imap_search_program(parser, &state->program) || !imap_end(parser))
+	if (!imap_space(parser) || !imap_search_program(parser, &state->program) ||
+		!imap_end(parser))
 		return imap_bad(command);
 	resolve_keys(session, &state->program);
 	state->search = search_create(command->pool, &state->program, clock_wall_us() / 1000000);

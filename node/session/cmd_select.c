@@ -45,7 +45,8 @@ static enum imap_wait select_folder(struct imap_session *session, struct imap_co
 		imap_view_deselect(session);
 		buf_append_literal(out, "* OK [CLOSED] The folder selected before is closed\r\n");
 	}
-	struct folder *folder = is_valid ? mailbox_find_folder(session->mailbox.mailbox, name) : NULL;
+	struct folder *folder =
+		is_valid ? mailbox_find_folder(session->mailbox.mailbox, name) : NULL;
 	if (!folder)
 		return imap_reply(command, "NO [NONEXISTENT] No such folder");
 	session->is_condstore |= condstore;

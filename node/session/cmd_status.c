@@ -3,8 +3,8 @@
 #include "node/session/imap_view.h"
 #include "proto/mail/imap_write.h"
 
-/* From the counters alone, so that STATUS of many folders loads none of them: too many by those recent
- * messages that were expunged unseen. */
+/* From the counters alone, so that STATUS of many folders loads none of them: too many by those
+ * recent messages that were expunged unseen. */
 static uint32_t recent_count(const struct folder *folder)
 {
 	uint32_t span = folder->first_recent_uid < folder->uidnext ?
@@ -27,7 +27,8 @@ void imap_write_status(struct imap_session *session, const struct folder *folder
 		{ IMAP_STATUS_UNSEEN, "UNSEEN", folder->unseen_count },
 		{ IMAP_STATUS_HIGHESTMODSEQ, "HIGHESTMODSEQ", folder->highest_modseq },
 		{ IMAP_STATUS_SIZE, "SIZE", folder->total_bytes },
-		{ IMAP_STATUS_APPENDLIMIT, "APPENDLIMIT", session->login->config->message_bytes_max },
+		{ IMAP_STATUS_APPENDLIMIT, "APPENDLIMIT",
+			session->login->config->message_bytes_max },
 	};
 	bool any = false;
 

@@ -50,8 +50,8 @@ static bool has_failed(const struct mailbox_op *change, uint32_t uid, uint32_t *
 	return *at < change->failed_count && change->failed_uids[*at] == uid;
 }
 
-/* The new flags of every message of the set; of a silent store only the mod-sequences, where the client
- * has asked for such. */
+/* The new flags of every message of the set; of a silent store only the mod-sequences, where the
+ * client has asked for such. */
 static void write_results(struct imap_session *session, struct imap_command *command,
 	const struct store *store)
 {
@@ -122,7 +122,8 @@ enum imap_wait cmd_store(struct imap_session *session, struct imap_command *comm
 		return imap_reply(command, "NO [READ-ONLY] The folder is selected read-only");
 	store->request.uids = imap_view_uids(session, command, &store->set, &store->request.count);
 	if (!command->by_uid && store->request.count != imap_set_size(&store->set))
-		return imap_reply(command, "NO [EXPUNGEISSUED] Some of the messages no longer exist");
+		return imap_reply(
+			command, "NO [EXPUNGEISSUED] Some of the messages no longer exist");
 	if (!store->request.count)
 		return imap_reply(command, "OK No messages found");
 	command->state = store;

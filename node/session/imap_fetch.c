@@ -94,6 +94,7 @@ bool fetch_section_text(const struct imap_section *section, const struct fetch_s
 		return false;
 	summary_part(&source->summary, (unsigned)index, &part);
 	struct str header = range_of(message, part.header_offset, part.header_length);
-	struct str whole = range_of(message, part.header_offset, part.header_length + part.body_length);
+	struct str whole =
+		range_of(message, part.header_offset, part.header_length + part.body_length);
 	return section_of_message(section, whole, header, scratch, text_out);
 }

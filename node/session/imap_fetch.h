@@ -25,8 +25,8 @@ struct fetch_source {
 
 /* Decides from the attributes what must be read. */
 void fetch_plan(struct fetch *fetch);
-/* The text of a section, before a partial range is cut; it stands in the message, in the summary or in
- * `scratch`. False when the message has no such part. */
+/* The text of a section, before a partial range is cut; it stands in the message, in the summary or
+ * in `scratch`. False when the message has no such part. */
 bool fetch_section_text(const struct imap_section *section, const struct fetch_source *source,
 	struct buf *scratch, struct str *text_out);
 

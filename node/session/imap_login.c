@@ -10,8 +10,8 @@
 #include <stdlib.h>
 
 enum {
-	/* RFC 3501 lets a server be quicker before authentication; a router logs in at once, but keeps a
-	 * few connections warm. */
+	/* RFC 3501 lets a server be quicker before authentication; a router logs in at once, but
+	 * keeps a few connections warm. */
 	LOGIN_MS = 10 * 60 * 1000,
 	BAD_COMMANDS_MAX = 10,
 };
@@ -154,25 +154,29 @@ static enum login_step login_capability(struct imap_login *login, struct str tag
 	struct imap_parser *parser)
 {
 	(void)parser;
-	stream_write_str(login->stream, STR("* CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID AUTH=EXTERNAL "
-		"LOGINDISABLED\r\n"));
+	stream_write_str(login->stream,
+		STR("* CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID AUTH=EXTERNAL "
+		    "LOGINDISABLED\r\n"));
 	return say(login, tag, "OK Done");
 }
 
-static enum login_step login_id(struct imap_login *login, struct str tag, struct imap_parser *parser)
+static enum login_step login_id(
+	struct imap_login *login, struct str tag, struct imap_parser *parser)
 {
 	(void)parser;
 	stream_write_str(login->stream, STR("* ID (\"name\" \"Pando\")\r\n"));
 	return say(login, tag, "OK Done");
 }
 
-static enum login_step login_noop(struct imap_login *login, struct str tag, struct imap_parser *parser)
+static enum login_step login_noop(
+	struct imap_login *login, struct str tag, struct imap_parser *parser)
 {
 	(void)parser;
 	return say(login, tag, "OK Done");
 }
 
-static enum login_step login_login(struct imap_login *login, struct str tag, struct imap_parser *parser)
+static enum login_step login_login(
+	struct imap_login *login, struct str tag, struct imap_parser *parser)
 {
 	(void)parser;
 	return say(login, tag, "NO [PRIVACYREQUIRED] Use AUTHENTICATE EXTERNAL");
@@ -189,7 +193,8 @@ static enum login_step login_logout(struct imap_login *login, struct str tag,
 
 static const struct {
 	const char *name;
-	enum login_step (*run)(struct imap_login *login, struct str tag, struct imap_parser *parser);
+	enum login_step (*run)(
+		struct imap_login *login, struct str tag, struct imap_parser *parser);
 } login_verbs[] = {
 	{ "AUTHENTICATE", login_authenticate }, { "CAPABILITY", login_capability },
 	{ "ID", login_id },                     { "NOOP", login_noop },
@@ -212,7 +217,8 @@ static enum login_step run_command(struct imap_login *login, struct str text)
 	if (row < array_length(login_verbs)) {
 		step = login_verbs[row].run(login, tag, &parser);
 	} else if (++login->bad_count < BAD_COMMANDS_MAX) {
-		say(login, tag.length ? tag : STR("*"), "BAD Unknown command, or not before authentication");
+		say(login, tag.length ? tag : STR("*"),
+			"BAD Unknown command, or not before authentication");
 	} else {
 		stream_write_str(login->stream, STR("* BYE Too many invalid commands\r\n"));
 		step = LOGIN_CLOSE;

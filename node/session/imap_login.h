@@ -2,10 +2,10 @@
 #define PANDO_NODE_IMAP_LOGIN_H
 
 /*
- * IMAP before authentication, on the node's front loop: greets a router, takes AUTHENTICATE EXTERNAL
- * with the mailbox address as authorization identity, and moves the stream to the worker of the
- * mailbox's volume, where imap_session.h goes on. The certificate is the authentication: only peers of
- * the role "router" are let in.
+ * IMAP before authentication, on the node's front loop: greets a router, takes AUTHENTICATE
+ * EXTERNAL with the mailbox address as authorization identity, and moves the stream to the worker
+ * of the mailbox's volume, where imap_session.h goes on. The certificate is the authentication:
+ * only peers of the role "router" are let in.
  */
 
 #include "node/volume/volumes.h"

@@ -19,8 +19,8 @@ enum {
 	DISCARD_LENGTH_MAX = 1 << 30,
 	/* One command's share of a turn while others wait. */
 	SLICE_US = 4000,
-	/* The shortest pause in which a loop looks at its sockets: timers of no delay at all may run on
-	 * among themselves. */
+	/* The shortest pause in which a loop looks at its sockets: timers of no delay at all may
+	 * run on among themselves. */
 	TURN_MS = 1,
 	/* Output is gathered up to here before it is given to the stream. */
 	OUT_LENGTH_HIGH = 64 << 10,
@@ -143,7 +143,8 @@ enum imap_wait imap_bad(struct imap_command *command)
 enum imap_wait imap_no_status(struct imap_command *command, int status)
 {
 	switch (status) {
-	case -EROFS: return imap_reply(command, "NO [UNAVAILABLE] The mailbox is not served here now");
+	case -EROFS:
+		return imap_reply(command, "NO [UNAVAILABLE] The mailbox is not served here now");
 	case -ENOENT: return imap_reply(command, "NO [NONEXISTENT] No such folder");
 	case -EEXIST: return imap_reply(command, "NO [ALREADYEXISTS] The folder exists already");
 	case -EINVAL: return imap_reply(command, "NO [CANNOT] Not possible with this folder name");
@@ -348,8 +349,8 @@ static void on_literal(struct imap_session *session)
 	const char *refusal = NULL;
 
 	imap_parser_init(&parser, imap_reader_text(reader), pool);
-	bool is_append = imap_tag(&parser, &tag) && imap_space(&parser) && imap_atom(&parser, &verb) &&
-		str_equal_ignore_case(verb, STR("APPEND"));
+	bool is_append = imap_tag(&parser, &tag) && imap_space(&parser) &&
+		imap_atom(&parser, &verb) && str_equal_ignore_case(verb, STR("APPEND"));
 	/* Where an earlier literal is the last argument, the text ends behind it and this fails. */
 	bool is_message = is_append && !session->message && !session->message_refused &&
 		imap_append_arguments(&parser, &append) &&
@@ -391,7 +392,8 @@ static void command_begin(struct imap_session *session)
 	command->slice_start_us = clock_mono_us();
 	session->command = command;
 	session->command_count++;
-	imap_parser_init(&command->parser, pool_copy(pool, imap_reader_text(&session->reader)), pool);
+	imap_parser_init(
+		&command->parser, pool_copy(pool, imap_reader_text(&session->reader)), pool);
 	imap_reader_reset(&session->reader);
 	struct imap_parser *parser = &command->parser;
 	if (!imap_tag(parser, &command->tag)) {

@@ -2,17 +2,17 @@
 #define PANDO_NODE_IMAP_SESSION_H
 
 /*
- * One authenticated IMAP connection, on the worker thread of its mailbox. Commands run one after the
- * other; a command that must wait returns the reason, its input stays unread meanwhile, and
+ * One authenticated IMAP connection, on the worker thread of its mailbox. Commands run one after
+ * the other; a command that must wait returns the reason, its input stays unread meanwhile, and
  * command->resume is called when what it waits for has come.
  *
- * Life: imap_session_start -> (authenticated <-> selected) -> closed. A session ends by LOGOUT, by the
- * peer, by 30 minutes of silence, or because its mailbox or selected folder goes (BYE). Its memory stays
- * until a change in flight has called back.
+ * Life: imap_session_start -> (authenticated <-> selected) -> closed. A session ends by LOGOUT, by
+ * the peer, by 30 minutes of silence, or because its mailbox or selected folder goes (BYE). Its
+ * memory stays until a change in flight has called back.
  *
  * Invariants:
- * 1. The view holds exactly the messages that the client was told of, in order: sequence number n is
- *    uids[n-1]. It changes in imap_view_sync and nowhere else.
+ * 1. The view holds exactly the messages that the client was told of, in order: sequence number n
+ * is uids[n-1]. It changes in imap_view_sync and nowhere else.
  * 2. An idle session owns no buffers and no pool.
  */
 
@@ -38,7 +38,8 @@ struct imap_login_result {
 	char tag[IMAP_TAG_LENGTH_MAX + 1];
 };
 
-/* On the volume's worker, with a detached stream. Answers the tagged AUTHENTICATE. Frees `login`. */
+/* On the volume's worker, with a detached stream. Answers the tagged
+ * AUTHENTICATE. Frees `login`. */
 void imap_session_start(struct volume *volume, struct stream *stream,
 	struct imap_login_result *login);
 

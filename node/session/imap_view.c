@@ -14,9 +14,10 @@ static const struct {
 };
 
 _Static_assert((int)IMAP_FLAG_SEEN == (int)MESSAGE_SEEN &&
-	(int)IMAP_FLAG_ANSWERED == (int)MESSAGE_ANSWERED &&
-	(int)IMAP_FLAG_FLAGGED == (int)MESSAGE_FLAGGED &&
-	(int)IMAP_FLAG_DELETED == (int)MESSAGE_DELETED && (int)IMAP_FLAG_DRAFT == (int)MESSAGE_DRAFT,
+		(int)IMAP_FLAG_ANSWERED == (int)MESSAGE_ANSWERED &&
+		(int)IMAP_FLAG_FLAGGED == (int)MESSAGE_FLAGGED &&
+		(int)IMAP_FLAG_DELETED == (int)MESSAGE_DELETED &&
+		(int)IMAP_FLAG_DRAFT == (int)MESSAGE_DRAFT,
 	"the grammar's flags are the mailbox's");
 
 void imap_write_flags(struct buf *out, const struct folder *folder, uint64_t flags, bool is_recent)
@@ -213,7 +214,8 @@ void imap_view_sync(struct imap_session *session, bool expunge_allowed)
 	const struct folder *folder = session->mailbox.folder;
 	uint32_t count_before = view->count;
 
-	if (view->seen_append == folder->append_counter && view->seen_flag == folder->flag_counter &&
+	if (view->seen_append == folder->append_counter &&
+		view->seen_flag == folder->flag_counter &&
 		view->seen_expunge == folder->expunge_counter &&
 		view->seen_keyword == folder->keyword_counter)
 		return;

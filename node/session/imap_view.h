@@ -14,13 +14,14 @@ void imap_view_select(struct imap_session *session, struct folder *folder, bool 
 void imap_view_deselect(struct imap_session *session);
 void imap_view_clear(struct imap_view *view);
 
-/* Tells the client what has changed: EXPUNGE (only when allowed), FETCH of flags, EXISTS, RECENT. */
+/* Tells the client what has changed: EXPUNGE (only when allowed), FETCH of
+ * flags, EXISTS, RECENT. */
 void imap_view_sync(struct imap_session *session, bool expunge_allowed);
 /* Messages of the view that are \Recent in this session. */
 uint32_t imap_view_recent(const struct imap_view *view);
 
-/* The message of a sequence number, or NULL when it was expunged meanwhile. Sequence numbers close to
- * each other are found without a search. */
+/* The message of a sequence number, or NULL when it was expunged meanwhile. Sequence numbers close
+ * to each other are found without a search. */
 const struct message *imap_view_message(const struct imap_session *session, uint32_t sequence);
 /* Makes ranges of sequence numbers out of a parsed set of sequence numbers or UIDs. False with the
  * parser's error set when a sequence number does not exist. */

@@ -20,7 +20,8 @@ enum {
 	 * group commit, few enough that a connection holds at most this many bodies. */
 	IN_FLIGHT_MAX = 128,
 	IN_FLIGHT_BYTES_MAX = 64 << 20,
-	/* A router keeps idle connections for a while; RFC 5321 section 4.5.3.2.7 asks for 5 minutes. */
+	/* A router keeps idle connections for a while; RFC 5321 section 4.5.3.2.7 asks for 5
+	   minutes. */
 	IDLE_MS = 600 * 1000,
 };
 
@@ -288,7 +289,8 @@ static void add_target(void *arg, const struct directory_mailbox *mailbox)
 }
 
 /* All targets from `first` on have their volume's primary here. */
-static bool targets_are_ours(const struct lmtp_session *session, const struct lmtp_tx *tx, unsigned first)
+static bool targets_are_ours(
+	const struct lmtp_session *session, const struct lmtp_tx *tx, unsigned first)
 {
 	const struct directory *directory = session->front->directory;
 	const struct directory_node *self =
@@ -323,7 +325,8 @@ static const char *add_recipient(struct lmtp_session *session, const struct smtp
 		tx->delivery.target_count = first;
 	} else {
 		if (tx->recipient_count == tx->recipient_capacity) {
-			tx->recipient_capacity = tx->recipient_capacity ? tx->recipient_capacity * 2 : 4;
+			tx->recipient_capacity =
+				tx->recipient_capacity ? tx->recipient_capacity * 2 : 4;
 			tx->recipients = mem_resize(tx->recipients,
 				tx->recipient_capacity * sizeof(*tx->recipients));
 		}
@@ -516,8 +519,9 @@ static void on_open(void *arg)
 
 	snprintf(session->peer, sizeof(session->peer), "%s", peer->name);
 	if (strcmp(peer->role, "router") != 0) {
-		log_warn("lmtp_refused", "peer=%s name=%s role=%s", stream_peer_address(session->stream),
-			log_quote(str_from(peer->name)), log_quote(str_from(peer->role)));
+		log_warn("lmtp_refused", "peer=%s name=%s role=%s",
+			stream_peer_address(session->stream), log_quote(str_from(peer->name)),
+			log_quote(str_from(peer->role)));
 		stream_abort(session->stream);
 		session_free(session);
 		return;

@@ -3,8 +3,9 @@
 
 /*
  * LMTP (RFC 2033) from the routers: MAIL, RCPT, DATA or BDAT, and one reply per recipient when the
- * message is stored as each mailbox's durability policy asks. A router sends many transactions down one
- * connection without waiting: each is collected, handed to volumes_deliver and answered in order.
+ * message is stored as each mailbox's durability policy asks. A router sends many transactions down
+ * one connection without waiting: each is collected, handed to volumes_deliver and answered in
+ * order.
  *
  * Lives on the node's front loop.
  */
@@ -19,8 +20,8 @@ struct lmtp_front {
 	const struct config *config;
 };
 
-/* Takes a stream from the mutual-TLS listener (no handler set yet). Only peers whose certificate has the
- * role "router" are served. The session ends by itself. */
+/* Takes a stream from the mutual-TLS listener (no handler set yet). Only peers whose certificate
+ * has the role "router" are served. The session ends by itself. */
 void lmtp_session_start(struct lmtp_front *front, struct stream *stream);
 
 #endif

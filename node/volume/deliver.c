@@ -5,8 +5,8 @@
 #include <errno.h>
 
 /*
- * One delivery's recipients on one volume: the body once, one change for all mailboxes. Targets that are
- * refused or were delivered before do not hold up the others.
+ * One delivery's recipients on one volume: the body once, one change for all mailboxes. Targets
+ * that are refused or were delivered before do not hold up the others.
  */
 
 static struct delivery_target *target_of(const struct delivery_part *part, unsigned i)
@@ -56,7 +56,8 @@ static bool is_wanted(struct delivery_part *part, struct delivery_target *target
 	struct volume *volume = part->volume;
 	dedupe_key(part->delivery->id, target->mailbox_id, key);
 	if (dedupe_has(&volume->index.dedupe, key)) {
-		target->status = -EINPROGRESS; /* stored; its durability is waited for with the others */
+		target->status =
+			-EINPROGRESS; /* stored; its durability is waited for with the others */
 		return false;
 	}
 	struct delivery_part *pending = map_get(volume->pending_deliveries, str_of(key, 16));
@@ -92,13 +93,15 @@ static void add_target(struct delivery_part *part, struct delivery_target *targe
 	struct mailbox *mailbox = index_find_mailbox(&volume->index, target->mailbox_id);
 	if (mailbox == NULL)
 		mailbox = index_make_mailbox(&volume->index, target->mailbox_id);
-	struct folder *inbox = mailbox->folder_count > 0 ? mailbox_find_folder(mailbox, STR("INBOX")) : NULL;
+	struct folder *inbox =
+		mailbox->folder_count > 0 ? mailbox_find_folder(mailbox, STR("INBOX")) : NULL;
 	if (inbox != NULL && (folder_load(inbox) < 0 || volume_is_uid_slack_used(volume, inbox))) {
 		target->status = -EAGAIN;
 		return;
 	}
 	if (inbox == NULL && !mailbox->is_being_made)
-		volume_first_folders(volume, mailbox, pool, &change->actions[change->action_count++]);
+		volume_first_folders(
+			volume, mailbox, pool, &change->actions[change->action_count++]);
 	struct action *action = &change->actions[change->action_count++];
 	*action = (struct action){ .kind = ACTION_ADD,
 		.mailbox_id = target->mailbox_id,
@@ -108,7 +111,8 @@ static void add_target(struct delivery_part *part, struct delivery_target *targe
 		.added_count = 1 };
 	target->uid = inbox ? inbox->private->allocated_uidnext++ : mailbox->making_inbox_uidnext++;
 	target->status = -EINPROGRESS;
-	size_t length = part->delivery->body->length, summary = buf_length(&part->delivery->summary);
+	size_t length = part->delivery->body->length,
+	       summary = buf_length(&part->delivery->summary);
 	action->added = pool_alloc(pool, sizeof(*action->added));
 	action->added[0] = (struct added_message){ .uid = target->uid,
 		.size = (uint32_t)length,
@@ -155,7 +159,8 @@ void volume_deliver(struct volume *volume, struct delivery_part *part)
 		return;
 	}
 	bool stores = pending->change.action_count > 0;
-	/* With duplicates only, an empty change behind them in the log stands for their durability. */
+	/* With duplicates only, an empty change behind them in the log stands
+	 * for their durability. */
 	volume_submit(volume, pending, stores ? bytes_str(part->delivery->body) : STR(""),
 		stores ? buf_str(&part->delivery->summary) : STR(""));
 }

@@ -7,7 +7,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* What is durable where: lag, the answers that wait for another site, and the messages that did not get it. */
+/* What is durable where: lag, the answers that wait for another site, and the messages that did not
+ * get it. */
 
 /* ---- lag ---- */
 
@@ -35,7 +36,8 @@ static void note_shipped(struct volume *volume, uint64_t acked)
 {
 	uint64_t now = clock_mono_us();
 	while (volume->lag_count > 0 && volume->lag_samples[volume->lag_first].lsn <= acked) {
-		metric_observe_us(volume->lag_seconds, now - volume->lag_samples[volume->lag_first].time_us);
+		metric_observe_us(
+			volume->lag_seconds, now - volume->lag_samples[volume->lag_first].time_us);
 		volume->lag_first = (volume->lag_first + 1) % LAG_SAMPLES_MAX;
 		volume->lag_count--;
 	}
@@ -106,8 +108,8 @@ void volume_add_at_risk(struct volume *volume, const struct at_risk *entry)
 		if (volume->at_risk_count * 2 >= volume->at_risk_capacity) {
 			volume->at_risk_capacity =
 				volume->at_risk_capacity ? volume->at_risk_capacity * 2 : 16;
-			volume->at_risk = mem_resize(
-				volume->at_risk, volume->at_risk_capacity * sizeof(*volume->at_risk));
+			volume->at_risk = mem_resize(volume->at_risk,
+				volume->at_risk_capacity * sizeof(*volume->at_risk));
 		}
 	}
 	volume->at_risk[volume->at_risk_first + volume->at_risk_count++] = *entry;
@@ -188,7 +190,8 @@ static void list_deliveries(struct volume *volume, struct str groups, uint64_t l
 		size_t position = GROUP_HEADER_LENGTH;
 		uint64_t end = lsn + group_padded(group.used);
 		while (group_next_record(&group, groups, &position, &record)) {
-			if (record.type != RECORD_CHANGE || !change_decode(record.body, pool, &change))
+			if (record.type != RECORD_CHANGE ||
+				!change_decode(record.body, pool, &change))
 				continue;
 			for (size_t i = 0; i < change.action_count; i++) {
 				const struct action *action = &change.actions[i];
@@ -218,8 +221,8 @@ void volume_find_at_risk(struct volume *volume, bool is_new_reign)
 	uint64_t end = volume_log_end(volume->log), lsn, next = volume->index.acked_lsn;
 	struct bytes *bytes;
 	if (is_new_reign) {
-		/* What came before was answered by another primary; it stands here and, when that one
-		 * comes back, there. */
+		/* What came before was answered by another primary; it stands here and, when that
+		 * one comes back, there. */
 		volume->index.acked_lsn = end;
 		return;
 	}

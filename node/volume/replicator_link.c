@@ -8,8 +8,9 @@
 #include <stdlib.h>
 
 /*
- * The node's end of the UNIX socket to the replicator of this machine. The node dials and dials again;
- * after every connection it says what it writes and what it wants, so that either process may restart.
+ * The node's end of the UNIX socket to the replicator of this machine. The node dials and dials
+ * again; after every connection it says what it writes and what it wants, so that either process
+ * may restart.
  */
 
 enum {
@@ -64,8 +65,8 @@ void replicator_link_tell(struct replicator_link *link, struct slot *slot)
 		return;
 	bool writes = state == VOLUME_PRIMARY;
 	bool wrote = slot->told_state == VOLUME_PRIMARY;
-	/* A fenced volume still ships what it has: the promotion waits for it. Once the directory has named
-	 * the next reign, what was written before may not go out under its name. */
+	/* A fenced volume still ships what it has: the promotion waits for it. Once the directory
+	 * has named the next reign, what was written before may not go out under its name. */
 	bool ships = writes || (state == VOLUME_FENCED && wrote);
 	if (ships && epoch != slot->epoch)
 		return;
@@ -76,7 +77,8 @@ void replicator_link_tell(struct replicator_link *link, struct slot *slot)
 					    .reign = str_of(slot->reign, GROUP_REIGN_LENGTH),
 					    .lsn = durable });
 	if (state == VOLUME_REPLICA && slot->told_state != VOLUME_REPLICA)
-		send_message(link, &(struct cluster_message){ .kind = MESSAGE_RETIRED, .volume = slot->id });
+		send_message(link,
+			&(struct cluster_message){ .kind = MESSAGE_RETIRED, .volume = slot->id });
 	if (state != VOLUME_FENCED && state != VOLUME_OPENING)
 		slot->told_state = state;
 	slot->told_durable = durable;
@@ -126,7 +128,8 @@ static void on_message(struct replicator_link *link, const struct cluster_messag
 	if (slot == NULL)
 		return;
 	switch (message->kind) {
-	case MESSAGE_HELLO: /* it has just come to know this volume: what was said before was lost */
+	case MESSAGE_HELLO: /* it has just come to know this volume: what was said
+			     * before was lost */
 		slot->told_state = -1;
 		slot->told_durable = 0;
 		replicator_link_tell(link, slot);
@@ -171,10 +174,12 @@ static void on_input(void *arg, struct buf *input)
 	enum frame_type type;
 	struct bytes *payload;
 	enum frame_result result;
-	while ((result = frame_read(&link->reader, input, LINK_PAYLOAD_MAX, &type, &payload)) == FRAME_DONE) {
+	while ((result = frame_read(&link->reader, input, LINK_PAYLOAD_MAX, &type, &payload)) ==
+		FRAME_DONE) {
 		struct cluster_message message;
 		pool_reset(link->pool);
-		if (type == FRAME_MESSAGE && message_decode(bytes_str(payload), link->pool, &message))
+		if (type == FRAME_MESSAGE &&
+			message_decode(bytes_str(payload), link->pool, &message))
 			on_message(link, &message);
 		bytes_unref(&payload);
 	}
@@ -231,7 +236,8 @@ static void on_close(void *arg, int reason)
 {
 	struct replicator_link *link = arg;
 	if (link->open)
-		log_warn("replicator_gone", "reason=%d effect=\"mail is on one site until it is back\"", reason);
+		log_warn("replicator_gone",
+			"reason=%d effect=\"mail is on one site until it is back\"", reason);
 	link->stream = NULL;
 	link->open = false;
 	frame_reader_deinit(&link->reader);

@@ -32,9 +32,10 @@ static void on_appended(struct volume_append *append)
 		status = index_apply(&volume->index, &pending->change, lsn, &pending->result);
 		volume_note_applied(volume, append->end_lsn);
 		if (status < 0) {
-			/* Our own change contradicts our own index: serving on would spread the damage. */
-			log_error("apply_failed", "volume=%u lsn=%llu action=fence", volume->options.id,
-				(unsigned long long)lsn);
+			/* Our own change contradicts our own index: serving on would spread the
+			 * damage. */
+			log_error("apply_failed", "volume=%u lsn=%llu action=fence",
+				volume->options.id, (unsigned long long)lsn);
 			volume_fence(volume, false, NULL, NULL);
 			status = -EIO;
 		}
@@ -73,7 +74,8 @@ void volume_submit(struct volume *volume, struct pending_change *pending, struct
 	unsigned count = 0;
 	pending->volume = volume;
 	pending->result = (struct apply_result){ 0 };
-	if (volume->log == NULL || (volume->state != VOLUME_PRIMARY && volume->state != VOLUME_OPENING)) {
+	if (volume->log == NULL ||
+		(volume->state != VOLUME_PRIMARY && volume->state != VOLUME_OPENING)) {
 		fail_later(pending);
 		return;
 	}
@@ -88,8 +90,8 @@ void volume_submit(struct volume *volume, struct pending_change *pending, struct
 	if (summary.length > 0)
 		pending->append.records[count++] =
 			(struct append_record){ .type = RECORD_SUMMARY, .head = summary };
-	pending->append.records[count++] =
-		(struct append_record){ .type = pending->record_type, .head = buf_str(&pending->encoded) };
+	pending->append.records[count++] = (struct append_record){ .type = pending->record_type,
+		.head = buf_str(&pending->encoded) };
 	pending->append.record_count = count;
 	list_append(&volume->pending, &pending->link);
 	volume_log_append(volume->log, &pending->append);

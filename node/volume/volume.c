@@ -15,8 +15,8 @@ static void try_open(struct volume *volume);
 
 /* ---- publication ---- */
 
-/* The epoch that the last bytes here belong to, 0 when that is not known (yet): not the directory's, which
- * says nothing about what this copy has. */
+/* The epoch that the last bytes here belong to, 0 when that is not known (yet): not the
+ * directory's, which says nothing about what this copy has. */
 static uint64_t log_epoch(const struct volume *volume)
 {
 	if (volume->log != NULL) {
@@ -140,12 +140,13 @@ static int check_branch(struct volume *volume, uint64_t end)
 	struct epochs epochs = { 0 };
 	if (volume->branch_is_checked && volume->index.applied_lsn <= end)
 		return 0;
-	int result = volume_epochs_read(volume->options.disk, volume->options.log_directory, &epochs);
+	int result =
+		volume_epochs_read(volume->options.disk, volume->options.log_directory, &epochs);
 	if (result == 0 &&
 		(volume->index.applied_lsn > end || !index_is_prefix_of(&volume->index, &epochs))) {
-		log_warn("index_of_another_branch", "volume=%u applied=%llu end=%llu action=rebuild",
-			volume->options.id, (unsigned long long)volume->index.applied_lsn,
-			(unsigned long long)end);
+		log_warn("index_of_another_branch",
+			"volume=%u applied=%llu end=%llu action=rebuild", volume->options.id,
+			(unsigned long long)volume->index.applied_lsn, (unsigned long long)end);
 		index_reset(&volume->index);
 	}
 	volume->branch_is_checked = result == 0;
@@ -163,8 +164,8 @@ static int apply_up_to(struct volume *volume, uint64_t end)
 	while (result == 0 && volume->index.applied_lsn < end) {
 		struct bytes *bytes;
 		uint64_t lsn, next;
-		result = log_reader_next(volume->reader, volume->index.applied_lsn, end, APPLY_BYTES, true,
-			&bytes, &lsn, &next);
+		result = log_reader_next(volume->reader, volume->index.applied_lsn, end,
+			APPLY_BYTES, true, &bytes, &lsn, &next);
 		if (result < 0)
 			break;
 		result = index_apply_groups(&volume->index, bytes_str(bytes), lsn);
@@ -229,7 +230,8 @@ void volume_finish_fence(struct volume *volume)
 	if (volume->on_fenced != NULL) {
 		void (*done)(void *arg, uint64_t end) = volume->on_fenced;
 		volume->on_fenced = NULL;
-		done(volume->on_fenced_arg, volume->log ? volume_log_end(volume->log) : volume->reader_end);
+		done(volume->on_fenced_arg,
+			volume->log ? volume_log_end(volume->log) : volume->reader_end);
 	}
 	bool goes_on = volume->desired.primary && volume->desired.epoch >= volume->highest_epoch;
 	if (volume->has_desired && !goes_on) {
@@ -244,7 +246,8 @@ void volume_finish_fence(struct volume *volume)
 static void on_fence_record(struct pending_change *pending, int status, bool at_risk)
 {
 	struct volume *volume = pending->volume;
-	(void)status; /* a fence that is not on disk is weaker, not wrong: the next primary skips numbers */
+	(void)status; /* a fence that is not on disk is weaker, not wrong: the next primary skips
+			 numbers */
 	(void)at_risk;
 	volume->fence_record = NULL;
 	free(pending);
@@ -262,7 +265,8 @@ static void write_fence_record(struct volume *volume)
 	volume_submit(volume, pending, STR(""), STR(""));
 }
 
-void volume_fence(struct volume *volume, bool lasting, void (*done)(void *arg, uint64_t end), void *arg)
+void volume_fence(
+	struct volume *volume, bool lasting, void (*done)(void *arg, uint64_t end), void *arg)
 {
 	if (volume->state == VOLUME_PRIMARY || volume->state == VOLUME_OPENING) {
 		bool was_primary = volume->state == VOLUME_PRIMARY;
@@ -317,14 +321,15 @@ static void on_slack_done(struct pending_change *pending, int status, bool at_ri
 }
 
 /*
- * A reign that began unclean in epoch E has passed over E-1 slacks in all. Two such reigns differ in their
- * epoch, so in their numbers, whatever part of the other's log each of them has seen; a reign that began
- * clean goes on counting where the whole log of the one before ends.
+ * A reign that began unclean in epoch E has passed over E-1 slacks in all. Two such reigns differ
+ * in their epoch, so in their numbers, whatever part of the other's log each of them has seen; a
+ * reign that began clean goes on counting where the whole log of the one before ends.
  */
 static uint32_t missing_slacks(const struct volume *volume)
 {
 	uint64_t wanted = volume->desired.epoch - 1;
-	return wanted > volume->index.slack_count ? (uint32_t)(wanted - volume->index.slack_count) : 0;
+	return wanted > volume->index.slack_count ? (uint32_t)(wanted - volume->index.slack_count)
+						  : 0;
 }
 
 /* An unclean promotion: numbers that lost tails may have given out are passed over. */
@@ -350,7 +355,8 @@ static void on_reign(void *arg, int status)
 		return;
 	}
 	if (status < 0) {
-		log_error("reign_refused", "volume=%u epoch=%llu reason=%s hint=\"the log has seen a later reign\"",
+		log_error("reign_refused",
+			"volume=%u epoch=%llu reason=%s hint=\"the log has seen a later reign\"",
 			volume->options.id, (unsigned long long)volume->desired.epoch,
 			log_quote(str_from(strerror(-status))));
 		volume_fence(volume, false, NULL, NULL);
@@ -358,7 +364,8 @@ static void on_reign(void *arg, int status)
 	}
 	volume_note_applied(volume, volume_log_end(volume->log)); /* the barrier changes nothing */
 	volume_find_at_risk(volume, volume->is_new_reign);
-	if (!volume_log_began_clean(volume->log) && volume->index.slack_epoch < volume->desired.epoch)
+	if (!volume_log_began_clean(volume->log) &&
+		volume->index.slack_epoch < volume->desired.epoch)
 		write_uid_slack(volume);
 	else
 		enter(volume, VOLUME_PRIMARY);
@@ -390,7 +397,8 @@ static void try_open(struct volume *volume)
 	}
 	if (last != NULL && last->epoch == volume->desired.epoch && !volume->fence_expired &&
 		volume_log_ends_fenced(volume->log)) {
-		/* Fenced before this start, in this very epoch: somebody may be promoting the replica. */
+		/* Fenced before this start, in this very epoch: somebody may be promoting the
+		 * replica. */
 		volume_fence(volume, false, NULL, NULL);
 		return;
 	}
@@ -398,15 +406,17 @@ static void try_open(struct volume *volume)
 	int result = volume->index.store == NULL ? -EIO
 						 : apply_up_to(volume, volume_log_end(volume->log));
 	if (result < 0) {
-		log_error("volume_unreadable", "volume=%u applied=%llu reason=%s hint=\"pando scrub\"",
-			options->id, (unsigned long long)volume->index.applied_lsn,
+		log_error("volume_unreadable",
+			"volume=%u applied=%llu reason=%s hint=\"pando scrub\"", options->id,
+			(unsigned long long)volume->index.applied_lsn,
 			log_quote(str_from(strerror(-result))));
 		volume_log_close(&volume->log);
 		enter(volume, VOLUME_REPLICA);
 		return;
 	}
 	volume->is_new_reign = last == NULL || last->epoch != volume->desired.epoch;
-	volume_log_reign(volume->log, volume->desired.epoch, volume->desired.reign, on_reign, volume);
+	volume_log_reign(
+		volume->log, volume->desired.epoch, volume->desired.reign, on_reign, volume);
 }
 
 static void begin_opening(struct volume *volume)
@@ -438,7 +448,8 @@ static void on_retry(void *arg)
 		volume->fence_expired = true;
 		begin_opening(volume);
 	} else {
-		timer_start(volume->retry_timer, is_drained(volume) ? FENCE_POLL_MS : LOCK_RETRY_MS);
+		timer_start(
+			volume->retry_timer, is_drained(volume) ? FENCE_POLL_MS : LOCK_RETRY_MS);
 	}
 }
 

@@ -2,20 +2,19 @@
 #define PANDO_NODE_VOLUME_H
 
 /*
- * One volume on this node: its role, its log where it is primary, its index, and who waits for what to
- * become how durable. Knows nothing of threads: volumes.c puts it on a worker, the simulation on a
- * simulated loop. Everything runs on `loop`.
+ * One volume on this node: its role, its log where it is primary, its index, and who waits for what
+ * to become how durable. Knows nothing of threads: volumes.c puts it on a worker, the simulation on
+ * a simulated loop. Everything runs on `loop`.
  *
  * States and what is allowed in each:
  *
  *   REPLICA    the replicator writes the log; groups it reports are applied to the index
- *   OPENING    to be primary: the replicator is asked to let go, the log is opened and the rest applied,
- *              the reign begins
- *   PRIMARY    serves sessions and deliveries
- *   FENCED     was primary; takes nothing, serves nothing, holds the log until it is told what to become
- *   CLOSED     being destroyed
+ *   OPENING    to be primary: the replicator is asked to let go, the log is opened and the rest
+ * applied, the reign begins PRIMARY    serves sessions and deliveries FENCED     was primary; takes
+ * nothing, serves nothing, holds the log until it is told what to become CLOSED     being destroyed
  *
- * Edges: REPLICA -> OPENING -> PRIMARY -> FENCED -> REPLICA | OPENING; OPENING -> REPLICA; any -> CLOSED.
+ * Edges: REPLICA -> OPENING -> PRIMARY -> FENCED -> REPLICA | OPENING; OPENING -> REPLICA; any ->
+ * CLOSED.
  */
 
 #include "core/timer.h"
@@ -89,13 +88,15 @@ enum {
 	AT_RISK_LISTED_MAX = 100000,
 	/* Unshipped log that a start reads to list what is in it: a quarter of a second. */
 	AT_RISK_SCAN_MAX = 256 << 20,
-	CHECKPOINT_MS = 5000, /* what a start has to replay at most, at full load a few hundred MB */
-	LOCK_RETRY_MS = 20,   /* while another process lets go of the log */
-	/* A fence that is not followed by a promotion ends after this; `pando failover` gives up after a
-	 * third of it. */
+	CHECKPOINT_MS =
+		5000,       /* what a start has to replay at most, at full load a few hundred MB */
+	LOCK_RETRY_MS = 20, /* while another process lets go of the log */
+	/* A fence that is not followed by a promotion ends after this; `pando failover` gives up
+	 * after a third of it. */
 	FENCE_MS_MAX = 30000,
 	FENCE_POLL_MS = 500,
-	/* Unshipped commits whose age is known one by one; those beyond take the age of the newest kept. */
+	/* Unshipped commits whose age is known one by one; those beyond take the age of the newest
+	   kept. */
 	LAG_SAMPLES_MAX = 4096,
 };
 
@@ -123,8 +124,9 @@ struct volume {
 	uint64_t reader_end; /* durable bytes of the replica's log */
 	struct volume_replica replicas[VOLUME_COPIES_MAX];
 	unsigned replica_count;
-	/* When a counted replica was last connected; 0: never. One that has just gone may be the first sign
-	 * that this whole site is going: answers wait for it as if it were still there. */
+	/* When a counted replica was last connected; 0: never. One that has just gone may be the
+	 * first sign that this whole site is going: answers wait for it as if it
+	 * were still there. */
 	uint64_t last_connected_us;
 	struct list waits;   /* ack_wait by lsn */
 	struct list pending; /* changes on their way to the log */
@@ -160,9 +162,11 @@ void volume_was_cut(struct volume *volume, uint64_t lsn);
 void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool connected);
 /* Somebody has shown a higher epoch: stop writing below it, whatever the directory copy says. */
 void volume_higher_epoch(struct volume *volume, uint64_t epoch);
-/* Takes nothing more; done (may be NULL) when everything taken is durable. With `lasting`, a FENCE record
- * ends the log, so that the promise outlives a restart and the next primary knows that it lacks nothing. */
-void volume_fence(struct volume *volume, bool lasting, void (*done)(void *arg, uint64_t end), void *arg);
+/* Takes nothing more; done (may be NULL) when everything taken is durable. With `lasting`, a FENCE
+ * record ends the log, so that the promise outlives a restart and the next primary knows that it
+ * lacks nothing. */
+void volume_fence(
+	struct volume *volume, bool lasting, void (*done)(void *arg, uint64_t end), void *arg);
 
 /* ---- for operations and deliveries ---- */
 
@@ -179,13 +183,14 @@ struct pending_change {
 	struct list link;
 	struct ack_wait wait;
 	struct apply_result result;
-	/* status 0 (applied; `at_risk` when on one site only), or negative: -EIO, -EROFS, -ENOSPC (not
-	 * applied), -EAGAIN (applied, strict not met). */
+	/* status 0 (applied; `at_risk` when on one site only), or negative: -EIO, -EROFS, -ENOSPC
+	 * (not applied), -EAGAIN (applied, strict not met). */
 	void (*done)(struct pending_change *pending, int status, bool at_risk);
 };
 
-/* Submits the change with up to two records in front of it (message, summary; may be empty: type 0). Fill
- * change, pool, durability, waits_for_replica and done before. The body bytes stay alive until done. */
+/* Submits the change with up to two records in front of it (message, summary; may be empty: type
+ * 0). Fill change, pool, durability, waits_for_replica and done before. The body bytes stay alive
+ * until done. */
 void volume_submit(struct volume *volume, struct pending_change *pending, struct str message,
 	struct str summary);
 /* Distance from the CHANGE record back to the MESSAGE record of volume_submit. */
@@ -198,7 +203,8 @@ void volume_first_folders(struct volume *volume, struct mailbox *mailbox, struct
 /* True when `strict` cannot be met now. */
 bool volume_has_connected_replica(const struct volume *volume);
 bool volume_has_replica(const struct volume *volume);
-/* Where the numbers of a folder that its replica lacks would run past the slack: deliveries wait. */
+/* Where the numbers of a folder that its replica lacks would run past the
+ * slack: deliveries wait. */
 bool volume_is_uid_slack_used(const struct volume *volume, const struct folder *folder);
 void volume_add_at_risk(struct volume *volume, const struct at_risk *entry);
 

@@ -9,8 +9,9 @@
 #include <unistd.h>
 
 enum {
-	/* How long a start waits for the directory before it trusts the copy on disk: a healthy PostgreSQL
-	 * answers in milliseconds, and a failover that happened meanwhile is then known. */
+	/* How long a start waits for the directory before it trusts the copy on disk: a healthy
+	 * PostgreSQL answers in milliseconds, and a failover that happened meanwhile
+	 * is then known. */
 	DIRECTORY_WAIT_MS = 3000,
 };
 
@@ -152,8 +153,9 @@ void volumes_reconcile(struct volumes *volumes)
 		if (entry->epoch < slot->epoch)
 			continue; /* a stale copy of the directory: the volume refuses it too */
 		struct worker_call *call = slot_call(slot, run_set_desired);
-		call->desired = (struct volume_desired){ .primary = entry->primary_node_id == me->id,
-			.epoch = entry->epoch };
+		call->desired =
+			(struct volume_desired){ .primary = entry->primary_node_id == me->id,
+				.epoch = entry->epoch };
 		memcpy(call->desired.reign, entry->reign, sizeof(call->desired.reign));
 		fill_replicas(volumes, entry, &call->desired);
 		slot->epoch = entry->epoch;
@@ -181,7 +183,8 @@ bool volumes_are_settled(const struct volumes *volumes)
 	void *value;
 	for (size_t i = 0; map_next(volumes->slots, &i, NULL, &value);) {
 		const struct slot *slot = value;
-		if (slot->wants_primary && atomic_load(&slot->volume->numbers.state) != VOLUME_PRIMARY)
+		if (slot->wants_primary &&
+			atomic_load(&slot->volume->numbers.state) != VOLUME_PRIMARY)
 			return false;
 	}
 	return map_count(volumes->slots) > 0;
@@ -302,8 +305,8 @@ static void on_nothing_to_do(void *arg)
 }
 
 /* Groups the targets by volume: parts and their index lists in one allocation. */
-static unsigned split(struct volumes *volumes, struct delivery *delivery, struct delivery_part *parts,
-	unsigned *indices)
+static unsigned split(struct volumes *volumes, struct delivery *delivery,
+	struct delivery_part *parts, unsigned *indices)
 {
 	unsigned count = 0;
 	for (unsigned i = 0; i < delivery->target_count; i++) {

@@ -22,15 +22,16 @@ struct delivery_target {
 	uint64_t mailbox_id;
 	uint32_t volume_id;
 	enum durability durability;
-	/* 0 stored as the policy asks (also when this id was delivered there before); -EROFS not the home;
-	 * -ENOSPC; -EDQUOT; -EIO; -EAGAIN `strict` and no replica in time. */
+	/* 0 stored as the policy asks (also when this id was delivered there before); -EROFS not
+	 * the home; -ENOSPC; -EDQUOT; -EIO; -EAGAIN `strict` and no replica in time. */
 	int status;
 	uint32_t uid; /* for logs; 0 for a duplicate */
 };
 
 struct delivery {
 	uint8_t id[DELIVERY_ID_LENGTH];
-	struct bytes *body; /* whole message as it will be stored, Return-Path first; the delivery's reference */
+	struct bytes *body; /* whole message as it will be stored, Return-Path first; the delivery's
+			       reference */
 	struct buf summary; /* encoded proto/mail/summary.h of body */
 	struct delivery_target *targets;
 	unsigned target_count;
@@ -45,22 +46,23 @@ struct delivery {
 /* Front thread. The delivery is the caller's again when done is called; it cannot be cancelled. */
 void volumes_deliver(struct volumes *volumes, struct delivery *delivery);
 
-/* Moves a detached stream to the volume's worker and calls start(volume, stream, arg) there; start is
- * called with volume NULL (on the front thread, stream attached nowhere) when this node does not serve
- * the volume now. */
+/* Moves a detached stream to the volume's worker and calls start(volume, stream, arg) there; start
+ * is called with volume NULL (on the front thread, stream attached nowhere) when this node does not
+ * serve the volume now. */
 void volumes_hand_over(struct volumes *volumes, uint32_t volume_id, struct stream *stream,
 	void (*start)(struct volume *volume, struct stream *stream, void *arg), void *arg);
 
 /* ---- for node/main.c and control.c ---- */
 
-/* Starts the workers and the link to the replicator (run_dir/replicator.sock). Volumes appear with the first
- * volumes_reconcile. */
+/* Starts the workers and the link to the replicator (run_dir/replicator.sock). Volumes appear with
+ * the first volumes_reconcile. */
 int volumes_create(struct loop *front, const struct config *config, struct directory *directory,
 	struct volumes **volumes_out, struct error *error) must_check;
 /* Fences and checkpoints everything, stops the workers. */
 void volumes_destroy(struct volumes **volumes);
-/* After every change of the directory. Until the directory is fresh, or a few seconds have passed without
- * it, a copy on disk is not acted upon: it may name a primary that was replaced meanwhile. */
+/* After every change of the directory. Until the directory is fresh, or a few seconds have passed
+ * without it, a copy on disk is not acted upon: it may name a primary that
+ * was replaced meanwhile. */
 void volumes_reconcile(struct volumes *volumes);
 /* All volumes that want to be primary are. */
 bool volumes_are_settled(const struct volumes *volumes);

@@ -34,10 +34,10 @@ static void report_peers(struct volumes *volumes, const struct slot *slot, struc
 		buf_append_literal(out, ", \"node\": ");
 		encode_json(out, str_from(node ? node->name : ""));
 		buf_printf(out,
-			", \"connected\": %s, \"acked_lsn\": %llu, \"lag_bytes\": %llu, \"lag_messages\": %llu, "
-			"\"lag_ms\": %llu}",
-			replica->connected ? "true" : "false", (unsigned long long)replica->acked_lsn,
-			(unsigned long long)lag,
+			", \"connected\": %s, \"acked_lsn\": %llu, \"lag_bytes\": %llu, "
+			"\"lag_messages\": %llu, \"lag_ms\": %llu}",
+			replica->connected ? "true" : "false",
+			(unsigned long long)replica->acked_lsn, (unsigned long long)lag,
 			(unsigned long long)(lag ? atomic_load(&slot->volume->numbers.at_risk) : 0),
 			(unsigned long long)(lag ? atomic_load(&slot->volume->numbers.lag_ms) : 0));
 		first = false;
@@ -50,7 +50,8 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 	bool first = true;
 	buf_append_literal(json_out, "{\"node\": ");
 	encode_json(json_out, str_from(volumes->config->node));
-	buf_printf(json_out, ", \"directory_fresh\": %s, \"directory_revision\": %llu, \"volumes\": [",
+	buf_printf(json_out,
+		", \"directory_fresh\": %s, \"directory_revision\": %llu, \"volumes\": [",
 		directory_is_fresh(volumes->directory) ? "true" : "false",
 		(unsigned long long)directory_revision(volumes->directory));
 	for (size_t i = 0; map_next(volumes->slots, &i, NULL, &value);) {
@@ -59,8 +60,9 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 		buf_printf(json_out, "%s{\"id\": %u, \"name\": ", first ? "" : ", ", slot->id);
 		encode_json(json_out, str_from(slot->name));
 		buf_printf(json_out,
-			", \"role\": \"%s\", \"epoch\": %llu, \"durable_lsn\": %llu, \"applied_lsn\": %llu, "
-			"\"leader_lsn\": %llu, \"at_risk\": %llu, \"messages\": %llu, \"peers\": [",
+			", \"role\": \"%s\", \"epoch\": %llu, \"durable_lsn\": %llu, "
+			"\"applied_lsn\": %llu, \"leader_lsn\": %llu, \"at_risk\": %llu, "
+			"\"messages\": %llu, \"peers\": [",
 			role_of(slot), (unsigned long long)atomic_load(&numbers->epoch),
 			(unsigned long long)atomic_load(&numbers->durable_lsn),
 			(unsigned long long)atomic_load(&numbers->applied_lsn),
@@ -81,8 +83,9 @@ int volumes_position(struct volumes *volumes, uint32_t volume_id, struct buf *js
 	if (slot == NULL)
 		return -ENOENT;
 	struct volume_numbers *numbers = &slot->volume->numbers;
-	buf_printf(json_out, "{\"volume\": %u, \"role\": \"%s\", \"epoch\": %llu, \"end_lsn\": %llu, "
-			     "\"applied_lsn\": %llu, \"reign\": \"",
+	buf_printf(json_out,
+		"{\"volume\": %u, \"role\": \"%s\", \"epoch\": %llu, \"end_lsn\": %llu, "
+		"\"applied_lsn\": %llu, \"reign\": \"",
 		volume_id, role_of(slot), (unsigned long long)atomic_load(&numbers->epoch),
 		(unsigned long long)atomic_load(&numbers->durable_lsn),
 		(unsigned long long)atomic_load(&numbers->applied_lsn));
@@ -204,7 +207,9 @@ static void on_at_risk_next(void *arg)
 void volumes_at_risk(struct volumes *volumes, void (*done)(void *arg, struct str json), void *arg)
 {
 	struct at_risk_report *report = mem_alloc(sizeof(*report));
-	*report = (struct at_risk_report){ .volumes = volumes, .first = true, .done = done, .arg = arg };
+	*report = (struct at_risk_report){
+		.volumes = volumes, .first = true, .done = done, .arg = arg
+	};
 	buf_append_literal(&report->json, "{\"messages\": [");
 	on_at_risk_next(report);
 }

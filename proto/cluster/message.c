@@ -124,7 +124,8 @@ enum frame_result frame_read(struct frame_reader *reader, struct buf *input, siz
 		fill(reader->payload->data, reader->filled, reader->payload->length, input);
 	if (reader->filled < reader->payload->length)
 		return FRAME_MORE;
-	if (crc32c(0, reader->payload->data, reader->payload->length) != get_le32(reader->header + 8))
+	if (crc32c(0, reader->payload->data, reader->payload->length) !=
+		get_le32(reader->header + 8))
 		return FRAME_BAD;
 	*type_out = (enum frame_type)type;
 	*payload_out = reader->payload;

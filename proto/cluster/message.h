@@ -2,14 +2,14 @@
 #define PANDO_PROTO_CLUSTER_MESSAGE_H
 
 /*
- * Messages between a replicator and the replicators of other sites (mutual TLS), and between a replicator
- * and the node of its machine (UNIX socket), in frames.
+ * Messages between a replicator and the replicators of other sites (mutual TLS), and between a
+ * replicator and the node of its machine (UNIX socket), in frames.
  *
- * A frame (integers little-endian): u32 magic "PFR1", u32 payload length, u32 CRC-32C of the payload, u32
- * frame type; then the payload. Type 1: a Message of cluster.proto. Type 2: a chunk: u32 volume, u32 zero,
- * u64 epoch, u64 LSN, u64 end of what is durable at the sender, u64 wall clock of the sender in us, then
- * whole groups. A frame is valid if and only if magic, length limit and CRC are right; after an invalid
- * one the connection is closed.
+ * A frame (integers little-endian): u32 magic "PFR1", u32 payload length, u32 CRC-32C of the
+ * payload, u32 frame type; then the payload. Type 1: a Message of cluster.proto. Type 2: a chunk:
+ * u32 volume, u32 zero, u64 epoch, u64 LSN, u64 end of what is durable at the sender, u64 wall
+ * clock of the sender in us, then whole groups. A frame is valid if and only if magic, length limit
+ * and CRC are right; after an invalid one the connection is closed.
  */
 
 #include "core/buf.h"
@@ -17,15 +17,17 @@
 #include "core/pool.h"
 
 enum message_kind {
-	/* Both ways, first: `node` (id) and `text` (name). Replicator to node, with `volume`: say again how
-	 * you hold it. */
+	/* Both ways, first: `node` (id) and `text` (name). Replicator to node, with `volume`: say
+	 * again how you hold it. */
 	MESSAGE_HELLO = 1,
 
 	/* Follower to leader: ship `volume` from `lsn` (my end); `epochs` is my vector. */
 	MESSAGE_FOLLOW = 10,
-	/* Leader to follower: cut at `lsn` first, then ask again; `epochs` is the leader's vector. */
+	/* Leader to follower: cut at `lsn` first, then ask again; `epochs` is
+	 * the leader's vector. */
 	MESSAGE_CUT = 11,
-	/* Leader to follower: not here, not now; `text` says why, `epoch` is the highest this side knows. */
+	/* Leader to follower: not here, not now; `text` says why, `epoch` is the highest this side
+	   knows. */
 	MESSAGE_REFUSE = 12,
 	/* Leader to follower: chunks will come from `lsn`. */
 	MESSAGE_FOLLOWING = 13,
@@ -44,9 +46,11 @@ enum message_kind {
 	MESSAGE_RELEASE = 32,
 	/* Replicator to node: `volume` is closed here, its lock is free. */
 	MESSAGE_RELEASED = 33,
-	/* Replicator to node: replica `node` of `volume` has everything below `lsn`; `connected`. */
+	/* Replicator to node: replica `node` of `volume` has everything
+	 * below `lsn`; `connected`. */
 	MESSAGE_ACKED = 34,
-	/* Replicator to node: the replica here now ends at `lsn`; the leader at `end` at `time_us`. */
+	/* Replicator to node: the replica here now ends at `lsn`; the leader at
+	 * `end` at `time_us`. */
 	MESSAGE_RECEIVED = 35,
 	/* Replicator to node: the replica here has been cut at `lsn`. */
 	MESSAGE_WAS_CUT = 36,
@@ -99,8 +103,8 @@ struct frame_reader {
 
 enum frame_result { FRAME_DONE, FRAME_MORE, FRAME_BAD };
 
-/* Takes from `input`. DONE: *payload_out is a reference for the caller, *type_out its type; call again. BAD:
- * close the connection. `payload_max` bounds what is allocated. */
+/* Takes from `input`. DONE: *payload_out is a reference for the caller, *type_out its type; call
+ * again. BAD: close the connection. `payload_max` bounds what is allocated. */
 enum frame_result frame_read(struct frame_reader *reader, struct buf *input, size_t payload_max,
 	enum frame_type *type_out, struct bytes **payload_out);
 void frame_reader_deinit(struct frame_reader *reader);

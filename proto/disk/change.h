@@ -2,8 +2,8 @@
 #define PANDO_PROTO_DISK_CHANGE_H
 
 /*
- * A change of mailboxes as values; change.proto is its encoding. Applying the changes of a log in order,
- * from any checkpoint, gives the same index: every number a change needs is in it.
+ * A change of mailboxes as values; change.proto is its encoding. Applying the changes of a log in
+ * order, from any checkpoint, gives the same index: every number a change needs is in it.
  */
 
 #include "core/buf.h"
@@ -18,7 +18,8 @@ enum action_kind {
 	ACTION_DELETE = 6,    /* `folder` goes */
 	ACTION_RENAME = 7,    /* `folders` (id, name) get these names */
 	ACTION_SUBSCRIBE = 8, /* `name`, `subscribed` */
-	ACTION_UID_SLACK = 9, /* every folder of the volume: UIDNEXT rises by uid_slack (unclean promotion) */
+	ACTION_UID_SLACK =
+		9, /* every folder of the volume: UIDNEXT rises by uid_slack (unclean promotion) */
 };
 
 enum { CHANGE_DELIVERY_ID_LENGTH = 16 };
@@ -26,7 +27,8 @@ enum { CHANGE_DELIVERY_ID_LENGTH = 16 };
 struct added_message {
 	uint32_t uid, size;
 	uint64_t flags;
-	uint64_t body_lsn;  /* absolute; or 0 and body_back counts from the CHANGE record's own address */
+	uint64_t body_lsn; /* absolute; or 0 and body_back counts from the CHANGE record's own
+			      address */
 	uint64_t body_back;
 	int64_t internal_date_s;
 	uint32_t summary_length;

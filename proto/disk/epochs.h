@@ -2,11 +2,12 @@
 #define PANDO_PROTO_DISK_EPOCHS_H
 
 /*
- * The epoch vector of a log: which reign began at which address. Rising in epoch and in start. It is the
- * body of every BARRIER record, the content of a volume's `epochs` file, and part of every replication
- * handshake.
+ * The epoch vector of a log: which reign began at which address. Rising in epoch and in start. It
+ * is the body of every BARRIER record, the content of a volume's `epochs` file, and part of every
+ * replication handshake.
  *
- * Bytes: u32 count, then per entry u64 epoch, u64 start LSN, 16 bytes reign; then CRC-32C of all before.
+ * Bytes: u32 count, then per entry u64 epoch, u64 start LSN, 16 bytes reign; then CRC-32C of all
+ * before.
  */
 
 #include "core/buf.h"
@@ -39,8 +40,9 @@ const struct epoch_entry *epochs_last(const struct epochs *epochs);
 void epochs_truncate(struct epochs *epochs, uint64_t lsn);
 
 /*
- * Where a follower that ends at `follower_end` must cut its log to be a prefix of the leader's: the whole
- * of it when it is one already. Epochs with equal number but different reign count as different.
+ * Where a follower that ends at `follower_end` must cut its log to be a prefix of the leader's: the
+ * whole of it when it is one already. Epochs with equal number but different reign count as
+ * different.
  */
 uint64_t epochs_common_end(const struct epochs *follower, uint64_t follower_end,
 	const struct epochs *leader, uint64_t leader_end);

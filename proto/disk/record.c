@@ -26,7 +26,8 @@ bool group_header_decode(struct str bytes, uint64_t lsn, uint32_t volume, struct
 	if (bytes.length < GROUP_HEADER_LENGTH || lsn % GROUP_ALIGNMENT != 0)
 		return false;
 	const char *p = bytes.bytes;
-	if (get_le32(p) != group_magic || get_le32(p + 4) != crc32c(0, p + 8, GROUP_HEADER_LENGTH - 8))
+	if (get_le32(p) != group_magic ||
+		get_le32(p + 4) != crc32c(0, p + 8, GROUP_HEADER_LENGTH - 8))
 		return false;
 	group_out->lsn = get_le64(p + 8);
 	group_out->previous_lsn = get_le64(p + 16);

@@ -4,10 +4,10 @@
 /*
  * The bytes of a volume's log.
  *
- * A log is a sequence of groups at rising addresses (LSN = byte address, for ever). A group is what one
- * commit writes: a header of 64 bytes, then records, then zeroes up to a multiple of 4096. A group lies
- * within one segment (64 MiB of addresses); the group after it starts where it ends, or, when it would
- * not fit there, at the start of the next segment. All integers are little-endian.
+ * A log is a sequence of groups at rising addresses (LSN = byte address, for ever). A group is what
+ * one commit writes: a header of 64 bytes, then records, then zeroes up to a multiple of 4096. A
+ * group lies within one segment (64 MiB of addresses); the group after it starts where it ends, or,
+ * when it would not fit there, at the start of the next segment. All integers are little-endian.
  *
  * Group header:                              Record header (at a multiple of 8):
  *    0  u32  magic "PGR1"                       0  u32  magic "PRC1"
@@ -22,10 +22,11 @@
  *   60  u16  flags (bit 0: first of a reign)
  *   62  u16  0
  *
- * A group is valid at address A of volume V if and only if: the magic and CRC are right; its LSN is A and
- * A is a multiple of 4096; its volume is V; 64 <= used, and the padded group ends within A's segment;
- * its records, walked from byte 64, are exactly `records` in number and end at `used`; each has the right
- * magic, LSN, epoch and CRC. The first group of a log names itself as the one before.
+ * A group is valid at address A of volume V if and only if: the magic and CRC are right; its LSN is
+ * A and A is a multiple of 4096; its volume is V; 64 <= used, and the padded group ends within A's
+ * segment; its records, walked from byte 64, are exactly `records` in number and end at `used`;
+ * each has the right magic, LSN, epoch and CRC. The first group of a log names itself as the one
+ * before.
  */
 
 #include "core/str.h"
@@ -92,8 +93,8 @@ void record_header_encode(uint64_t lsn, uint64_t epoch, enum record_type type, s
 /* Checks one record whose header is at the start of `header` (32 bytes) and whose body is given. */
 bool record_verify(struct str header, struct str body, uint64_t lsn);
 
-/* A whole group with all its records checked: `bytes` begins at the group and holds at least its used
- * part. False when it is not valid as defined above. */
+/* A whole group with all its records checked: `bytes` begins at the group and holds at least its
+ * used part. False when it is not valid as defined above. */
 bool group_verify(struct str bytes, uint64_t lsn, uint32_t volume, struct group *group_out);
 /* Walks a verified group: start with *position = GROUP_HEADER_LENGTH. */
 bool group_next_record(const struct group *group, struct str bytes, size_t *position,

@@ -28,8 +28,8 @@ bool address_is_utf8(struct str text)
 		unsigned more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : 1;
 		if (c < 0xc2 || c > 0xf4 || (size_t)(end - p) < more)
 			return false;
-		if ((c == 0xe0 && *p < 0xa0) || (c == 0xed && *p > 0x9f) || (c == 0xf0 && *p < 0x90) ||
-			(c == 0xf4 && *p > 0x8f))
+		if ((c == 0xe0 && *p < 0xa0) || (c == 0xed && *p > 0x9f) ||
+			(c == 0xf0 && *p < 0x90) || (c == 0xf4 && *p > 0x8f))
 			return false;
 		for (unsigned i = 0; i < more; i++)
 			if ((*p++ & 0xc0) != 0x80)
@@ -101,8 +101,8 @@ static size_t scan_domain(struct str text, bool *literal_out)
 			label = 0;
 			continue;
 		}
-		bool inside = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || ascii_is_digit(c) ||
-			c == '_' || is_utf8_byte(c);
+		bool inside = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+			ascii_is_digit(c) || c == '_' || is_utf8_byte(c);
 		if (!inside && !(c == '-' && label > 0))
 			break;
 		/* 63 octets of ASCII; a U-label may be longer in UTF-8. */
@@ -117,7 +117,8 @@ static size_t scan_domain(struct str text, bool *literal_out)
 bool address_is_domain(struct str text)
 {
 	bool literal;
-	return text.length > 0 && scan_domain(text, &literal) == text.length && address_is_utf8(text);
+	return text.length > 0 && scan_domain(text, &literal) == text.length &&
+		address_is_utf8(text);
 }
 
 /* local@domain at the start of `text`. */

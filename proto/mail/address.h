@@ -2,8 +2,8 @@
 #define PANDO_PROTO_MAIL_ADDRESS_H
 
 /*
- * Addresses as SMTP writes them (RFC 5321 section 4.1.2, RFC 6531): `<local@domain>`, `<>`, `<postmaster>`.
- * The parts point into the text that was parsed.
+ * Addresses as SMTP writes them (RFC 5321 section 4.1.2, RFC 6531): `<local@domain>`, `<>`,
+ * `<postmaster>`. The parts point into the text that was parsed.
  */
 
 #include "core/buf.h"
@@ -16,7 +16,8 @@ enum {
 
 struct address {
 	struct str local;  /* as written, with its quotes */
-	struct str domain; /* as written, with its brackets; empty for "postmaster" and for the null path */
+	struct str domain; /* as written, with its brackets; empty for "postmaster" and for the null
+			      path */
 	bool is_null;      /* <> */
 	bool is_quoted;    /* the local part is a quoted string */
 	bool is_literal;   /* the domain is an address literal */
@@ -24,18 +25,19 @@ struct address {
 	bool has_utf8;     /* not ASCII: needs SMTPUTF8 */
 };
 
-/* Parses a path in angle brackets at the start of `text`; *rest_out is what follows it. False when it is
- * malformed. */
-bool address_parse_path(struct str text, struct address *address_out, struct str *rest_out) must_check;
+/* Parses a path in angle brackets at the start of `text`; *rest_out is what follows it. False when
+ * it is malformed. */
+bool address_parse_path(
+	struct str text, struct address *address_out, struct str *rest_out) must_check;
 /* The whole of `text` is local@domain without brackets. */
 bool address_parse(struct str text, struct address *address_out) must_check;
 
-/* Appends the canonical text: quotes only where they are needed, the domain in lower case. Nothing for the
- * null path. */
+/* Appends the canonical text: quotes only where they are needed, the domain in lower case. Nothing
+ * for the null path. */
 void address_append(const struct address *address, struct buf *out);
 
-/* The local part asks to be relayed onward ("user%other", "other!user", "user@other"): the source routes
- * of old. */
+/* The local part asks to be relayed onward ("user%other", "other!user", "user@other"): the source
+ * routes of old. */
 bool address_is_relay_hack(const struct address *address) must_check;
 
 /* A host name or an address literal, as in EHLO. Underscores are tolerated. */

@@ -91,8 +91,8 @@ static void convert(UConverter *converter, struct str bytes, struct buf *out)
 	do {
 		UChar *target = units;
 		status = U_ZERO_ERROR;
-		ucnv_toUnicode(converter, &target, units + array_length(units), &at, end, NULL, true,
-			&status);
+		ucnv_toUnicode(converter, &target, units + array_length(units), &at, end, NULL,
+			true, &status);
 		for (const UChar *unit = units; unit < target; unit++) {
 			uint32_t c = *unit;
 			if (high && c >= 0xdc00 && c <= 0xdfff) {

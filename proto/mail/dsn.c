@@ -9,7 +9,8 @@ static const char *const actions[] = { "failed", "delayed", "relayed", "delivere
 static void append_line_text(struct buf *out, const char *text, bool utf8)
 {
 	for (; *text; text++) {
-		bool good = (*text >= ' ' && *text != 0x7f) || (utf8 && (unsigned char)*text >= 0x80);
+		bool good =
+			(*text >= ' ' && *text != 0x7f) || (utf8 && (unsigned char)*text >= 0x80);
 		buf_append_byte(out, good ? *text : '?');
 	}
 }
@@ -56,7 +57,8 @@ static void append_explanation(const struct dsn *dsn, struct buf *out)
 {
 	buf_printf(out, "--=_%s\r\nContent-Type: text/plain; charset=utf-8\r\n%s\r\n", dsn->id,
 		dsn->utf8 ? "Content-Transfer-Encoding: 8bit\r\n" : "");
-	buf_printf(out, "This is the mail system at %s.\r\n\r\nThis is what became of your message:\r\n",
+	buf_printf(out,
+		"This is the mail system at %s.\r\n\r\nThis is what became of your message:\r\n",
 		dsn->hostname);
 	for (unsigned i = 0; i < dsn->recipient_count; i++) {
 		const struct dsn_recipient *recipient = &dsn->recipients[i];

@@ -1,8 +1,8 @@
 #ifndef PANDO_PROTO_MAIL_DSN_H
 #define PANDO_PROTO_MAIL_DSN_H
 
-/* Delivery status notifications (RFC 3461, 3464, 6522): the message that tells a sender what became of
- * another one. */
+/* Delivery status notifications (RFC 3461, 3464, 6522): the message that tells a sender what became
+ * of another one. */
 
 #include "core/buf.h"
 

@@ -392,7 +392,8 @@ bool imap_date_time(struct imap_parser *parser, int64_t *utc_s_out)
 bool imap_append_arguments(struct imap_parser *parser, struct imap_append *append_out)
 {
 	*append_out = (struct imap_append){ 0 };
-	if (!imap_space(parser) || !imap_mailbox(parser, &append_out->name, &append_out->name_is_valid) ||
+	if (!imap_space(parser) ||
+		!imap_mailbox(parser, &append_out->name, &append_out->name_is_valid) ||
 		!imap_space(parser))
 		return false;
 	if (peek(parser) == '(' &&

@@ -2,10 +2,10 @@
 #define PANDO_PROTO_MAIL_IMAP_PARSER_H
 
 /*
- * The command grammar of IMAP4rev1 (RFC 3501 section 9) with the extensions that the session offers.
- * A parser stands in the text of one complete command (imap_reader.h) and moves on with every
- * successful call; strings it returns stand in that text or in the pool. A call that returns false
- * leaves `error` with what was expected, and the command is to be answered with BAD.
+ * The command grammar of IMAP4rev1 (RFC 3501 section 9) with the extensions that the session
+ * offers. A parser stands in the text of one complete command (imap_reader.h) and moves on with
+ * every successful call; strings it returns stand in that text or in the pool. A call that returns
+ * false leaves `error` with what was expected, and the command is to be answered with BAD.
  */
 
 #include "core/pool.h"
@@ -44,7 +44,8 @@ bool imap_tag(struct imap_parser *parser, struct str *tag_out);
 bool imap_atom(struct imap_parser *parser, struct str *atom_out);
 bool imap_string(struct imap_parser *parser, struct str *string_out);
 bool imap_astring(struct imap_parser *parser, struct str *string_out);
-/* A folder's name in UTF-8, "INBOX" in capitals. `*is_valid_out` false: it is no correct modified UTF-7. */
+/* A folder's name in UTF-8, "INBOX" in capitals. `*is_valid_out` false: it is no correct modified
+ * UTF-7. */
 bool imap_mailbox(struct imap_parser *parser, struct str *name_out, bool *is_valid_out);
 bool imap_number(struct imap_parser *parser, uint64_t maximum, uint64_t *number_out);
 
@@ -79,7 +80,8 @@ struct imap_flags {
 	unsigned keyword_count;
 };
 
-/* A list in parentheses or, with `bare`, flags without them up to the end. \Recent is passed over. */
+/* A list in parentheses or, with `bare`, flags without them up to the end. \Recent
+ * is passed over. */
 bool imap_flag_list(struct imap_parser *parser, bool bare, struct imap_flags *flags_out);
 /* "17-Jul-1996", quoted or not: days since 1970. */
 bool imap_date(struct imap_parser *parser, int64_t *days_out);
@@ -124,16 +126,33 @@ bool imap_fetch_attributes(struct imap_parser *parser, struct imap_fetch *fetch_
 
 enum imap_search_op {
 	/* of the results before it */
-	IMAP_SEARCH_AND, IMAP_SEARCH_OR, IMAP_SEARCH_NOT,
+	IMAP_SEARCH_AND,
+	IMAP_SEARCH_OR,
+	IMAP_SEARCH_NOT,
 	/* of the index */
-	IMAP_SEARCH_ALL, IMAP_SEARCH_FLAG, IMAP_SEARCH_KEYWORD, IMAP_SEARCH_RECENT, IMAP_SEARCH_NEW,
-	IMAP_SEARCH_BEFORE, IMAP_SEARCH_ON, IMAP_SEARCH_SINCE, IMAP_SEARCH_LARGER, IMAP_SEARCH_SMALLER,
-	IMAP_SEARCH_OLDER, IMAP_SEARCH_YOUNGER, IMAP_SEARCH_UID, IMAP_SEARCH_SEQUENCE,
+	IMAP_SEARCH_ALL,
+	IMAP_SEARCH_FLAG,
+	IMAP_SEARCH_KEYWORD,
+	IMAP_SEARCH_RECENT,
+	IMAP_SEARCH_NEW,
+	IMAP_SEARCH_BEFORE,
+	IMAP_SEARCH_ON,
+	IMAP_SEARCH_SINCE,
+	IMAP_SEARCH_LARGER,
+	IMAP_SEARCH_SMALLER,
+	IMAP_SEARCH_OLDER,
+	IMAP_SEARCH_YOUNGER,
+	IMAP_SEARCH_UID,
+	IMAP_SEARCH_SEQUENCE,
 	IMAP_SEARCH_MODSEQ,
 	/* of the header */
-	IMAP_SEARCH_SENTBEFORE, IMAP_SEARCH_SENTON, IMAP_SEARCH_SENTSINCE, IMAP_SEARCH_HEADER,
+	IMAP_SEARCH_SENTBEFORE,
+	IMAP_SEARCH_SENTON,
+	IMAP_SEARCH_SENTSINCE,
+	IMAP_SEARCH_HEADER,
 	/* of the body */
-	IMAP_SEARCH_BODY, IMAP_SEARCH_TEXT,
+	IMAP_SEARCH_BODY,
+	IMAP_SEARCH_TEXT,
 };
 
 struct imap_search_key {
@@ -198,8 +217,8 @@ bool imap_list_arguments(struct imap_parser *parser, struct imap_list *list_out)
 /* Whether `name` matches a LIST pattern in which "*" takes anything and "%" anything but "/". */
 bool imap_pattern_matches(struct str pattern, struct str name);
 
-/* What stands between APPEND and its message. `is_message_next` tells that all of it is there and that
- * the text goes on with the message's literal. */
+/* What stands between APPEND and its message. `is_message_next` tells that all of it is there and
+ * that the text goes on with the message's literal. */
 struct imap_append {
 	struct str name;
 	bool name_is_valid;

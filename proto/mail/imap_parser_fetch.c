@@ -68,7 +68,8 @@ static bool section_text(struct imap_parser *parser, struct imap_section *sectio
 			section->kind = IMAP_SECTION_MIME;
 		else
 			return fail(parser, "Invalid section");
-		if ((section->kind == IMAP_SECTION_FIELDS || section->kind == IMAP_SECTION_FIELDS_NOT) &&
+		if ((section->kind == IMAP_SECTION_FIELDS ||
+			    section->kind == IMAP_SECTION_FIELDS_NOT) &&
 			!section_fields(parser, section))
 			return false;
 	}
@@ -78,9 +79,12 @@ static bool section_text(struct imap_parser *parser, struct imap_section *sectio
 static void write_label(struct imap_parser *parser, struct imap_section *section)
 {
 	static const char *const kinds[] = {
-		[IMAP_SECTION_WHOLE] = "", [IMAP_SECTION_HEADER] = "HEADER",
-		[IMAP_SECTION_FIELDS] = "HEADER.FIELDS", [IMAP_SECTION_FIELDS_NOT] = "HEADER.FIELDS.NOT",
-		[IMAP_SECTION_TEXT] = "TEXT", [IMAP_SECTION_MIME] = "MIME",
+		[IMAP_SECTION_WHOLE] = "",
+		[IMAP_SECTION_HEADER] = "HEADER",
+		[IMAP_SECTION_FIELDS] = "HEADER.FIELDS",
+		[IMAP_SECTION_FIELDS_NOT] = "HEADER.FIELDS.NOT",
+		[IMAP_SECTION_TEXT] = "TEXT",
+		[IMAP_SECTION_MIME] = "MIME",
 	};
 	struct buf label = { 0 };
 

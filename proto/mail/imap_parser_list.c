@@ -150,8 +150,8 @@ bool imap_list_arguments(struct imap_parser *parser, struct imap_list *list_out)
 
 bool imap_pattern_matches(struct str pattern, struct str name)
 {
-	/* Which positions of the pattern are reached after each byte of the name: no backtracking, so that
-	 * the cost is bounded by the product of the lengths. */
+	/* Which positions of the pattern are reached after each byte of the name: no backtracking,
+	 * so that the cost is bounded by the product of the lengths. */
 	bool reached[IMAP_PATTERN_LENGTH_MAX + 1] = { true };
 	size_t length = pattern.length;
 

@@ -14,7 +14,16 @@ struct search_parser {
 	unsigned frame_capacity, key_capacity;
 };
 
-enum argument { ARG_NONE, ARG_TEXT, ARG_DATE, ARG_NUMBER, ARG_SET, ARG_ATOM, ARG_FIELD, ARG_MODSEQ };
+enum argument {
+	ARG_NONE,
+	ARG_TEXT,
+	ARG_DATE,
+	ARG_NUMBER,
+	ARG_SET,
+	ARG_ATOM,
+	ARG_FIELD,
+	ARG_MODSEQ
+};
 
 static const struct key_name {
 	struct str name;

@@ -57,8 +57,9 @@ enum imap_read imap_reader_feed(struct imap_reader *reader, struct buf *input)
 		if (end < 0)
 			break;
 		struct str line = str_from_index(imap_reader_text(reader), reader->segment);
-		return imap_ends_in_literal(line, &reader->literal_length, &reader->literal_is_sync) ?
-			IMAP_READ_LITERAL : IMAP_READ_COMMAND;
+		return imap_ends_in_literal(line, &reader->literal_length, &reader->literal_is_sync)
+			? IMAP_READ_LITERAL
+			: IMAP_READ_COMMAND;
 	}
 	return IMAP_READ_MORE;
 }

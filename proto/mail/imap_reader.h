@@ -3,19 +3,19 @@
 
 /*
  * Puts IMAP commands together from the bytes of a stream: lines and the literals announced at their
- * ends (RFC 3501 section 4.3, RFC 7888). The text of a complete command holds its literals where they
- * stood, so that imap_parser.h reads it in one go. Memory is held only while a command is incomplete or
- * being carried out.
+ * ends (RFC 3501 section 4.3, RFC 7888). The text of a complete command holds its literals where
+ * they stood, so that imap_parser.h reads it in one go. Memory is held only while a command is
+ * incomplete or being carried out.
  *
- * The caller decides on every literal, with exactly one of accept, take, discard and reject, before it
- * feeds again.
+ * The caller decides on every literal, with exactly one of accept, take, discard and reject, before
+ * it feeds again.
  */
 
 #include "core/buf.h"
 
 enum {
-	/* A command with its literals, APPEND's message not counted. RFC 7162 section 4 recommends servers
-	 * to take lines of 8 KiB at least; FETCH of scattered UIDs fills more. */
+	/* A command with its literals, APPEND's message not counted. RFC 7162 section 4 recommends
+	 * servers to take lines of 8 KiB at least; FETCH of scattered UIDs fills more. */
 	IMAP_COMMAND_LENGTH_MAX = 64 << 10,
 };
 
@@ -36,9 +36,11 @@ struct imap_reader {
 };
 
 enum imap_read imap_reader_feed(struct imap_reader *reader, struct buf *input);
-/* The announced literal becomes part of `text`. False when that would exceed the limit: reject it. */
+/* The announced literal becomes part of `text`. False when that would exceed the
+ * limit: reject it. */
 bool imap_reader_accept(struct imap_reader *reader);
-/* The caller takes the literal's bytes from the input itself, then feeds again for the rest of the line. */
+/* The caller takes the literal's bytes from the input itself, then feeds again for the rest of the
+ * line. */
 void imap_reader_take(struct imap_reader *reader);
 /* The literal's bytes are passed over; the rest of the line follows. */
 void imap_reader_discard(struct imap_reader *reader);
@@ -49,7 +51,8 @@ void imap_reader_deinit(struct imap_reader *reader);
 /* The text without its last line end. */
 struct str imap_reader_text(const struct imap_reader *reader);
 
-/* "{123}" or "{123+}" at the end of `line`, which has no line end. The outputs mean something only when true. */
+/* "{123}" or "{123+}" at the end of `line`, which has no line end. The outputs mean something only
+ * when true. */
 bool imap_ends_in_literal(struct str line, uint64_t *length_out, bool *is_sync_out);
 
 #endif

@@ -4,7 +4,8 @@
 #include "proto/mail/utf7.h"
 
 enum {
-	/* RFC 7162 section 4 asks clients to take lines of 8,192 bytes; longer strings go as literals. */
+	/* RFC 7162 section 4 asks clients to take lines of 8,192 bytes; longer strings go as
+	   literals. */
 	QUOTED_LENGTH_MAX = 1000,
 };
 
@@ -126,7 +127,10 @@ void imap_write_date_time(struct buf *out, int64_t utc_s)
 
 	mime_date_from_days(days, &year, &month, &day);
 	buf_printf(out, "\"%2d-%s-%04d %02d:%02d:%02d +0000\"", day, months[month - 1],
-		year < 0 ? 0 : year > 9999 ? 9999 : year, seconds / 3600, seconds / 60 % 60, seconds % 60);
+		year < 0              ? 0
+			: year > 9999 ? 9999
+				      : year,
+		seconds / 3600, seconds / 60 % 60, seconds % 60);
 }
 
 static void write_run(struct imap_set_writer *writer)

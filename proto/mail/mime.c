@@ -87,7 +87,8 @@ static bool name_matches(const char *name, const char *lower, size_t length)
 	return true;
 }
 
-static void note_field(struct mime_part *part, const struct parser *parser, size_t start, size_t end)
+static void note_field(
+	struct mime_part *part, const struct parser *parser, size_t start, size_t end)
 {
 	const char *line = parser->bytes + start;
 	size_t colon = 0;
@@ -96,7 +97,8 @@ static void note_field(struct mime_part *part, const struct parser *parser, size
 	if (!name || name > 25)
 		return;
 	for (unsigned id = 0; id < MIME_FIELD_COUNT; id++) {
-		if (field_names[id].length != name || ascii_lower(line[0]) != field_names[id].name[0] ||
+		if (field_names[id].length != name ||
+			ascii_lower(line[0]) != field_names[id].name[0] ||
 			!name_matches(line, field_names[id].name, name))
 			continue;
 		struct str value = str_trim(str_of(line + colon + 1, end - start - colon - 1));
@@ -150,7 +152,8 @@ static struct mime_part *part_add(struct parser *parser, uint16_t parent)
 	return part;
 }
 
-/* Reads the current part's header; true when it ended at a delimiter, which is then to be handled. */
+/* Reads the current part's header; true when it ended at a delimiter, which is then
+ * to be handled. */
 static bool read_header(struct parser *parser, struct delimiter *delimiter_out)
 {
 	struct mime_part *part = &parser->mime->parts[parser->current];
@@ -200,9 +203,10 @@ static struct str find_boundary(struct parser *parser, struct str params)
 	struct str boundary = { 0 };
 
 	while (!boundary.length && mime_next_param(&params, &name, &value, &scratch)) {
-		/* Quoted pairs have no use in a boundary; one that needed unquoting is not found again. */
-		if (str_equal_ignore_case(name, STR("boundary")) &&
-			value.bytes >= parser->bytes && value.bytes < parser->bytes + parser->length)
+		/* Quoted pairs have no use in a boundary; one that needed unquoting is not found
+		 * again. */
+		if (str_equal_ignore_case(name, STR("boundary")) && value.bytes >= parser->bytes &&
+			value.bytes < parser->bytes + parser->length)
 			boundary = str_trim(value);
 	}
 	buf_deinit(&scratch);
@@ -221,7 +225,8 @@ static void classify(struct parser *parser)
 	if (part->parent != MIME_NONE) {
 		struct mime_part *parent = &mime->parts[part->parent];
 		in_digest = parent->kind == MIME_MULTIPART &&
-			mime_split_type(mime_field(mime, parent, MIME_CONTENT_TYPE), &type, &subtype, &params) &&
+			mime_split_type(mime_field(mime, parent, MIME_CONTENT_TYPE), &type,
+				&subtype, &params) &&
 			str_equal_ignore_case(subtype, STR("digest"));
 	}
 	if (!mime_split_type(mime_field(mime, part, MIME_CONTENT_TYPE), &type, &subtype, &params)) {
@@ -247,7 +252,8 @@ static void classify(struct parser *parser)
 		}
 	} else if (str_equal_ignore_case(type, STR("message")) &&
 		str_equal_ignore_case(subtype, STR("rfc822"))) {
-		if (too_deep || part->encoding != MIME_IDENTITY || mime->part_count >= MIME_PARTS_MAX)
+		if (too_deep || part->encoding != MIME_IDENTITY ||
+			mime->part_count >= MIME_PARTS_MAX)
 			part->description = MIME_AS_OCTETS;
 		else
 			part->kind = MIME_MESSAGE;
@@ -268,7 +274,8 @@ static bool find_delimiter(struct parser *parser, struct delimiter *found_out)
 	}
 	while (parser->at < parser->length) {
 		size_t next = line_after(bytes, parser->length, parser->at);
-		if (bytes[parser->at] == '-' && match_delimiter(parser, parser->at, next, found_out))
+		if (bytes[parser->at] == '-' &&
+			match_delimiter(parser, parser->at, next, found_out))
 			return true;
 		parser->lines += bytes[next - 1] == '\n';
 		parser->at = next;
@@ -303,9 +310,10 @@ static bool pass_delimiter(struct parser *parser, const struct delimiter *delimi
 	size_t end = delimiter->line;
 	uint32_t lines = parser->lines;
 
-	/* The line end before a delimiter belongs to it (RFC 2046 section 5.1.1), but an empty line that
-	 * ends a header stays with that. */
-	if (end > parser->mime->parts[parser->current].body_offset && parser->bytes[end - 1] == '\n') {
+	/* The line end before a delimiter belongs to it (RFC 2046 section 5.1.1), but an empty line
+	 * that ends a header stays with that. */
+	if (end > parser->mime->parts[parser->current].body_offset &&
+		parser->bytes[end - 1] == '\n') {
 		end -= end > 1 && parser->bytes[end - 2] == '\r' ? 2 : 1;
 		lines--;
 	}
@@ -338,7 +346,8 @@ void mime_parse(struct mime *mime, struct str message)
 				part_add(&parser, parser.current);
 				if (!found)
 					continue;
-				/* A delimiter where the inner header should be: an empty message. */
+				/* A delimiter where the inner header should be:
+				 * an empty message. */
 				mime->parts[parser.current].body_offset = (uint32_t)parser.at;
 				parser.first_line[mime->parts[parser.current].depth] = parser.lines;
 				classify(&parser);
@@ -385,7 +394,8 @@ bool mime_next_field(struct str *header, struct mime_header_field *field_out)
 			continue;
 		field_out->name = str_of(bytes + start, name);
 		field_out->raw = str_of(bytes + start, at - start);
-		field_out->value = str_trim(str_of(bytes + start + colon + 1, at - start - colon - 1));
+		field_out->value =
+			str_trim(str_of(bytes + start + colon + 1, at - start - colon - 1));
 		*header = str_from_index(*header, at);
 		return true;
 	}

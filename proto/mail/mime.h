@@ -3,15 +3,17 @@
 
 /*
  * The MIME structure of one message (RFC 2045, 2046, 5322), found in one pass without recursion and
- * without copying: a part is a pair of byte ranges of the message. Any input gives a structure; what
- * is malformed falls back to the defaults of RFC 2045 section 5.2, so that a reader still sees its
- * text:
+ * without copying: a part is a pair of byte ranges of the message. Any input gives a structure;
+ * what is malformed falls back to the defaults of RFC 2045 section 5.2, so that a reader still sees
+ * its text:
  *
- * - A line in a header that is no field is skipped; the header ends at an empty line, at the boundary
- *   of an enclosing multipart or at the end of the message.
+ * - A line in a header that is no field is skipped; the header ends at an empty line, at the
+ * boundary of an enclosing multipart or at the end of the message.
  * - A delimiter is a line that begins with "--" and an open boundary (RFC 2046 section 5.1.1); of
- *   several that match, the longest, then the innermost. A missing closing delimiter closes at the end.
- * - A multipart without a boundary parameter, or in which no delimiter is found, is a text/plain leaf.
+ *   several that match, the longest, then the innermost. A missing closing delimiter closes at the
+ * end.
+ * - A multipart without a boundary parameter, or in which no delimiter is found, is a text/plain
+ * leaf.
  * - A multipart or message/rfc822 that is too deep, or a message/rfc822 under a content transfer
  *   encoding that hides it, is an application/octet-stream leaf.
  *
@@ -23,7 +25,8 @@
 enum {
 	/* Nesting of multiparts and messages; the deepest genuine forward chains stay below 20. */
 	MIME_DEPTH_MAX = 64,
-	/* Mailing-list digests reach a few hundred; what comes after the last belongs to the last part. */
+	/* Mailing-list digests reach a few hundred; what comes after the last belongs to the last
+	   part. */
 	MIME_PARTS_MAX = 2000,
 	MIME_NONE = UINT16_MAX,
 };
@@ -58,7 +61,8 @@ struct mime_part {
 	uint32_t header_offset, header_length; /* with the empty line that ends it */
 	uint32_t body_offset, body_length;
 	uint32_t body_lines; /* line ends in the body */
-	/* The first field of each name: its value as it stands, folding included; length 0: none. */
+	/* The first field of each name: its value as it stands, folding included;
+	 * length 0: none. */
 	struct {
 		uint32_t offset, length;
 	} fields[MIME_FIELD_COUNT];
@@ -96,8 +100,8 @@ bool mime_split_type(struct str value, struct str *type_out, struct str *subtype
 	struct str *params_out);
 /* "value;params", as in Content-Disposition. */
 bool mime_split_value(struct str value, struct str *token_out, struct str *params_out);
-/* Cuts the next parameter off *params. The value is unquoted; it stands in `scratch` (cleared first)
- * when that took a copy. */
+/* Cuts the next parameter off *params. The value is unquoted; it stands in `scratch` (cleared
+ * first) when that took a copy. */
 bool mime_next_param(struct str *params, struct str *name_out, struct str *value_out,
 	struct buf *scratch);
 /* Moves past white space and (nested) comments. */
@@ -106,7 +110,8 @@ void mime_skip_comments(struct str *rest);
 /* Undoes a content transfer encoding; malformed pieces are passed over or kept, as they come. */
 void mime_decode(enum mime_encoding encoding, struct str body, struct buf *out);
 
-/* RFC 5322 section 3.3 with its obsolete forms. Seconds since 1970 UTC, and the zone it was written in. */
+/* RFC 5322 section 3.3 with its obsolete forms. Seconds since 1970 UTC, and the zone it was written
+ * in. */
 bool mime_parse_date(struct str value, int64_t *utc_s_out, int *zone_minutes_out);
 /* Days since 1970-01-01 of a date of the proleptic Gregorian calendar; month 1-12. */
 int64_t mime_days_from_date(int year, int month, int day);

@@ -42,8 +42,8 @@ static void take_quoted(struct str *rest, struct buf *out)
 	*rest = str_from_index(*rest, at + 1 < rest->length ? at + 1 : rest->length);
 }
 
-/* Appends words up to one of the bytes of `stops` (or the end). With `spaced`, one space stands where
- * there was white space. */
+/* Appends words up to one of the bytes of `stops` (or the end). With `spaced`, one space stands
+ * where there was white space. */
 static void take_words(struct str *rest, const char *stops, bool spaced, struct buf *out,
 	struct buf *comment)
 {
@@ -135,7 +135,8 @@ bool mime_next_address(struct mime_addresses *list, struct mime_address *address
 			*address_out = address_now(list, MIME_GROUP_END);
 			return true;
 		}
-		if (!at_byte(rest, ',') && !at_byte(rest, ';') && !at_byte(rest, '>') && !at_byte(rest, ':'))
+		if (!at_byte(rest, ',') && !at_byte(rest, ';') && !at_byte(rest, '>') &&
+			!at_byte(rest, ':'))
 			break;
 		*rest = str_from_index(*rest, 1);
 	}
@@ -151,7 +152,8 @@ bool mime_next_address(struct mime_addresses *list, struct mime_address *address
 	if (at_byte(rest, '<')) {
 		take_angle(list);
 	} else {
-		/* A bare address: what was taken for a name is the local part, a comment is the name. */
+		/* A bare address: what was taken for a name is the local part, a comment is the
+		 * name. */
 		buf_append_str(&list->mailbox, buf_str(&list->name));
 		if (at_byte(rest, '@')) {
 			*rest = str_from_index(*rest, 1);

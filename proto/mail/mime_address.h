@@ -10,7 +10,8 @@
 #include "core/buf.h"
 
 enum {
-	/* Recipients of one field that ENVELOPE lists; larger lists are cut, the field itself is whole. */
+	/* Recipients of one field that ENVELOPE lists; larger lists are cut, the field itself is
+	   whole. */
 	MIME_ADDRESSES_MAX = 4096,
 };
 
@@ -18,7 +19,7 @@ enum mime_address_kind { MIME_MAILBOX, MIME_GROUP_BEGIN, MIME_GROUP_END };
 
 struct mime_address {
 	enum mime_address_kind kind;
-	struct str name;    /* display name, or a group's; unquoted, encoded words left as they are */
+	struct str name; /* display name, or a group's; unquoted, encoded words left as they are */
 	struct str route;   /* "@a,@b" of an obsolete source route */
 	struct str mailbox; /* local part, unquoted */
 	struct str domain;  /* empty: none was given */

@@ -30,7 +30,8 @@ void mime_date_from_days(int64_t days, int *year_out, int *month_out, int *day_o
 	int64_t day_of_era = days - era * 146097;
 	int64_t year_of_era =
 		(day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
-	int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+	int64_t day_of_year =
+		day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
 	int64_t month = (5 * day_of_year + 2) / 153;
 	*day_out = (int)(day_of_year - (153 * month + 2) / 5 + 1);
 	*month_out = (int)(month < 10 ? month + 3 : month - 9);
@@ -47,7 +48,8 @@ int mime_month_from_name(struct str name)
 	return 0;
 }
 
-/* A run of letters and digits, or of one other byte; comments and white space before it are dropped. */
+/* A run of letters and digits, or of one other byte; comments and white space before it are
+ * dropped. */
 static struct str next_word(struct str *rest)
 {
 	mime_skip_comments(rest);

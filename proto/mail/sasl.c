@@ -198,12 +198,14 @@ static enum sasl_step start(struct sasl *sasl, bool has_message, struct str mess
 	return sasl_input(sasl, true, message, challenge_out);
 }
 
-enum sasl_step sasl_input(struct sasl *sasl, bool has_message, struct str message, struct buf *challenge_out)
+enum sasl_step sasl_input(
+	struct sasl *sasl, bool has_message, struct str message, struct buf *challenge_out)
 {
 	switch (sasl->state) {
 	case SASL_START: return start(sasl, has_message, message, challenge_out);
 	case SASL_WANT_FIRST:
-		return sasl->mechanism == SASL_PLAIN ? plain(sasl, message) : scram_first(sasl, message);
+		return sasl->mechanism == SASL_PLAIN ? plain(sasl, message)
+						     : scram_first(sasl, message);
 	case SASL_WANT_USER:
 		if (!is_credential(message))
 			return fail(sasl, SASL_MALFORMED);

@@ -2,10 +2,10 @@
 #define PANDO_PROTO_MAIL_SASL_H
 
 /*
- * The server's side of a SASL exchange (RFC 4422): PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 (RFC 5802,
- * 7677). Decoded messages in, decoded challenges out; base64 and framing are the protocol's. The engine
- * looks nothing up and derives no keys: it says what it needs and the caller, who knows the directory and
- * a thread for the slow part, goes on when it has it.
+ * The server's side of a SASL exchange (RFC 4422): PLAIN (RFC 4616), LOGIN, SCRAM-SHA-256 (RFC
+ * 5802, 7677). Decoded messages in, decoded challenges out; base64 and framing are the protocol's.
+ * The engine looks nothing up and derives no keys: it says what it needs and the caller, who knows
+ * the directory and a thread for the slow part, goes on when it has it.
  *
  * Who is not known must cost the same as who is: the caller gives such users the salt of
  * sasl_invented_salt and keys that nothing matches.
@@ -38,13 +38,14 @@ void sasl_destroy(struct sasl **sasl);
 
 /* The first call shows the initial response, or `has_message` false when the client sent none. The
  * challenge is appended. */
-enum sasl_step sasl_input(struct sasl *sasl, bool has_message, struct str message, struct buf *challenge_out);
+enum sasl_step sasl_input(
+	struct sasl *sasl, bool has_message, struct str message, struct buf *challenge_out);
 enum sasl_step sasl_give_credential(struct sasl *sasl, struct str salt, uint32_t iterations,
 	const uint8_t stored_key[SHA256_LENGTH], const uint8_t server_key[SHA256_LENGTH],
 	struct str server_nonce, struct buf *challenge_out);
 
-/* Valid until sasl_destroy. An authorization identity other than the user itself is refused as malformed:
- * nobody here speaks for others. */
+/* Valid until sasl_destroy. An authorization identity other than the user itself is refused as
+ * malformed: nobody here speaks for others. */
 struct str sasl_user(const struct sasl *sasl);
 struct str sasl_password(const struct sasl *sasl);
 

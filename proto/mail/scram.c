@@ -40,7 +40,8 @@ bool scram_prepare(struct str text, struct buf *out)
 	usprep_close(profile);
 	if (U_FAILURE(status))
 		return false;
-	u_strToUTF8(narrow, (int32_t)sizeof(narrow), &narrow_length, prepared, prepared_length, &status);
+	u_strToUTF8(narrow, (int32_t)sizeof(narrow), &narrow_length, prepared, prepared_length,
+		&status);
 	if (U_FAILURE(status))
 		return false;
 	buf_append(out, narrow, (size_t)narrow_length);
@@ -148,7 +149,8 @@ bool scram_parse_final(struct str message, struct scram_final *final_out)
 	if (proof_at < 0)
 		return false;
 	final_out->without_proof = str_first(message, (size_t)proof_at - 1);
-	struct str rest = final_out->without_proof, proof = str_from_index(message, (size_t)proof_at);
+	struct str rest = final_out->without_proof,
+		   proof = str_from_index(message, (size_t)proof_at);
 	if (!next_attribute(&rest, 'c', &final_out->channel_binding) ||
 		!next_attribute(&rest, 'r', &final_out->nonce) || !is_nonce(final_out->nonce))
 		return false;

@@ -15,8 +15,8 @@ struct search {
 
 static bool is_header_key(enum imap_search_op op)
 {
-	return op == IMAP_SEARCH_HEADER || op == IMAP_SEARCH_SENTBEFORE || op == IMAP_SEARCH_SENTON ||
-		op == IMAP_SEARCH_SENTSINCE;
+	return op == IMAP_SEARCH_HEADER || op == IMAP_SEARCH_SENTBEFORE ||
+		op == IMAP_SEARCH_SENTON || op == IMAP_SEARCH_SENTSINCE;
 }
 
 static bool is_body_key(enum imap_search_op op)
@@ -235,8 +235,8 @@ static void match_text(struct search *search, struct str text)
 			search->values[i] = VALUE_YES;
 }
 
-static void match_part(struct search *search, const struct summary_part *part, bool is_inner_message,
-	struct str message)
+static void match_part(struct search *search, const struct summary_part *part,
+	bool is_inner_message, struct str message)
 {
 	struct buf decoded = { 0 }, text = { 0 };
 
@@ -247,7 +247,8 @@ static void match_part(struct search *search, const struct summary_part *part, b
 		buf_clear(&text);
 	}
 	if (part->is_text && part->kind == MIME_LEAF) {
-		struct str body = str_first(str_from_index(message, part->body_offset), part->body_length);
+		struct str body =
+			str_first(str_from_index(message, part->body_offset), part->body_length);
 		mime_decode(part->encoding, body, &decoded);
 		charset_to_utf8(part->charset, buf_str(&decoded), &text);
 		match_text(search, buf_str(&text));
@@ -256,7 +257,8 @@ static void match_part(struct search *search, const struct summary_part *part, b
 	buf_deinit(&text);
 }
 
-enum search_verdict search_body(struct search *search, const struct summary *summary, struct str message)
+enum search_verdict search_body(
+	struct search *search, const struct summary *summary, struct str message)
 {
 	const struct imap_search *program = search->program;
 

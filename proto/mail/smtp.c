@@ -2,7 +2,8 @@
 
 #include "core/encode.h"
 
-enum smtp_scan smtp_scan_line(struct str input, size_t maximum, struct str *line_out, size_t *length_out)
+enum smtp_scan smtp_scan_line(
+	struct str input, size_t maximum, struct str *line_out, size_t *length_out)
 {
 	const char *end = memchr(input.bytes, '\n', input.length);
 	*length_out = 0;
@@ -95,7 +96,8 @@ static const char *parse_mail_parameter(struct str keyword, struct str value, bo
 	}
 	if (str_equal_ignore_case(keyword, STR("RET"))) {
 		bool full = str_equal_ignore_case(value, STR("FULL"));
-		if (mail->ret != SMTP_RET_NONE || (!full && !str_equal_ignore_case(value, STR("HDRS"))))
+		if (mail->ret != SMTP_RET_NONE ||
+			(!full && !str_equal_ignore_case(value, STR("HDRS"))))
 			return bad_parameter;
 		mail->ret = full ? SMTP_RET_FULL : SMTP_RET_HDRS;
 		return NULL;
@@ -244,8 +246,8 @@ enum smtp_scan smtp_scan_reply(struct str input, struct smtp_reply *reply_out, s
 			continue;
 		if (line.length > 3 && line.bytes[3] != ' ')
 			return SMTP_BAD;
-		reply_out->code = (unsigned)((line.bytes[0] - '0') * 100 + (line.bytes[1] - '0') * 10 +
-			(line.bytes[2] - '0'));
+		reply_out->code = (unsigned)((line.bytes[0] - '0') * 100 +
+			(line.bytes[1] - '0') * 10 + (line.bytes[2] - '0'));
 		reply_out->text = str_trim(str_from_index(line, 4));
 		reply_out->all = str_first(input, at);
 		*length_out = at;
@@ -254,12 +256,14 @@ enum smtp_scan smtp_scan_reply(struct str input, struct smtp_reply *reply_out, s
 	return SMTP_BAD;
 }
 
-bool smtp_reply_offers(const struct smtp_reply *reply, struct str keyword, struct str *arguments_out)
+bool smtp_reply_offers(
+	const struct smtp_reply *reply, struct str keyword, struct str *arguments_out)
 {
 	struct str rest = reply->all, line;
 
 	while (str_next(&rest, '\n', &line)) {
-		struct str arguments, word = smtp_verb(str_trim(str_from_index(line, 4)), &arguments);
+		struct str arguments,
+			word = smtp_verb(str_trim(str_from_index(line, 4)), &arguments);
 		if (!str_equal_ignore_case(word, keyword))
 			continue;
 		if (arguments_out)

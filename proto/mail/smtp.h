@@ -3,16 +3,16 @@
 
 /*
  * The grammar of SMTP and LMTP commands (RFC 5321, 2033, 1870, 3030, 3461, 4954, 6152, 6531) and of
- * replies. Everything returned points into the line that was parsed. Parsers of commands return NULL, or
- * the reply that the client gets for its mistake.
+ * replies. Everything returned points into the line that was parsed. Parsers of commands return
+ * NULL, or the reply that the client gets for its mistake.
  */
 
 #include "core/buf.h"
 #include "proto/mail/address.h"
 
 enum {
-	/* RFC 5321 section 4.5.3.1.4 gives 512; MAIL and RCPT with all our parameters may need 1,700
-	 * more (RFC 3461 ORCPT 500, RFC 4954 AUTH 500, ENVID 100, addresses beyond 256). */
+	/* RFC 5321 section 4.5.3.1.4 gives 512; MAIL and RCPT with all our parameters may need
+	 * 1,700 more (RFC 3461 ORCPT 500, RFC 4954 AUTH 500, ENVID 100, addresses beyond 256). */
 	SMTP_COMMAND_MAX = 2300,
 	/* RFC 4954 section 4. */
 	SMTP_AUTH_LINE_MAX = 12288,
@@ -24,11 +24,13 @@ enum {
 	SMTP_DELIVERY_ID_LENGTH = 16,
 };
 
-/* Cuts one line off the start of `input`, without its CRLF. DONE: *line_out and *length_out (with line
- * end); MORE: not there yet; BAD: longer than `maximum`, ended by a bare LF, or with a CR or NUL in it
+/* Cuts one line off the start of `input`, without its CRLF. DONE: *line_out and *length_out (with
+ * line end); MORE: not there yet; BAD: longer than `maximum`, ended by a bare LF, or with a CR or
+ * NUL in it
  * (*length_out is 0 when its end is not there yet). */
 enum smtp_scan { SMTP_DONE, SMTP_MORE, SMTP_BAD };
-enum smtp_scan smtp_scan_line(struct str input, size_t maximum, struct str *line_out, size_t *length_out);
+enum smtp_scan smtp_scan_line(
+	struct str input, size_t maximum, struct str *line_out, size_t *length_out);
 
 /* The verb in front of the first space, and what follows it. */
 struct str smtp_verb(struct str line, struct str *arguments_out);
@@ -60,10 +62,12 @@ struct smtp_rcpt {
 	struct str orcpt; /* "type;xtext" as written */
 };
 
-/* `arguments` of MAIL ("FROM:<...> ...") and RCPT ("TO:<...> ..."). With `inside`, XPANDOID=<32 hex digits>
- * is a parameter too: the delivery id that a router gives its node. */
-const char *smtp_parse_mail(struct str arguments, bool inside, struct smtp_mail *mail_out) must_check;
-const char *smtp_parse_rcpt(struct str arguments, bool smtputf8, struct smtp_rcpt *rcpt_out) must_check;
+/* `arguments` of MAIL ("FROM:<...> ...") and RCPT ("TO:<...> ..."). With `inside`, XPANDOID=<32 hex
+ * digits> is a parameter too: the delivery id that a router gives its node. */
+const char *smtp_parse_mail(
+	struct str arguments, bool inside, struct smtp_mail *mail_out) must_check;
+const char *smtp_parse_rcpt(
+	struct str arguments, bool smtputf8, struct smtp_rcpt *rcpt_out) must_check;
 const char *smtp_parse_bdat(struct str arguments, uint64_t *length_out, bool *last_out) must_check;
 
 /* One reply of a server, its lines taken together. */
@@ -77,10 +81,11 @@ struct smtp_reply {
 enum smtp_scan smtp_scan_reply(struct str input, struct smtp_reply *reply_out, size_t *length_out);
 
 /* A keyword of an EHLO reply ("STARTTLS"); its parameters in *arguments_out when not NULL. */
-bool smtp_reply_offers(const struct smtp_reply *reply, struct str keyword, struct str *arguments_out);
+bool smtp_reply_offers(
+	const struct smtp_reply *reply, struct str keyword, struct str *arguments_out);
 
-/* "5.1.1" at the start of a reply's text, or the class's "x.0.0". Writes at most 15 characters and a
- * terminator. */
+/* "5.1.1" at the start of a reply's text, or the class's "x.0.0". Writes at most 15 characters and
+ * a terminator. */
 void smtp_enhanced_code(const struct smtp_reply *reply, char code_out[16]);
 
 #endif

@@ -59,8 +59,8 @@ void smtp_data_prefix(struct smtp_data *data, struct str text)
 }
 
 /*
- * Looks for CRs, the rarer question being whether an LF stands before one: both by memchr, so that a
- * message is scanned twice at memory speed and copied in runs that only a leading dot interrupts.
+ * Looks for CRs, the rarer question being whether an LF stands before one: both by memchr, so that
+ * a message is scanned twice at memory speed and copied in runs that only a leading dot interrupts.
  */
 enum smtp_data_scan smtp_data_read(struct smtp_data *data, struct str input, size_t *used_out)
 {

@@ -33,8 +33,8 @@ void smtp_data_deinit(struct smtp_data *data);
 /* A header in front of the message: before the first byte of it. */
 void smtp_data_prefix(struct smtp_data *data, struct str text);
 
-/* Takes bytes of DATA; *used_out of them are consumed, the rest (a dot or CR that may begin the end) is to
- * be shown again with more. DONE: the end was seen. */
+/* Takes bytes of DATA; *used_out of them are consumed, the rest (a dot or CR that may begin the
+ * end) is to be shown again with more. DONE: the end was seen. */
 enum smtp_data_scan smtp_data_read(struct smtp_data *data, struct str input, size_t *used_out);
 /* Takes a piece of a BDAT chunk, all of it. */
 void smtp_data_chunk(struct smtp_data *data, struct str piece);

@@ -73,7 +73,8 @@ void summary_encode(struct str message, struct buf *out)
 	int zone = 0;
 
 	mime_parse(&mime, message);
-	bool has_date = mime_parse_date(mime_field(&mime, &mime.parts[0], MIME_DATE), &sent_s, &zone);
+	bool has_date =
+		mime_parse_date(mime_field(&mime, &mime.parts[0], MIME_DATE), &sent_s, &zone);
 	structure_write_envelope(&mime, 0, &envelope);
 	structure_write(&mime, &structure, &runs);
 	size_t run_count = buf_length(&runs) / sizeof(struct structure_run);
@@ -220,8 +221,8 @@ int summary_inner_message(const struct summary *summary, unsigned index)
 
 int summary_find_part(const struct summary *summary, const uint32_t *numbers, unsigned count)
 {
-	/* What the next number counts in: the children of a multipart, or, in a message whose body is
-	 * none, that body as number 1. */
+	/* What the next number counts in: the children of a multipart, or, in a message whose body
+	 * is none, that body as number 1. */
 	int message = 0, part = -1;
 
 	for (unsigned i = 0; i < count; i++) {

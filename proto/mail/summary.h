@@ -2,11 +2,11 @@
 #define PANDO_PROTO_MAIL_SUMMARY_H
 
 /*
- * The parsed shape of one message, made once when it is stored and kept beside it, so that no FETCH,
- * SEARCH or SORT parses MIME again: the byte layout of every body part, BODYSTRUCTURE and ENVELOPE
- * ready to send, the sent date, and for large messages the header itself. Its encoding is a versioned
- * byte format (specified in summary.c); a decoder meets only what an encoder of this or an older
- * version wrote, and still checks every offset (the bytes may be corrupt).
+ * The parsed shape of one message, made once when it is stored and kept beside it, so that no
+ * FETCH, SEARCH or SORT parses MIME again: the byte layout of every body part, BODYSTRUCTURE and
+ * ENVELOPE ready to send, the sent date, and for large messages the header itself. Its encoding is
+ * a versioned byte format (specified in summary.c); a decoder meets only what an encoder of this or
+ * an older version wrote, and still checks every offset (the bytes may be corrupt).
  */
 
 #include "core/buf.h"
@@ -14,16 +14,17 @@
 #include "proto/mail/mime.h"
 
 enum {
-	/* A message up to this size is read whole for its header, which costs no more than reading a
-	 * summary; the summary of a larger one carries a copy of the header. */
+	/* A message up to this size is read whole for its header, which costs no more than reading
+	 * a summary; the summary of a larger one carries a copy of the header. */
 	SUMMARY_WHOLE_READ_MAX = 32 << 10,
 	/* A header longer than this is not copied; its reader takes the body. */
 	SUMMARY_HEADER_MAX = 64 << 10,
 };
 
 /* Parses `message` (any bytes; CRLF line ends expected, bare LF tolerated) and appends its encoded
- * summary. Never fails: what is malformed is described the way RFC 2045 section 5.2 defaults it. Bounded
- * depth (MIME_DEPTH_MAX) and part count (MIME_PARTS_MAX); beyond them a part is treated as opaque. */
+ * summary. Never fails: what is malformed is described the way RFC 2045 section 5.2 defaults it.
+ * Bounded depth (MIME_DEPTH_MAX) and part count (MIME_PARTS_MAX); beyond them a part is treated as
+ * opaque. */
 void summary_encode(struct str message, struct buf *out);
 
 /* A view into encoded bytes, which must outlive it. */
@@ -55,7 +56,8 @@ struct summary_part {
 /* False when the bytes are no valid summary of a known version. */
 bool summary_decode(struct str encoded, struct summary *summary_out);
 void summary_part(const struct summary *summary, unsigned index, struct summary_part *part_out);
-/* The part that an IMAP section part specifier names (RFC 3501 section 6.4.5): "1.2" is {1, 2}. -1: none. */
+/* The part that an IMAP section part specifier names (RFC 3501 section 6.4.5): "1.2" is {1, 2}. -1:
+ * none. */
 int summary_find_part(const struct summary *summary, const uint32_t *numbers, unsigned count);
 /* The message inside a message/rfc822 part, or -1. */
 int summary_inner_message(const struct summary *summary, unsigned index);

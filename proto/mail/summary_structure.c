@@ -124,10 +124,12 @@ static void write_encoding(const struct mime *mime, const struct mime_part *part
 		buf_append_literal(out, "\"7bit\"");
 }
 
-static void write_disposition(const struct mime *mime, const struct mime_part *part, struct buf *out)
+static void write_disposition(
+	const struct mime *mime, const struct mime_part *part, struct buf *out)
 {
 	struct str token, params;
-	if (!mime_split_value(content_field(mime, part, MIME_CONTENT_DISPOSITION), &token, &params)) {
+	if (!mime_split_value(
+		    content_field(mime, part, MIME_CONTENT_DISPOSITION), &token, &params)) {
 		buf_append_literal(out, "NIL");
 		return;
 	}
@@ -166,7 +168,8 @@ static void write_extension(const struct mime *mime, const struct mime_part *par
 	size_t start = buf_length(out);
 	if (part->kind == MIME_MULTIPART) {
 		struct str type, subtype, params = { 0 };
-		mime_split_type(content_field(mime, part, MIME_CONTENT_TYPE), &type, &subtype, &params);
+		mime_split_type(
+			content_field(mime, part, MIME_CONTENT_TYPE), &type, &subtype, &params);
 		buf_append_byte(out, ' ');
 		write_params(params, false, out);
 	} else {
@@ -199,7 +202,8 @@ static void write_type(const struct mime *mime, const struct mime_part *part, st
 	case MIME_AS_DECLARED:
 		break;
 	}
-	if (!mime_split_type(content_field(mime, part, MIME_CONTENT_TYPE), &type, &subtype, &params)) {
+	if (!mime_split_type(
+		    content_field(mime, part, MIME_CONTENT_TYPE), &type, &subtype, &params)) {
 		buf_append_literal(out, "\"application\" \"octet-stream\" NIL");
 		return;
 	}
@@ -210,7 +214,8 @@ static void write_type(const struct mime *mime, const struct mime_part *part, st
 	write_params(params, part->is_text, out);
 }
 
-static void open_part(const struct mime *mime, unsigned index, struct buf *out, struct buf *runs_out)
+static void open_part(
+	const struct mime *mime, unsigned index, struct buf *out, struct buf *runs_out)
 {
 	const struct mime_part *part = &mime->parts[index];
 
@@ -240,7 +245,8 @@ static void open_part(const struct mime *mime, unsigned index, struct buf *out, 
 	buf_append_byte(out, ')');
 }
 
-static void close_part(const struct mime *mime, unsigned index, struct buf *out, struct buf *runs_out)
+static void close_part(
+	const struct mime *mime, unsigned index, struct buf *out, struct buf *runs_out)
 {
 	const struct mime_part *part = &mime->parts[index];
 	struct str type, subtype, params;
@@ -248,7 +254,8 @@ static void close_part(const struct mime *mime, unsigned index, struct buf *out,
 	buf_append_byte(out, ' ');
 	if (part->kind == MIME_MESSAGE)
 		imap_write_number(out, part->body_lines);
-	else if (mime_split_type(mime_field(mime, part, MIME_CONTENT_TYPE), &type, &subtype, &params))
+	else if (mime_split_type(
+			 mime_field(mime, part, MIME_CONTENT_TYPE), &type, &subtype, &params))
 		imap_write_text(out, subtype);
 	else
 		buf_append_literal(out, "\"mixed\"");
@@ -279,7 +286,8 @@ struct str structure_charset(const struct mime *mime, unsigned index, struct buf
 	struct str type, subtype, params, name, value;
 
 	if (part->description != MIME_AS_DECLARED ||
-		!mime_split_type(content_field(mime, part, MIME_CONTENT_TYPE), &type, &subtype, &params))
+		!mime_split_type(
+			content_field(mime, part, MIME_CONTENT_TYPE), &type, &subtype, &params))
 		return str_of("", 0);
 	while (mime_next_param(&params, &name, &value, scratch))
 		if (str_equal_ignore_case(name, STR("charset")))

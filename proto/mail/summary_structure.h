@@ -14,7 +14,8 @@ struct structure_run {
 void structure_write_envelope(const struct mime *mime, unsigned message_part, struct buf *out);
 /* Appends the text to `out` and the runs (as struct structure_run) to `runs_out`. */
 void structure_write(const struct mime *mime, struct buf *out, struct buf *runs_out);
-/* The charset parameter of a part, empty when there is none. Stands in `scratch` or in the message. */
+/* The charset parameter of a part, empty when there is none. Stands in `scratch` or
+ * in the message. */
 struct str structure_charset(const struct mime *mime, unsigned part, struct buf *scratch);
 
 #endif

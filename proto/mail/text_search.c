@@ -6,8 +6,9 @@
 #include <unicode/unorm2.h>
 
 /*
- * A needle is kept as folded code points with the failure table of Knuth, Morris and Pratt, so that a
- * text is read once whatever it holds; texts that are ASCII throughout take a Horspool search over bytes.
+ * A needle is kept as folded code points with the failure table of Knuth, Morris and Pratt, so that
+ * a text is read once whatever it holds; texts that are ASCII throughout take a Horspool search
+ * over bytes.
  */
 struct text_needle {
 	uint32_t *points;
@@ -32,7 +33,8 @@ static unsigned fold(uint32_t c, uint32_t folded_out[FOLDED_MAX])
 	UChar units[FOLDED_MAX];
 	int32_t length = -1;
 	if (U_SUCCESS(status))
-		length = unorm2_getDecomposition(normalizer, (UChar32)c, units, FOLDED_MAX, &status);
+		length =
+			unorm2_getDecomposition(normalizer, (UChar32)c, units, FOLDED_MAX, &status);
 	if (length < 0 || U_FAILURE(status)) {
 		folded_out[0] = (uint32_t)u_foldCase((UChar32)c, U_FOLD_CASE_DEFAULT);
 		return 1;

@@ -1,7 +1,8 @@
 #ifndef PANDO_PROTO_MAIL_TRACE_H
 #define PANDO_PROTO_MAIL_TRACE_H
 
-/* Headers that the way of a message leaves on it (RFC 5321 section 4.4), and what is read from them. */
+/* Headers that the way of a message leaves on it (RFC 5321 section 4.4), and what is read from
+ * them. */
 
 #include "core/buf.h"
 

@@ -84,7 +84,8 @@ void utf7_encode(struct str utf8, struct buf *out)
 		bool is_direct = at_end || (c >= 0x20 && c < 0x7f);
 		if (in_run && is_direct) {
 			if (run.bit_count)
-				buf_append_byte(out, alphabet[run.bits << (6 - run.bit_count) & 0x3f]);
+				buf_append_byte(
+					out, alphabet[run.bits << (6 - run.bit_count) & 0x3f]);
 			run.bits = run.bit_count = 0;
 			buf_append_byte(out, '-');
 			in_run = false;

@@ -7,8 +7,9 @@
 
 /* Appends the encoded name; bytes that are not UTF-8 become U+FFFD. */
 void utf7_encode(struct str utf8, struct buf *out);
-/* Appends the name in UTF-8; false (with part of it appended) for anything but the one correct encoding
- * of some text. Raw UTF-8 bytes are let through when valid, as clients of UTF8=ACCEPT send them. */
+/* Appends the name in UTF-8; false (with part of it appended) for anything but the one correct
+ * encoding of some text. Raw UTF-8 bytes are let through when valid, as clients of UTF8=ACCEPT send
+ * them. */
 bool utf7_decode(struct str name, struct buf *out);
 
 /* One code point off *rest (which is not empty); -1 for a malformed byte, which is passed over. */

@@ -9,8 +9,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 {
-	static const char *const charsets[] = { "utf-8", "iso-2022-jp", "gb2312", "windows-1252", "utf-7",
-		"shift_jis", "x-none", "utf-16" };
+	static const char *const charsets[] = { "utf-8", "iso-2022-jp", "gb2312", "windows-1252",
+		"utf-7", "shift_jis", "x-none", "utf-16" };
 	struct str input = str_of(bytes, length);
 	struct buf out = { 0 }, again = { 0 };
 	struct pool *pool = pool_create();
@@ -25,7 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 	buf_clear(&out);
 	charset_to_utf8(str_from(charsets[length % array_length(charsets)]), input, &out);
 	CHECK(utf8_is_valid(buf_str(&out)));
-	/* A folder name that decodes is the only encoding of what it decodes to, raw UTF-8 aside. */
+	/* A folder name that decodes is the only encoding of what it decodes to,
+	 * raw UTF-8 aside. */
 	buf_clear(&out);
 	if (utf7_decode(input, &out)) {
 		bool is_ascii = true;

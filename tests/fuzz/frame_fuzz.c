@@ -19,10 +19,12 @@ static void read_frames(struct str input, size_t step, struct pool *pool)
 		enum frame_type type;
 		struct bytes *payload;
 		buf_append_str(&arrived, str_first(str_from_index(input, at), step));
-		while ((result = frame_read(&reader, &arrived, PAYLOAD_MAX, &type, &payload)) == FRAME_DONE) {
+		while ((result = frame_read(&reader, &arrived, PAYLOAD_MAX, &type, &payload)) ==
+			FRAME_DONE) {
 			struct cluster_message message;
 			struct chunk chunk;
-			if (type == FRAME_MESSAGE && message_decode(bytes_str(payload), pool, &message)) {
+			if (type == FRAME_MESSAGE &&
+				message_decode(bytes_str(payload), pool, &message)) {
 				struct buf out = { 0 };
 				message_encode(&message, &out);
 				buf_deinit(&out);

@@ -1,5 +1,5 @@
-/* A client that says anything, to an IMAP session with mail in it: the reader, the grammar and every
- * command, down to the mailbox. */
+/* A client that says anything, to an IMAP session with mail in it: the reader, the grammar and
+ * every command, down to the mailbox. */
 
 #include "replay/engine.h"
 #include "replay/world_mailbox.h"
@@ -19,9 +19,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 	is_set_up = true;
 	engine->start(STR(""));
 	engine->command(STR("fill INBOX 3"));
-	world_mailbox_deliver(STR("INBOX"), STR("Subject: =?utf-8?q?x?=\r\nContent-Type: multipart/mixed; "
-		"boundary=b\r\n\r\n--b\r\n\r\ntext\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n"
-		"From: a@b\r\n\r\ninner\r\n--b--\r\n"));
+	world_mailbox_deliver(STR("INBOX"),
+		STR("Subject: =?utf-8?q?x?=\r\nContent-Type: multipart/mixed; "
+		    "boundary=b\r\n\r\n--b\r\n\r\ntext\r\n--b\r\nContent-Type: "
+		    "message/rfc822\r\n\r\n"
+		    "From: a@b\r\n\r\ninner\r\n--b--\r\n"));
 	struct stream *stream = engine->connect(STR(""));
 	if (length % 4 != 0)
 		world_send(stream, STR("s SELECT INBOX\r\n"));

@@ -26,7 +26,9 @@ static void read_commands(struct str input)
 
 static void search(struct pool *pool, struct imap_search *program)
 {
-	struct search_facts facts = { .sequence = 2, .uid = 7, .size = 100, .flags = 5, .modseq = 9 };
+	struct search_facts facts = {
+		.sequence = 2, .uid = 7, .size = 100, .flags = 5, .modseq = 9
+	};
 	struct str message = STR("Subject: a\r\nDate: 1 Jan 2020 00:00 +0000\r\n\r\ntext\r\n");
 	struct buf encoded = { 0 };
 	struct summary summary;

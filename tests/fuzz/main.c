@@ -1,7 +1,7 @@
 /*
- * Drives a fuzz target without libFuzzer: each argument is a file, or a directory of files, given to the
- * target as it stands and then some times with bytes changed, cut or repeated. Without arguments the
- * bytes are random. The same arguments do the same each time.
+ * Drives a fuzz target without libFuzzer: each argument is a file, or a directory of files, given
+ * to the target as it stands and then some times with bytes changed, cut or repeated. Without
+ * arguments the bytes are random. The same arguments do the same each time.
  */
 
 #include <dirent.h>
@@ -40,7 +40,8 @@ static void run(const uint8_t *bytes, size_t length)
 
 static size_t mutate(uint8_t *bytes, size_t length)
 {
-	static const char *const pieces[] = { "\r\n", "--", "(", ")", "\"", "{5+}\r\n", "\\", "=?", "\0", " " };
+	static const char *const pieces[] = { "\r\n", "--", "(", ")", "\"", "{5+}\r\n", "\\", "=?",
+		"\0", " " };
 	for (unsigned i = 0; i < 1 + next_random() % 8 && length; i++) {
 		size_t at = next_random() % length;
 		const char *piece = pieces[next_random() % (sizeof(pieces) / sizeof(pieces[0]))];
@@ -104,7 +105,8 @@ int main(int argc, char **argv)
 		uint8_t bytes[300];
 		size_t length = next_random() % sizeof(bytes);
 		for (size_t k = 0; k < length; k++)
-			bytes[k] = (uint8_t)(next_random() % 3 ? 32 + next_random() % 95 : next_random());
+			bytes[k] = (uint8_t)(next_random() % 3 ? 32 + next_random() % 95
+							       : next_random());
 		run(bytes, length);
 	}
 	return 0;

@@ -18,11 +18,13 @@ static void collect(struct str input)
 		buf_append_str(&buf, piece);
 		shown += piece.length;
 		enum imap_scan scan;
-		while ((scan = imap_collect(&collector, &buf)) == IMAP_COMMAND || scan == IMAP_CONTINUE) {
+		while ((scan = imap_collect(&collector, &buf)) == IMAP_COMMAND ||
+			scan == IMAP_CONTINUE) {
 			struct buf scratch = { 0 };
 			struct imap_command command;
 			if (scan == IMAP_COMMAND) {
-				(void)!imap_parse_command(buf_str(&collector.text), &scratch, &command);
+				(void)!imap_parse_command(
+					buf_str(&collector.text), &scratch, &command);
 				imap_collector_reset(&collector);
 			}
 			buf_deinit(&scratch);

@@ -18,7 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 	while (str_next(&rest, '\n', &message)) {
 		enum sasl_step step = sasl_input(sasl, message.length > 0, message, &challenge);
 		if (step == SASL_NEED_CREDENTIAL)
-			sasl_give_credential(sasl, STR("salt"), 4096, key, key, STR("nonce"), &challenge);
+			sasl_give_credential(
+				sasl, STR("salt"), 4096, key, key, STR("nonce"), &challenge);
 	}
 	sasl_destroy(&sasl);
 	buf_deinit(&challenge);

@@ -1,6 +1,6 @@
 /*
- * Messages on their way in: what the fast reader makes of any bytes, split anywhere, is what the grammar
- * says byte by byte.
+ * Messages on their way in: what the fast reader makes of any bytes, split anywhere, is what the
+ * grammar says byte by byte.
  */
 
 #include "core/buf.h"

@@ -42,7 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 	walk(&summary, message);
 	/* One byte of a good encoding changed: refused, or still inside its bounds. */
 	if (length) {
-		encoded.memory[encoded.start + bytes[0] % buf_length(&encoded)] ^= (char)(length | 1);
+		encoded.memory[encoded.start + bytes[0] % buf_length(&encoded)] ^=
+			(char)(length | 1);
 		if (summary_decode(buf_str(&encoded), &summary))
 			walk(&summary, (struct str){ 0 });
 	}

@@ -21,8 +21,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 	const char *hostile = buf_terminated(&text);
 	const struct dsn_recipient recipient = { DSN_FAILED, hostile, hostile, hostile, hostile };
 	const struct dsn dsn = {
-		.hostname = "mx", .sender = hostile, .envid = hostile, .id = "i", .recipients = &recipient,
-		.recipient_count = 1, .original = header,
+		.hostname = "mx",
+		.sender = hostile,
+		.envid = hostile,
+		.id = "i",
+		.recipients = &recipient,
+		.recipient_count = 1,
+		.original = header,
 	};
 	dsn_compose(&dsn, &out);
 	buf_deinit(&text);

@@ -2,15 +2,16 @@
 #define PANDO_TESTS_REPLAY_ENGINE_H
 
 /*
- * A protocol engine that replay scripts drive. Each replay program links the runner, the world and the
- * engines it lists in replay_engines.
+ * A protocol engine that replay scripts drive. Each replay program links the runner, the world and
+ * the engines it lists in replay_engines.
  */
 
 #include "replay/world.h"
 
 struct replay_engine {
 	const char *name; /* as in the first line of a script */
-	/* Called once before the first connection. `arguments` is the rest of the script's first line. */
+	/* Called once before the first connection. `arguments` is the rest of the script's first
+	 * line. */
 	void (*start)(struct str arguments);
 	/* A new connection from a client; `arguments` is the rest of the `connect` line. */
 	struct stream *(*connect)(struct str arguments);

@@ -1,6 +1,6 @@
 /*
- * The node's IMAP sessions over a mailbox in memory. `connect` logs in as a router does; `connect raw`
- * leaves that to the script, `connect raw role=R` with a certificate of that role.
+ * The node's IMAP sessions over a mailbox in memory. `connect` logs in as a router does; `connect
+ * raw` leaves that to the script, `connect raw role=R` with a certificate of that role.
  *
  *   do deliver FOLDER TEXT   a message arrives; \r \n are understood
  *   do fill FOLDER COUNT     that many small messages arrive
@@ -84,7 +84,8 @@ static struct stream *connect(struct str arguments)
 	ptrdiff_t at = str_find(arguments, STR("role="));
 
 	if (at >= 0)
-		snprintf(role, sizeof(role), STR_FORMAT, STR_ARG(str_from_index(arguments, (size_t)at + 5)));
+		snprintf(role, sizeof(role), STR_FORMAT,
+			STR_ARG(str_from_index(arguments, (size_t)at + 5)));
 	struct stream *stream = world_accept(role);
 	imap_login_start(&front, stream);
 	if (is_raw)
@@ -101,7 +102,11 @@ static void unescape(struct str text, struct buf *out)
 	for (size_t i = 0; i < text.length; i++) {
 		if (text.bytes[i] == '\\' && i + 1 < text.length) {
 			char c = text.bytes[++i];
-			buf_append_byte(out, c == 'r' ? '\r' : c == 'n' ? '\n' : c == 't' ? '\t' : c);
+			buf_append_byte(out,
+				c == 'r'           ? '\r'
+					: c == 'n' ? '\n'
+					: c == 't' ? '\t'
+						   : c);
 		} else {
 			buf_append_byte(out, text.bytes[i]);
 		}
@@ -112,8 +117,10 @@ static void fill(struct str folder, uint64_t count)
 {
 	for (uint64_t i = 1; i <= count; i++) {
 		char text[200];
-		int length = snprintf(text, sizeof(text), "From: a@example.org\r\nSubject: number %llu\r\n"
-			"\r\nText of message %llu\r\n", (unsigned long long)i, (unsigned long long)i);
+		int length = snprintf(text, sizeof(text),
+			"From: a@example.org\r\nSubject: number %llu\r\n"
+			"\r\nText of message %llu\r\n",
+			(unsigned long long)i, (unsigned long long)i);
 		world_mailbox_deliver(folder, str_of(text, (size_t)length));
 	}
 }

@@ -1,6 +1,6 @@
 /*
- * The node's LMTP session as it is shipped. The volumes are played here: scripts decide when deliveries
- * end and how.
+ * The node's LMTP session as it is shipped. The volumes are played here: scripts decide when
+ * deliveries end and how.
  *
  * connect [ROLE] (default: router)
  * do hold, do release: deliveries wait until they are released, the newest first

@@ -1,6 +1,6 @@
 /*
- * The router's SMTP and IMAP front: sessions, transactions, logins, forwarding and the proxy as they are
- * shipped. The queue is played here, so that scripts can make it fail.
+ * The router's SMTP and IMAP front: sessions, transactions, logins, forwarding and the proxy as
+ * they are shipped. The queue is played here, so that scripts can make it fail.
  *
  * connect mx|submission|submissions|imap|imaps
  * do move VOLUME NODE, do queue fails, do queue works
@@ -37,8 +37,8 @@ static void run_added(void *arg)
 	add.done(add.arg, queue_fails ? -EIO : 0);
 }
 
-void queue_add(struct queue *queue, const struct queue_entry *entry, void (*done)(void *arg, int status),
-	void *arg)
+void queue_add(struct queue *queue, const struct queue_entry *entry,
+	void (*done)(void *arg, int status), void *arg)
 {
 	struct played_add *add = mem_alloc(sizeof(*add));
 	(void)queue;
@@ -51,8 +51,9 @@ void queue_add(struct queue *queue, const struct queue_entry *entry, void (*done
 }
 
 /* Notifications are the queue's affair. */
-bool bounce_make(struct router *shared, const struct queue_record *record, const enum bounce_news *news,
-	struct str message, struct pool *pool, struct queue_entry *entry_out)
+bool bounce_make(struct router *shared, const struct queue_record *record,
+	const enum bounce_news *news, struct str message, struct pool *pool,
+	struct queue_entry *entry_out)
 {
 	(void)shared, (void)record, (void)news, (void)message, (void)pool, (void)entry_out;
 	return false;
@@ -81,7 +82,8 @@ static void start(struct str arguments)
 	router.config = &config;
 	router.directory = mail_directory();
 	router.public_tls = router.cluster_tls = (struct tls_context *)(void *)&some_tls;
-	metrics->smtp_sessions = metrics->imap_sessions = metric_gauge("pando_replay_gauge", "", "");
+	metrics->smtp_sessions = metrics->imap_sessions =
+		metric_gauge("pando_replay_gauge", "", "");
 	metrics->accepted = metrics->refused = metrics->queued = metrics->logins = counter;
 	metrics->smtp_turned_away = metrics->imap_turned_away = metrics->logins_refused = counter;
 	metrics->accept_seconds = metric_histogram("pando_replay_seconds", "", "");
@@ -117,7 +119,8 @@ static bool command(struct str text)
 	}
 	if (!str_next(&text, ' ', &word) || !str_equal(word, STR("move")))
 		return false;
-	if (!str_next(&text, ' ', &word) || !str_to_u64(word, 2, &volume) || !str_to_u64(text, 2, &node))
+	if (!str_next(&text, ' ', &word) || !str_to_u64(word, 2, &volume) ||
+		!str_to_u64(text, 2, &node))
 		return false;
 	mail_directory_move((uint32_t)volume, (uint32_t)node);
 	forward_directory_changed(router.forward);

@@ -91,13 +91,15 @@ enum directory_found directory_resolve(const struct directory *directory, struct
 	return DIRECTORY_FOUND;
 }
 
-const struct directory_mailbox *directory_find_login(const struct directory *directory, struct str login)
+const struct directory_mailbox *directory_find_login(
+	const struct directory *directory, struct str login)
 {
 	(void)directory;
 	return find(login);
 }
 
-const struct directory_mailbox *directory_find_mailbox(const struct directory *directory, uint64_t id)
+const struct directory_mailbox *directory_find_mailbox(
+	const struct directory *directory, uint64_t id)
 {
 	(void)directory;
 	return id >= 1 && id <= array_length(entries) ? mailbox_of(&entries[id - 1]) : NULL;
@@ -113,8 +115,8 @@ bool directory_find_credential(const struct directory *directory, uint64_t mailb
 	credential_out->iterations = SCRAM_ITERATIONS;
 	credential_out->salt_length = 4;
 	memcpy(credential_out->salt, "salt", 4);
-	return scram_derive(STR("secret"), STR("salt"), SCRAM_ITERATIONS, credential_out->stored_key,
-		       credential_out->server_key) == 0;
+	return scram_derive(STR("secret"), STR("salt"), SCRAM_ITERATIONS,
+		       credential_out->stored_key, credential_out->server_key) == 0;
 }
 
 const struct directory_volume *directory_find_volume(const struct directory *directory, uint32_t id)

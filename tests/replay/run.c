@@ -1,6 +1,7 @@
 /*
- * Runs replay scripts: `replay_<engines> FILE...`, one process per script file by meson. A script is read
- * line by line; a line that begins with "#" or is empty says nothing. See README.md for the verbs.
+ * Runs replay scripts: `replay_<engines> FILE...`, one process per script file by meson. A script
+ * is read line by line; a line that begins with "#" or is empty says nothing. See README.md for the
+ * verbs.
  */
 
 #include "replay/engine.h"
@@ -20,8 +21,8 @@ struct run {
 
 static void fail(struct run *run, const char *what, struct str expected, struct str got)
 {
-	printf("%s:%u: %s\n  expected " STR_FORMAT "\n  got      " STR_FORMAT "\n", run->file, run->line,
-		what, STR_ARG(expected), STR_ARG(got));
+	printf("%s:%u: %s\n  expected " STR_FORMAT "\n  got      " STR_FORMAT "\n", run->file,
+		run->line, what, STR_ARG(expected), STR_ARG(got));
 	run->failures++;
 }
 

@@ -248,7 +248,8 @@ struct stream *world_next_connection(void)
 }
 
 struct stream *stream_connect(struct loop *loop, const char *address, struct tls_context *tls,
-	const char *server_name, unsigned timeout_ms, const struct stream_handler *handler, void *arg)
+	const char *server_name, unsigned timeout_ms, const struct stream_handler *handler,
+	void *arg)
 {
 	struct stream *stream = stream_add();
 	(void)loop;
@@ -354,7 +355,8 @@ void world_settle(void)
 		if (queue_run(&loop->deferred, &loop->deferred_last) ||
 			queue_run(&loop->posted, &loop->posted_last))
 			continue;
-		/* Pauses of a millisecond, by which an engine gives others their turn, pass by themselves. */
+		/* Pauses of a millisecond, by which an engine gives others their turn, pass by
+		 * themselves. */
 		if (!run_streams() && !run_timer(now_ms + 1))
 			return;
 	}
@@ -425,7 +427,8 @@ void stream_start_tls(struct stream *stream, struct tls_context *tls)
 	stream->is_tls = stream->needs_open = true;
 }
 
-void stream_start_tls_client(struct stream *stream, struct tls_context *tls, const char *server_name)
+void stream_start_tls_client(
+	struct stream *stream, struct tls_context *tls, const char *server_name)
 {
 	(void)server_name;
 	stream_start_tls(stream, tls);

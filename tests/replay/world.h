@@ -3,8 +3,8 @@
 
 /*
  * The world of replay scripts: core/loop.h, timer.h, clock.h, rand.h and net.h without a system
- * underneath. One thread; time stands still until a script moves it; a stream's other end is the script.
- * Linked in place of core_world.
+ * underneath. One thread; time stands still until a script moves it; a stream's other end is the
+ * script. Linked in place of core_world.
  */
 
 #include "core/net.h"

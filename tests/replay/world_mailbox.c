@@ -78,7 +78,8 @@ static void folder_free(struct folder *folder)
 static void folder_touch(struct folder *folder)
 {
 	list_for_each_safe(entry, following, &folder->sessions) {
-		struct mailbox_session *session = list_entry(entry, struct mailbox_session, folder_link);
+		struct mailbox_session *session =
+			list_entry(entry, struct mailbox_session, folder_link);
 		session->on_change(session);
 	}
 }
@@ -96,7 +97,8 @@ static void recount(struct folder *folder)
 /* Room for one more entry of an array that is doubled whenever its length is a power of two. */
 static void *grow(void *entries, uint32_t count, size_t size)
 {
-	return (count & (count - 1)) == 0 ? mem_resize(entries, (count ? count * 2 : 1) * size) : entries;
+	return (count & (count - 1)) == 0 ? mem_resize(entries, (count ? count * 2 : 1) * size)
+					  : entries;
 }
 
 static struct message *message_add(struct folder *folder)
@@ -115,7 +117,8 @@ static uint64_t keyword_bits(struct folder *folder, const struct str *keywords, 
 	uint64_t bits = 0;
 	for (unsigned k = 0; k < count; k++) {
 		unsigned i = 0;
-		while (i < folder->keyword_count && !str_equal_ignore_case(folder->keywords[i], keywords[k]))
+		while (i < folder->keyword_count &&
+			!str_equal_ignore_case(folder->keywords[i], keywords[k]))
 			i++;
 		if (i == folder->keyword_count && adds) {
 			if (i == FOLDER_KEYWORDS_MAX) {
@@ -196,7 +199,8 @@ void world_mailbox_read_slowly(void)
 void world_mailbox_lose(void)
 {
 	list_for_each_safe(entry, following, &the_mailbox.sessions) {
-		struct mailbox_session *session = list_entry(entry, struct mailbox_session, mailbox_link);
+		struct mailbox_session *session =
+			list_entry(entry, struct mailbox_session, mailbox_link);
 		mailbox_detach(session);
 		session->on_gone(session, false);
 	}
@@ -324,7 +328,8 @@ void mailbox_append(struct folder *folder, const struct append_request *request,
 {
 	if (!begin(op))
 		return;
-	uint64_t bits = keyword_bits(folder, request->keywords, request->keyword_count, true, &op->status);
+	uint64_t bits =
+		keyword_bits(folder, request->keywords, request->keyword_count, true, &op->status);
 	struct message *message = message_add(folder);
 	message->flags = request->system_flags | bits;
 	message->internal_date_s = request->internal_date_s;
@@ -410,7 +415,8 @@ void mailbox_copy(struct folder *from, const uint32_t *uids, uint32_t count, str
 		copied.flags &= MESSAGE_SYSTEM_FLAGS;
 		for (unsigned k = 0; k < from->keyword_count; k++)
 			if (from->messages[at].flags >> (MESSAGE_KEYWORD_SHIFT + k) & 1)
-				copied.flags |= keyword_bits(to, &from->keywords[k], 1, true, &op->status);
+				copied.flags |=
+					keyword_bits(to, &from->keywords[k], 1, true, &op->status);
 		*message = copied;
 		op->count++;
 	}
@@ -453,7 +459,8 @@ void mailbox_delete_folder(struct folder *folder, struct mailbox_op *op)
 	if (!begin(op))
 		return;
 	list_for_each_safe(entry, following, &folder->sessions) {
-		struct mailbox_session *session = list_entry(entry, struct mailbox_session, folder_link);
+		struct mailbox_session *session =
+			list_entry(entry, struct mailbox_session, folder_link);
 		list_remove(entry);
 		session->folder = NULL;
 		session->on_gone(session, true);

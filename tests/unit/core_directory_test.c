@@ -291,7 +291,8 @@ TEST(malformed_names_are_refused_with_a_sentence)
 	close_world(&world);
 }
 
-/* A database that fails over to a standby which lacks the last commits gives revisions a second time. */
+/* A database that fails over to a standby which lacks the last commits gives revisions a second
+ * time. */
 TEST(lost_history_is_noticed_and_everything_loaded_anew)
 {
 	struct world world;

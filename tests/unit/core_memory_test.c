@@ -61,7 +61,8 @@ TEST(base64_round_trips_and_refuses_malformed_text)
 		EXPECT_STR(str_of(bytes, length), buf_str(&back));
 	}
 	buf_clear(&back);
-	static const char *const bad[] = { "a", "ab", "abc", "ab=c", "=abc", "a===", "ab cd=", "ab\n=" };
+	static const char *const bad[] = { "a", "ab", "abc", "ab=c", "=abc",
+		"a===", "ab cd=", "ab\n=" };
 	for (size_t i = 0; i < array_length(bad); i++) {
 		test_row(bad[i]);
 		EXPECT(!decode_base64(&back, str_from(bad[i])));
@@ -75,7 +76,8 @@ TEST(json_strings_replace_what_is_not_utf8)
 {
 	struct buf out = { 0 };
 	encode_json(&out, STR("a\"\\\n\xc3\xa9\xff\xed\xa0\x80"));
-	EXPECT_STR(STR("\"a\\\"\\\\\\u000a\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""),
+	EXPECT_STR(
+		STR("\"a\\\"\\\\\\u000a\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""),
 		buf_str(&out));
 	buf_deinit(&out);
 }
@@ -107,7 +109,8 @@ TEST(configuration_errors_name_line_key_and_nearest_key)
 	static const struct {
 		const char *text, *expected;
 	} rows[] = {
-		{ "site = a\nimap_listn = x\n", "line 2: there is no key `imap_listn`; did you mean `imap_listen`?" },
+		{ "site = a\nimap_listn = x\n",
+			"line 2: there is no key `imap_listn`; did you mean `imap_listen`?" },
 		{ "worker_threads = many", "line 1: `worker_threads` takes a whole number" },
 		{ "io_backend = fast", "line 1: `io_backend` is one of auto|uring|posix" },
 		{ "# comment\n\nsite = a\nsite = b\n", "line 4: `site` is set twice" },

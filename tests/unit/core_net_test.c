@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* ---- an echo over TCP: what is written arrives whole and in order, the linger loses nothing ---- */
+/* ---- an echo over TCP: what is written arrives whole and in order, the linger
+ * loses nothing ---- */
 
 enum { ECHO_BYTES = 3 << 20 };
 
@@ -83,7 +84,8 @@ static void run_echo(const char *address)
 {
 	struct echo echo = { .loop = loop_create() };
 	struct error error;
-	EXPECT_INT(0, listener_open(echo.loop, address, NULL, on_accept, &echo, &echo.listener, &error));
+	EXPECT_INT(0,
+		listener_open(echo.loop, address, NULL, on_accept, &echo, &echo.listener, &error));
 	echo.client =
 		stream_connect(echo.loop, address, NULL, NULL, 1000, &client_handler, &echo);
 	loop_run(echo.loop);

@@ -8,15 +8,20 @@ static const struct {
 	const char *name, *raw, *utf8;
 } headers[] = {
 	{ "plain text stays", "Re: hello", "Re: hello" },
-	{ "quoted-printable words", "=?iso-8859-1?Q?J=FCrgen_Gro=DF?=", "J\xc3\xbcrgen Gro\xc3\x9f" },
-	{ "base64 words", "=?UTF-8?B?R3LDvMOfZQ==?= x", "Gr\xc3\xbc\xc3\x9f" "e x" },
+	{ "quoted-printable words",
+		"=?iso-8859-1?Q?J=FCrgen_Gro=DF?=", "J\xc3\xbcrgen Gro\xc3\x9f" },
+	{ "base64 words", "=?UTF-8?B?R3LDvMOfZQ==?= x",
+		"Gr\xc3\xbc\xc3\x9f"
+		"e x" },
 	{ "space between words is dropped", "=?utf-8?q?a?= \r\n =?utf-8?q?b?=", "ab" },
 	{ "space beside plain text stays", "=?utf-8?q?a?= b", "a b" },
-	{ "a character cut between two words", "=?utf-8?b?w7w=?= =?utf-8?q?=C3?= =?utf-8?q?=BC?=",
-		"\xc3\xbc\xc3\xbc" },
+	{ "a character cut between two words",
+		"=?utf-8?b?w7w=?= =?utf-8?q?=C3?= =?utf-8?q?=BC?=", "\xc3\xbc\xc3\xbc" },
 	{ "a language is allowed", "=?utf-8*de?q?a?=", "a" },
-	{ "stateful charsets", "=?iso-2022-jp?B?GyRCRnxLXDhsGyhC?=", "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e" },
-	{ "a broken word stays text", "=?utf-8?x?abc?= =?utf-8?q?abc", "=?utf-8?x?abc?= =?utf-8?q?abc" },
+	{ "stateful charsets",
+		"=?iso-2022-jp?B?GyRCRnxLXDhsGyhC?=", "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e" },
+	{ "a broken word stays text", "=?utf-8?x?abc?= =?utf-8?q?abc",
+		"=?utf-8?x?abc?= =?utf-8?q?abc" },
 	{ "folding goes", "a\r\n b", "a b" },
 	{ "raw UTF-8", "J\xc3\xbc", "J\xc3\xbc" },
 	{ "raw 8-bit text is Windows-1252", "J\xfc", "J\xc3\xbc" },
@@ -39,9 +44,13 @@ static const struct {
 } folder_names[] = {
 	{ "ASCII stays", "INBOX/a b", "INBOX/a b" },
 	{ "the ampersand is doubled", "a&b", "a&-b" },
-	{ "letters beyond ASCII", "B\xc3\xbc" "cher", "B&APw-cher" },
+	{ "letters beyond ASCII",
+		"B\xc3\xbc"
+		"cher",
+		"B&APw-cher" },
 	{ "several in a row", "\xe5\x8f\xb0\xe5\x8c\x97", "&U,BTFw-" },
-	{ "the example of RFC 3501", "~peter/mail/\xe5\x8f\xb0\xe5\x8c\x97/\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e",
+	{ "the example of RFC 3501",
+		"~peter/mail/\xe5\x8f\xb0\xe5\x8c\x97/\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e",
 		"~peter/mail/&U,BTFw-/&ZeVnLIqe-" },
 	{ "beyond the basic plane", "\xf0\x9f\x98\x80", "&2D3eAA-" },
 };

@@ -98,10 +98,12 @@ static const struct {
 	unsigned items, sections;
 	const char *label; /* of the first section */
 } fetches[] = {
-	{ "a macro", "FAST", true, IMAP_FETCH_FLAGS | IMAP_FETCH_INTERNALDATE | IMAP_FETCH_SIZE, 0, NULL },
+	{ "a macro", "FAST", true, IMAP_FETCH_FLAGS | IMAP_FETCH_INTERNALDATE | IMAP_FETCH_SIZE, 0,
+		NULL },
 	{ "one attribute", "uid", true, IMAP_FETCH_UID, 0, NULL },
 	{ "BODY alone is the structure", "BODY", true, IMAP_FETCH_BODY, 0, NULL },
-	{ "a list", "(FLAGS BODY.PEEK[] MODSEQ)", true, IMAP_FETCH_FLAGS | IMAP_FETCH_MODSEQ, 1, "BODY[]" },
+	{ "a list", "(FLAGS BODY.PEEK[] MODSEQ)", true, IMAP_FETCH_FLAGS | IMAP_FETCH_MODSEQ, 1,
+		"BODY[]" },
 	{ "nested numbers", "BODY[1.2.3.MIME]", true, 0, 1, "BODY[1.2.3.MIME]" },
 	{ "fields", "body.peek[2.header.fields (From \"X Y\")]", true, 0, 1,
 		"BODY[2.HEADER.FIELDS (From \"X Y\")]" },
@@ -205,15 +207,16 @@ static const struct {
 	{ "percent before a slash", "a%/c", "a/b/c", false },
 	{ "nothing matches nothing", "", "", true },
 	{ "case counts", "a", "A", false },
-	{ "many stars cost little", "*a*a*a*a*a*a*a*a*a*a*b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false },
+	{ "many stars cost little", "*a*a*a*a*a*a*a*a*a*a*b",
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false },
 };
 
 TEST(patterns_match_names)
 {
 	for (size_t i = 0; i < array_length(patterns); i++) {
 		test_row(patterns[i].name);
-		EXPECT(imap_pattern_matches(str_from(patterns[i].pattern), str_from(patterns[i].text)) ==
-			patterns[i].matches);
+		EXPECT(imap_pattern_matches(str_from(patterns[i].pattern),
+			       str_from(patterns[i].text)) == patterns[i].matches);
 	}
 	test_row(NULL);
 }
@@ -253,7 +256,8 @@ static enum imap_read feed_slowly(struct imap_reader *reader, const char *bytes)
 TEST(commands_are_put_together_from_pieces)
 {
 	struct imap_reader reader = { 0 };
-	EXPECT_INT(IMAP_READ_COMMAND, feed_slowly(&reader, "a LOGIN {3}\r\nx\r\n {2+}\r\n{} c\r\n"));
+	EXPECT_INT(
+		IMAP_READ_COMMAND, feed_slowly(&reader, "a LOGIN {3}\r\nx\r\n {2+}\r\n{} c\r\n"));
 	EXPECT_STR(STR("a LOGIN {3}\r\nx\r\n {2+}\r\n{} c"), imap_reader_text(&reader));
 	imap_reader_reset(&reader);
 	EXPECT_INT(IMAP_READ_COMMAND, feed_slowly(&reader, "b NOOP\n"));

@@ -27,7 +27,8 @@ TEST(scram_follows_the_example_of_rfc_7677)
 	struct buf salt = { 0 }, challenge = { 0 };
 	uint8_t stored[32], server[32];
 	example_keys(&salt, stored, server);
-	EXPECT_INT(SASL_NEED_CREDENTIAL, sasl_input(sasl, true, str_from(client_first), &challenge));
+	EXPECT_INT(
+		SASL_NEED_CREDENTIAL, sasl_input(sasl, true, str_from(client_first), &challenge));
 	EXPECT_STR(STR("user"), sasl_user(sasl));
 	EXPECT_INT(SASL_CHALLENGE, sasl_give_credential(sasl, buf_str(&salt), 4096, stored, server,
 		str_from(server_nonce), &challenge));
@@ -65,11 +66,14 @@ TEST(scram_refuses_what_is_not_the_proof)
 		example_keys(&salt, stored, server);
 		EXPECT_INT(SASL_NEED_CREDENTIAL,
 			sasl_input(sasl, true, str_from(client_first), &challenge));
-		EXPECT_INT(SASL_CHALLENGE, sasl_give_credential(sasl, buf_str(&salt), 4096, stored, server,
-			str_from(server_nonce), &challenge));
-		EXPECT_INT(rows[i].step, sasl_input(sasl, true, str_from(rows[i].final), &challenge));
+		EXPECT_INT(SASL_CHALLENGE,
+			sasl_give_credential(sasl, buf_str(&salt), 4096, stored, server,
+				str_from(server_nonce), &challenge));
+		EXPECT_INT(
+			rows[i].step, sasl_input(sasl, true, str_from(rows[i].final), &challenge));
 		/* A failed exchange stays failed. */
-		EXPECT_INT(SASL_MALFORMED, sasl_input(sasl, true, str_from(client_final), &challenge));
+		EXPECT_INT(
+			SASL_MALFORMED, sasl_input(sasl, true, str_from(client_final), &challenge));
 		sasl_destroy(&sasl);
 		buf_deinit(&salt);
 		buf_deinit(&challenge);
@@ -87,7 +91,8 @@ TEST(scram_first_messages_are_checked)
 		{ "a client that could bind is taken", "y,,n=user,r=abc", true },
 		{ "channel binding is refused", "p=tls-unique,,n=user,r=abc", false },
 		{ "the user as authorization identity is taken", "n,a=user,n=user,r=abc", true },
-		{ "somebody else as authorization identity is refused", "n,a=other,n=user,r=abc", false },
+		{ "somebody else as authorization identity is refused", "n,a=other,n=user,r=abc",
+			false },
 		{ "a missing nonce is refused", "n,,n=user", false },
 		{ "a missing user is refused", "n,,r=abc", false },
 		{ "a bad escape is refused", "n,,n=us=er,r=abc", false },

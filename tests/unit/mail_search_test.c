@@ -3,14 +3,14 @@
 #include "proto/mail/search.h"
 #include "unit/test.h"
 
-static const char message[] =
-	"Date: Fri, 31 Dec 2021 23:30:00 -0500\r\n"
-	"From: Anna Example <anna@example.org>\r\n"
-	"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n"
-	"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
-	"--b\r\nContent-Type: text/html\r\n\r\n<b>hello</b>\r\n"
-	"--b\r\nContent-Type: application/pdf\r\n\r\nsecret\r\n"
-	"--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: inside\r\n\r\ninner words\r\n--b--\r\n";
+static const char message[] = "Date: Fri, 31 Dec 2021 23:30:00 -0500\r\n"
+			      "From: Anna Example <anna@example.org>\r\n"
+			      "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n"
+			      "Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+			      "--b\r\nContent-Type: text/html\r\n\r\n<b>hello</b>\r\n"
+			      "--b\r\nContent-Type: application/pdf\r\n\r\nsecret\r\n"
+			      "--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: "
+			      "inside\r\n\r\ninner words\r\n--b--\r\n";
 
 static const struct search_facts facts = {
 	.sequence = 3, .uid = 30, .size = 500, .flags = IMAP_FLAG_SEEN | 1 << 8, .modseq = 77,
@@ -25,7 +25,8 @@ static const struct {
 	{ "flags need no reading", "SEEN", true, SEARCH_YES },
 	{ "a false flag decides a conjunction", "UNSEEN BODY hello", false, SEARCH_NO },
 	{ "a true flag decides a disjunction", "OR SEEN BODY nothing", true, SEARCH_YES },
-	{ "the header is asked before the body", "FROM nobody BODY hello", false, SEARCH_NEEDS_HEADER },
+	{ "the header is asked before the body", "FROM nobody BODY hello", false,
+		SEARCH_NEEDS_HEADER },
 	{ "a body key alone asks for the body", "BODY hello", true, SEARCH_NEEDS_BODY },
 	{ "NOT of an open key is open", "NOT BODY hello", false, SEARCH_NEEDS_BODY },
 	{ "display names are found", "FROM \"anna ex\"", true, SEARCH_NEEDS_HEADER },

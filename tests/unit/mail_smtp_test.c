@@ -14,16 +14,19 @@ static const struct {
 	{ "the keyword takes any case and a space", "from: <a@b.example>", false, NULL },
 	{ "the null sender is taken", "FROM:<>", false, NULL },
 	{ "all parameters are taken",
-		"FROM:<a@b.example> SIZE=1000 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=a+20b AUTH=<>", false, NULL },
+		"FROM:<a@b.example> SIZE=1000 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=a+20b AUTH=<>",
+		false, NULL },
 	{ "a word behind the path is refused", "FROM:<a@b.example>x", false, "501 5.1.7" },
 	{ "a missing path is refused", "FROM:", false, "501 5.1.7" },
 	{ "a missing keyword is refused", "<a@b.example>", false, "501 5.5.4" },
 	{ "a negative size is refused", "FROM:<a@b.example> SIZE=-1", false, "501 5.5.4" },
-	{ "a size beyond 64 bits is refused", "FROM:<a@b.example> SIZE=99999999999999999999", false, "501 5.5.4" },
+	{ "a size beyond 64 bits is refused", "FROM:<a@b.example> SIZE=99999999999999999999", false,
+		"501 5.5.4" },
 	{ "an unknown body is refused", "FROM:<a@b.example> BODY=BINARYMIME", false, "501 5.5.4" },
 	{ "an unknown parameter is refused", "FROM:<a@b.example> FOO=1", false, "555 5.5.4" },
 	{ "a delivery id from outside is refused",
-		"FROM:<a@b.example> XPANDOID=00112233445566778899aabbccddeeff", false, "555 5.5.4" },
+		"FROM:<a@b.example> XPANDOID=00112233445566778899aabbccddeeff", false,
+		"555 5.5.4" },
 	{ "a delivery id from a router is taken",
 		"FROM:<a@b.example> XPANDOID=00112233445566778899aabbccddeeff", true, NULL },
 	{ "a short delivery id is refused", "FROM:<a@b.example> XPANDOID=0011", true, "501 5.5.4" },
@@ -72,10 +75,12 @@ TEST(rcpt_is_parsed)
 		{ "NOTIFY is a list", "TO:<a@b.example> NOTIFY=SUCCESS,failure,DELAY", NULL,
 			SMTP_NOTIFY_SUCCESS | SMTP_NOTIFY_FAILURE | SMTP_NOTIFY_DELAY },
 		{ "NEVER stands alone", "TO:<a@b.example> NOTIFY=NEVER,SUCCESS", "501 5.5.4", 0 },
-		{ "NEVER alone is taken", "TO:<a@b.example> NOTIFY=NEVER", NULL, SMTP_NOTIFY_NEVER },
+		{ "NEVER alone is taken", "TO:<a@b.example> NOTIFY=NEVER", NULL,
+			SMTP_NOTIFY_NEVER },
 		{ "an unknown notify is refused", "TO:<a@b.example> NOTIFY=OFTEN", "501 5.5.4", 0 },
 		{ "ORCPT is taken", "TO:<a@b.example> ORCPT=rfc822;a+2Bb@b.example", NULL, 0 },
-		{ "ORCPT without a type is refused", "TO:<a@b.example> ORCPT=a@b.example", "501 5.5.4", 0 },
+		{ "ORCPT without a type is refused", "TO:<a@b.example> ORCPT=a@b.example",
+			"501 5.5.4", 0 },
 		{ "SIZE belongs to MAIL", "TO:<a@b.example> SIZE=1", "555 5.5.4", 0 },
 	};
 	for (size_t i = 0; i < array_length(rows); i++) {
@@ -226,7 +231,8 @@ TEST(data_byte_by_byte_is_the_same)
 	}
 	EXPECT(scan == SMTP_DATA_DONE);
 	struct bytes *bytes = smtp_data_take(&data);
-	EXPECT_STR(STR("Received: y\r\nSubject: x\r\n\r\n.dots\r\n. more\r\nlast\r\n"), bytes_str(bytes));
+	EXPECT_STR(STR("Received: y\r\nSubject: x\r\n\r\n.dots\r\n. more\r\nlast\r\n"),
+		bytes_str(bytes));
 	bytes_unref(&bytes);
 	smtp_data_deinit(&data);
 	buf_deinit(&buf);

@@ -9,83 +9,105 @@ static const struct {
 	const char *name, *message, *structure;
 } structures[] = {
 	{ "a message without Content-Type is plain text", "Subject: a\r\n\r\nx\r\n",
-		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 1 NIL NIL NIL NIL)" },
+		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 1 NIL NIL NIL "
+		"NIL)" },
 	{ "an empty message is an empty text", "",
-		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL NIL NIL NIL)" },
+		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL NIL NIL "
+		"NIL)" },
 	{ "a header without an end has no body", "Subject: a\r\nFrom: b",
-		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL NIL NIL NIL)" },
+		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL NIL NIL "
+		"NIL)" },
 	{ "a type without subtype is plain text", "Content-Type: text\r\n\r\n",
-		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL NIL NIL NIL)" },
+		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL NIL NIL "
+		"NIL)" },
 	{ "parameters lose quotes, comments and folding",
-		"Content-Type: text/html (c); charset=\"utf-8\";\r\n\tname=\"a \\\"b\\\".html\" (d)\r\n"
+		"Content-Type: text/html (c); charset=\"utf-8\";\r\n\tname=\"a \\\"b\\\".html\" "
+		"(d)\r\n"
 		"Content-Transfer-Encoding: Base64\r\n\r\n",
-		"(\"text\" \"html\" (\"charset\" \"utf-8\" \"name\" \"a \\\"b\\\".html\") NIL NIL \"Base64\" 0 0 "
-		"NIL NIL NIL NIL)" },
-	{ "a bare value may hold spaces", "Content-Type: application/pdf; name=my file (1).pdf\r\n\r\n",
-		"(\"application\" \"pdf\" (\"name\" \"my file\") NIL NIL \"7bit\" 0 NIL NIL NIL NIL)" },
+		"(\"text\" \"html\" (\"charset\" \"utf-8\" \"name\" \"a \\\"b\\\".html\") NIL NIL "
+		"\"Base64\" 0 0 NIL NIL NIL NIL)" },
+	{ "a bare value may hold spaces",
+		"Content-Type: application/pdf; name=my file (1).pdf\r\n\r\n",
+		"(\"application\" \"pdf\" (\"name\" \"my file\") NIL NIL \"7bit\" 0 NIL NIL NIL "
+		"NIL)" },
 	{ "disposition, language, location, id and md5 are shown",
 		"Content-Type: image/png\r\nContent-ID: <i@x>\r\nContent-Description: d\r\n"
 		"Content-Disposition: attachment; filename=a.png\r\nContent-Language: de, en\r\n"
 		"Content-Location: http://x/\r\nContent-MD5: Q2hlY2s=\r\n\r\nxy",
-		"(\"image\" \"png\" NIL \"<i@x>\" \"d\" \"7bit\" 2 \"Q2hlY2s=\" (\"attachment\" (\"filename\" "
-		"\"a.png\")) (\"de\" \"en\") \"http://x/\")" },
+		"(\"image\" \"png\" NIL \"<i@x>\" \"d\" \"7bit\" 2 \"Q2hlY2s=\" (\"attachment\" "
+		"(\"filename\" \"a.png\")) (\"de\" \"en\") \"http://x/\")" },
 	{ "a multipart's children follow each other",
-		"Content-Type: multipart/alternative; boundary=\"b b\"\r\n\r\npre\r\n--b b\r\n\r\none\r\n"
+		"Content-Type: multipart/alternative; boundary=\"b b\"\r\n\r\npre\r\n--b "
+		"b\r\n\r\none\r\n"
 		"--b b\r\nContent-Type: text/html\r\n\r\ntwo\r\n--b b--\r\npost",
-		"((\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0 NIL NIL NIL NIL)"
-		"(\"text\" \"html\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0 NIL NIL NIL NIL) \"alternative\" "
-		"(\"boundary\" \"b b\") NIL NIL NIL)" },
-	{ "a multipart without boundary is plain text", "Content-Type: multipart/mixed\r\n\r\n--b\r\nx",
-		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 6 1 NIL NIL NIL NIL)" },
+		"((\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0 NIL NIL NIL "
+		"NIL)(\"text\" \"html\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0 NIL NIL "
+		"NIL NIL) \"alternative\" (\"boundary\" \"b b\") NIL NIL NIL)" },
+	{ "a multipart without boundary is plain text",
+		"Content-Type: multipart/mixed\r\n\r\n--b\r\nx",
+		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 6 1 NIL NIL NIL "
+		"NIL)" },
 	{ "a multipart whose boundary never comes is plain text",
 		"Content-Type: multipart/mixed; boundary=q\r\n\r\n--b\r\nx",
-		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 6 1 NIL NIL NIL NIL)" },
+		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 6 1 NIL NIL NIL "
+		"NIL)" },
 	{ "a missing closing delimiter closes at the end",
-		"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n--b\r\n\r\ntwo\r\n",
-		"((\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0 NIL NIL NIL NIL)"
-		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 5 1 NIL NIL NIL NIL) \"mixed\" "
-		"(\"boundary\" \"b\") NIL NIL NIL)" },
+		"Content-Type: multipart/mixed; "
+		"boundary=b\r\n\r\n--b\r\n\r\none\r\n--b\r\n\r\ntwo\r\n",
+		"((\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0 NIL NIL NIL "
+		"NIL)(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 5 1 NIL NIL "
+		"NIL NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL NIL)" },
 	{ "an outer delimiter closes the inner multipart",
 		"Content-Type: multipart/mixed; boundary=o\r\n\r\n--o\r\n"
-		"Content-Type: multipart/mixed; boundary=i\r\n\r\n--i\r\n\r\none\r\n--o\r\n\r\ntwo\r\n--o--\r\n",
-		"(((\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0 NIL NIL NIL NIL) \"mixed\" "
-		"(\"boundary\" \"i\") NIL NIL NIL)(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0 "
-		"NIL NIL NIL NIL) \"mixed\" (\"boundary\" \"o\") NIL NIL NIL)" },
+		"Content-Type: multipart/mixed; "
+		"boundary=i\r\n\r\n--i\r\n\r\none\r\n--o\r\n\r\ntwo\r\n--o--\r\n",
+		"(((\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0 NIL NIL NIL "
+		"NIL) \"mixed\" (\"boundary\" \"i\") NIL NIL NIL)(\"text\" \"plain\" (\"charset\" "
+		"\"us-ascii\") NIL NIL \"7bit\" 3 0 NIL NIL NIL NIL) \"mixed\" (\"boundary\" "
+		"\"o\") NIL NIL NIL)" },
 	{ "of boundaries that begin alike the longer is meant",
 		"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
-		"Content-Type: multipart/mixed; boundary=bb\r\n\r\n--bb\r\n\r\none\r\n--bb--\r\n--b--\r\n",
-		"(((\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0 NIL NIL NIL NIL) \"mixed\" "
-		"(\"boundary\" \"bb\") NIL NIL NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL NIL)" },
+		"Content-Type: multipart/mixed; "
+		"boundary=bb\r\n\r\n--bb\r\n\r\none\r\n--bb--\r\n--b--\r\n",
+		"(((\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0 NIL NIL NIL "
+		"NIL) \"mixed\" (\"boundary\" \"bb\") NIL NIL NIL) \"mixed\" (\"boundary\" \"b\") "
+		"NIL NIL NIL)" },
 	{ "parts of a digest are messages by default",
-		"Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n\r\nSubject: s\r\n\r\nx\r\n--b--\r\n",
-		"((\"message\" \"rfc822\" NIL NIL NIL \"7bit\" 15 (NIL \"s\" NIL NIL NIL NIL NIL NIL NIL NIL) "
-		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 1 0 NIL NIL NIL NIL) 2 NIL NIL NIL "
+		"Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n\r\nSubject: "
+		"s\r\n\r\nx\r\n--b--\r\n",
+		"((\"message\" \"rfc822\" NIL NIL NIL \"7bit\" 15 (NIL \"s\" NIL NIL NIL NIL NIL "
+		"NIL NIL NIL) "
+		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 1 0 NIL NIL NIL "
+		"NIL) 2 NIL NIL NIL "
 		"NIL) \"digest\" (\"boundary\" \"b\") NIL NIL NIL)" },
 	{ "an encoded message/rfc822 is opaque",
 		"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\nU3Vi\r\n",
 		"(\"application\" \"octet-stream\" NIL NIL NIL \"base64\" 6 NIL NIL NIL NIL)" },
 	{ "a delimiter right behind a part's header leaves it empty",
-		"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/html\r\n--b--\r\n",
-		"((\"text\" \"html\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL NIL NIL NIL) "
-		"\"mixed\" (\"boundary\" \"b\") NIL NIL NIL)" },
-	{ "an empty line that ends a header is not the delimiter's",
-		"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n"
-		"Subject: s\r\n\r\n--b--\r\n",
-		"((\"message\" \"rfc822\" NIL NIL NIL \"7bit\" 14 (NIL \"s\" NIL NIL NIL NIL NIL NIL NIL NIL) "
-		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL NIL NIL NIL) 2 NIL NIL NIL "
+		"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: "
+		"text/html\r\n--b--\r\n",
+		"((\"text\" \"html\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL NIL NIL "
 		"NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL NIL)" },
+	{ "an empty line that ends a header is not the delimiter's",
+		"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: "
+		"message/rfc822\r\n\r\n"
+		"Subject: s\r\n\r\n--b--\r\n",
+		"((\"message\" \"rfc822\" NIL NIL NIL \"7bit\" 14 (NIL \"s\" NIL NIL NIL NIL NIL "
+		"NIL NIL NIL) (\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 "
+		"NIL NIL NIL NIL) 2 NIL NIL NIL NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL NIL)" },
 	{ "a message part that is only a header holds an empty text",
 		"Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n--b--\r\n",
-		"((\"message\" \"rfc822\" NIL NIL NIL \"7bit\" 0 (NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL) "
-		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL NIL NIL NIL) 0 NIL NIL NIL "
-		"NIL) \"digest\" (\"boundary\" \"b\") NIL NIL NIL)" },
+		"((\"message\" \"rfc822\" NIL NIL NIL \"7bit\" 0 (NIL NIL NIL NIL NIL NIL NIL NIL "
+		"NIL NIL) (\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL "
+		"NIL NIL NIL) 0 NIL NIL NIL NIL) \"digest\" (\"boundary\" \"b\") NIL NIL NIL)" },
 	{ "bare line feeds end lines too",
 		"Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n--b--\n",
-		"((\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0 NIL NIL NIL NIL) \"mixed\" "
-		"(\"boundary\" \"b\") NIL NIL NIL)" },
+		"((\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0 NIL NIL NIL "
+		"NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL NIL)" },
 	{ "lines that are no fields are passed over",
 		"From nobody Thu Jan  1\r\nrubbish\r\nContent-Type : text/html\r\n\r\nx",
-		"(\"text\" \"html\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 1 0 NIL NIL NIL NIL)" },
+		"(\"text\" \"html\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 1 0 NIL NIL NIL "
+		"NIL)" },
 };
 
 TEST(structures_are_described)
@@ -106,11 +128,13 @@ static const struct {
 	const char *name, *field, *addresses;
 } address_lists[] = {
 	{ "a display name in quotes", "\"A, B\" <a@b.c>", "((\"A, B\" NIL \"a\" \"b.c\"))" },
-	{ "a comment is the name of a bare address", "a@b.c (Mr A)", "((\"Mr A\" NIL \"a\" \"b.c\"))" },
-	{ "several addresses", "a@b.c, , d@e.f", "((NIL NIL \"a\" \"b.c\")(NIL NIL \"d\" \"e.f\"))" },
+	{ "a comment is the name of a bare address", "a@b.c (Mr A)",
+		"((\"Mr A\" NIL \"a\" \"b.c\"))" },
+	{ "several addresses", "a@b.c, , d@e.f",
+		"((NIL NIL \"a\" \"b.c\")(NIL NIL \"d\" \"e.f\"))" },
 	{ "a group and its end", "g: a@b.c, d@e.f;, h@i.j",
-		"((NIL NIL \"g\" NIL)(NIL NIL \"a\" \"b.c\")(NIL NIL \"d\" \"e.f\")(NIL NIL NIL NIL)"
-		"(NIL NIL \"h\" \"i.j\"))" },
+		"((NIL NIL \"g\" NIL)(NIL NIL \"a\" \"b.c\")(NIL NIL \"d\" \"e.f\")(NIL NIL NIL "
+		"NIL)(NIL NIL \"h\" \"i.j\"))" },
 	{ "an empty group", "undisclosed-recipients:;",
 		"((NIL NIL \"undisclosed-recipients\" NIL)(NIL NIL NIL NIL))" },
 	{ "a group without an end is closed", "g: a@b.c",
@@ -120,7 +144,8 @@ static const struct {
 	{ "an empty path", "Foo <>", "((\"Foo\" NIL \"MISSING_MAILBOX\" \"MISSING_DOMAIN\"))" },
 	{ "encoded words stay", "=?utf-8?q?J=C3=BC?= <j@b.c>",
 		"((\"=?utf-8?q?J=C3=BC?=\" NIL \"j\" \"b.c\"))" },
-	{ "8-bit text goes as a literal", "J\xc3\xbc <j@b.c>", "(({3}\r\nJ\xc3\xbc NIL \"j\" \"b.c\"))" },
+	{ "8-bit text goes as a literal", "J\xc3\xbc <j@b.c>",
+		"(({3}\r\nJ\xc3\xbc NIL \"j\" \"b.c\"))" },
 	{ "folding becomes a space", "A\r\n B <a@b.c>,\r\n\t<d@e.f>",
 		"((\"A B\" NIL \"a\" \"b.c\")(NIL NIL \"d\" \"e.f\"))" },
 	{ "a missing bracket", "A <a@b.c", "((\"A\" NIL \"a\" \"b.c\"))" },
@@ -135,7 +160,8 @@ TEST(addresses_are_shown_in_the_envelope)
 		struct summary summary;
 		test_row(address_lists[i].name);
 		buf_printf(&message, "To: %s\r\n\r\n", address_lists[i].field);
-		buf_printf(&expected, "(NIL NIL NIL NIL NIL %s NIL NIL NIL NIL)", address_lists[i].addresses);
+		buf_printf(&expected, "(NIL NIL NIL NIL NIL %s NIL NIL NIL NIL)",
+			address_lists[i].addresses);
 		summary_encode(buf_str(&message), &encoded);
 		EXPECT(summary_decode(buf_str(&encoded), &summary));
 		EXPECT_STR(buf_str(&expected), summary.envelope);
@@ -152,7 +178,8 @@ static const char nested[] =
 	"--o\r\nContent-Type: message/rfc822\r\nX: 2\r\n\r\n"
 	"Subject: inner\r\nContent-Type: multipart/mixed; boundary=i\r\n\r\n"
 	"--i\r\nX: 2.1\r\n\r\nsecond\r\n--i\r\nX: 2.2\r\n\r\nthird\r\n--i--\r\n"
-	"--o\r\nContent-Type: message/rfc822\r\nX: 3\r\n\r\nSubject: single\r\n\r\nfourth\r\n--o--\r\n";
+	"--o\r\nContent-Type: message/rfc822\r\nX: 3\r\n\r\nSubject: "
+	"single\r\n\r\nfourth\r\n--o--\r\n";
 
 static const struct {
 	const char *name;
@@ -181,7 +208,8 @@ TEST(part_numbers_name_parts)
 	EXPECT(summary_decode(buf_str(&encoded), &summary));
 	for (size_t i = 0; i < array_length(part_numbers); i++) {
 		test_row(part_numbers[i].name);
-		int index = summary_find_part(&summary, part_numbers[i].numbers, part_numbers[i].count);
+		int index =
+			summary_find_part(&summary, part_numbers[i].numbers, part_numbers[i].count);
 		EXPECT((index >= 0) == (part_numbers[i].body != NULL));
 		if (index < 0 || !part_numbers[i].body)
 			continue;
@@ -202,7 +230,8 @@ static const struct {
 } dates[] = {
 	{ "the usual form", "Thu, 22 Aug 2002 12:46:18 +0100", true, 1030016778, 60 },
 	{ "without day and seconds", "22 Aug 2002 12:46 GMT", true, 1030020360, 0 },
-	{ "a comment behind the zone", "Thu, 22 Aug 2002 12:46:18 -0700 (PDT)", true, 1030045578, -420 },
+	{ "a comment behind the zone", "Thu, 22 Aug 2002 12:46:18 -0700 (PDT)", true, 1030045578,
+		-420 },
 	{ "a named zone", "Thu, 22 Aug 2002 12:46:18 EST", true, 1030038378, -300 },
 	{ "a year of two digits", "Mon, 7 Feb 94 21:52:25 -0800", true, 760686745, -480 },
 	{ "a year of three digits", "1 Jan 102 00:00:00 +0000", true, 1009843200, 0 },
@@ -261,11 +290,13 @@ TEST(body_leaves_extension_data_out)
 {
 	struct buf encoded = { 0 }, body = { 0 };
 	struct summary summary;
-	summary_encode(STR("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--b--\r\n"),
+	summary_encode(
+		STR("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--b--\r\n"),
 		&encoded);
 	EXPECT(summary_decode(buf_str(&encoded), &summary));
 	summary_write_body(&summary, &body);
-	EXPECT_STR(STR("((\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 1 0) \"mixed\")"),
+	EXPECT_STR(STR("((\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 1 0) "
+		       "\"mixed\")"),
 		buf_str(&body));
 	buf_deinit(&encoded);
 	buf_deinit(&body);
@@ -277,7 +308,8 @@ TEST(depth_and_number_of_parts_are_bounded)
 	struct summary summary;
 
 	for (int i = 0; i < 1000; i++)
-		buf_printf(&message, "Content-Type: multipart/mixed; boundary=b%dx\r\n\r\n--b%dx\r\n", i, i);
+		buf_printf(&message,
+			"Content-Type: multipart/mixed; boundary=b%dx\r\n\r\n--b%dx\r\n", i, i);
 	summary_encode(buf_str(&message), &encoded);
 	EXPECT(summary_decode(buf_str(&encoded), &summary));
 	EXPECT_INT(MIME_DEPTH_MAX, summary.part_count);

@@ -6,18 +6,27 @@
 #include "unit/test.h"
 
 static struct queue_record_recipient recipients[] = {
-	{ .public = { QUEUE_HOME, 7, "u1@example.org", "U1@example.org", "rfc822;x", SMTP_NOTIFY_FAILURE, false,
-		  "4.4.1 away" },
+	{ .public = { QUEUE_HOME, 7, "u1@example.org", "U1@example.org", "rfc822;x",
+		  SMTP_NOTIFY_FAILURE, false, "4.4.1 away" },
 		.state = QUEUE_PENDING },
-	{ .public = { QUEUE_RELAY, 0, "a@b.example", "a@b.example", "", 0, false, "" }, .state = QUEUE_FAILED },
+	{ .public = { QUEUE_RELAY, 0, "a@b.example", "a@b.example", "", 0, false, "" },
+		.state = QUEUE_FAILED },
 };
 
 static struct queue_record added(void)
 {
 	return (struct queue_record){
-		.delivery_id = { 1, 2, 3 }, .accepted_wall_us = 123456789, .ret = SMTP_RET_HDRS, .utf8 = true,
-		.wants_copy = true, .owner = "router-b", .sender = "s@b.example", .envid = "e", .body_length = 99,
-		.recipient_count = 2, .recipients = recipients,
+		.delivery_id = { 1, 2, 3 },
+		.accepted_wall_us = 123456789,
+		.ret = SMTP_RET_HDRS,
+		.utf8 = true,
+		.wants_copy = true,
+		.owner = "router-b",
+		.sender = "s@b.example",
+		.envid = "e",
+		.body_length = 99,
+		.recipient_count = 2,
+		.recipients = recipients,
 	};
 }
 
@@ -44,7 +53,9 @@ TEST(a_queue_record_comes_back_as_it_was)
 
 TEST(every_cut_of_a_queue_record_is_refused)
 {
-	struct queue_record_change change = { .recipient = 1, .state = QUEUE_BOUNCED, .reply = "550 5.1.1" };
+	struct queue_record_change change = {
+		.recipient = 1, .state = QUEUE_BOUNCED, .reply = "550 5.1.1"
+	};
 	struct queue_record records[] = {
 		added(),
 		{ .is_change = true, .finished = true, .change_count = 1, .changes = &change },
@@ -56,7 +67,8 @@ TEST(every_cut_of_a_queue_record_is_refused)
 		struct pool *pool = pool_create();
 		EXPECT(queue_record_decode(buf_str(&bytes), pool, &back));
 		for (size_t length = 0; length < buf_length(&bytes); length++)
-			EXPECT(!queue_record_decode(str_first(buf_str(&bytes), length), pool, &back));
+			EXPECT(!queue_record_decode(
+				str_first(buf_str(&bytes), length), pool, &back));
 		buf_append_byte(&bytes, 0);
 		EXPECT(!queue_record_decode(buf_str(&bytes), pool, &back));
 		pool_destroy(&pool);
@@ -70,9 +82,10 @@ static const struct {
 	const char *tag, *verb, *first, *second;
 } commands[] = {
 	{ "atoms are taken", "a1 LOGIN user secret", true, "a1", "LOGIN", "user", "secret" },
-	{ "quoted strings are taken",
-		"a1 LOGIN \"us er\" \"se\\\"cr\\\\et\"", true, "a1", "LOGIN", "us er", "se\"cr\\et" },
-	{ "literals are taken", "a1 LOGIN {4}\r\nuser {6+}\r\nse cre", true, "a1", "LOGIN", "user", "se cre" },
+	{ "quoted strings are taken", "a1 LOGIN \"us er\" \"se\\\"cr\\\\et\"", true, "a1", "LOGIN",
+		"us er", "se\"cr\\et" },
+	{ "literals are taken", "a1 LOGIN {4}\r\nuser {6+}\r\nse cre", true, "a1", "LOGIN", "user",
+		"se cre" },
 	{ "an empty quoted string is one", "a1 LOGIN \"\" \"\"", true, "a1", "LOGIN", "", "" },
 	{ "a missing command is refused", "a1", false, "a1", NULL, NULL, NULL },
 	{ "a missing tag is refused", " LOGIN a b", false, "*", NULL, NULL, NULL },
@@ -117,7 +130,8 @@ TEST(imap_literals_are_collected_wherever_they_are_split)
 		while ((scan = imap_collect(&collector, &input)) == IMAP_CONTINUE)
 			waits++;
 		buf_append_str(&input, str_from_index(whole, first));
-		while (scan != IMAP_COMMAND && (scan = imap_collect(&collector, &input)) == IMAP_CONTINUE)
+		while (scan != IMAP_COMMAND &&
+			(scan = imap_collect(&collector, &input)) == IMAP_CONTINUE)
 			waits++;
 		EXPECT_INT(IMAP_COMMAND, scan);
 		EXPECT_INT(1, waits);

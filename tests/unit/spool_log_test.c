@@ -31,7 +31,8 @@ static void setup(struct fixture *f)
 	/* meson.build runs this program once for each backend. */
 	const char *backend = getenv("PANDO_TEST_IO_BACKEND");
 	bool posix = backend != NULL && strcmp(backend, "posix") == 0;
-	EXPECT_INT(0, disk_create(f->loop, posix ? IO_BACKEND_POSIX : IO_BACKEND_AUTO, &f->disk, &error));
+	EXPECT_INT(0,
+		disk_create(f->loop, posix ? IO_BACKEND_POSIX : IO_BACKEND_AUTO, &f->disk, &error));
 }
 
 static int reopen(struct fixture *f, struct error *error)
@@ -79,17 +80,21 @@ static int append(struct fixture *f, unsigned count, struct str body)
 {
 	f->waiting = count;
 	for (unsigned i = 0; i < count; i++) {
-		appends[i] = (struct volume_append){ .record_count = 2, .done = on_appended, .arg = f };
-		appends[i].records[0] = (struct append_record){ .type = RECORD_MESSAGE, .head = body };
-		appends[i].records[1] =
-			(struct append_record){ .type = RECORD_CHANGE, .head = STR("ch"), .tail = STR("ange") };
+		appends[i] =
+			(struct volume_append){ .record_count = 2, .done = on_appended, .arg = f };
+		appends[i].records[0] =
+			(struct append_record){ .type = RECORD_MESSAGE, .head = body };
+		appends[i].records[1] = (struct append_record){
+			.type = RECORD_CHANGE, .head = STR("ch"), .tail = STR("ange")
+		};
 		volume_log_append(f->log, &appends[i]);
 	}
 	loop_run(f->loop);
 	return f->status;
 }
 
-static void overwrite(struct fixture *f, const char *name, uint64_t offset, const char *bytes, size_t length)
+static void overwrite(
+	struct fixture *f, const char *name, uint64_t offset, const char *bytes, size_t length)
 {
 	char path[128];
 	snprintf(path, sizeof(path), "%s/%s", f->directory, name);
@@ -107,7 +112,8 @@ static unsigned count_records(struct fixture *f, enum record_type type)
 	struct bytes *bytes;
 	uint64_t at;
 	EXPECT_INT(0, log_reader_open(f->disk, f->directory, 7, &reader));
-	while (log_reader_next(reader, lsn, volume_log_end(f->log), 1 << 20, true, &bytes, &at, &lsn) == 0) {
+	while (log_reader_next(reader, lsn, volume_log_end(f->log), 1 << 20, true, &bytes, &at,
+		       &lsn) == 0) {
 		struct str rest = bytes_str(bytes);
 		struct group group;
 		while (rest.length > 0 && group_verify(rest, at, 7, &group)) {
@@ -317,7 +323,9 @@ TEST(a_follower_becomes_identical_and_refuses_what_does_not_follow)
 	struct bytes *bytes;
 	EXPECT_INT(0, append(&leader, 1, STR("one more")));
 	EXPECT_INT(0, log_reader_open(leader.disk, leader.directory, 7, &reader));
-	EXPECT_INT(0, log_reader_next(reader, at, volume_log_end(leader.log), 4096, false, &bytes, &at, &next));
+	EXPECT_INT(0,
+		log_reader_next(
+			reader, at, volume_log_end(leader.log), 4096, false, &bytes, &at, &next));
 	bytes->data[130] ^= 1;
 	EXPECT_INT(-EINVAL, receive(&follower, bytes, at));
 	bytes->data[130] ^= 1;
@@ -371,7 +379,8 @@ TEST(the_common_end_of_two_epoch_vectors)
 		{ "a lagging follower is a prefix", { 0, -1, -1 }, { 0, -1, -1 }, 100, 900, 100 },
 		{ "an old primary with a tail", { 0, -1, -1 }, { 0, 500, -1 }, 800, 900, 500 },
 		{ "an old primary without a tail", { 0, -1, -1 }, { 0, 500, -1 }, 500, 900, 500 },
-		{ "two reigns of which one was never seen", { 0, 300, -1 }, { 0, 500, 700 }, 800, 900, 300 },
+		{ "two reigns of which one was never seen", { 0, 300, -1 }, { 0, 500, 700 }, 800,
+			900, 300 },
 		{ "an empty follower", { -1, -1, -1 }, { 0, 500, -1 }, 0, 900, 0 },
 	};
 	for (size_t i = 0; i < array_length(rows); i++) {
@@ -385,8 +394,9 @@ TEST(the_common_end_of_two_epoch_vectors)
 			if (b.start_lsn != UINT64_MAX)
 				EXPECT(epochs_add(&leader, &b));
 		}
-		EXPECT_INT(rows[i].expected, epochs_common_end(&follower, rows[i].follower_end, &leader,
-						     rows[i].leader_end));
+		EXPECT_INT(rows[i].expected,
+			epochs_common_end(
+				&follower, rows[i].follower_end, &leader, rows[i].leader_end));
 		epochs_deinit(&follower);
 		epochs_deinit(&leader);
 	}
