@@ -17,10 +17,11 @@ static void append_item(const struct queue_item *item, struct buf *out)
 
 	buf_printf(out, "{\"id\": \"%s\", ", item->id);
 	append_text(out, "sender", record->sender);
-	buf_printf(out, ", \"accepted_s\": %lld, \"age_s\": %lld, \"bytes\": %u, \"attempts\": %u, ",
+	buf_printf(out,
+		", \"accepted_s\": %lld, \"age_s\": %lld, \"bytes\": %u, \"attempts\": %u, ",
 		(long long)(record->accepted_wall_us / 1000000),
-		(long long)((clock_wall_us() - record->accepted_wall_us) / 1000000), record->body_length,
-		item->attempts);
+		(long long)((clock_wall_us() - record->accepted_wall_us) / 1000000),
+		record->body_length, item->attempts);
 	append_text(out, "owner", record->owner);
 	buf_printf(out, ", \"copied\": %s, \"active\": %s, \"recipients\": [",
 		item->copy_router_id != 0 ? "true" : "false", item->is_busy ? "true" : "false");
@@ -29,7 +30,8 @@ static void append_item(const struct queue_item *item, struct buf *out)
 		buf_printf(out, "%s{", i > 0 ? ", " : "");
 		append_text(out, "address", recipient->public.address);
 		buf_printf(out, ", \"via\": \"%s\", \"state\": \"%s\", ",
-			recipient->public.kind == QUEUE_RELAY ? "relay" : "home", states[recipient->state]);
+			recipient->public.kind == QUEUE_RELAY ? "relay" : "home",
+			states[recipient->state]);
 		append_text(out, "reply", recipient->public.reply);
 		buf_append_byte(out, '}');
 	}
@@ -64,12 +66,13 @@ static void append_risks(const struct queue_item *item, bool *first, struct buf 
 		const struct queue_record_recipient *recipient = &record->recipients[i];
 		if (recipient->state != QUEUE_PENDING)
 			continue;
-		buf_printf(out, "%s{\"volume\": \"queue\", \"mailbox_id\": %llu, ", *first ? "" : ", ",
-			(unsigned long long)recipient->public.mailbox_id);
+		buf_printf(out, "%s{\"volume\": \"queue\", \"mailbox_id\": %llu, ",
+			*first ? "" : ", ", (unsigned long long)recipient->public.mailbox_id);
 		*first = false;
 		append_text(out, "address", recipient->public.address);
-		buf_printf(out, ", \"uid\": 0, \"delivery_id\": \"%s\", \"lsn\": %llu, \"since\": \"", item->id,
-			(unsigned long long)item->body_lsn);
+		buf_printf(out,
+			", \"uid\": 0, \"delivery_id\": \"%s\", \"lsn\": %llu, \"since\": \"",
+			item->id, (unsigned long long)item->body_lsn);
 		trace_append_date(out, record->accepted_wall_us);
 		buf_append_literal(out, "\"}");
 	}
