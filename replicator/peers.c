@@ -235,6 +235,12 @@ void peers_dial(struct peer *peer)
 
 static void on_accept(void *arg, struct stream *stream)
 {
+	const struct replicator *replicator = arg;
+	if (replicator->options.node_id == 0) {
+		/* The directory has not been read yet: nobody is known. They dial again in a moment. */
+		stream_abort(stream);
+		return;
+	}
 	struct connection *connection = connection_create(arg);
 	connection->stream = stream;
 	stream_set_handler(stream, &handler, connection);
