@@ -46,7 +46,7 @@ void buf_append(struct buf *buf, const void *bytes, size_t length);
 void buf_append_str(struct buf *buf, struct str s);
 void buf_append_byte(struct buf *buf, char byte);
 void buf_printf(struct buf *buf, const char *format, ...) printf_like(2, 3);
-void buf_vprintf(struct buf *buf, const char *format, va_list arguments);
+void buf_vprintf(struct buf *buf, const char *format, va_list arguments) printf_like(2, 0);
 #define buf_append_literal(buf, literal) buf_append((buf), (literal), sizeof(literal) - 1)
 
 /* The contents with a terminating NUL behind them (not counted in the length). */

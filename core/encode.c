@@ -1,5 +1,7 @@
 #include "core/encode.h"
 
+#include <time.h>
+
 void encode_hex(struct buf *out, const void *bytes, size_t length)
 {
 	static const char digits[] = "0123456789abcdef";
@@ -126,4 +128,13 @@ void encode_json(struct buf *out, struct str text)
 		text = str_from_index(text, length);
 	}
 	buf_append_byte(out, '"');
+}
+
+void encode_time(struct buf *out, int64_t wall_us)
+{
+	time_t seconds = (time_t)(wall_us / 1000000);
+	struct tm broken_down;
+	char text[40];
+	gmtime_r(&seconds, &broken_down);
+	buf_append(out, text, strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &broken_down));
 }

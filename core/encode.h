@@ -1,7 +1,7 @@
 #ifndef PANDO_CORE_ENCODE_H
 #define PANDO_CORE_ENCODE_H
 
-/* Hexadecimal, base64 (RFC 4648 section 4), JSON strings (RFC 8259), and integers: little-endian as
+/* Hexadecimal, base64 (RFC 4648 section 4), JSON strings (RFC 8259), moments, and integers: little-endian as
  * everywhere on disk and between daemons, big-endian where their bytes have to sort. */
 
 #include "core/buf.h"
@@ -17,6 +17,9 @@ bool decode_base64(struct buf *out, struct str text);
 
 /* Appends a JSON string with its quotes; invalid UTF-8 becomes U+FFFD. */
 void encode_json(struct buf *out, struct str text);
+
+/* Appends the moment as in 2026-01-31T23:59:59Z (RFC 3339): how JSON for people names it. */
+void encode_time(struct buf *out, int64_t wall_us);
 
 static inline void put_le16(void *at, uint16_t value)
 {

@@ -12,8 +12,8 @@ enum {
 enum statement { STATEMENT_PUT, STATEMENT_REMOVE, STATEMENT_GET, STATEMENT_EACH, STATEMENTS };
 
 static const char *const statement_texts[STATEMENTS] = {
-	[STATEMENT_PUT] = "INSERT INTO pair(key, value) VALUES(?1, ?2) "
-			  "ON CONFLICT(key) DO UPDATE SET value = excluded.value",
+	[STATEMENT_PUT] = ("INSERT INTO pair(key, value) VALUES(?1, ?2) "
+			   "ON CONFLICT(key) DO UPDATE SET value = excluded.value"),
 	[STATEMENT_REMOVE] = "DELETE FROM pair WHERE key = ?1",
 	[STATEMENT_GET] = "SELECT value FROM pair WHERE key = ?1",
 	[STATEMENT_EACH] = "SELECT key, value FROM pair WHERE key >= ?1 ORDER BY key",

@@ -2,7 +2,6 @@
 
 #include "core/clock.h"
 #include "core/encode.h"
-#include "proto/mail/trace.h"
 
 static void append_text(struct buf *out, const char *key, const char *text)
 {
@@ -73,7 +72,7 @@ static void append_risks(const struct queue_item *item, bool *first, struct buf 
 		buf_printf(out,
 			", \"uid\": 0, \"delivery_id\": \"%s\", \"lsn\": %llu, \"since\": \"",
 			item->id, (unsigned long long)item->body_lsn);
-		trace_append_date(out, record->accepted_wall_us);
+		encode_time(out, record->accepted_wall_us);
 		buf_append_literal(out, "\"}");
 	}
 }

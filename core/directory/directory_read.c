@@ -103,9 +103,9 @@ static const char *const listings[] = {
 		"v.primary_node_id "
 		"join site s on s.id = n.site_id left join credential c on c.id = m.id "
 		"where lower(m.address) like lower($1) escape '\\' order by lower(m.address)",
-	[LIST_ALIASES] = "select address as alias, target from alias where lower(address) like "
-			 "lower($1) escape '\\' "
-			 "order by lower(address), lower(target)",
+	[LIST_ALIASES] =
+		("select address as alias, target from alias where lower(address) like lower($1) "
+		 "escape '\\' order by lower(address), lower(target)"),
 	[LIST_AUDIT] = "select at, who, action, detail from audit where action like $1 "
 		       "order by id desc limit 1000",
 };

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 /* What `pando` asks the node: JSON about its volumes. */
 
@@ -163,18 +162,15 @@ static void report_at_risk(struct at_risk_report *report, const struct slot *slo
 	const struct volume *volume = slot->volume;
 	for (size_t i = 0; i < volume->at_risk_count; i++) {
 		const struct at_risk *entry = &volume->at_risk[volume->at_risk_first + i];
-		time_t seconds = (time_t)(entry->since_us / 1000000);
-		struct tm broken_down;
-		char since[40];
-		gmtime_r(&seconds, &broken_down);
-		strftime(since, sizeof(since), "%Y-%m-%dT%H:%M:%SZ", &broken_down);
 		buf_printf(&report->json, "%s{\"volume\": %u, \"mailbox_id\": %llu, \"uid\": %u, "
 					  "\"delivery_id\": \"",
 			report->first ? "" : ", ", slot->id, (unsigned long long)entry->mailbox_id,
 			entry->uid);
 		encode_hex(&report->json, entry->delivery_id, sizeof(entry->delivery_id));
-		buf_printf(&report->json, "\", \"lsn\": %llu, \"since\": \"%s\"}",
-			(unsigned long long)entry->lsn, since);
+		buf_printf(&report->json, "\", \"lsn\": %llu, \"since\": \"",
+			(unsigned long long)entry->lsn);
+		encode_time(&report->json, entry->since_us);
+		buf_append_literal(&report->json, "\"}");
 		report->first = false;
 	}
 }

@@ -82,6 +82,23 @@ TEST(json_strings_replace_what_is_not_utf8)
 	buf_deinit(&out);
 }
 
+TEST(moments_are_written_in_utc_to_the_second)
+{
+	struct buf out = { 0 };
+	encode_time(&out, 1709251199999999);
+	EXPECT_STR(STR("2024-02-29T23:59:59Z"), buf_str(&out));
+	buf_deinit(&out);
+}
+
+TEST(sortable_keys_keep_their_numbers)
+{
+	uint8_t low[4], high[4];
+	put_be(low, 0x00ff, 4);
+	put_be(high, 0x0100, 4);
+	EXPECT(memcmp(low, high, sizeof(low)) < 0);
+	EXPECT_INT(0x0100, get_be(high, 4));
+}
+
 TEST(numbers_are_read_whole_or_not_at_all)
 {
 	uint64_t value = 7;
