@@ -74,7 +74,8 @@ int http_server_open(const char *address, bool (*healthy)(void *arg, struct buf 
 	struct http_server *server = mem_alloc(sizeof(*server));
 	server->healthy = healthy;
 	server->arg = arg;
-	unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL;
+	/* With its own wake-up channel, so that stopping waits for no timeout. */
+	unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_USE_ITC;
 	if (where.socket.any.sa_family == AF_INET6)
 		flags |= MHD_USE_IPv6;
 	server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, server,

@@ -156,8 +156,8 @@ int main(int argument_count, char **arguments)
 	}
 	volumes_reconcile(node.volumes);
 	loop_run(node.loop);
-	http_server_close(&node.http);
 	volumes_destroy(&node.volumes);
+	http_server_close(&node.http);
 	log_info("stopped", "node=%s", node.config.node);
 	return EXIT_SUCCESS;
 }
