@@ -23,8 +23,8 @@
  *   CONNECTING connect(2) is under way; output is queued
  *   HANDSHAKE  TLS is being set up; output is queued
  *   OPEN       bytes pass both ways
- *   LINGERING  the owner has closed it: queued output leaves, input is thrown away, then it is
- * freed DETACHED   between two loops: no handle, no callback
+ *   LINGERING  the owner has closed it: queued output leaves, input is thrown away, then it goes
+ *   DETACHED   between two loops: no handle, no callback
  */
 enum stream_state {
 	STREAM_FRESH,

@@ -7,7 +7,7 @@
  * Invariants:
  * 1. Callbacks run on the stream's loop, never from inside a call of this header.
  * 2. on_close comes at most once and is the last callback; after it has returned the stream is
- * gone.
+ *    gone.
  * 3. After stream_close or stream_abort no callback comes; the caller's pointer is dead.
  * 4. Output written during one turn of the loop leaves in one system call at its end.
  * 5. An idle stream owns no buffers: its input buffer is released when it has been consumed whole.

@@ -9,10 +9,10 @@
  * Invariants:
  * 1. A job ends with done, once, with a code for every recipient; never from inside forward_send.
  * 2. A job whose connection breaks is sent again on another one under the same delivery id: the
- * node stores it once.
+ *    node stores it once.
  * 3. A job that has no answer after forward_timeout_ms ends with FORWARD_UNKNOWN for the recipients
  *    that were not answered; the node may have stored it all the same, so that a later attempt must
- * use the same delivery id.
+ *    use the same delivery id.
  */
 
 #include "core/bytes.h"

@@ -17,8 +17,7 @@ enum {
 
 enum imap_scan {
 	IMAP_MORE,     /* show more bytes */
-	IMAP_CONTINUE, /* the client waits for "+ " before it sends its literal; then show more
-			  bytes */
+	IMAP_CONTINUE, /* the same, but first the client waits for "+ " to send its literal */
 	IMAP_COMMAND,  /* the command is whole */
 	IMAP_TOO_LONG, /* cannot be read on: the connection must end */
 };

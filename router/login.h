@@ -9,7 +9,7 @@
  * 1. A refusal takes 1 to 2 seconds and the same work whether or not the user exists.
  * 2. An address that fails often is slowed down, never locked out: others may share it.
  * 3. done is called once and never from inside a call of this header; challenge may be. Before it
- * calls done the attempt is gone: the pointer is dead.
+ *    calls done the attempt is gone: the pointer is dead.
  */
 
 #include "proto/mail/sasl.h"

@@ -8,10 +8,12 @@
  *   u8 version (1), u8 kind, 16 delivery id, then
  *   kind 1, added (the RECORD_MESSAGE right behind it is the message):
  *     i64 accepted (us since 1970), u8 ret, u8 flags (1: 8BITMIME, 2: SMTPUTF8, 4: wants a copy at
- * another site), text owner (the router whose message this is a copy of, "": our own), text sender,
- * text envid, u32 length of the message, u32 recipients, each: u8 kind, u8 state, u8 notify, u64
- * mailbox, text address, text original, text orcpt, text reply kind 2, changed: u8 finished
- * (nothing is left to do), u32 changes, each: u32 recipient, u8 state, text reply
+ *     another site), text owner (the router whose message this is a copy of, "": our own), text
+ *     sender, text envid, u32 length of the message, u32 recipients, each:
+ *       u8 kind, u8 state, u8 notify, u64 mailbox, text address, text original, text orcpt,
+ *       text reply
+ *   kind 2, changed:
+ *     u8 finished (nothing is left to do), u32 changes, each: u32 recipient, u8 state, text reply
  *
  * A record that ends early, has bytes left over or an unknown kind or state is corrupt.
  */

@@ -9,9 +9,9 @@
  * Invariants:
  * 1. session_set_state is the only writer of `state`.
  * 2. While a transaction or a login is decided (SMTP_WAITING) no input is taken: pipelined commands
- * wait.
+ *    wait.
  * 3. Nothing that was sent in clear survives STARTTLS: input, greeting and transaction are
- * forgotten.
+ *    forgotten.
  */
 
 #include "core/net.h"

@@ -7,10 +7,10 @@
  *
  * Invariants:
  * 1. The reply is positive only when every recipient's copy is stored as its policy asks (the home
- * has said so), is durable in the queue, or has failed for good and a bounce for it is durable in
- * the queue.
+ *    has said so), is durable in the queue, or has failed for good and a bounce for it is durable
+ *    in the queue.
  * 2. Recipients with durability `strict` are never queued: their transaction holds only recipients
- * of one volume, so that 451 never follows a partial delivery.
+ *    of one volume, so that 451 never follows a partial delivery.
  * 3. A client that leaves before the reply gets nothing queued: it will send the message again.
  */
 

@@ -14,7 +14,7 @@
  * 2. One write is in flight at most; groups become durable in the order of their addresses.
  * 3. Nothing at or above `end` has ever been confirmed to anybody.
  * 4. A failed write fences the log: every later append fails with -EIO until the process starts
- * anew.
+ *    anew.
  * 5. A block that holds durable data is never written again.
  *
  * Belongs to one loop.

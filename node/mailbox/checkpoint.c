@@ -11,15 +11,21 @@
  * The store of an index. Keys and values (integers little-endian in values, big-endian in keys so
  * that they sort):
  *
- *   "v"                            volume header: u32 version, u32 volume, u64 applied, u64 slack
- * epoch, u64 messages, u32 dedupe count, u32 dedupe next, u32 slack count, u32 0, u64 applied
- * epoch, 16 bytes its reign, u64 acknowledged elsewhere "d" chunk(u32)                 1024 dedupe
- * keys of 16 bytes "m" mailbox(u64)               u32 next folder id, u32 last uidvalidity, u64
- * modseq, then subscriptions: u16 length, bytes, ... "f" mailbox(u64) folder(u32)   u32
- * uidvalidity, u32 uidnext, u64 highest modseq, u32 special use, u32 messages, u32 unseen, u32
- * keywords, u64 bytes, u16 length + name, then keywords: u16 length, bytes, ... "c" mailbox(u64)
- * folder(u32) chunk(u32)   messages of 48 bytes: u32 uid, u32 size, u64 flags, u64 modseq, u64 body
- * LSN, i64 internal date, u32 summary length, u32 0
+ *   "v"           volume header: u32 version, u32 volume, u64 applied, u64 slack epoch,
+ *                 u64 messages, u32 dedupe count, u32 dedupe next, u32 slack count, u32 0,
+ *                 u64 applied epoch, 16 bytes its reign, u64 acknowledged elsewhere
+ *   "d" chunk     1024 dedupe keys of 16 bytes
+ *   "m" mailbox   u32 next folder id, u32 last uidvalidity, u64 modseq, then subscriptions:
+ *                 u16 length, bytes, ...
+ *   "f" mailbox folder
+ *                 u32 uidvalidity, u32 uidnext, u64 highest modseq, u32 special use,
+ *                 u32 messages, u32 unseen, u32 keywords, u64 bytes, u16 length + name,
+ *                 then keywords: u16 length, bytes, ...
+ *   "c" mailbox folder chunk
+ *                 messages of 48 bytes: u32 uid, u32 size, u64 flags, u64 modseq,
+ *                 u64 body LSN, i64 internal date, u32 summary length, u32 0
+ *
+ * In keys a mailbox is a u64, a folder and a chunk a u32.
  */
 
 enum { STORE_VERSION = 1, MESSAGE_BYTES = 48, DEDUPE_CHUNK = 1024, VOLUME_HEADER_BYTES = 80 };

@@ -12,7 +12,7 @@
  *
  * Invariants:
  * 1. The view holds exactly the messages that the client was told of, in order: sequence number n
- * is uids[n-1]. It changes in imap_view_sync and nowhere else.
+ *    is uids[n-1]. It changes in imap_view_sync and nowhere else.
  * 2. An idle session owns no buffers and no pool.
  */
 

@@ -10,11 +10,14 @@
  *
  *   REPLICA    the replicator writes the log; groups it reports are applied to the index
  *   OPENING    to be primary: the replicator is asked to let go, the log is opened and the rest
- * applied, the reign begins PRIMARY    serves sessions and deliveries FENCED     was primary; takes
- * nothing, serves nothing, holds the log until it is told what to become CLOSED     being destroyed
+ *              applied, the reign begins
+ *   PRIMARY    serves sessions and deliveries
+ *   FENCED     was primary; takes nothing, serves nothing, holds the log until it is told what to
+ *              become
+ *   CLOSED     being destroyed
  *
- * Edges: REPLICA -> OPENING -> PRIMARY -> FENCED -> REPLICA | OPENING; OPENING -> REPLICA; any ->
- * CLOSED.
+ * Edges: REPLICA -> OPENING -> PRIMARY -> FENCED -> REPLICA | OPENING; OPENING -> REPLICA;
+ * any -> CLOSED.
  */
 
 #include "core/timer.h"

@@ -8,12 +8,12 @@
  * its text:
  *
  * - A line in a header that is no field is skipped; the header ends at an empty line, at the
- * boundary of an enclosing multipart or at the end of the message.
+ *   boundary of an enclosing multipart or at the end of the message.
  * - A delimiter is a line that begins with "--" and an open boundary (RFC 2046 section 5.1.1); of
  *   several that match, the longest, then the innermost. A missing closing delimiter closes at the
- * end.
+ *   end.
  * - A multipart without a boundary parameter, or in which no delimiter is found, is a text/plain
- * leaf.
+ *   leaf.
  * - A multipart or message/rfc822 that is too deep, or a message/rfc822 under a content transfer
  *   encoding that hides it, is an application/octet-stream leaf.
  *

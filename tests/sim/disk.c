@@ -10,9 +10,9 @@
 #include <stdlib.h>
 
 /*
- * Disks of simulated machines. A file has pages as they are now and as they would survive a power cut; the
- * difference is kept by sector (512 bytes), and a cut keeps a random part of it. A durable write that is
- * in flight when the power goes is torn the same way.
+ * Disks of simulated machines. A file has pages as they are now and as they would survive a power
+ * cut; the difference is kept by sector (512 bytes), and a cut keeps a random part of it. A durable
+ * write that is in flight when the power goes is torn the same way.
  */
 
 enum { PAGE = 4096, SECTOR = 512, SECTORS = PAGE / SECTOR };
@@ -141,7 +141,8 @@ static void sync_range(struct inode *inode, uint64_t offset, uint64_t length)
 	uint64_t end = offset + length;
 	if (inode->durable_size < inode->size)
 		inode->durable_size = inode->size;
-	for (uint64_t at = offset / PAGE * PAGE; at < end && at / PAGE < inode->page_count; at += PAGE) {
+	for (uint64_t at = offset / PAGE * PAGE; at < end && at / PAGE < inode->page_count;
+		at += PAGE) {
 		struct page *page = page_of(inode, at, false);
 		if (page == NULL || page->dirty == 0)
 			continue;
@@ -156,7 +157,8 @@ static void tear_page(struct page *page)
 {
 	for (unsigned sector = 0; sector < SECTORS; sector++)
 		if ((page->dirty >> sector & 1) && world_pick(2) == 0)
-			memcpy(page->durable + sector * SECTOR, page->now + sector * SECTOR, SECTOR);
+			memcpy(page->durable + sector * SECTOR, page->now + sector * SECTOR,
+				SECTOR);
 	memcpy(page->now, page->durable, PAGE);
 	page->dirty = 0;
 }
@@ -269,7 +271,8 @@ void disk_write(struct disk_file *file, struct disk_op *op, const struct iovec *
 	for (unsigned i = 0; i < vector_count; i++)
 		buf_append(&write->bytes, vectors[i].iov_base, vectors[i].iov_len);
 	list_append(&writes, &write->link);
-	event_add(file->disk->loop, 50 + world_pick(world_pick(20) == 0 ? 50000 : 1000), on_write_done, write);
+	event_add(file->disk->loop, 50 + world_pick(world_pick(20) == 0 ? 50000 : 1000),
+		on_write_done, write);
 }
 
 static void on_read_done(void *arg)
@@ -376,8 +379,9 @@ int disk_list_directory(const char *path, void (*fn)(void *arg, const char *name
 	size_t count = 0, length = strlen(path);
 	list_for_each (entry, &inodes) {
 		struct inode *inode = list_entry(entry, struct inode, link);
-		if (inode->machine == current_machine() && strncmp(inode->path, path, length) == 0 &&
-			inode->path[length] == '/' && count < array_length(names))
+		if (inode->machine == current_machine() &&
+			strncmp(inode->path, path, length) == 0 && inode->path[length] == '/' &&
+			count < array_length(names))
 			names[count++] = inode->path + length + 1;
 	}
 	qsort(names, count, sizeof(*names), compare_names);
@@ -459,7 +463,7 @@ size_t world_read_file(
 	return length;
 }
 
-/* ---- core/store.h: the pairs of a store as one sorted list; a cut may undo the newest commit ---- */
+/* ---- core/store.h: one sorted list of pairs; a cut may undo the newest commit ---- */
 
 struct pair {
 	struct buf key, value;
@@ -515,7 +519,8 @@ int store_open(const char *path, struct store **store_out, struct error *error)
 {
 	struct store_file *file = store_files;
 	(void)error;
-	while (file != NULL && (file->machine != current_machine() || strcmp(file->path, path) != 0))
+	while (file != NULL &&
+		(file->machine != current_machine() || strcmp(file->path, path) != 0))
 		file = file->next;
 	if (file == NULL) {
 		file = mem_alloc(sizeof(*file));
@@ -582,7 +587,8 @@ int store_put(struct store *store, struct str key, struct str value)
 	size_t at = find_pair(pairs, key);
 	if (!has_pair(pairs, at, key)) {
 		pairs->list = mem_resize(pairs->list, (pairs->count + 1) * sizeof(*pairs->list));
-		memmove(&pairs->list[at + 1], &pairs->list[at], (pairs->count - at) * sizeof(*pairs->list));
+		memmove(&pairs->list[at + 1], &pairs->list[at],
+			(pairs->count - at) * sizeof(*pairs->list));
 		pairs->list[at] = (struct pair){ 0 };
 		pairs->count++;
 		buf_append_str(&pairs->list[at].key, key);
@@ -600,7 +606,8 @@ int store_remove(struct store *store, struct str key)
 		return 0;
 	buf_deinit(&pairs->list[at].key);
 	buf_deinit(&pairs->list[at].value);
-	memmove(&pairs->list[at], &pairs->list[at + 1], (pairs->count - at - 1) * sizeof(*pairs->list));
+	memmove(&pairs->list[at], &pairs->list[at + 1],
+		(pairs->count - at - 1) * sizeof(*pairs->list));
 	pairs->count--;
 	return 0;
 }

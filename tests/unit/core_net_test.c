@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* ---- an echo over TCP: what is written arrives whole and in order, the linger
- * loses nothing ---- */
+/* ---- an echo: what is written arrives whole and in order, lingering loses nothing ---- */
 
 enum { ECHO_BYTES = 3 << 20 };
 
