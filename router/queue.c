@@ -15,6 +15,7 @@ enum {
 	/* Messages in delivery at a time: enough to keep the forward connections full, few enough
 	 * that their bodies fit in memory. */
 	BUSY_MAX = 50,
+	/* How late a message may be tried again; the shortest delay is a second. */
 	TICK_MS = 200,
 };
 
@@ -387,7 +388,7 @@ static void try_home(struct queue_item *item, uint32_t node_id, const uint32_t *
 	for (unsigned i = 0; i < record->recipient_count; i++) {
 		const struct queue_record_recipient *recipient = &record->recipients[i];
 		if (recipient->state != QUEUE_PENDING || recipient->public.kind != QUEUE_HOME ||
-			homes[i] != node_id)
+			homes[i] != node_id || attempt->results[i])
 			continue;
 		struct forward_recipient *result = &job->recipients[job->recipient_count++];
 		result->address = recipient->public.address;
@@ -399,6 +400,24 @@ static void try_home(struct queue_item *item, uint32_t node_id, const uint32_t *
 	forward_send(item->queue->router->forward, job);
 }
 
+/* The mailbox has been removed since: nobody will ever take the message. */
+static bool fail_if_removed(struct queue_item *item, unsigned index)
+{
+	const struct directory *directory = item->queue->router->directory;
+	const struct queue_record_recipient *recipient = &item->record.recipients[index];
+	struct forward_recipient *result;
+
+	if (!directory_is_fresh(directory) ||
+		directory_find_mailbox(directory, recipient->public.mailbox_id) != NULL)
+		return false;
+	result = pool_alloc(item->attempt.pool, sizeof(*result));
+	result->address = recipient->public.address;
+	result->code = 550;
+	snprintf(result->reply, sizeof(result->reply), "5.1.1 The mailbox has been removed");
+	item->attempt.results[index] = result;
+	return true;
+}
+
 static void try_homes(struct queue_item *item)
 {
 	const struct queue_record *record = &item->record;
@@ -406,7 +425,8 @@ static void try_homes(struct queue_item *item)
 	uint32_t *homes = pool_alloc(attempt->pool, record->recipient_count * sizeof(*homes));
 
 	for (unsigned i = 0; i < record->recipient_count; i++)
-		if (record->recipients[i].public.kind == QUEUE_HOME)
+		if (record->recipients[i].state == QUEUE_PENDING &&
+			record->recipients[i].public.kind == QUEUE_HOME && !fail_if_removed(item, i))
 			homes[i] = resolve_home(item->queue->router->directory,
 				record->recipients[i].public.mailbox_id);
 	for (unsigned i = 0; i < record->recipient_count; i++)
