@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <openssl/crypto.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -27,6 +28,9 @@ void process_load_config(
 	struct error error;
 	const char *path = config_path(process_config_argument(argument_count, arguments));
 	signal(SIGPIPE, SIG_IGN);
+	/* Pool threads may still be deriving keys when main returns: the library must not be
+	 * taken down under them. Its first call decides. */
+	CHECK(OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL) == 1);
 	if (config_load(config_out, path, &error) < 0) {
 		fprintf(stderr, "%s: %s\n", program, error.text);
 		exit(2);
