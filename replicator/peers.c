@@ -237,7 +237,7 @@ static void on_accept(void *arg, struct stream *stream)
 {
 	const struct replicator *replicator = arg;
 	if (replicator->options.node_id == 0) {
-		/* The directory has not been read yet: nobody is known. They dial again in a moment. */
+		/* The directory has not been read yet: nobody is known. They dial again soon. */
 		stream_abort(stream);
 		return;
 	}

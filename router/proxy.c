@@ -78,8 +78,8 @@ static void backend_on_close(void *arg, int reason)
 	struct proxy *proxy = arg;
 	/* A home that ends a session says why itself; one that breaks off cannot. */
 	if (reason != 0)
-		stream_write_str(
-			proxy->client, STR("* BYE [UNAVAILABLE] The mailbox's home is gone, connect again\r\n"));
+		stream_write_str(proxy->client,
+			STR("* BYE [UNAVAILABLE] The mailbox's home is gone\r\n"));
 	stream_close(proxy->client);
 	proxy_free(proxy);
 }
