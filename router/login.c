@@ -8,8 +8,9 @@
 #include "core/timer.h"
 #include "proto/mail/scram.h"
 
-#include <stdlib.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum {
 	/* A person mistypes a few times, a program that guesses does it all day. */
@@ -43,7 +44,8 @@ struct login_attempt {
 	struct timer *timer;
 	uint64_t started_us;
 	enum login_result result;
-	bool working, aborted, matched;
+	bool working, matched;
+	atomic_bool aborted; /* read by the pool thread: nobody waits for the result */
 	char peer[64];
 };
 
@@ -158,6 +160,9 @@ static void on_derive(void *arg)
 	const struct directory_credential *credential = &attempt->credential;
 	uint8_t stored[SHA256_LENGTH], server[SHA256_LENGTH];
 
+	/* Who asks and leaves costs nothing. */
+	if (atomic_load(&attempt->aborted))
+		return;
 	attempt->matched = scram_derive(buf_str(&attempt->password),
 				   str_of(credential->salt, credential->salt_length),
 				   credential->iterations, stored, server) == 0 &&
@@ -169,7 +174,7 @@ static void on_derived(void *arg)
 	struct login_attempt *attempt = arg;
 
 	attempt->working = false;
-	if (attempt->aborted)
+	if (atomic_load(&attempt->aborted))
 		attempt_free(attempt);
 	else if (attempt->matched && attempt->identity.mailbox_id != 0)
 		over(attempt, LOGIN_GOOD, 0);
@@ -280,7 +285,7 @@ void login_abort(struct login_attempt **attempt_pointer)
 	if (!attempt)
 		return;
 	*attempt_pointer = NULL;
-	attempt->aborted = true;
+	atomic_store(&attempt->aborted, true);
 	if (!attempt->working)
 		attempt_free(attempt);
 }
