@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 enum {
-	/* A verb and a few ids. */
+	/* A verb and a few ids: longer requests are no requests. */
 	CONTROL_LINE_MAX = 4096,
 	CONTROL_ARGUMENTS_MAX = 16,
 	/* A status of thousands of volumes or a list of ten thousands of messages. */

@@ -6,7 +6,7 @@
 
 #include "core/str.h"
 
-enum { SHA256_LENGTH = 32 };
+enum { SHA256_LENGTH = 32 }; /* FIPS 180-4 */
 
 /* CRC-32C (Castagnoli, reflected, as in RFC 3720 appendix B.4). Start with 0; feed the result back
  * in to go on. */

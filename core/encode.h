@@ -1,8 +1,10 @@
 #ifndef PANDO_CORE_ENCODE_H
 #define PANDO_CORE_ENCODE_H
 
-/* Hexadecimal, base64 (RFC 4648 section 4), JSON strings (RFC 8259), moments, and integers: little-endian as
- * everywhere on disk and between daemons, big-endian where their bytes have to sort. */
+/*
+ * Hexadecimal, base64 (RFC 4648 section 4), JSON strings (RFC 8259), moments, and integers:
+ * little-endian as everywhere on disk and between daemons, big-endian where bytes have to sort.
+ */
 
 #include "core/buf.h"
 

@@ -11,6 +11,7 @@
 enum {
 	/* Scrapers and health checks only; more connections than this are a mistake. */
 	HTTP_CONNECTIONS_MAX = 64,
+	/* How long one of them may say nothing: the common timeout of scrapers. */
 	HTTP_TIMEOUT_S = 10,
 };
 

@@ -44,6 +44,7 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
 
 const char *log_quote(struct str s)
 {
+	/* No line quotes more than 8 values; 120 bytes show what a peer has said. */
 	enum { SLOTS = 8, SHOWN_MAX = 120 };
 	static _Thread_local char slots[SLOTS][SHOWN_MAX * 4 + 8];
 	static _Thread_local unsigned next_slot;

@@ -26,7 +26,8 @@ struct queue {
 
 struct loop {
 	uv_loop_t uv;
-	/* Of wake_fd, not an uv_async_t: that makes the woken thread spin until its waker has returned. */
+	/* Of wake_fd, not an uv_async_t: that makes the woken thread spin until its waker has
+	 * returned. */
 	uv_poll_t wake;
 	int wake_fd;
 	uv_prepare_t turn_end;

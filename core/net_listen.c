@@ -14,7 +14,7 @@
 
 enum {
 	/* The kernel caps it at net.core.somaxconn; bursts of reconnecting clients want all of
-	   that. */
+	 * that. */
 	LISTEN_BACKLOG = 4096,
 	/* Connections taken per turn, so that running sessions are not starved by a flood. */
 	ACCEPTS_PER_TURN_MAX = 64,

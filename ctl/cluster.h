@@ -14,6 +14,7 @@ enum {
 	 * dead beyond refusing connections holds a failover up for this long, which leaves it under
 	 * two seconds. */
 	ASK_LOOK_MS = 1000,
+	/* For reports: nothing waits for them but a person. */
 	ASK_MS = 3000,
 };
 

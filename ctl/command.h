@@ -12,7 +12,10 @@
 #include "core/config.h"
 #include "core/directory/directory_write.h"
 
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, OPTIONS_MAX = 32, POSITIONALS_MAX = 16 };
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+/* Far above what any verb takes. */
+enum { OPTIONS_MAX = 32, POSITIONALS_MAX = 16 };
 
 struct command;
 

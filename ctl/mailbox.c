@@ -14,6 +14,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+/* A password, or an address with one; a terminal gives no longer line. */
 enum { LINE_MAX_BYTES = 4096 };
 
 /* A line of standard input without its line end; false at the end or when it is too long. */

@@ -12,10 +12,12 @@ enum {
 	FENCE_MS = 5000,
 	/* A replica that was connected is seconds behind at the very most. */
 	CATCH_UP_MS = 10000,
+	/* Replaying what stands behind the last checkpoint. */
 	SERVE_MS = 10000,
 	/* A replica's node that is just starting is worth this much of an outage; none other is
-	   there. */
+	 * there. */
 	STARTING_MS = 1500,
+	/* Between two looks at daemons that have answered: a hundredth of the outage aimed at. */
 	POLL_MS = 10,
 };
 

@@ -7,6 +7,7 @@
 #include "core/buf.h"
 #include "core/directory/sql.h"
 
+/* A terminal shows no more. */
 enum { TABLE_COLUMNS_MAX = 16 };
 
 struct table {

@@ -20,7 +20,7 @@
 
 enum {
 	/* How old an answer to a health check may be, and how late `ready` is said: people do not
-	   see it. */
+	 * see it. */
 	HEALTH_MS = 200,
 };
 

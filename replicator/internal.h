@@ -14,16 +14,20 @@
 #include "spool/volume_log.h"
 
 enum {
+	/* A peer that restarts, or a line that flaps, is missed for this much longer at most. */
 	RECONNECT_MS = 100,
+	/* TCP and TLS between continents take half a second; a lost SYN one more. */
 	CONNECT_MS_MAX = 3000,
+	/* A heartbeat is 16 bytes and a few. */
 	ALIVE_MS = 1000,
 	/* A peer that is silent for this long is treated as cut off; five heartbeats. */
 	SILENT_MS_MAX = 5000,
 	/* Bytes read and sent at a time: large enough for full disk speed, small enough to share
-	   the line. */
+	 * the line. */
 	CHUNK_BYTES_TARGET = RECEIVE_BYTES_MAX,
 	/* Received and not yet written, over all volumes of a connection. */
 	RECEIVE_QUEUE_MAX = 16 << 20,
+	/* While the node lets go of a log: a sync or two. */
 	LOCK_RETRY_MS = 20,
 	/* After what only time or the operator can mend: a full disk, a log that does not open. */
 	REFUSED_RETRY_MS = 5000,

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+/* How old an answer to a health check may be: people do not see it. */
 enum { HEALTH_MS = 200 };
 
 struct program {

@@ -6,7 +6,8 @@
 
 /* The UNIX socket on which the node of this machine connects. The newest connection counts. */
 
-enum { NODE_PAYLOAD_MAX = 256 << 10 };
+/* Messages only: chunks never come from the node. */
+enum { NODE_PAYLOAD_MAX = FRAME_MESSAGE_MAX };
 
 void node_side_send(struct replicator *replicator, const struct cluster_message *message)
 {

@@ -18,7 +18,8 @@ struct replicator;
 
 enum replicator_role { REPLICATOR_NONE, REPLICATOR_LEAD, REPLICATOR_FOLLOW };
 
-enum { REPLICATOR_MEMBERS_MAX = 8 };
+/* The primary and its replicas (VOLUME_COPIES_MAX). */
+enum { REPLICATOR_MEMBERS_MAX = 9 };
 
 struct replicator_options {
 	struct loop *loop;

@@ -38,6 +38,7 @@ static void on_resolved(void *arg, const struct resolved *resolved)
 static bool find_sender(struct router *router, const char *sender, struct pool *pool,
 	struct queue_entry *entry_out)
 {
+	/* A sender is a person or a role; an alias with more mailboxes than this is a list. */
 	enum { SENDER_MAILBOXES_MAX = 64 };
 	struct collector collector = {
 		.pool = pool, .original = sender, .capacity = SENDER_MAILBOXES_MAX

@@ -13,18 +13,24 @@
 #include <stdlib.h>
 
 enum {
-	/* One connection fills a group commit already; more keep a large message from delaying all. */
+	/* One connection fills a group commit; more keep a large message from delaying all. */
 	LINKS_MAX = 4,
 	/* Another connection is opened when all have this many transactions unanswered. */
 	SLOTS_BUSY = 16,
+	/* Below what a node takes from one connection at a time. */
 	SLOTS_MAX = 100,
+	/* TCP and TLS between continents take half a second; two lost SYNs three more. */
 	CONNECT_MS = 5000,
+	/* After a connection that failed; later, while the node is away. */
 	RETRY_MS = 200,
 	PROBE_MS = 500,
-	/* A node that has refused connections for so long is away: the queue takes its mail at once. */
+	/* A node that has refused connections for so long is away: the queue takes its mail. */
 	DOWN_US = 1000 * 1000,
+	/* How late a job's deadline may be noticed. */
 	TICK_MS = 100,
+	/* Connections that broke under one job: it may be the job that breaks them. */
 	ATTEMPTS_MAX = 5,
+	/* Mail comes in waves; a connection costs its end a session. */
 	IDLE_MS = 60 * 1000,
 };
 
@@ -108,14 +114,16 @@ static void link_free(struct forward_link *link)
 	struct node_pool *pool = link->pool;
 
 	while (!list_is_empty(&link->slots)) {
-		struct forward_slot *slot = list_entry(link->slots.previous, struct forward_slot, link);
+		struct forward_slot *slot =
+			list_entry(link->slots.previous, struct forward_slot, link);
 		struct forward_job *job = slot->job;
 		if (job) {
 			job->slot = NULL;
 			slot->job = NULL;
 			/* What was answered stays answered; the rest is asked again. */
 			if (++job->attempts >= ATTEMPTS_MAX)
-				job_end(pool->forward, job, "4.4.2 Connection to the mailbox's home broke");
+				job_end(pool->forward, job,
+					"4.4.2 Connection to the mailbox's home broke");
 			else
 				list_append(pool->waiting.next, &job->link);
 		}
@@ -147,8 +155,8 @@ static void link_send(struct forward_link *link, struct forward_job *job)
 
 	buf_printf(&out, "MAIL FROM:<%s> XPANDOID=", job->sender);
 	encode_hex(&out, job->delivery_id, sizeof(job->delivery_id));
-	buf_printf(&out, " SIZE=%zu%s%s\r\n", job->body->length, job->eight_bit ? " BODY=8BITMIME" : "",
-		job->utf8 ? " SMTPUTF8" : "");
+	buf_printf(&out, " SIZE=%zu%s%s\r\n", job->body->length,
+		job->eight_bit ? " BODY=8BITMIME" : "", job->utf8 ? " SMTPUTF8" : "");
 	for (unsigned i = 0; i < job->recipient_count; i++) {
 		if (job->recipients[i].code != FORWARD_UNKNOWN)
 			continue;
@@ -161,7 +169,8 @@ static void link_send(struct forward_link *link, struct forward_job *job)
 	buf_deinit(&out);
 }
 
-static void recipient_answer(struct forward_job *job, unsigned index, const struct smtp_reply *reply)
+static void recipient_answer(
+	struct forward_job *job, unsigned index, const struct smtp_reply *reply)
 {
 	struct forward_recipient *recipient = &job->recipients[index];
 	recipient->code = reply->code;
@@ -169,9 +178,10 @@ static void recipient_answer(struct forward_job *job, unsigned index, const stru
 }
 
 /* The position-th recipient that was still open when the slot was sent. */
-static unsigned nth_open(const struct forward_slot *slot, const struct forward_job *job, unsigned position)
+static unsigned nth_open(
+	const struct forward_slot *slot, const struct forward_job *job, unsigned position)
 {
-	/* Recipients accepted at RCPT have no code until the end; refused ones got theirs in order. */
+	/* Recipients accepted at RCPT have no code until the end; refused ones got theirs. */
 	(void)slot;
 	unsigned seen = 0;
 	for (unsigned i = 0; i < job->recipient_count; i++)
@@ -206,7 +216,8 @@ static void slot_reply(struct forward_link *link, const struct smtp_reply *reply
 	if (position <= slot->recipient_count) {
 		if (slot->mail_failed)
 			return;
-		/* Those before this one are either accepted (still open) or have left the open ones. */
+		/* Those before this one are either accepted (still open) or have left the open
+		 * ones. */
 		unsigned index = job ? nth_open(slot, job, slot->accepted) : 0;
 		if (reply->code < 300)
 			slot->waiting[slot->accepted++] = index;
@@ -260,7 +271,8 @@ static void link_on_input(void *arg, struct buf *input)
 			return;
 		}
 		if (link->state == LINK_GREETING) {
-			stream_printf(link->stream, "LHLO %s\r\n", pool->forward->router->config->hostname);
+			stream_printf(link->stream, "LHLO %s\r\n",
+				pool->forward->router->config->hostname);
 			link->state = LINK_LHLO;
 		} else if (link->state == LINK_LHLO) {
 			link_ready(link);
@@ -299,8 +311,8 @@ static void link_on_close(void *arg, int reason)
 	bool was_ready = link->state == LINK_READY;
 	/* While a node is away every probe fails: only the first is news. */
 	if (was_ready || pool->down_since_us == 0)
-		log_info("forward_link_closed", "node=%s reason=%d unanswered=%u", pool->address, reason,
-			link->slot_count);
+		log_info("forward_link_closed", "node=%s reason=%d unanswered=%u", pool->address,
+			reason, link->slot_count);
 	link_free(link);
 	if (was_ready && pool->down_since_us == 0)
 		pool_pump(pool); /* a node that restarts: try again at once */
@@ -342,8 +354,8 @@ static void link_open(struct node_pool *pool)
 	pool->link_count++;
 	link->idle = timer_new(router->loop, link_on_idle, link);
 	timer_start(link->idle, 2 * CONNECT_MS);
-	link->stream = stream_connect(router->loop, pool->address, router->cluster_tls, NULL, CONNECT_MS,
-		&link_handler, link);
+	link->stream = stream_connect(router->loop, pool->address, router->cluster_tls, NULL,
+		CONNECT_MS, &link_handler, link);
 }
 
 static bool pool_is_down(const struct node_pool *pool)
@@ -354,7 +366,8 @@ static bool pool_is_down(const struct node_pool *pool)
 static void pool_end_waiting(struct node_pool *pool, const char *why)
 {
 	while (!list_is_empty(&pool->waiting))
-		job_end(pool->forward, list_entry(pool->waiting.next, struct forward_job, link), why);
+		job_end(pool->forward, list_entry(pool->waiting.next, struct forward_job, link),
+			why);
 }
 
 /* A connection could not be made or went wrong. */
@@ -399,8 +412,9 @@ static void pool_pump(struct node_pool *pool)
 	while (!list_is_empty(&pool->waiting)) {
 		bool opening;
 		struct forward_link *link = pool_best_link(pool, &opening);
-		if ((!link || link->slot_count >= SLOTS_BUSY) && !opening && pool->link_count < LINKS_MAX &&
-			pool->address[0] != 0 && !timer_is_running(pool->retry))
+		if ((!link || link->slot_count >= SLOTS_BUSY) && !opening &&
+			pool->link_count < LINKS_MAX && pool->address[0] != 0 &&
+			!timer_is_running(pool->retry))
 			link_open(pool);
 		if (!link || link->slot_count >= SLOTS_MAX ||
 			stream_backlog(link->stream) >= 16 * STREAM_BACKLOG_HIGH)
@@ -473,7 +487,8 @@ static void on_tick(void *arg)
 	uint64_t now = clock_mono_us();
 
 	while (!list_is_empty(&forward->timing)) {
-		struct forward_job *job = list_entry(forward->timing.next, struct forward_job, timing);
+		struct forward_job *job =
+			list_entry(forward->timing.next, struct forward_job, timing);
 		if (job->deadline_us > now)
 			break;
 		job_end(forward, job, "4.4.7 The mailbox's home did not answer in time");

@@ -19,7 +19,10 @@
 #include "core/list.h"
 #include "router/router.h"
 
-enum { FORWARD_REPLY_MAX = 200, FORWARD_UNKNOWN = 0 };
+enum {
+	FORWARD_REPLY_MAX = 200, /* what is kept of a reply's text, for logs and bounces */
+	FORWARD_UNKNOWN = 0,
+};
 
 struct forward_recipient {
 	const char *address;             /* of the mailbox; the caller's */

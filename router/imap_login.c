@@ -19,6 +19,7 @@ enum {
 	BACKEND_RETRY_MS = 250,
 	BACKEND_TOTAL_US = 8000 * 1000, /* a failover by command takes less */
 	GREETING_MAX = 16 << 10,
+	/* As many as a session of a node may make. */
 	ERRORS_MAX = 20,
 };
 

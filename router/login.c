@@ -16,9 +16,11 @@ enum {
 	/* A person mistypes a few times, a program that guesses does it all day. */
 	FAILURES_MAX = 30,
 	WINDOW_US = 60 * 1000 * 1000,
+	/* What a person behind the same address does not take for a failure. */
 	SLOWED_MS = 3000,
 	/* Addresses remembered; over it the oldest window is forgotten with all others. */
 	PEERS_MAX = 100 * 1000,
+	/* Above what any check takes, so that all refusals look alike. */
 	REFUSAL_MS = 1000,
 };
 

@@ -35,8 +35,9 @@ struct program {
 	unsigned stop_ticks;
 };
 
-/* How long messages that are whole may take to get their reply when the router is told to stop:
- * their clients would send them again, and could not know that they had arrived. */
+/* How long messages that are whole may take to get their reply when the router is told to stop, in
+ * all 3 seconds, a little above remote_wait_ms_max: their clients would send them again, and could
+ * not know that they had arrived. */
 enum { STOP_TICK_MS = 20, STOP_TICKS_MAX = 150 };
 
 /* As little as a change of homes: epochs, primaries and addresses. */

@@ -426,7 +426,8 @@ static void try_homes(struct queue_item *item)
 
 	for (unsigned i = 0; i < record->recipient_count; i++)
 		if (record->recipients[i].state == QUEUE_PENDING &&
-			record->recipients[i].public.kind == QUEUE_HOME && !fail_if_removed(item, i))
+			record->recipients[i].public.kind == QUEUE_HOME &&
+			!fail_if_removed(item, i))
 			homes[i] = resolve_home(item->queue->router->directory,
 				record->recipients[i].public.mailbox_id);
 	for (unsigned i = 0; i < record->recipient_count; i++)

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 enum {
+	/* Between two questions to the owner of a copy. */
 	CHECK_MS = 3000,
 	/* Longer than a router takes to restart. */
 	TAKEOVER_US = 10 * 1000 * 1000,

@@ -11,6 +11,7 @@
 enum {
 	/* Below two segments there is nothing to win. */
 	RESET_AT = 2 * SEGMENT_LENGTH,
+	/* Read at a time at the start. */
 	READ_TARGET = 1 << 20,
 };
 

@@ -14,10 +14,13 @@
 #include <stdlib.h>
 
 enum {
+	/* As long as remote_wait_ms_max by default: nobody waits for it longer. */
 	CONNECT_MS = 2000,
 	/* A peer that has just failed is not asked again for so long. */
 	DOWN_US = 1000 * 1000,
+	/* How late a deadline may be noticed. */
 	TICK_MS = 50,
+	/* As connections to nodes. */
 	IDLE_MS = 60 * 1000,
 };
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 enum {
+	/* The queue waits, not a client. */
 	CONNECT_MS = 20 * 1000,
 	REPLY_MS = 300 * 1000, /* RFC 5321 section 4.5.3.2 */
 };

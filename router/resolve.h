@@ -5,6 +5,7 @@
 
 #include "core/directory/directory.h"
 
+/* ADDRESS_LOCAL_MAX, '@' and ADDRESS_DOMAIN_MAX with their end fit. */
 enum { RESOLVED_ADDRESS_MAX = 512 };
 
 struct resolved {

@@ -28,6 +28,7 @@ struct smtp_origin {
 	bool submission;
 };
 
+/* Below the 512 of RFC 5321 section 4.5.3.1.5. */
 enum { SMTP_TX_REPLY_MAX = 400 };
 
 struct smtp_tx *smtp_tx_create(struct router *router, const struct smtp_mail *mail,

@@ -31,6 +31,7 @@ enum {
 	/* A commit is written when this much waits, or as soon as no write is in flight: larger
 	 * groups gain nothing on measured disks (256 KiB groups move 900 MB/s). */
 	COMMIT_BYTES_TARGET = 256 << 10,
+	/* A message, its summary and a change, or a queue's record and bounce: twice as many. */
 	APPEND_RECORDS_MAX = 8,
 	/* One received write of several groups; a single larger group is allowed. */
 	RECEIVE_BYTES_MAX = 1 << 20,

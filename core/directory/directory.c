@@ -20,9 +20,10 @@
  */
 
 enum {
+	/* A server that has just restarted takes connections again in about this time. */
 	RETRY_MS_MIN = 100,
 	/* PostgreSQL back after an outage is found within this; one connection attempt costs it
-	   little. */
+	 * little. */
 	RETRY_MS_MAX = 1000,
 	/* A notification lost with a half-dead connection costs at most this, and a read that takes
 	 * longer counts as a dead connection. */

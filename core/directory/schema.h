@@ -15,6 +15,7 @@
 #include "core/directory/sql.h"
 
 enum {
+	/* What the widest table has beside its id; schema.c fails to compile beyond. */
 	DIRECTORY_COLUMNS_MAX = 7,
 	/* kind and id before the columns. */
 	DIRECTORY_CELLS = DIRECTORY_COLUMNS_MAX + 2,

@@ -35,7 +35,7 @@ enum {
 	MESSAGE_SYSTEM_FLAGS = 0x1f,
 	MESSAGE_KEYWORD_SHIFT = 8,
 	/* What fits beside the system flags in 64 bits; a 57th keyword in one folder gets NO
-	   [LIMIT]. */
+	 * [LIMIT]. */
 	FOLDER_KEYWORDS_MAX = 56,
 	/* The bytes of a folder's full name in UTF-8. */
 	FOLDER_NAME_MAX = 1000,

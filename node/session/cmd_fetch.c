@@ -9,6 +9,7 @@
 #include <errno.h>
 
 enum {
+	/* Between two looks at the clock: some hundred microseconds of flags, or one large body. */
 	MESSAGES_PER_SLICE = 32,
 	/* Shorter pieces of a body are copied behind what stands in the output; longer ones are
 	 * sent from where they are. */

@@ -2,6 +2,7 @@
 
 #include "node/session/imap_view.h"
 
+/* The word is "DONE"; whoever says so much else speaks something else. */
 enum { DONE_LENGTH_MAX = 64 };
 
 enum imap_wait imap_idle_input(struct imap_session *session, struct imap_command *command)

@@ -8,7 +8,7 @@
 
 enum {
 	/* Messages decided by the index between two looks at the clock; one that was read may be
-	   large. */
+	 * large. */
 	MESSAGES_PER_SLICE = 64,
 };
 

@@ -13,6 +13,7 @@ enum {
 	/* RFC 3501 lets a server be quicker before authentication; a router logs in at once, but
 	 * keeps a few connections warm. */
 	LOGIN_MS = 10 * 60 * 1000,
+	/* Routers make no mistakes; what makes ten is none. */
 	BAD_COMMANDS_MAX = 10,
 };
 

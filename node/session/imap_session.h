@@ -26,7 +26,11 @@
 #include "proto/mail/imap_reader.h"
 
 /* As told to the router and the client's ID; logged first. */
-enum { IMAP_SESSION_ID_LENGTH = 16, IMAP_ADDRESS_MAX = 320 };
+enum {
+	IMAP_SESSION_ID_LENGTH = 16,
+	/* RFC 3696 section 3: 64 + 1 + 255. */
+	IMAP_ADDRESS_MAX = 320,
+};
 
 /* What the login phase found out; owned by imap_session_start. */
 struct imap_login_result {

@@ -19,9 +19,10 @@ enum {
 	/* Transactions handed to the volumes and not answered yet, per connection: enough to fill a
 	 * group commit, few enough that a connection holds at most this many bodies. */
 	IN_FLIGHT_MAX = 128,
+	/* Whatever their number: what may be lost in memory by one connection. */
 	IN_FLIGHT_BYTES_MAX = 64 << 20,
 	/* A router keeps idle connections for a while; RFC 5321 section 4.5.3.2.7 asks for 5
-	   minutes. */
+	 * minutes. */
 	IDLE_MS = 600 * 1000,
 };
 

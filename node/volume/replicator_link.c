@@ -14,10 +14,12 @@
  */
 
 enum {
+	/* A restarted replicator is back within this; dialling a socket file costs nothing. */
 	RECONNECT_MS = 100,
+	/* The other process may be writing to a slow disk. */
 	CONNECT_MS_MAX = 1000,
-	/* Frames from the process beside us are small: chunks never come this way. */
-	LINK_PAYLOAD_MAX = 256 << 10,
+	/* Messages only: chunks never come this way. */
+	LINK_PAYLOAD_MAX = FRAME_MESSAGE_MAX,
 };
 
 struct replicator_link {

@@ -122,6 +122,7 @@ static void on_checkpoint(void *arg)
 
 /* ---- applying what is in the log ---- */
 
+/* Read and applied at a time: milliseconds, so that the worker's other volumes have their turns. */
 enum { APPLY_BYTES = 1 << 20 };
 
 /* Everything this reign has written up to `lsn` is in the index. */

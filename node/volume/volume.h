@@ -91,15 +91,17 @@ enum {
 	AT_RISK_LISTED_MAX = 100000,
 	/* Unshipped log that a start reads to list what is in it: a quarter of a second. */
 	AT_RISK_SCAN_MAX = 256 << 20,
-	CHECKPOINT_MS =
-		5000,       /* what a start has to replay at most, at full load a few hundred MB */
-	LOCK_RETRY_MS = 20, /* while another process lets go of the log */
+	/* What a start has to replay at most; at full load a few hundred MB. */
+	CHECKPOINT_MS = 5000,
+	/* While another process lets go of the log: a sync or two. */
+	LOCK_RETRY_MS = 20,
 	/* A fence that is not followed by a promotion ends after this; `pando failover` gives up
 	 * after a third of it. */
 	FENCE_MS_MAX = 30000,
+	/* How late that may be noticed. */
 	FENCE_POLL_MS = 500,
 	/* Unshipped commits whose age is known one by one; those beyond take the age of the newest
-	   kept. */
+	 * kept. */
 	LAG_SAMPLES_MAX = 4096,
 };
 

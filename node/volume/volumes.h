@@ -15,7 +15,12 @@ struct config;
 struct volumes;
 struct volume;
 
-enum { DELIVERY_ID_LENGTH = 16, DELIVERY_TARGETS_MAX = 1000 };
+enum {
+	/* Random: no two messages of all routers have the same. */
+	DELIVERY_ID_LENGTH = 16,
+	/* The largest recipients_max that a router may have. */
+	DELIVERY_TARGETS_MAX = 1000,
+};
 
 /* One recipient of one accepted message. */
 struct delivery_target {

@@ -27,7 +27,7 @@ enum message_kind {
 	 * the leader's vector. */
 	MESSAGE_CUT = 11,
 	/* Leader to follower: not here, not now; `text` says why, `epoch` is the highest this side
-	   knows. */
+	 * knows. */
 	MESSAGE_REFUSE = 12,
 	/* Leader to follower: chunks will come from `lsn`. */
 	MESSAGE_FOLLOWING = 13,

@@ -22,7 +22,7 @@ enum action_kind {
 		9, /* every folder of the volume: UIDNEXT rises by uid_slack (unclean promotion) */
 };
 
-enum { CHANGE_DELIVERY_ID_LENGTH = 16 };
+enum { CHANGE_DELIVERY_ID_LENGTH = 16 }; /* 128 random bits: no two are the same */
 
 struct added_message {
 	uint32_t uid, size;

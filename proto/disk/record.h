@@ -34,12 +34,14 @@
 #include <stdint.h>
 
 enum {
+	/* What disks write whole: nothing durable shares it with what is being written. */
 	GROUP_ALIGNMENT = 4096,
 	GROUP_HEADER_LENGTH = 64,
 	RECORD_HEADER_LENGTH = 32,
 	RECORD_ALIGNMENT = 8,
 	GROUP_REIGN_LENGTH = 16,
 	GROUP_FIRST_OF_REIGN = 1,
+	/* Above the largest message, and small enough that space comes back piece by piece. */
 	SEGMENT_LENGTH = 64 << 20,
 	/* The longest body that fits into a group of its own. */
 	RECORD_BODY_MAX = SEGMENT_LENGTH - GROUP_HEADER_LENGTH - RECORD_HEADER_LENGTH - 4096,
@@ -50,8 +52,8 @@ enum record_type {
 	RECORD_MESSAGE = 2, /* message bytes as received */
 	RECORD_SUMMARY = 3, /* proto/mail/summary.h of the MESSAGE right before */
 	RECORD_CHANGE = 4,  /* proto/disk/change.h */
-	RECORD_FENCE = 6,   /* empty: the writer was fenced here and writes no more in this epoch */
 	RECORD_QUEUE = 5,   /* a router's queue entry; its format is the router's */
+	RECORD_FENCE = 6,   /* empty: the writer was fenced here and writes no more in this epoch */
 };
 
 struct group {

@@ -11,7 +11,7 @@
 enum {
 	/* RFC 5321 says 64; bounce addresses of mailing lists are longer in practice. */
 	ADDRESS_LOCAL_MAX = 255,
-	ADDRESS_DOMAIN_MAX = 255,
+	ADDRESS_DOMAIN_MAX = 255, /* RFC 5321 section 4.5.3.1.2 */
 };
 
 struct address {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <unicode/ucnv.h>
 
+/* The longest names in IANA's registry have 45 characters. */
 enum { CHARSET_NAME_MAX = 60 };
 
 /* What senders write, and the superset that they mean by it. */

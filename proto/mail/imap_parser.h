@@ -12,15 +12,20 @@
 #include "core/str.h"
 
 enum {
+	/* Clients count upwards behind a letter or two. */
 	IMAP_TAG_LENGTH_MAX = 128,
 	/* Nested parentheses, NOT and OR of a SEARCH: clients build long OR chains by nesting. */
 	IMAP_SEARCH_DEPTH_MAX = 1000,
+	/* The rules that clients build have tens of them. */
 	IMAP_SEARCH_KEYS_MAX = 2000,
-	/* Body sections of one FETCH. */
+	/* Body sections of one FETCH: the parts of a message, or some headers. */
 	IMAP_SECTIONS_MAX = 100,
+	/* Numbers of one section: above the depth to which messages are parsed. */
 	IMAP_SECTION_DEPTH_MAX = 100,
+	/* Keywords of one command: above what a folder can hold (FOLDER_KEYWORDS_MAX). */
 	IMAP_KEYWORD_LENGTH_MAX = 255,
 	IMAP_KEYWORDS_MAX = 100,
+	/* LIST of RFC 5258; one is twice as long as a folder's name may be. */
 	IMAP_PATTERNS_MAX = 100,
 	IMAP_PATTERN_LENGTH_MAX = 2000,
 };

@@ -5,7 +5,7 @@
 
 enum {
 	/* RFC 7162 section 4 asks clients to take lines of 8,192 bytes; longer strings go as
-	   literals. */
+	 * literals. */
 	QUOTED_LENGTH_MAX = 1000,
 };
 

@@ -26,7 +26,7 @@ enum {
 	/* Nesting of multiparts and messages; the deepest genuine forward chains stay below 20. */
 	MIME_DEPTH_MAX = 64,
 	/* Mailing-list digests reach a few hundred; what comes after the last belongs to the last
-	   part. */
+	 * part. */
 	MIME_PARTS_MAX = 2000,
 	MIME_NONE = UINT16_MAX,
 };

@@ -11,7 +11,7 @@
 
 enum {
 	/* Recipients of one field that ENVELOPE lists; larger lists are cut, the field itself is
-	   whole. */
+	 * whole. */
 	MIME_ADDRESSES_MAX = 4096,
 };
 

@@ -14,7 +14,7 @@ enum {
 	/* RFC 7677 section 4 asks for at least 4096; more makes every PLAIN login slower without
 	 * protecting keys that never leave the cluster. */
 	SCRAM_ITERATIONS = 4096,
-	SCRAM_SALT_LENGTH = 16,
+	SCRAM_SALT_LENGTH = 16, /* RFC 8018 section 4.1 asks for 8 at least */
 	/* Longer passwords cost the server more than they protect anybody. */
 	SCRAM_PASSWORD_MAX = 1024,
 };

@@ -16,6 +16,7 @@ enum {
 	SMTP_COMMAND_MAX = 2300,
 	/* RFC 4954 section 4. */
 	SMTP_AUTH_LINE_MAX = 12288,
+	/* RFC 5321 section 4.5.3.1.5 gives 512; some servers' texts are longer. */
 	SMTP_REPLY_LINE_MAX = 2048,
 	/* Header fields of one message together: mailing lists and signatures stay far below. */
 	SMTP_HEADER_MAX = 1 << 20,
