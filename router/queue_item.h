@@ -1,8 +1,11 @@
 #ifndef PANDO_ROUTER_QUEUE_ITEM_H
 #define PANDO_ROUTER_QUEUE_ITEM_H
 
-/* The queue's own structures, shared by queue.c (what happens) and queue_report.c
- * (what is told). */
+/*
+ * The queue's own structures, shared by queue.c (what is in it and when it is tried),
+ * queue_attempt.c (one attempt), queue_copy.c (copies at other sites) and queue_report.c (what is
+ * told).
+ */
 
 #include "core/map.h"
 #include "core/timer.h"
@@ -66,18 +69,50 @@ static inline bool item_is_copy(const struct queue_item *item)
 	return item->record.owner[0] != 0;
 }
 
-/* queue.c, for queue_copy.c */
+static inline bool item_is_finished(const struct queue_item *item)
+{
+	for (unsigned i = 0; i < item->record.recipient_count; i++)
+		if (item->record.recipients[i].state < QUEUE_DELIVERED)
+			return false;
+	return true;
+}
+
+/* ---- queue.c, for the others ---- */
+
+/* `record` is in `pool`, which goes to the item. */
+struct queue_item *queue_item_create(
+	struct queue *queue, struct pool *pool, const struct queue_record *record);
+/* Into the queue, to be tried at once; a copy of another router's message waits first. Frees an item
+ * that the queue has already. */
+void queue_item_enter(struct queue_item *item);
+/* Tried again after a delay that grows with the attempts, or after this one. */
+void queue_item_sleep(struct queue_item *item);
+void queue_item_sleep_for(struct queue_item *item, uint64_t delay_ms);
+/* What a RECORD_QUEUE of kind "changed" says becomes true of the item. */
+void queue_item_apply(struct queue_item *item, const struct queue_record *change);
+/* Nothing is left to do: it goes, and so does its copy. */
+void queue_item_finish(struct queue_item *item);
+/* The record of a new message; what it points to stays the entry's. */
+void queue_record_of_entry(const struct queue_entry *entry, struct pool *pool,
+	struct queue_record *record_out);
 
 /* Enters a record that is not in the log yet; the record is copied. done comes when it is durable
  * or not. */
 void queue_enter(struct queue *queue, const struct queue_record *record, struct bytes *body,
 	void (*done)(void *arg, int status), void *arg);
+
+/* ---- queue_attempt.c ---- */
+
+/* Tries the item now; it comes back asleep, or is finished. */
+void queue_attempt_begin(struct queue_item *item);
+/* Drops what an attempt holds, if there is one: the queue is closing. */
+void queue_attempt_abandon(struct queue_item *item);
 /* Goes on with an attempt that queue_copy_ask has held up: reads the message, or forgets it. */
 void queue_attempt_go_on(struct queue_item *item);
 /* Ends it; the item is looked at again after the delay. */
 void queue_attempt_put_off(struct queue_item *item, uint64_t delay_ms);
 
-/* queue_copy.c, for queue.c */
+/* ---- queue_copy.c ---- */
 
 /* Leaves a copy with a router of another site. done says with which (0: with none) and comes within
  * remote_wait_ms_max, never from inside the call; it passes the answer on to queue_copy_settle.

@@ -1,0 +1,359 @@
+#include "router/queue_item.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "router/bounce.h"
+#include "router/resolve.h"
+
+#include <stdio.h>
+
+/*
+ * One attempt to deliver a queued message: a copy's owner is asked, the body read, homes and smart
+ * host are tried side by side, and what they answered becomes durable in one group, with the bounce
+ * that follows from it.
+ */
+
+static void attempt_free(struct queue_item *item)
+{
+	struct attempt *attempt = &item->attempt;
+
+	bytes_unref(&attempt->body);
+	bytes_unref(&attempt->bounce_body);
+	queue_write_deinit(&attempt->write);
+	pool_destroy(&attempt->pool);
+	memset(attempt, 0, sizeof(*attempt));
+	item->is_busy = false;
+	item->queue->busy_count--;
+}
+
+void queue_attempt_abandon(struct queue_item *item)
+{
+	if (item->attempt.relay)
+		relay_cancel(item->attempt.relay);
+	if (item->is_busy)
+		attempt_free(item);
+}
+
+static void attempt_end(struct queue_item *item)
+{
+	struct queue *queue = item->queue;
+
+	/* What is still at risk tries again to get its copy. */
+	if (!item_is_finished(item) && item->record.wants_copy && !item_is_copy(item) &&
+		item->copy_router_id == 0 && !item->is_copying && item->attempt.body)
+		queue_copy_leave(queue, &item->record, item->attempt.body, NULL, NULL);
+	attempt_free(item);
+	if (item_is_finished(item)) {
+		queue_item_finish(item);
+	} else {
+		queue_item_sleep(item);
+	}
+	loop_defer(queue->router->loop, &queue->run);
+}
+
+void queue_attempt_put_off(struct queue_item *item, uint64_t delay_ms)
+{
+	item->attempts--; /* it was none */
+	attempt_free(item);
+	queue_item_sleep_for(item, delay_ms);
+	loop_defer(item->queue->router->loop, &item->queue->run);
+}
+
+static void on_concluded(struct queue_write *write)
+{
+	struct queue_item *item = write->arg;
+	struct attempt *attempt = &item->attempt;
+
+	if (write->append.status != 0) {
+		/* Nothing changed durably: the next attempt meets the same delivery id
+		 * at the home. */
+		log_error("queue_write_failed", "id=%s status=%d", item->id, write->append.status);
+		attempt_end(item);
+		return;
+	}
+	queue_item_apply(item, &attempt->change);
+	if (attempt->has_bounce) {
+		struct pool *pool = pool_create();
+		struct queue_record record;
+		struct buf encoded = { 0 };
+		queue_record_encode(&attempt->bounce_record, &encoded);
+		CHECK(queue_record_decode(buf_str(&encoded), pool, &record));
+		buf_deinit(&encoded);
+		struct queue_item *bounce = queue_item_create(item->queue, pool, &record);
+		bounce->body_lsn = write->append.records[attempt->bounce_message].lsn;
+		log_info("queue_bounced", "id=%s bounce=%s", item->id, bounce->id);
+		metric_add(item->queue->bounced, 1);
+		queue_item_enter(bounce);
+	}
+	attempt_end(item);
+}
+
+/* What the attempt taught about one recipient. */
+static enum queue_state next_state(struct queue_item *item, unsigned index, bool expired,
+	const char **reply_out)
+{
+	const struct queue_record_recipient *recipient = &item->record.recipients[index];
+	const struct forward_recipient *result = item->attempt.results[index];
+
+	*reply_out = !result ? recipient->public.reply :
+		result->code == FORWARD_UNKNOWN ? result->reply :
+		pool_printf(item->attempt.pool, "%u %s", result->code, result->reply).bytes;
+	if (recipient->state != QUEUE_PENDING)
+		return recipient->state;
+	if (result && result->code / 100 == 2)
+		return QUEUE_DELIVERED;
+	/* A home that does not know the mailbox may lag behind the directory: that passes. */
+	bool passes = result && recipient->public.kind == QUEUE_HOME &&
+		strncmp(result->reply, "5.1.1", 5) == 0 &&
+		directory_find_mailbox(
+			item->queue->router->directory, recipient->public.mailbox_id);
+	/* Failures are its owner's to tell, as long as there may be one. */
+	if (result && result->code / 100 == 5 && !passes && !item_is_copy(item))
+		return QUEUE_FAILED;
+	return expired ? QUEUE_FAILED : QUEUE_PENDING;
+}
+
+static bool item_is_expired(const struct queue_item *item)
+{
+	return clock_wall_us() - item->record.accepted_wall_us >
+		(int64_t)item->queue->router->config->queue_lifetime_s * 1000000;
+}
+
+/* Who has delivered it tells of it: a copy's owner may do so itself, a smart host that knows DSN
+ * does. */
+static enum bounce_news success_news(const struct queue_item *item, unsigned index)
+{
+	if (item_is_copy(item))
+		return BOUNCE_NOTHING;
+	if (item->record.recipients[index].public.kind == QUEUE_HOME)
+		return BOUNCE_DELIVERED;
+	return item->attempt.relay->carries_dsn ? BOUNCE_NOTHING : BOUNCE_RELAYED;
+}
+
+/* Everybody has answered: states, bounce and retry follow, in one durable group. */
+static void attempt_conclude(struct queue_item *item)
+{
+	struct attempt *attempt = &item->attempt;
+	struct queue_record *record = &item->record;
+	bool expired = item_is_expired(item), failures = false;
+	enum bounce_news *news = pool_alloc(attempt->pool, record->recipient_count * sizeof(*news));
+
+	attempt->change.is_change = true;
+	memcpy(attempt->change.delivery_id, record->delivery_id, sizeof(record->delivery_id));
+	attempt->change.changes = pool_alloc(attempt->pool,
+		record->recipient_count * sizeof(*attempt->change.changes));
+	for (unsigned i = 0; i < record->recipient_count; i++) {
+		struct queue_record_recipient *recipient = &record->recipients[i];
+		const char *reply;
+		enum queue_state state = item->drop ? QUEUE_BOUNCED :
+			next_state(item, i, expired, &reply);
+		if (item->drop)
+			reply = "5.0.0 Dropped by the operator";
+		if (state == QUEUE_PENDING) {
+			/* Kept in memory only: it changes with every attempt. */
+			recipient->public.reply = pool_copy_terminated(item->pool, str_from(reply));
+			continue;
+		}
+		if (state == QUEUE_FAILED) {
+			failures = true;
+			news[i] = BOUNCE_FAILED;
+			recipient->state = QUEUE_FAILED;
+			recipient->public.reply = pool_copy_terminated(item->pool, str_from(reply));
+			state = QUEUE_BOUNCED;
+		} else if (state == recipient->state) {
+			continue;
+		} else if (state == QUEUE_DELIVERED) {
+			news[i] = success_news(item, i);
+			recipient->public.reply = pool_copy_terminated(item->pool, str_from(reply));
+		}
+		attempt->change.changes[attempt->change.change_count++] =
+			(struct queue_record_change){
+				.recipient = i, .state = state, .reply = reply
+			};
+	}
+	if (attempt->change.change_count == 0) {
+		attempt_end(item);
+		return;
+	}
+	queue_write_record(&attempt->write, &attempt->change);
+	attempt->has_bounce = attempt->body &&
+		bounce_make(item->queue->router, record, news, bytes_str(attempt->body),
+			attempt->pool, &attempt->bounce);
+	if (attempt->has_bounce) {
+		attempt->bounce_body = attempt->bounce.body;
+		queue_record_of_entry(&attempt->bounce, attempt->pool, &attempt->bounce_record);
+		queue_write_record(&attempt->write, &attempt->bounce_record);
+		attempt->bounce_message =
+			queue_write_message(&attempt->write, attempt->bounce_body);
+	} else if (failures) {
+		log_warn("queue_failed", "id=%s sender=%s bounce=none", item->id,
+			log_quote(str_from(record->sender)));
+	}
+	attempt->write.done = on_concluded;
+	attempt->write.arg = item;
+	queue_log_write(item->queue->log, &attempt->write);
+}
+
+static void attempt_part_ended(struct queue_item *item)
+{
+	if (--item->attempt.open == 0)
+		attempt_conclude(item);
+}
+
+static void on_forwarded(struct forward_job *job)
+{
+	attempt_part_ended(job->arg);
+}
+
+static void on_relayed(struct relay_job *job)
+{
+	attempt_part_ended(job->arg);
+}
+
+static void try_home(struct queue_item *item, uint32_t node_id, const uint32_t *homes)
+{
+	struct attempt *attempt = &item->attempt;
+	const struct queue_record *record = &item->record;
+	struct forward_job *job = pool_alloc(attempt->pool, sizeof(*job));
+
+	job->node_id = node_id;
+	memcpy(job->delivery_id, record->delivery_id, sizeof(job->delivery_id));
+	job->sender = record->sender;
+	job->eight_bit = record->eight_bit;
+	job->utf8 = record->utf8;
+	job->body = attempt->body;
+	job->recipients =
+		pool_alloc(attempt->pool, record->recipient_count * sizeof(*job->recipients));
+	for (unsigned i = 0; i < record->recipient_count; i++) {
+		const struct queue_record_recipient *recipient = &record->recipients[i];
+		if (recipient->state != QUEUE_PENDING || recipient->public.kind != QUEUE_HOME ||
+			homes[i] != node_id || attempt->results[i])
+			continue;
+		struct forward_recipient *result = &job->recipients[job->recipient_count++];
+		result->address = recipient->public.address;
+		attempt->results[i] = result;
+	}
+	job->done = on_forwarded;
+	job->arg = item;
+	attempt->open++;
+	forward_send(item->queue->router->forward, job);
+}
+
+/* The mailbox has been removed since: nobody will ever take the message. */
+static bool fail_if_removed(struct queue_item *item, unsigned index)
+{
+	const struct directory *directory = item->queue->router->directory;
+	const struct queue_record_recipient *recipient = &item->record.recipients[index];
+	struct forward_recipient *result;
+
+	if (!directory_is_fresh(directory) ||
+		directory_find_mailbox(directory, recipient->public.mailbox_id) != NULL)
+		return false;
+	result = pool_alloc(item->attempt.pool, sizeof(*result));
+	result->address = recipient->public.address;
+	result->code = 550;
+	snprintf(result->reply, sizeof(result->reply), "5.1.1 The mailbox has been removed");
+	item->attempt.results[index] = result;
+	return true;
+}
+
+static void try_homes(struct queue_item *item)
+{
+	const struct queue_record *record = &item->record;
+	struct attempt *attempt = &item->attempt;
+	uint32_t *homes = pool_alloc(attempt->pool, record->recipient_count * sizeof(*homes));
+
+	for (unsigned i = 0; i < record->recipient_count; i++)
+		if (record->recipients[i].state == QUEUE_PENDING &&
+			record->recipients[i].public.kind == QUEUE_HOME &&
+			!fail_if_removed(item, i))
+			homes[i] = resolve_home(item->queue->router->directory,
+				record->recipients[i].public.mailbox_id);
+	for (unsigned i = 0; i < record->recipient_count; i++)
+		if (record->recipients[i].state == QUEUE_PENDING &&
+			record->recipients[i].public.kind == QUEUE_HOME && !attempt->results[i])
+			try_home(item, homes[i], homes);
+}
+
+static void try_relay(struct queue_item *item)
+{
+	const struct queue_record *record = &item->record;
+	struct attempt *attempt = &item->attempt;
+	struct relay_job *job = pool_alloc(attempt->pool, sizeof(*job));
+
+	if (item_is_copy(item) && !queue_copy_may_relay(item))
+		return;
+	job->recipients =
+		pool_alloc(attempt->pool, record->recipient_count * sizeof(*job->recipients));
+	job->details = pool_alloc(attempt->pool, record->recipient_count * sizeof(void *));
+	for (unsigned i = 0; i < record->recipient_count; i++) {
+		const struct queue_record_recipient *recipient = &record->recipients[i];
+		if (recipient->state != QUEUE_PENDING || recipient->public.kind != QUEUE_RELAY)
+			continue;
+		job->details[job->recipient_count] = &recipient->public;
+		struct forward_recipient *result = &job->recipients[job->recipient_count++];
+		result->address = recipient->public.address;
+		attempt->results[i] = result;
+	}
+	if (job->recipient_count == 0)
+		return;
+	job->router = item->queue->router;
+	job->record = record;
+	job->body = attempt->body;
+	job->done = on_relayed;
+	job->arg = item;
+	attempt->relay = job;
+	attempt->open++;
+	relay_send(job);
+}
+
+static void on_body(struct record_read *read)
+{
+	struct queue_item *item = read->arg;
+
+	if (read->status != 0) {
+		/* Reported at every attempt; the bytes may come back with a repaired disk. */
+		log_error("queue_body_unreadable", "id=%s lsn=%llu status=%d", item->id,
+			(unsigned long long)item->body_lsn, read->status);
+		attempt_end(item);
+		return;
+	}
+	item->attempt.body = read->bytes;
+	item->attempt.open = 1;
+	if (!item->drop) {
+		try_homes(item);
+		try_relay(item);
+	}
+	attempt_part_ended(item);
+}
+
+void queue_attempt_begin(struct queue_item *item)
+{
+	struct queue *queue = item->queue;
+
+	item->is_busy = true;
+	item->attempts++;
+	queue->busy_count++;
+	list_remove(&item->link);
+	list_append(&queue->busy, &item->link);
+	item->attempt.pool = pool_create();
+	item->attempt.results =
+		pool_alloc(item->attempt.pool, item->record.recipient_count * sizeof(void *));
+	if (item_is_copy(item) && !item->drop)
+		queue_copy_ask(item);
+	else
+		queue_attempt_go_on(item);
+}
+
+void queue_attempt_go_on(struct queue_item *item)
+{
+	if (item->drop) {
+		attempt_conclude(item);
+		return;
+	}
+	memset(&item->read, 0, sizeof(item->read));
+	item->read.done = on_body;
+	item->read.arg = item;
+	if (queue_log_read(item->queue->log, item->body_lsn, item->record.body_length, &item->read))
+		on_body(&item->read);
+}
