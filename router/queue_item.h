@@ -82,8 +82,8 @@ static inline bool item_is_finished(const struct queue_item *item)
 /* `record` is in `pool`, which goes to the item. */
 struct queue_item *queue_item_create(
 	struct queue *queue, struct pool *pool, const struct queue_record *record);
-/* Into the queue, to be tried at once; a copy of another router's message waits first. Frees an item
- * that the queue has already. */
+/* Into the queue, to be tried at once; a copy of another router's message waits first. Frees an
+ * item that the queue has already. */
 void queue_item_enter(struct queue_item *item);
 /* Tried again after a delay that grows with the attempts, or after this one. */
 void queue_item_sleep(struct queue_item *item);

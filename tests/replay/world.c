@@ -229,9 +229,8 @@ struct stream *world_accept(const char *role)
 	stream->needs_open = *role;
 	stream->is_tls = *role;
 	if (*role) {
-		strcpy(stream->peer.name, "script");
-		for (size_t i = 0; role[i] && i + 1 < sizeof(stream->peer.role); i++)
-			stream->peer.role[i] = role[i];
+		snprintf(stream->peer.name, sizeof(stream->peer.name), "script");
+		snprintf(stream->peer.role, sizeof(stream->peer.role), "%s", role);
 	}
 	return stream;
 }
@@ -262,8 +261,7 @@ struct stream *stream_connect(struct loop *loop, const char *address, struct tls
 	stream->is_tls = tls != NULL;
 	if (tls) {
 		/* Inside the cluster daemons connect to nodes. */
-		strcpy(stream->peer.name, "script");
-		strcpy(stream->peer.role, "node");
+		stream->peer = (struct tls_peer){ "script", "node" };
 	}
 	stream->needs_open = true;
 	return stream;

@@ -47,10 +47,11 @@ static bool check_acknowledged(void)
 			continue;
 		unsigned count = count_in_index(entry, &uid);
 		if (count != 1)
-			good = complain("delivery %zu (volume %u, mailbox %llu, uid %u, epoch %llu) was safe "
-					"and is there %u times",
-				i, entry->volume_id, (unsigned long long)entry->mailbox_id, entry->uid,
-				(unsigned long long)entry->answered_epoch, count);
+			good = complain(
+				"delivery %zu (volume %u, mailbox %llu, uid %u, epoch %llu) was "
+				"safe and is there %u times",
+				i, entry->volume_id, (unsigned long long)entry->mailbox_id,
+				entry->uid, (unsigned long long)entry->answered_epoch, count);
 	}
 	return good;
 }
@@ -92,7 +93,8 @@ static bool check_copy(uint32_t volume_id, unsigned other)
 	if (leader->state != VOLUME_PRIMARY)
 		return complain("volume %u: its primary is in state %d", volume_id, leader->state);
 	if (follower->state != VOLUME_REPLICA || follower->reader_end != end)
-		return complain("volume %u: the replica (state %d) ends at %llu, the primary at %llu",
+		return complain(
+			"volume %u: the replica (state %d) ends at %llu, the primary at %llu",
 			volume_id, follower->state, (unsigned long long)follower->reader_end,
 			(unsigned long long)end);
 	for (uint64_t lsn = 0; lsn < end; lsn += 65536) {
@@ -126,11 +128,12 @@ static bool check_indexes(uint32_t volume_id, unsigned other)
 	int result = 0;
 	index_init(&rebuilt, NULL, volume_id, "/rebuilt");
 	if (store_open("/rebuilt", &rebuilt.store, &error) < 0 ||
-		log_reader_open(leader->options.disk, leader->options.log_directory, volume_id, &reader) < 0)
+		log_reader_open(leader->options.disk, leader->options.log_directory, volume_id,
+			&reader) < 0)
 		return complain("volume %u: cannot be read", volume_id);
 	while (result == 0 && next < volume_log_end(leader->log)) {
-		result = log_reader_next(
-			reader, next, volume_log_end(leader->log), 1 << 20, true, &bytes, &lsn, &next);
+		result = log_reader_next(reader, next, volume_log_end(leader->log), 1 << 20, true,
+			&bytes, &lsn, &next);
 		if (result == 0) {
 			result = index_apply_groups(&rebuilt, bytes_str(bytes), lsn);
 			bytes_unref(&bytes);
@@ -143,7 +146,8 @@ static bool check_indexes(uint32_t volume_id, unsigned other)
 	if (result < 0)
 		return complain("volume %u: replay fails with %d", volume_id, result);
 	if (first != second || first != third)
-		return complain("volume %u: indexes differ: primary %llx, replica %llx, rebuilt %llx",
+		return complain(
+			"volume %u: indexes differ: primary %llx, replica %llx, rebuilt %llx",
 			volume_id, (unsigned long long)first, (unsigned long long)second,
 			(unsigned long long)third);
 	return true;

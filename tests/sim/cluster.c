@@ -80,8 +80,8 @@ static void watch_reigns(void *arg)
 				reigns[v][i].machine = m;
 				reign_counts[v]++;
 			} else if (i < reign_counts[v] && reigns[v][i].machine != m) {
-				printf("volume %u: machines %u and %u both primary in epoch %llu\n", v + 1,
-					reigns[v][i].machine, m, (unsigned long long)epoch);
+				printf("volume %u: machines %u and %u both primary in epoch %llu\n",
+					v + 1, reigns[v][i].machine, m, (unsigned long long)epoch);
 				cluster_failed = true;
 			}
 		}
@@ -252,7 +252,8 @@ static void on_part_done(struct delivery_part *part)
 	}
 	bytes_unref(&attempt->delivery.body);
 	buf_deinit(&attempt->delivery.summary);
-	/* A router asks again with the same id, sometimes although it was answered (the answer was lost). */
+	/* A router asks again with the same id, sometimes although it was answered (the answer was
+	 * lost). */
 	if (attempt->tries < 6 && (attempt->target.status != 0 || world_pick(20) == 0))
 		world_call_after_us(20000 + world_pick(400000), try_delivery, attempt);
 	else
@@ -295,7 +296,8 @@ static void new_delivery(void)
 	struct attempt *attempt = mem_alloc(sizeof(*attempt));
 	if (history.count == history.capacity) {
 		history.capacity = history.capacity ? history.capacity * 2 : 1024;
-		history.entries = mem_resize(history.entries, history.capacity * sizeof(*history.entries));
+		history.entries =
+			mem_resize(history.entries, history.capacity * sizeof(*history.entries));
 	}
 	struct history_entry *entry = &history.entries[history.count];
 	*entry = (struct history_entry){ .volume_id = 1 + (uint32_t)world_pick(CLUSTER_VOLUMES),
@@ -346,7 +348,8 @@ static void new_change(void *arg)
 		break;
 	case 2: mailbox_copy(inbox, &uid, 1, trash, false, op); break;
 	case 3:
-		uid = folder_load(trash) == 0 && trash->message_count > 0 ? trash->messages[0].uid : 0;
+		uid = folder_load(trash) == 0 && trash->message_count > 0 ? trash->messages[0].uid
+									  : 0;
 		mailbox_expunge(trash, &uid, 1, op);
 		break;
 	case 4: {
@@ -444,8 +447,8 @@ static void ask_fence(void *arg)
 		free(planned);
 }
 
-/* The copy with the highest (epoch, LSN); -1 when not all of the others answer: that would be the loss of more
- * than one site. */
+/* The copy with the highest (epoch, LSN); -1 when not all of the others answer: that would be the
+ * loss of more than one site. */
 static int best_copy(unsigned v)
 {
 	int best = -1;
@@ -453,7 +456,8 @@ static int best_copy(unsigned v)
 		if (m == truths[v].primary)
 			continue;
 		const struct volume *volume = machines[m]->slots[v].volume;
-		if (!world_is_running(m) || volume->state != VOLUME_REPLICA || volume->numbers.epoch == 0)
+		if (!world_is_running(m) || volume->state != VOLUME_REPLICA ||
+			volume->numbers.epoch == 0)
 			return -1;
 		const struct volume *chosen = best < 0 ? NULL : machines[best]->slots[v].volume;
 		if (chosen == NULL || volume->numbers.epoch > chosen->numbers.epoch ||

@@ -2,9 +2,9 @@
 #define PANDO_TESTS_SIM_CLUSTER_H
 
 /*
- * Two or three machines, each with a node's volumes (a copy of every one) and a replicator (the shipped
- * code), a directory that is always right but reaches machines late, and an operator who fails over. Keeps
- * the history that the checkers read.
+ * Two or three machines, each with a node's volumes (a copy of every one) and a replicator (the
+ * shipped code), a directory that is always right but reaches machines late, and an operator who
+ * fails over. Keeps the history that the checkers read.
  */
 
 #include "sim/world.h"
@@ -37,8 +37,8 @@ void cluster_start_load(void);
 void cluster_stop_load(void);
 void cluster_crash(unsigned machine);
 void cluster_restart(unsigned machine);
-/* The operator moves a volume: cleanly while its primary is up; else as the loss of one site, to the best of the
- * other copies, which must all answer. */
+/* The operator moves a volume: cleanly while its primary is up; else as the loss of one site, to
+ * the best of the other copies, which must all answer. */
 void cluster_fail_over(uint32_t volume_id);
 
 struct volume *cluster_volume(unsigned machine, uint32_t volume_id);

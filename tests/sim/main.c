@@ -1,6 +1,7 @@
 /*
- * sim [--seed N] [--seeds COUNT] [--seconds S] [--verbose]: runs a cluster through crashes, torn writes, cut
- * and slow links, then checks the promises. A failing seed is printed and replays exactly.
+ * sim [--seed N] [--seeds COUNT] [--seconds S] [--verbose]: runs a cluster through crashes, torn
+ * writes, cut and slow links, then checks the promises. A failing seed is printed and replays
+ * exactly.
  */
 
 #include "core/log.h"
@@ -95,7 +96,9 @@ int main(int argument_count, char **arguments)
 			(str_equal(name, STR("--first")) && str_to_u64(value, UINT64_MAX, &first)))
 			i++;
 		else {
-			fprintf(stderr, "usage: sim [--seed N | --first N --seeds COUNT] [--seconds S] [--verbose]\n");
+			fprintf(stderr,
+				"usage: sim [--seed N | --first N --seeds COUNT] [--seconds S] "
+				"[--verbose]\n");
 			return 2;
 		}
 	}

@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-# What the formatter aims at, and what a text or table that it cannot break may need.
-COLUMNS_MAX, COLUMNS_TOLERATED = 100, 120
+COLUMNS_MAX = 100
+# What tests may do and daemons may not; the rest of BANNED holds in tests and benchmarks too.
+BANNED_EVERYWHERE = {"strcpy", "strcat", "sprintf", "vsprintf", "gets", "strtok", "atoi", "atol"}
 FILE_LINES_MAX = 800
 # What a folder may include besides itself; core/ never looks up.
 ALLOWED = {
@@ -34,7 +35,10 @@ BANNED_EXCEPT = {
     "core/check.c": {"calloc", "malloc", "realloc"}, "core/bytes.c": {"malloc"}, "core/pool.c": {"malloc"},
 }
 THIRD_PARTY = ("uv.h", "liburing.h", "openssl/", "libpq-fe.h", "ares.h", "sqlite3.h", "microhttpd.h", "unicode/",
-               "zstd.h")
+               "zstd.h", "protobuf-c/")
+# Who may use a library: core/ wraps what reaches the world, proto/ what only computes.
+LIBRARY_USERS = {"core": THIRD_PARTY, "proto": ("unicode/", "protobuf-c/")}
+LIBRARY_HEADERS = {"proto/packed.h"}
 
 
 def tracked():
@@ -67,8 +71,10 @@ def check_layout(name, lines):
     for number, line in enumerate(lines, 1):
         if line.rstrip() != line:
             yield number, "white space at the end"
-        if name.endswith((".c", ".h")) and width(line) > COLUMNS_TOLERATED:
+        if name.endswith((".c", ".h")) and width(line) > COLUMNS_MAX:
             yield number, f"{width(line)} columns, more than {COLUMNS_MAX}"
+        if name.endswith((".c", ".h")) and re.match(r" (?! ?\*)", line):
+            yield number, "indented by spaces"
         # The word is put together so that this line is no breach itself.
         if re.search(r"\b(TO" + r"DO|FIX" + r"ME|X" + r"XX)\b", line):
             yield number, "unfinished work belongs in the tracker"
@@ -76,6 +82,8 @@ def check_layout(name, lines):
 
 def check_banned(name, code):
     excused = BANNED_EXCEPT.get(name, set())
+    if name.split("/")[0] not in ALLOWED:
+        excused = set(BANNED) - BANNED_EVERYWHERE
     for number, line in enumerate(code.split("\n"), 1):
         for word in re.findall(r"(?<![\w.>])(\w+)\s*\(", line):
             if word in BANNED and word not in excused:
@@ -92,8 +100,25 @@ def check_includes(name, source):
         other = target.split("/")[0]
         if quote == '"' and other in ALLOWED and other not in ALLOWED[folder]:
             yield number, f"{folder}/ must not know {other}/"
-        if quote == "<" and target.startswith(THIRD_PARTY) and name.endswith(".h"):
-            yield number, f"third-party header {target} in a header"
+        if quote == "<" and target.startswith(THIRD_PARTY):
+            if name.endswith(".h") and name not in LIBRARY_HEADERS:
+                yield number, f"third-party header {target} in a header"
+            elif not target.startswith(LIBRARY_USERS.get(folder, ("/",))):
+                yield number, f"{folder}/ must not use {target} itself"
+
+
+def check_events(source):
+    """Log lines are searched by their event's name."""
+    for found in re.finditer(r'\blog_(?:debug|info|warn|error)\(\s*"([^"]*)"', source):
+        if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", found.group(1)):
+            yield source.count("\n", 0, found.start()) + 1, f"the event `{found.group(1)}` is not snake_case"
+
+
+def check_readmes(names):
+    """Every folder with code says what it is for."""
+    for folder in sorted({os.path.dirname(name) for name in names if name.endswith((".c", ".py"))}):
+        if f"{folder}/README.md" not in names:
+            yield folder, "has no README.md"
 
 
 def check_guard(name, source):
@@ -119,17 +144,22 @@ def check_file(name):
         found["layout"] = list(check_layout(name, source.split("\n")))
     if name.endswith((".c", ".h")):
         found["last line"] = list(check_end(source))
+        found["banned functions"] = list(check_banned(name, without_comments_and_text(source)))
         if name.split("/")[0] in ALLOWED:
             found["includes"] = list(check_includes(name, source))
-            found["banned functions"] = list(check_banned(name, without_comments_and_text(source)))
+            found["event names"] = list(check_events(source))
             if name.endswith(".h"):
                 found["include guards"] = list(check_guard(name, source))
     return found
 
 
 def main():
-    broken = {}
-    for name in tracked():
+    broken = {"READMEs": 0}
+    names = tracked()
+    for folder, text in check_readmes(set(names)):
+        broken["READMEs"] += 1
+        print(f"{folder}: {text}")
+    for name in names:
         if not name.endswith((".c", ".h", ".py", ".sh", ".build", ".proto")) and "/" not in name:
             continue
         for rule, breaches in check_file(name).items():
