@@ -4,6 +4,7 @@
 #include "core/rand.h"
 #include "core/timer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct loop {
