@@ -40,9 +40,9 @@ struct config {
 	char *node_lmtp_listen, *node_imap_listen, *node_control_listen; /* routers and ctl, mTLS */
 	char *router_control_listen;
 	char *router_queue_listen;            /* routers of other sites, mTLS */
-	char *replicator_listen;                                           /* replicators, mTLS */
+	char *replicator_listen;              /* replicators, mTLS */
 	char *router_http_listen, *node_http_listen, *replicator_http_listen;
-	char *relay_host; /* "host:port" of the smart host, "" refuses relaying */
+	char *relay_host;                     /* "host:port" of the smart host, "" refuses relaying */
 	uint64_t io_backend;                  /* enum io_backend */
 	uint64_t log_level;                   /* enum log_level */
 	uint64_t worker_threads;              /* of a node; 0: one per core */

@@ -1,7 +1,7 @@
 #ifndef PANDO_CORE_TLS_INTERNAL_H
 #define PANDO_CORE_TLS_INTERNAL_H
 
-/* For core/net.c and core/control.c only. */
+/* For core/net.c only. */
 
 #include "core/tls.h"
 

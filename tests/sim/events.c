@@ -6,7 +6,8 @@
 
 #include <stdlib.h>
 
-/* Events in time order (a binary heap; equal times in the order of scheduling), loops and timers on it. */
+/* Events in time order (a binary heap; equal times in the order of scheduling), loops and timers on
+ * it. */
 
 struct event {
 	uint64_t time_us, sequence;
@@ -247,7 +248,7 @@ void world_run_until_us(uint64_t time_us)
 
 struct loop *loop_create(void)
 {
-	CHECK(!"machines make loops here");
+	CHECK(false); /* machines make loops here */
 	return NULL;
 }
 
@@ -259,7 +260,7 @@ void loop_destroy(struct loop **loop)
 void loop_run(struct loop *loop)
 {
 	(void)loop;
-	CHECK(!"the world runs");
+	CHECK(false); /* the world runs */
 }
 
 void loop_stop(struct loop *loop)

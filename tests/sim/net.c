@@ -7,8 +7,9 @@
 #include <stdlib.h>
 
 /*
- * Streams between machines. An address is "MACHINE:PORT" or "unix:PATH" (of the machine itself). Bytes
- * arrive in order after a latency; while a link is cut they wait, and nobody learns of a crash.
+ * Streams between machines. An address is "MACHINE:PORT" or "unix:PATH" (of the machine itself).
+ * Bytes arrive in order after a latency; while a link is cut they wait, and nobody learns of a
+ * crash.
  */
 
 struct listener {
@@ -91,8 +92,8 @@ static bool is_alive(const struct stream *stream)
 }
 
 int listener_open(struct loop *loop, const char *address, struct tls_context *tls,
-	void (*on_accept)(void *arg, struct stream *stream), void *arg, struct listener **listener_out,
-	struct error *error)
+	void (*on_accept)(void *arg, struct stream *stream), void *arg,
+	struct listener **listener_out, struct error *error)
 {
 	struct listener *listener = mem_alloc(sizeof(*listener));
 	(void)tls;
@@ -121,7 +122,8 @@ static struct listener *find_listener(const char *address, unsigned from)
 	list_for_each (entry, &listeners) {
 		struct listener *listener = list_entry(entry, struct listener, link);
 		bool local = strncmp(address, "unix:", 5) == 0;
-		if (strcmp(listener->address, address) == 0 && (!local || listener->machine == from) &&
+		if (strcmp(listener->address, address) == 0 &&
+			(!local || listener->machine == from) &&
 			listener->loop->generation == machine_generation(listener->machine))
 			return listener;
 	}
@@ -157,7 +159,8 @@ static void stream_drop(struct stream *stream)
 		free(stream->arrivals);
 		stream->arrivals = next;
 	}
-	/* The struct itself stays: an event that names it must not find another stream in its place. */
+	/* The struct itself stays: an event that names it must not find another stream in its
+	 * place. */
 	stream->peer = NULL;
 }
 
@@ -274,7 +277,8 @@ static void on_connect_timeout(void *arg)
 }
 
 struct stream *stream_connect(struct loop *loop, const char *address, struct tls_context *tls,
-	const char *server_name, unsigned timeout_ms, const struct stream_handler *handler, void *arg)
+	const char *server_name, unsigned timeout_ms, const struct stream_handler *handler,
+	void *arg)
 {
 	struct stream *stream = stream_make(loop);
 	struct connect_event *connect = mem_alloc(sizeof(*connect));
@@ -302,7 +306,8 @@ void stream_set_handler(struct stream *stream, const struct stream_handler *hand
 
 static void show(struct stream *stream)
 {
-	if (stream->open && !stream->paused && buf_length(&stream->input) > 0 && stream->handler != NULL)
+	if (stream->open && !stream->paused && buf_length(&stream->input) > 0 &&
+		stream->handler != NULL)
 		stream->handler->on_input(stream->arg, &stream->input);
 }
 

@@ -2,9 +2,10 @@
 #define PANDO_TESTS_SIM_WORLD_H
 
 /*
- * A simulated world in one process, from one seed: machines with clocks, disks that lose what was not
- * synced, and a network that is slow, cut or gone. It implements core/loop.h, timer.h, net.h, disk.h,
- * store.h, clock.h and rand.h; the code above is the shipped code. The same seed gives the same run.
+ * A simulated world in one process, from one seed: machines with clocks, disks that lose what was
+ * not synced, and a network that is slow, cut or gone. It implements core/loop.h, timer.h, net.h,
+ * disk.h, store.h, clock.h and rand.h; the code above is the shipped code. The same seed gives the
+ * same run.
  */
 
 #include "core/net.h"
@@ -15,8 +16,8 @@ enum { MACHINES_MAX = 4 };
 
 /* Forgets everything: all machines, files and events. */
 void world_reset(uint64_t seed);
-/* A random number below `limit`, from the seed (for choices of the test; the code under test draws from
- * another sequence). */
+/* A random number below `limit`, from the seed (for choices of the test; the code under test draws
+ * from another sequence). */
 uint64_t world_pick(uint64_t limit);
 uint64_t world_now_us(void);
 
@@ -45,6 +46,7 @@ void world_call_after_us(uint64_t delay_us, void (*fn)(void *arg), void *arg);
 void world_call_on(unsigned machine, uint64_t delay_us, void (*fn)(void *arg), void *arg);
 
 /* Bytes of a file on a machine as they are now; for comparing copies. Returns the length read. */
-size_t world_read_file(unsigned machine, const char *path, uint64_t offset, void *out, size_t length);
+size_t world_read_file(
+	unsigned machine, const char *path, uint64_t offset, void *out, size_t length);
 
 #endif
