@@ -157,6 +157,43 @@ TEST(what_was_appended_is_there_after_reopening)
 	teardown(&f);
 }
 
+static void on_read(struct record_read *read)
+{
+	struct fixture *f = read->arg;
+	f->status = read->status;
+	loop_stop(f->loop);
+}
+
+/* What is not in the page cache comes later; clean pages can be dropped from it. */
+TEST(a_log_is_not_idle_while_a_record_is_being_read)
+{
+	struct fixture f;
+	struct error error;
+	char path[128];
+	setup(&f);
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(0, reign(&f, 1, reign_one));
+	EXPECT_INT(0, append(&f, 1, STR("a message")));
+	snprintf(path, sizeof(path), "%s/0000000000000000.log", f.directory);
+	int fd = open(path, O_RDONLY);
+	EXPECT(fd >= 0);
+	EXPECT(fdatasync(fd) == 0);
+	EXPECT_INT(0, posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED));
+	close(fd);
+	struct record_read read = { .done = on_read, .arg = &f };
+	EXPECT(volume_log_is_idle(f.log));
+	/* A file system in memory has it at once, and nothing is on its way. */
+	if (!volume_log_read(f.log, appends[0].records[0].lsn, 9, &read)) {
+		EXPECT(!volume_log_is_idle(f.log));
+		loop_run(f.loop);
+		EXPECT_INT(0, f.status);
+	}
+	EXPECT(volume_log_is_idle(f.log));
+	EXPECT_STR(STR("a message"), bytes_str(read.bytes));
+	bytes_unref(&read.bytes);
+	teardown(&f);
+}
+
 TEST(a_second_writer_is_refused)
 {
 	struct fixture f;
