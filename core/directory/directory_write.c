@@ -242,25 +242,31 @@ static int exists_already(int code, const char *what, const char *name, struct e
 	return code;
 }
 
-int directory_add_site(struct directory_writer *writer, const char *name, struct error *error)
+/* A row of a table that has nothing but an id and a name. */
+static int add_named(
+	struct directory_writer *writer, const char *table, const char *name, struct error *error)
 {
-	char id[24];
+	char id[24], statement[80], action[24];
 	bool own;
-	int code = check_name("site", name, error);
+	int code = enter(writer, &own, error);
 	if (code < 0)
 		return code;
-	code = enter(writer, &own, error);
-	if (code < 0)
-		return code;
-	code = next_id(writer, "site", id, error);
+	snprintf(statement, sizeof(statement), "insert into %s (id, name) values ($1, $2)", table);
+	snprintf(action, sizeof(action), "%s add", table);
+	code = next_id(writer, table, id, error);
 	if (code == 0)
 		code = exists_already(
-			query(writer, error, "insert into site (id, name) values ($1, $2)",
-				SQL_VALUES(id, name), NULL),
-			"site", name, error);
+			query(writer, error, statement, SQL_VALUES(id, name), NULL), table, name,
+			error);
 	if (code == 0)
-		code = audit(writer, "site add", name, error);
+		code = audit(writer, action, name, error);
 	return leave(writer, own, code, error);
+}
+
+int directory_add_site(struct directory_writer *writer, const char *name, struct error *error)
+{
+	int code = check_name("site", name, error);
+	return code < 0 ? code : add_named(writer, "site", name, error);
 }
 
 static int check_node(const struct node_description *node, struct error *error)
@@ -415,25 +421,13 @@ int directory_add_volume(struct directory_writer *writer, const struct volume_de
 
 int directory_add_domain(struct directory_writer *writer, const char *name, struct error *error)
 {
-	char id[24], lower[256];
-	bool own;
+	char lower[256];
 	size_t length = strlen(name);
 	if (length == 0 || length > 253 || strpbrk(name, "@ \t[]%!:;,<>\"\\/"))
 		return error_set(error, -EINVAL, "`%s` is no domain name", name);
 	for (size_t i = 0; i <= length; i++)
 		lower[i] = ascii_lower(name[i]);
-	int code = enter(writer, &own, error);
-	if (code < 0)
-		return code;
-	code = next_id(writer, "domain", id, error);
-	if (code == 0)
-		code = exists_already(
-			query(writer, error, "insert into domain (id, name) values ($1, $2)",
-				SQL_VALUES(id, lower), NULL),
-			"domain", lower, error);
-	if (code == 0)
-		code = audit(writer, "domain add", lower, error);
-	return leave(writer, own, code, error);
+	return add_named(writer, "domain", lower, error);
 }
 
 /* Canonical form in `out` (domain in lower case) and the domain's id. */
