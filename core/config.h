@@ -42,7 +42,7 @@ struct config {
 	char *router_queue_listen;            /* routers of other sites, mTLS */
 	char *replicator_listen;              /* replicators, mTLS */
 	char *router_http_listen, *node_http_listen, *replicator_http_listen;
-	char *relay_host;                     /* "host:port" of the smart host, "" refuses relaying */
+	char *relay_host;                     /* "host:port" of the smart host; "": no relaying */
 	uint64_t io_backend;                  /* enum io_backend */
 	uint64_t log_level;                   /* enum log_level */
 	uint64_t worker_threads;              /* of a node; 0: one per core */
