@@ -18,7 +18,11 @@ struct proxy {
 	struct stream *client, *backend;
 	uint64_t mailbox_id;
 	uint32_t node_id;
+	bool said_bye; /* the home, in what it sent last */
 };
+
+/* A BYE and the reply to LOGOUT behind it are shorter. */
+enum { BYE_LENGTH_MAX = 512 };
 
 static void proxy_free(struct proxy *proxy)
 {
@@ -64,6 +68,10 @@ static void client_on_close(void *arg, int reason)
 static void backend_on_input(void *arg, struct buf *input)
 {
 	struct proxy *proxy = arg;
+	struct str last = buf_str(input);
+	if (last.length > BYE_LENGTH_MAX)
+		last = str_from_index(last, last.length - BYE_LENGTH_MAX);
+	proxy->said_bye = str_find(last, STR("* BYE ")) >= 0;
 	pass(proxy->backend, proxy->client, input);
 }
 
@@ -76,8 +84,9 @@ static void backend_on_drain(void *arg)
 static void backend_on_close(void *arg, int reason)
 {
 	struct proxy *proxy = arg;
+	(void)reason;
 	/* A home that ends a session says why itself; one that breaks off cannot. */
-	if (reason != 0)
+	if (!proxy->said_bye)
 		stream_write_str(proxy->client,
 			STR("* BYE [UNAVAILABLE] The mailbox's home is gone\r\n"));
 	stream_close(proxy->client);
