@@ -224,6 +224,27 @@ static bool is_drained(const struct volume *volume)
 }
 
 /* When everything taken is written: answers the fence and becomes what is desired. */
+static bool may_be_primary(const struct volume *volume)
+{
+	return volume->desired.primary && volume->desired.epoch >= volume->highest_epoch &&
+		(volume->log == NULL || !volume_log_is_fenced(volume->log));
+}
+
+/* The directory has named a later reign than the one that is served, opened or fenced here. */
+static bool has_new_reign(const struct volume *volume)
+{
+	return volume->has_desired && may_be_primary(volume) &&
+		volume->desired.epoch > volume->reign_epoch;
+}
+
+static void begin_opening(struct volume *volume)
+{
+	enter(volume, VOLUME_OPENING);
+	volume->reign_epoch = volume->desired.epoch;
+	volume->is_releasing = true;
+	volume->options.events.release(volume->options.events.arg, volume);
+}
+
 void volume_finish_fence(struct volume *volume)
 {
 	if (volume->state != VOLUME_FENCED || !is_drained(volume))
@@ -241,6 +262,8 @@ void volume_finish_fence(struct volume *volume)
 		volume_log_close(&volume->log);
 		volume->branch_is_checked = false;
 		enter(volume, VOLUME_REPLICA);
+	} else if (has_new_reign(volume)) {
+		begin_opening(volume);
 	}
 }
 
@@ -420,19 +443,6 @@ static void try_open(struct volume *volume)
 		volume->log, volume->desired.epoch, volume->desired.reign, on_reign, volume);
 }
 
-static void begin_opening(struct volume *volume)
-{
-	enter(volume, VOLUME_OPENING);
-	volume->is_releasing = true;
-	volume->options.events.release(volume->options.events.arg, volume);
-}
-
-static bool may_be_primary(const struct volume *volume)
-{
-	return volume->desired.primary && volume->desired.epoch >= volume->highest_epoch &&
-		(volume->log == NULL || !volume_log_is_fenced(volume->log));
-}
-
 static void on_retry(void *arg)
 {
 	struct volume *volume = arg;
@@ -482,8 +492,6 @@ static void take_replicas(struct volume *volume, const struct volume_desired *de
 
 void volume_set_desired(struct volume *volume, const struct volume_desired *desired)
 {
-	bool same_reign = volume->has_desired && volume->desired.epoch == desired->epoch &&
-		volume->desired.primary == desired->primary;
 	if (volume->has_desired && desired->epoch < volume->desired.epoch)
 		return; /* a stale copy of the directory */
 	volume->desired = *desired;
@@ -492,9 +500,12 @@ void volume_set_desired(struct volume *volume, const struct volume_desired *desi
 	if (desired->epoch > volume->highest_epoch)
 		volume->highest_epoch = desired->epoch;
 	if (may_be_primary(volume)) {
-		if (volume->state == VOLUME_REPLICA ||
-			(volume->state == VOLUME_FENCED && !same_reign && is_drained(volume)))
+		if (volume->state == VOLUME_REPLICA)
 			begin_opening(volume);
+		else if (volume->state == VOLUME_FENCED)
+			volume_finish_fence(volume);
+		else if (has_new_reign(volume))
+			volume_fence(volume, false, NULL, NULL);
 	} else if (volume->state == VOLUME_PRIMARY || volume->state == VOLUME_OPENING) {
 		volume_fence(volume, false, NULL, NULL);
 	} else if (volume->state == VOLUME_FENCED) {

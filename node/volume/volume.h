@@ -124,6 +124,7 @@ struct volume {
 	struct volume_desired desired;
 	bool has_desired, is_releasing, is_new_reign;
 	bool branch_is_checked; /* the index belongs to the log as it is now */
+	uint64_t reign_epoch; /* of the last opening */
 	/* Highest epoch anybody has shown; below it nothing may be written. */
 	uint64_t highest_epoch;
 	uint64_t reader_end; /* durable bytes of the replica's log */

@@ -421,7 +421,11 @@ static void on_planned(void *arg)
 			volume->state == VOLUME_REPLICA)
 			promote(planned->volume, target);
 	}
-	if (truth->epoch != planned->epoch || world_now_us() > planned->deadline_us)
+	bool given_up = truth->epoch == planned->epoch && world_now_us() > planned->deadline_us;
+	/* The volume goes back to the one that was fenced, under a new epoch. */
+	if (given_up)
+		promote(planned->volume, truth->primary);
+	if (given_up || truth->epoch != planned->epoch)
 		free(planned);
 	else
 		world_call_after_us(5000, on_planned, planned);
@@ -431,7 +435,7 @@ static void on_fence_answer(void *arg, uint64_t end)
 {
 	struct planned *planned = arg;
 	planned->end = end;
-	planned->deadline_us = world_now_us() + 3000000;
+	planned->deadline_us = world_now_us() + 100000 + world_pick(3000000);
 	world_call_after_us(1000, on_planned, planned);
 }
 
