@@ -75,8 +75,6 @@ const struct config_row config_rows[] = {
 	NUMBER(queue_lifetime_s, "432000", 60, 2592000,
 		"Age at which a queued message bounces; RFC 5321 section 4.5.4.1 asks for 4 to 5 "
 		"days."),
-	NUMBER(retained_log_bytes_max, "17179869184", 67108864, UINT64_MAX / 2,
-		"Log kept for an absent replica until it must be seeded anew."),
 };
 
 const size_t config_row_count = array_length(config_rows);

@@ -83,8 +83,6 @@ int disk_list_directory(
 int disk_remove_file(const char *path) must_check;
 /* Atomic, directory synced. */
 int disk_rename(const char *from, const char *to) must_check;
-/* Bytes an unprivileged process may still write on the file system of `path`. */
-int64_t disk_free_bytes(const char *path);
 
 /* An exclusive lock on a file that dies with the process; the file is made when missing. -EAGAIN
  * when another process holds it. */

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum {
@@ -197,14 +196,6 @@ int disk_rename(const char *from, const char *to)
 	if (rename(from, to) < 0)
 		return -errno;
 	return sync_parent(to);
-}
-
-int64_t disk_free_bytes(const char *path)
-{
-	struct statvfs status;
-	if (statvfs(path, &status) < 0)
-		return -errno;
-	return (int64_t)(status.f_bavail * status.f_frsize);
 }
 
 struct disk_lock {

@@ -85,26 +85,6 @@ int64_t metric_value(const struct metric *metric)
 	return atomic_load_explicit(&metric->value, memory_order_relaxed);
 }
 
-uint64_t metric_quantile_us(const struct metric *metric, double q)
-{
-	int64_t counts[BUCKETS], total = 0;
-	for (size_t i = 0; i < BUCKETS; i++)
-		total += counts[i] =
-			atomic_load_explicit(&metric->buckets[i], memory_order_relaxed);
-	if (total == 0)
-		return 0;
-	double wanted = q * (double)total, seen = 0;
-	for (size_t i = 0; i < BUCKETS; i++) {
-		if (seen + (double)counts[i] >= wanted && counts[i] > 0) {
-			double low = i ? (double)bucket_bounds_us[i - 1] : 0;
-			double high = (double)bucket_bounds_us[i < BUCKETS - 1 ? i : BUCKETS - 2];
-			return (uint64_t)(low + (high - low) * (wanted - seen) / (double)counts[i]);
-		}
-		seen += (double)counts[i];
-	}
-	return bucket_bounds_us[BUCKETS - 2];
-}
-
 static void render_sample(struct buf *out, const struct metric *metric, const char *suffix,
 	const char *extra_label, double value)
 {

@@ -23,8 +23,6 @@ void metric_add(struct metric *metric, int64_t amount);
 void metric_set(struct metric *metric, int64_t value);
 void metric_observe_us(struct metric *metric, uint64_t microseconds);
 int64_t metric_value(const struct metric *metric);
-/* The q-quantile (0..1) of a histogram in microseconds, by bucket interpolation. */
-uint64_t metric_quantile_us(const struct metric *metric, double q);
 
 void metric_render(struct buf *out);
 

@@ -20,7 +20,6 @@ struct pool {
 	struct block *first;
 	struct block *current;
 	size_t used_in_current;
-	size_t used;
 };
 
 static struct block *block_create(size_t capacity)
@@ -62,7 +61,7 @@ void pool_reset(struct pool *pool)
 	free_blocks(pool->first->next);
 	pool->first->next = NULL;
 	pool->current = pool->first;
-	pool->used_in_current = pool->used = 0;
+	pool->used_in_current = 0;
 }
 
 void *pool_alloc(struct pool *pool, size_t length)
@@ -78,7 +77,6 @@ void *pool_alloc(struct pool *pool, size_t length)
 	}
 	char *memory = pool->current->memory + pool->used_in_current;
 	pool->used_in_current += rounded;
-	pool->used += rounded;
 	memset(memory, 0, rounded);
 	return memory;
 }
@@ -108,9 +106,4 @@ struct str pool_printf(struct pool *pool, const char *format, ...)
 	va_end(again);
 	va_end(arguments);
 	return str_of(text, (size_t)length);
-}
-
-size_t pool_used(const struct pool *pool)
-{
-	return pool->used;
 }

@@ -23,7 +23,5 @@ void *pool_alloc(struct pool *pool, size_t length);
 struct str pool_copy(struct pool *pool, struct str s);
 char *pool_copy_terminated(struct pool *pool, struct str s);
 struct str pool_printf(struct pool *pool, const char *format, ...) printf_like(2, 3);
-/* Bytes handed out since creation or reset; for limits. */
-size_t pool_used(const struct pool *pool);
 
 #endif

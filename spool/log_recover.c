@@ -393,25 +393,6 @@ bool volume_log_began_clean(struct volume_log *log)
 
 /* ---- cutting ---- */
 
-uint64_t volume_log_start(const struct volume_log *log)
-{
-	int64_t lowest = log_files_lowest(&log->files);
-	return lowest > 0 ? (uint64_t)lowest * SEGMENT_LENGTH : 0;
-}
-
-int volume_log_trim(struct volume_log *log, uint64_t lsn)
-{
-	int result = 0;
-	uint64_t below = segment_of(lsn < log->end ? lsn : log->end);
-	int64_t segment = log_files_lowest(&log->files);
-	/* The last group is named by the next one: its segment stays too. */
-	if (below > segment_of(log->last_group))
-		below = segment_of(log->last_group);
-	for (; result == 0 && segment >= 0 && (uint64_t)segment < below; segment++)
-		result = log_files_remove(&log->files, (uint64_t)segment);
-	return result == -ENOENT ? 0 : result;
-}
-
 int volume_log_truncate(struct volume_log *log, uint64_t lsn)
 {
 	struct disk_file *file;

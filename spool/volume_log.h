@@ -56,11 +56,6 @@ bool volume_log_is_fenced(const struct volume_log *log);
 /* Nothing appended, received or read is on its way: it may be closed. */
 bool volume_log_is_idle(const struct volume_log *log);
 
-/* Address of the oldest segment still there. */
-uint64_t volume_log_start(const struct volume_log *log);
-/* Removes the segments that lie wholly below `lsn` (a queue's delivered past); the one that holds
- * the end stays. */
-int volume_log_trim(struct volume_log *log, uint64_t lsn) must_check;
 
 /* The epoch vector of a log that another process may be writing. Empty when there is none yet. */
 int volume_epochs_read(

@@ -271,17 +271,3 @@ struct replicator_link *replicator_link_create(struct volumes *volumes)
 	timer_start(link->timer, 0);
 	return link;
 }
-
-void replicator_link_destroy(struct replicator_link **link)
-{
-	if (*link == NULL)
-		return;
-	if ((*link)->stream != NULL)
-		stream_abort((*link)->stream);
-	timer_destroy(&(*link)->timer);
-	frame_reader_deinit(&(*link)->reader);
-	pool_destroy(&(*link)->pool);
-	buf_deinit(&(*link)->out);
-	free(*link);
-	*link = NULL;
-}

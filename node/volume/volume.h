@@ -151,7 +151,6 @@ struct volume {
 	uint64_t fenced_at_us;
 	bool fence_expired; /* the fence at the end of the log has been given up */
 	struct volume_numbers numbers;
-	void *thread_data; /* of volumes.c */
 };
 
 struct volume *volume_create(const struct volume_options *options);

@@ -71,7 +71,6 @@ static void run_create(struct worker_call *call)
 		.index_path = index_path,
 		.remote_wait_ms_max = config->remote_wait_ms_max,
 		.events = slot_events(slot) });
-	slot->volume->thread_data = slot;
 	sem_post((sem_t *)call->arg);
 }
 

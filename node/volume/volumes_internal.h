@@ -80,7 +80,6 @@ struct slot *volumes_find_slot(const struct volumes *volumes, uint32_t volume_id
 /* ---- replicator_link.c ---- */
 
 struct replicator_link *replicator_link_create(struct volumes *volumes);
-void replicator_link_destroy(struct replicator_link **link);
 /* Asks the replicator to say everything it knows: at connection, and when there are new slots. */
 void replicator_link_greet(struct replicator_link *link);
 /* Something about the slot has changed that the replicator should know. */

@@ -39,11 +39,6 @@ bool sasl_find_mechanism(struct str name, enum sasl_mechanism *mechanism_out)
 	return false;
 }
 
-const char *sasl_mechanism_name(enum sasl_mechanism mechanism)
-{
-	return names[mechanism];
-}
-
 struct sasl *sasl_create(enum sasl_mechanism mechanism)
 {
 	struct sasl *sasl = mem_alloc(sizeof(*sasl));

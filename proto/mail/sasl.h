@@ -29,8 +29,6 @@ enum sasl_step {
 
 /* By name in any case; false when it is not offered. */
 bool sasl_find_mechanism(struct str name, enum sasl_mechanism *mechanism_out) must_check;
-/* "PLAIN", ... */
-const char *sasl_mechanism_name(enum sasl_mechanism mechanism);
 
 struct sasl *sasl_create(enum sasl_mechanism mechanism);
 /* Wipes what it held. Sets *sasl to NULL; NULL is accepted. */

@@ -418,12 +418,6 @@ int disk_rename(const char *from, const char *to)
 	return 0;
 }
 
-int64_t disk_free_bytes(const char *path)
-{
-	(void)path;
-	return 1ll << 40;
-}
-
 int disk_lock_take(const char *path, struct disk_lock **lock_out)
 {
 	struct inode *inode = find_inode(current_machine(), path);
