@@ -18,6 +18,7 @@ import time
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Enough for every branch that a small input reaches; a real run takes hours.
 FUZZ_SECONDS = 8
+FUZZ_SEED = 1
 SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
 # Sanitizers find what they find on the first meeting: fail at once, with the line.
 SANITIZER_OPTIONS = {
@@ -114,13 +115,17 @@ def build_fuzzers(totals, folder):
     return names
 
 
-def run_fuzzers(totals, folder, names):
-    """Each for a moment, two at a time; what one finds stays beside it."""
+def run_fuzzers(totals, folder, names, seconds):
+    """Two at a time; what one finds stays beside it. By default each runs for a moment from the same seed, so
+    that a change is judged by what it changed; with a number of seconds it explores from a seed of its own."""
+    seed = FUZZ_SEED if seconds is None else int.from_bytes(os.urandom(4), "little") or 1
+    seconds = FUZZ_SECONDS if seconds is None else seconds
+
     def one(name):
         where = os.path.join(folder, "tests", "fuzz")
-        run_program(totals, name, [os.path.join(where, name), f"-max_total_time={FUZZ_SECONDS}", "-max_len=65536",
-                                   "-timeout=10", "-rss_limit_mb=1024", "-verbosity=0", "-print_final_stats=1",
-                                   f"-artifact_prefix={where}/{name}-"], 120)
+        run_program(totals, name, [os.path.join(where, name), f"-seed={seed}", f"-max_total_time={seconds}",
+                                   "-max_len=65536", "-timeout=10", "-rss_limit_mb=1024", "-verbosity=0",
+                                   "-print_final_stats=1", f"-artifact_prefix={where}/{name}-"], seconds + 110)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         list(pool.map(one, names))
 
@@ -130,6 +135,8 @@ def main():
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", choices=("tidy", "unit", "sanitized", "fuzz", "e2e"))
     parser.add_argument("--match", default="", help="with --only e2e: tests whose name holds this")
+    parser.add_argument("--fuzz-seconds", type=int, metavar="N",
+                        help="explore with each fuzz target for N seconds from a new seed")
     options = parser.parse_args()
     totals, start = Totals(), time.monotonic()
     plain, sanitized = os.path.join(TOP, "build-test"), os.path.join(TOP, "build-sanitized")
@@ -153,8 +160,8 @@ def main():
 
     if wanted("fuzz") and not options.quick:
         names = build_fuzzers(totals, os.path.join(TOP, "build-fuzz"))
-        say("== fuzz targets, each for a moment")
-        run_fuzzers(totals, os.path.join(TOP, "build-fuzz"), names)
+        say("== fuzz targets")
+        run_fuzzers(totals, os.path.join(TOP, "build-fuzz"), names, options.fuzz_seconds)
 
     for name in totals.failures:
         say(f"FAILED: {name}")

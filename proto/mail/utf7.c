@@ -79,8 +79,8 @@ void utf7_encode(struct str utf8, struct buf *out)
 	bool in_run = false;
 
 	for (;;) {
-		int32_t c = utf8.length ? utf8_next(&utf8) : 0;
-		bool at_end = c == 0 && !utf8.length;
+		bool at_end = utf8.length == 0;
+		int32_t c = at_end ? 0 : utf8_next(&utf8);
 		bool is_direct = at_end || (c >= 0x20 && c < 0x7f);
 		if (in_run && is_direct) {
 			if (run.bit_count)
@@ -135,8 +135,9 @@ static bool decode_run(struct str run, struct buf *out)
 			high = 0;
 		} else if (unit >= 0xd800 && unit <= 0xdbff) {
 			high = unit;
-		} else if ((unit >= 0xdc00 && unit <= 0xdfff) || (unit >= 0x20 && unit < 0x7f)) {
-			/* What can be written directly must be: one name, one encoding. */
+		} else if ((unit >= 0xdc00 && unit <= 0xdfff) || unit < 0x80) {
+			/* What can be written directly must be, so that a name has one encoding; and
+			 * a control character is as wrong in here as outside. */
 			return false;
 		} else {
 			utf8_append(out, unit);

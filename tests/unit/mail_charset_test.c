@@ -81,6 +81,8 @@ static const struct {
 	{ "a letter too many", "&APwA-" },
 	{ "not in the alphabet", "&AP.-" },
 	{ "control characters", "a\tb" },
+	{ "control characters in a run", "&AAk-" },
+	{ "a NUL at the end of a run", "&APwAAA-" },
 	{ "broken UTF-8", "a\xc3" },
 };
 
