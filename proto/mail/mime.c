@@ -102,8 +102,12 @@ static void note_field(
 			!name_matches(line, field_names[id].name, name))
 			continue;
 		struct str value = str_trim(str_of(line + colon + 1, end - start - colon - 1));
-		if (!part->fields[id].length && value.length) {
-			part->fields[id].offset = (uint32_t)(value.bytes - parser->bytes);
+		if (mime_has_field(part, id))
+			part->repeated_fields |= 1u << id;
+		if (!mime_has_field(part, id) || (!part->fields[id].length && value.length)) {
+			/* A name and a colon come before it: never 0. */
+			part->fields[id].offset = value.length ?
+				(uint32_t)(value.bytes - parser->bytes) : (uint32_t)(start + colon + 1);
 			part->fields[id].length = (uint32_t)value.length;
 		}
 		return;

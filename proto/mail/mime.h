@@ -61,11 +61,12 @@ struct mime_part {
 	uint32_t header_offset, header_length; /* with the empty line that ends it */
 	uint32_t body_offset, body_length;
 	uint32_t body_lines; /* line ends in the body */
-	/* The first field of each name: its value as it stands, folding included;
-	 * length 0: none. */
+	/* The first field of each name that has a value: as it stands, folding included. An empty
+	 * one has an offset, a missing one has not. */
 	struct {
 		uint32_t offset, length;
 	} fields[MIME_FIELD_COUNT];
+	uint32_t repeated_fields; /* bit 1 << enum mime_field_id: there is more than one */
 };
 
 struct mime {
@@ -83,6 +84,12 @@ static inline struct str mime_field(const struct mime *mime, const struct mime_p
 	enum mime_field_id id)
 {
 	return str_of(mime->message.bytes + part->fields[id].offset, part->fields[id].length);
+}
+
+/* Whether the header has such a field, be it empty. */
+static inline bool mime_has_field(const struct mime_part *part, enum mime_field_id id)
+{
+	return part->fields[id].offset != 0;
 }
 
 /* One header field as it stands: `raw` is the whole of it with its line end. */

@@ -6,7 +6,9 @@
 enum {
 	/* Of an address list or Subject that ENVELOPE shows: a thousand recipients with names. */
 	ENVELOPE_FIELD_LENGTH_MAX = 64 << 10,
-	/* Of a Content-* field: file names in RFC 2231 form take a few hundred bytes. */
+	/* A date takes 40 bytes, its comments some more. */
+	DATE_LENGTH_MAX = 256,
+	/* Of a Content-* field or a message id: file names in RFC 2231 form take a few hundred bytes. */
 	CONTENT_FIELD_LENGTH_MAX = 4 << 10,
 };
 
@@ -52,6 +54,50 @@ static void write_addresses(struct str value, struct buf *out)
 	mime_addresses_deinit(&list);
 }
 
+/* Date, Subject, In-Reply-To, Message-ID: NIL is missing, "" is empty (RFC 3501 section 7.4.2). */
+static void write_text_field(const struct mime *mime, const struct mime_part *part,
+	enum mime_field_id id, size_t length_max, struct buf *out)
+{
+	if (mime_has_field(part, id))
+		imap_write_text(out, str_first(mime_field(mime, part, id), length_max));
+	else
+		buf_append_literal(out, "NIL");
+}
+
+/* A list that was spread over several fields of one name is one list (RFC 5322 section 4.5.3). */
+static void join_fields(const struct mime *mime, const struct mime_part *part, struct str name,
+	struct buf *out)
+{
+	struct str header = str_of(mime->message.bytes + part->header_offset, part->header_length);
+	struct mime_header_field field;
+
+	while (buf_length(out) < ENVELOPE_FIELD_LENGTH_MAX && mime_next_field(&header, &field)) {
+		if (!str_equal_ignore_case(field.name, name))
+			continue;
+		if (buf_length(out))
+			buf_append_byte(out, ',');
+		buf_append_str(out, str_trim(field.value));
+	}
+}
+
+static void write_address_field(const struct mime *mime, const struct mime_part *part,
+	enum mime_field_id id, struct buf *out)
+{
+	struct str value = mime_field(mime, part, id);
+	struct buf joined = { 0 };
+
+	/* Sender and Reply-To default to From. */
+	if (!value.length && (id == MIME_SENDER || id == MIME_REPLY_TO))
+		value = mime_field(mime, part, MIME_FROM);
+	if (part->repeated_fields >> id & 1 && (id == MIME_TO || id == MIME_CC || id == MIME_BCC)) {
+		join_fields(mime, part,
+			id == MIME_TO ? STR("To") : id == MIME_CC ? STR("Cc") : STR("Bcc"), &joined);
+		value = buf_str(&joined);
+	}
+	write_addresses(value, out);
+	buf_deinit(&joined);
+}
+
 void structure_write_envelope(const struct mime *mime, unsigned message_part, struct buf *out)
 {
 	const struct mime_part *part = &mime->parts[message_part];
@@ -60,22 +106,17 @@ void structure_write_envelope(const struct mime *mime, unsigned message_part, st
 	};
 
 	buf_append_byte(out, '(');
-	imap_write_ntext(out, str_first(mime_field(mime, part, MIME_DATE), 256));
+	write_text_field(mime, part, MIME_DATE, DATE_LENGTH_MAX, out);
 	buf_append_byte(out, ' ');
-	imap_write_ntext(out,
-		str_first(mime_field(mime, part, MIME_SUBJECT), ENVELOPE_FIELD_LENGTH_MAX));
+	write_text_field(mime, part, MIME_SUBJECT, ENVELOPE_FIELD_LENGTH_MAX, out);
 	for (size_t i = 0; i < array_length(addresses); i++) {
-		struct str value = mime_field(mime, part, addresses[i]);
-		/* Sender and Reply-To default to From. */
-		if (!value.length && i < 3)
-			value = mime_field(mime, part, MIME_FROM);
 		buf_append_byte(out, ' ');
-		write_addresses(value, out);
+		write_address_field(mime, part, addresses[i], out);
 	}
 	buf_append_byte(out, ' ');
-	imap_write_ntext(out, str_first(mime_field(mime, part, MIME_IN_REPLY_TO), 4096));
+	write_text_field(mime, part, MIME_IN_REPLY_TO, CONTENT_FIELD_LENGTH_MAX, out);
 	buf_append_byte(out, ' ');
-	imap_write_ntext(out, str_first(mime_field(mime, part, MIME_MESSAGE_ID), 4096));
+	write_text_field(mime, part, MIME_MESSAGE_ID, CONTENT_FIELD_LENGTH_MAX, out);
 	buf_append_byte(out, ')');
 }
 

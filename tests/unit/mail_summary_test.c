@@ -172,6 +172,39 @@ TEST(addresses_are_shown_in_the_envelope)
 	test_row(NULL);
 }
 
+static const struct {
+	const char *name, *header, *envelope;
+} envelopes[] = {
+	{ "an empty field is not a missing one", "Subject:\r\nDate: \r\nMessage-ID:\r\n \r\n",
+		"(\"\" \"\" NIL NIL NIL NIL NIL NIL NIL \"\")" },
+	{ "of a field that is repeated the first with a value counts",
+		"Subject:\r\nSubject: one\r\nSubject: two\r\n",
+		"(NIL \"one\" NIL NIL NIL NIL NIL NIL NIL NIL)" },
+	{ "repeated recipient fields are one list", "To: a@b\r\nCc: x@y\r\nto : c@d,\r\n e@f\r\n",
+		"(NIL NIL NIL NIL NIL ((NIL NIL \"a\" \"b\")(NIL NIL \"c\" \"d\")(NIL NIL \"e\" "
+		"\"f\")) ((NIL NIL \"x\" \"y\")) NIL NIL NIL)" },
+	{ "of repeated senders the first counts", "From: a@b\r\nFrom: c@d\r\n",
+		"(NIL NIL ((NIL NIL \"a\" \"b\")) ((NIL NIL \"a\" \"b\")) ((NIL NIL \"a\" \"b\")) "
+		"NIL NIL NIL NIL NIL)" },
+	{ "an empty Sender is From", "From: a@b\r\nSender:\r\nReply-To: \r\n",
+		"(NIL NIL ((NIL NIL \"a\" \"b\")) ((NIL NIL \"a\" \"b\")) ((NIL NIL \"a\" \"b\")) "
+		"NIL NIL NIL NIL NIL)" },
+};
+
+TEST(envelopes_are_described)
+{
+	for (size_t i = 0; i < array_length(envelopes); i++) {
+		struct buf encoded = { 0 };
+		struct summary summary;
+		test_row(envelopes[i].name);
+		summary_encode(str_from(envelopes[i].header), &encoded);
+		EXPECT(summary_decode(buf_str(&encoded), &summary));
+		EXPECT_STR(str_from(envelopes[i].envelope), summary.envelope);
+		buf_deinit(&encoded);
+	}
+	test_row(NULL);
+}
+
 static const char nested[] =
 	"Content-Type: multipart/mixed; boundary=o\r\n\r\n"
 	"--o\r\nX: 1\r\n\r\nfirst\r\n"
