@@ -8,7 +8,8 @@ enum {
 	ENVELOPE_FIELD_LENGTH_MAX = 64 << 10,
 	/* A date takes 40 bytes, its comments some more. */
 	DATE_LENGTH_MAX = 256,
-	/* Of a Content-* field or a message id: file names in RFC 2231 form take a few hundred bytes. */
+	/* Of a Content-* field or a message id: file names in RFC 2231 form take some
+	 * hundred bytes. */
 	CONTENT_FIELD_LENGTH_MAX = 4 << 10,
 };
 
@@ -54,7 +55,7 @@ static void write_addresses(struct str value, struct buf *out)
 	mime_addresses_deinit(&list);
 }
 
-/* Date, Subject, In-Reply-To, Message-ID: NIL is missing, "" is empty (RFC 3501 section 7.4.2). */
+/* Date, Subject and the ids: NIL when missing, "" when empty (RFC 3501 section 7.4.2). */
 static void write_text_field(const struct mime *mime, const struct mime_part *part,
 	enum mime_field_id id, size_t length_max, struct buf *out)
 {

@@ -136,8 +136,8 @@ static bool decode_run(struct str run, struct buf *out)
 		} else if (unit >= 0xd800 && unit <= 0xdbff) {
 			high = unit;
 		} else if ((unit >= 0xdc00 && unit <= 0xdfff) || unit < 0x80) {
-			/* What can be written directly must be, so that a name has one encoding; and
-			 * a control character is as wrong in here as outside. */
+			/* What can be written directly must be, so that a name has one encoding;
+			 * and a control character is as wrong in here as outside. */
 			return false;
 		} else {
 			utf8_append(out, unit);
