@@ -105,6 +105,6 @@ static void stop(void)
 	world_settle();
 }
 
-static const struct replay_engine engine_lmtp = { "lmtp", start, open_session, command, stop };
+const struct replay_engine engine_lmtp = { "lmtp", start, open_session, command, stop };
 extern const struct replay_engine engine_smtp;
 const struct replay_engine *const replay_engines[] = { &engine_lmtp, &engine_smtp, NULL };
