@@ -11,6 +11,7 @@ struct search {
 	uint8_t *values; /* of each key; operators unused */
 	uint8_t *stack;
 	struct text_needle **needles;
+	bool has_text_key; /* TEXT, which looks into every header */
 };
 
 static bool is_header_key(enum imap_search_op op)
@@ -40,6 +41,7 @@ struct search *search_create(struct pool *pool, const struct imap_search *progra
 		const struct imap_search_key *key = &program->keys[i];
 		if (key->op != IMAP_SEARCH_HEADER && !is_body_key(key->op))
 			continue;
+		search->has_text_key |= key->op == IMAP_SEARCH_TEXT;
 		struct buf text = { 0 };
 		charset_to_utf8(program->charset, key->text, &text);
 		search->needles[i] = text_needle_create(pool, buf_str(&text));
@@ -158,17 +160,20 @@ static bool sent_value(const struct imap_search_key *key, bool has_date, int64_t
 	}
 }
 
-/* One decoded field against the keys that are still open. */
-static void match_field(struct search *search, struct str name, struct str text)
+/* One decoded field against the keys that are still open. TEXT sees its name too. */
+static void match_field(struct search *search, struct str name, struct str field)
 {
 	const struct imap_search *program = search->program;
+	struct str value = str_trim(str_from_index(field, (size_t)str_find_byte(field, ':') + 1));
+
 	for (unsigned i = 0; i < program->key_count; i++) {
 		const struct imap_search_key *key = &program->keys[i];
+		bool is_text = key->op == IMAP_SEARCH_TEXT;
 		if (search->values[i] == VALUE_YES)
 			continue;
-		bool applies = key->op == IMAP_SEARCH_TEXT || (key->op == IMAP_SEARCH_HEADER &&
-			str_equal_ignore_case(key->field, name));
-		if (applies && text_needle_is_in(search->needles[i], text))
+		bool applies = is_text ||
+			(key->op == IMAP_SEARCH_HEADER && str_equal_ignore_case(key->field, name));
+		if (applies && text_needle_is_in(search->needles[i], is_text ? field : value))
 			search->values[i] = VALUE_YES;
 	}
 }
@@ -176,23 +181,12 @@ static void match_field(struct search *search, struct str name, struct str text)
 static bool is_wanted(const struct search *search, struct str name)
 {
 	const struct imap_search *program = search->program;
-	for (unsigned i = 0; i < program->key_count; i++) {
+	for (unsigned i = 0; i < program->key_count && !search->has_text_key; i++) {
 		const struct imap_search_key *key = &program->keys[i];
-		if (key->op == IMAP_SEARCH_TEXT || (key->op == IMAP_SEARCH_HEADER &&
-			str_equal_ignore_case(key->field, name)))
+		if (key->op == IMAP_SEARCH_HEADER && str_equal_ignore_case(key->field, name))
 			return true;
 	}
-	return false;
-}
-
-/* RFC 3501 lets TEXT see the names of fields too. */
-static void match_name(struct search *search, struct str name)
-{
-	const struct imap_search *program = search->program;
-	for (unsigned i = 0; i < program->key_count; i++)
-		if (program->keys[i].op == IMAP_SEARCH_TEXT && search->values[i] != VALUE_YES &&
-			text_needle_is_in(search->needles[i], name))
-			search->values[i] = VALUE_YES;
+	return search->has_text_key;
 }
 
 enum search_verdict search_header(struct search *search, struct str header)
@@ -210,8 +204,7 @@ enum search_verdict search_header(struct search *search, struct str header)
 		if (!is_wanted(search, field.name))
 			continue;
 		buf_clear(&text);
-		charset_decode_header(field.value, &text);
-		match_name(search, field.name);
+		charset_decode_header(str_trim(field.raw), &text);
 		match_field(search, field.name, buf_str(&text));
 	}
 	buf_deinit(&text);
@@ -226,24 +219,29 @@ enum search_verdict search_header(struct search *search, struct str header)
 	return verdict(search, SEARCH_NEEDS_BODY);
 }
 
-static void match_text(struct search *search, struct str text)
+static void match_text(struct search *search, bool only_text_keys, struct str text)
 {
 	const struct imap_search *program = search->program;
-	for (unsigned i = 0; i < program->key_count; i++)
-		if (is_body_key(program->keys[i].op) && search->values[i] == VALUE_OPEN &&
+	for (unsigned i = 0; i < program->key_count; i++) {
+		bool applies = only_text_keys ? program->keys[i].op == IMAP_SEARCH_TEXT :
+			is_body_key(program->keys[i].op);
+		if (applies && search->values[i] == VALUE_OPEN &&
 			text_needle_is_in(search->needles[i], text))
 			search->values[i] = VALUE_YES;
+	}
 }
 
+/* The header of a message inside is text that its reader is shown: BODY sees it. That of another
+ * part, with the names of attachments, is for TEXT. */
 static void match_part(struct search *search, const struct summary_part *part,
 	bool is_inner_message, struct str message)
 {
 	struct buf decoded = { 0 }, text = { 0 };
 
-	if (is_inner_message) {
+	if (is_inner_message || (part->parent != MIME_NONE && search->has_text_key)) {
 		charset_decode_header(str_first(str_from_index(message, part->header_offset),
 			part->header_length), &text);
-		match_text(search, buf_str(&text));
+		match_text(search, !is_inner_message, buf_str(&text));
 		buf_clear(&text);
 	}
 	if (part->is_text && part->kind == MIME_LEAF) {
@@ -251,7 +249,7 @@ static void match_part(struct search *search, const struct summary_part *part,
 			str_first(str_from_index(message, part->body_offset), part->body_length);
 		mime_decode(part->encoding, body, &decoded);
 		charset_to_utf8(part->charset, buf_str(&decoded), &text);
-		match_text(search, buf_str(&text));
+		match_text(search, false, buf_str(&text));
 	}
 	buf_deinit(&decoded);
 	buf_deinit(&text);
