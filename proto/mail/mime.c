@@ -106,8 +106,9 @@ static void note_field(
 			part->repeated_fields |= 1u << id;
 		if (!mime_has_field(part, id) || (!part->fields[id].length && value.length)) {
 			/* A name and a colon come before it: never 0. */
-			part->fields[id].offset = value.length ?
-				(uint32_t)(value.bytes - parser->bytes) : (uint32_t)(start + colon + 1);
+			size_t offset = value.length ? (size_t)(value.bytes - parser->bytes) :
+				start + colon + 1;
+			part->fields[id].offset = (uint32_t)offset;
 			part->fields[id].length = (uint32_t)value.length;
 		}
 		return;

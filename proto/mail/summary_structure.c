@@ -92,7 +92,8 @@ static void write_address_field(const struct mime *mime, const struct mime_part 
 		value = mime_field(mime, part, MIME_FROM);
 	if (part->repeated_fields >> id & 1 && (id == MIME_TO || id == MIME_CC || id == MIME_BCC)) {
 		join_fields(mime, part,
-			id == MIME_TO ? STR("To") : id == MIME_CC ? STR("Cc") : STR("Bcc"), &joined);
+			id == MIME_TO ? STR("To") : id == MIME_CC ? STR("Cc") : STR("Bcc"),
+			&joined);
 		value = buf_str(&joined);
 	}
 	write_addresses(value, out);
