@@ -42,7 +42,7 @@ LIBRARY_HEADERS = {"proto/packed.h"}
 
 
 def tracked():
-    """What git knows of; without git, everything but builds."""
+    """What git knows of; without git, everything but what building and running left (.gitignore)."""
     try:
         listed = subprocess.run(["git", "-C", TOP, "ls-files"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                 text=True).stdout.split("\n")
@@ -51,7 +51,8 @@ def tracked():
     if not any(listed):
         listed = [os.path.relpath(os.path.join(folder, name), TOP)
                   for folder, _, names in os.walk(TOP) for name in names
-                  if not os.path.relpath(folder, TOP).startswith(("build", ".git"))]
+                  if not os.path.relpath(folder, TOP).startswith(("build", "demo-data", ".git")) and
+                  not name.endswith((".pyc", ".o"))]
     return [name for name in listed if name and os.path.isfile(os.path.join(TOP, name))]
 
 
