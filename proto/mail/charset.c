@@ -178,12 +178,26 @@ static void decode_word(const struct encoded_word *word, struct buf *out)
 	buf_deinit(&spaced);
 }
 
+/* A fold is one space, as ENVELOPE shows it; a line end before another field stays one. */
 static void append_raw(struct str raw, struct buf *out)
 {
 	struct buf plain = { 0 };
-	for (size_t i = 0; i < raw.length; i++)
-		if (raw.bytes[i] != '\r' && raw.bytes[i] != '\n')
-			buf_append_byte(&plain, raw.bytes[i]);
+	for (size_t i = 0; i < raw.length;) {
+		char c = raw.bytes[i++];
+		if (c == '\r' && i < raw.length && raw.bytes[i] == '\n')
+			continue;
+		if (c != '\n' && c != '\r') {
+			buf_append_byte(&plain, c);
+			continue;
+		}
+		size_t line = i;
+		while (i < raw.length && (raw.bytes[i] == ' ' || raw.bytes[i] == '\t'))
+			i++;
+		if (i == line)
+			buf_append_byte(&plain, '\n');
+		else if (!str_ends_with(buf_str(&plain), STR(" ")))
+			buf_append_byte(&plain, ' ');
+	}
 	struct str text = buf_str(&plain);
 	if (is_ascii(text) || utf8_is_valid(text))
 		buf_append_str(out, text);

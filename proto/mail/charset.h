@@ -13,8 +13,8 @@ bool charset_is_known(struct str name);
 /* Appends `bytes` in UTF-8; what is malformed becomes U+FFFD. An unknown charset is
  * read as UTF-8. */
 void charset_to_utf8(struct str name, struct str bytes, struct buf *out);
-/* Appends a header field's value in UTF-8: unfolded, encoded words (RFC 2047) decoded. Raw 8-bit
- * text is taken as UTF-8 when it is that, else as Windows-1252. */
+/* Appends a header field (or several) in UTF-8: unfolded, encoded words (RFC 2047) decoded. Raw
+ * 8-bit text is taken as UTF-8 when it is that, else as Windows-1252. */
 void charset_decode_header(struct str value, struct buf *out);
 
 /* A compiled search string. */

@@ -23,6 +23,9 @@ static const struct {
 	{ "a broken word stays text", "=?utf-8?x?abc?= =?utf-8?q?abc",
 		"=?utf-8?x?abc?= =?utf-8?q?abc" },
 	{ "folding goes", "a\r\n b", "a b" },
+	{ "a fold is one space, whatever stands in it", "a \r\n\t  b\n\tc", "a b c" },
+	{ "a fold behind a word", "=?utf-8?q?a?=\r\n\tb", "a b" },
+	{ "fields in a row stay apart", "A: a\r\nB: b\r\n", "A: a\nB: b\n" },
 	{ "raw UTF-8", "J\xc3\xbc", "J\xc3\xbc" },
 	{ "raw 8-bit text is Windows-1252", "J\xfc", "J\xc3\xbc" },
 };
