@@ -163,7 +163,9 @@ static int run(
 	code = select(command, &plan);
 	if (code == EXIT_DONE && plan.count) {
 		plan_look(&plan);
-		if (!dry_run) {
+		if (dry_run) {
+			plan_compare(&plan);
+		} else {
 			plan_fence(&plan);
 			if (plan_promote(&plan, command->writer, &error) < 0)
 				code = command_fail(&error);

@@ -17,6 +17,8 @@ enum {
 	/* A replica's node that is just starting is worth this much of an outage; none other is
 	 * there. */
 	STARTING_MS = 1500,
+	/* A planned move loses nothing by waiting for a machine that is busy. */
+	PLANNED_ASK_MS = 5000,
 	/* Between two looks at daemons that have answered: a hundredth of the outage aimed at. */
 	POLL_MS = 10,
 };
@@ -43,16 +45,19 @@ void plan_add(struct plan *plan, const struct directory_volume *volume, uint32_t
 	uint32_t from_site_id, uint32_t node_id)
 {
 	struct move move = { .volume = volume };
+	bool any = false;
 	for (unsigned i = 0; i < volume->replica_count; i++) {
 		const struct directory_node *node =
 			directory_find_node(plan->cluster->directory, volume->replica_node_ids[i]);
-		if (!node || (node_id && node->id != node_id) ||
-			(to_site_id && node->site_id != to_site_id) ||
-			node->site_id == from_site_id)
+		if (!node || node->site_id == from_site_id)
 			continue;
-		move.candidates[move.candidate_count++].node_id = node->id;
+		bool eligible = (!node_id || node->id == node_id) &&
+				(!to_site_id || node->site_id == to_site_id);
+		move.candidates[move.candidate_count++] =
+			(struct candidate){ .node_id = node->id, .eligible = eligible };
+		any = any || eligible;
 	}
-	if (move.candidate_count == 0)
+	if (!any)
 		problem(&move, "there is no replica");
 	plan->moves = mem_resize(plan->moves, (plan->count + 1) * sizeof(move));
 	plan->moves[plan->count++] = move;
@@ -182,13 +187,19 @@ static unsigned times_chosen(const struct plan *plan, uint32_t node_id)
 	return times;
 }
 
-static bool is_better(const struct plan *plan, const struct candidate *a, const struct candidate *b)
+/* Above 0: a has more of the volume than b. */
+static int compare(const struct candidate *a, const struct candidate *b)
 {
 	if (a->epoch != b->epoch)
-		return a->epoch > b->epoch;
-	if (a->end_lsn != b->end_lsn)
-		return a->end_lsn > b->end_lsn;
-	return times_chosen(plan, a->node_id) < times_chosen(plan, b->node_id);
+		return a->epoch > b->epoch ? 1 : -1;
+	return (a->end_lsn > b->end_lsn) - (a->end_lsn < b->end_lsn);
+}
+
+static bool is_better(const struct plan *plan, const struct candidate *a, const struct candidate *b)
+{
+	int order = compare(a, b);
+	return order > 0 || (order == 0 && times_chosen(plan, a->node_id) <
+						    times_chosen(plan, b->node_id));
 }
 
 static void choose(const struct plan *plan, struct move *move)
@@ -201,6 +212,8 @@ static void choose(const struct plan *plan, struct move *move)
 		if (!candidate->answers)
 			continue;
 		move->epoch = candidate->epoch > move->epoch ? candidate->epoch : move->epoch;
+		if (!candidate->eligible)
+			continue;
 		if (!best || is_better(plan, candidate, best))
 			best = candidate;
 	}
@@ -210,6 +223,7 @@ static void choose(const struct plan *plan, struct move *move)
 		return;
 	}
 	move->chosen_node_id = best->node_id;
+	move->chosen_epoch = best->epoch;
 	move->chosen_end_lsn = best->end_lsn;
 	/* A replica that has not even the epoch of the directory lacks all of that reign. */
 	move->clean = move->from_answers && best->epoch == move->volume->epoch &&
@@ -218,10 +232,13 @@ static void choose(const struct plan *plan, struct move *move)
 
 static bool has_candidate(const struct move *move)
 {
-	for (unsigned k = 0; k < move->candidate_count; k++)
-		if (move->candidates[k].answers)
+	bool any = false;
+	for (unsigned k = 0; k < move->candidate_count; k++) {
+		if (move->candidates[k].eligible && move->candidates[k].answers)
 			return true;
-	return move->candidate_count == 0;
+		any = any || move->candidates[k].eligible;
+	}
+	return !any;
 }
 
 static bool all_have_candidates(const struct plan *plan)
@@ -234,10 +251,12 @@ static bool all_have_candidates(const struct plan *plan)
 
 void plan_look(struct plan *plan)
 {
-	ask_positions(plan, true, ASK_LOOK_MS);
-	while (!all_have_candidates(plan) && elapsed_ms(plan) < STARTING_MS) {
+	unsigned ask_ms = plan->must_be_clean ? PLANNED_ASK_MS : ASK_LOOK_MS;
+	unsigned starting_ms = plan->must_be_clean ? PLANNED_ASK_MS : STARTING_MS;
+	ask_positions(plan, true, ask_ms);
+	while (!all_have_candidates(plan) && elapsed_ms(plan) < starting_ms) {
 		pause_ms(POLL_MS);
-		ask_positions(plan, false, ASK_LOOK_MS);
+		ask_positions(plan, false, ask_ms);
 	}
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
@@ -280,6 +299,13 @@ static void fence_all(struct plan *plan)
 	free(moves);
 }
 
+/* Nothing more is to be found out: it moves clean, or stays, given back if it was fenced. */
+static bool has_settled(const struct plan *plan, const struct move *move)
+{
+	return move->clean || move->problem[0] || plan->must_be_clean ||
+		(move->fenced && !plan->accept_loss);
+}
+
 /* Until every fenced volume has a candidate with all of it, or time runs out. */
 static void wait_caught_up(struct plan *plan)
 {
@@ -301,12 +327,73 @@ static void wait_caught_up(struct plan *plan)
 	}
 }
 
+/* Replicas stop acknowledging and say where they stand; one that does not answer is no candidate. */
+static void hold_all(struct plan *plan)
+{
+	size_t most = (size_t)plan->count * VOLUME_COPIES_MAX + 1;
+	struct question *questions = mem_alloc(most * sizeof(*questions));
+	struct candidate **asked = mem_alloc(most * sizeof(struct candidate *));
+	unsigned count = 0;
+	for (unsigned i = 0; i < plan->count; i++) {
+		struct move *move = &plan->moves[i];
+		for (unsigned k = 0; k < move->candidate_count && !has_settled(plan, move); k++) {
+			const struct directory_node *node = directory_find_node(
+				plan->cluster->directory, move->candidates[k].node_id);
+			if (!node || !move->candidates[k].answers)
+				continue;
+			struct question *question = &questions[count];
+			snprintf(question->address, sizeof(question->address), "%s", node->control);
+			snprintf(question->request, sizeof(question->request), "hold %u %llu",
+				move->volume->id, (unsigned long long)move->volume->epoch);
+			asked[count++] = &move->candidates[k];
+		}
+	}
+	ask_all(plan->cluster->asker, questions, count, FENCE_MS);
+	for (unsigned i = 0; i < count; i++) {
+		asked[i]->answers = questions[i].answer != NULL;
+		asked[i]->epoch = json_u64(questions[i].answer, "epoch");
+		asked[i]->end_lsn = json_u64(questions[i].answer, "end_lsn");
+	}
+	for (unsigned i = 0; i < plan->count; i++)
+		if (!has_settled(plan, &plan->moves[i]))
+			choose(plan, &plan->moves[i]);
+	free(questions);
+	free(asked);
+}
+
+void plan_compare(struct plan *plan)
+{
+	char text[sizeof(((struct move *)0)->problem)];
+	for (unsigned i = 0; i < plan->count; i++) {
+		struct move *move = &plan->moves[i];
+		const struct candidate chosen = { .epoch = move->chosen_epoch,
+			.end_lsn = move->chosen_end_lsn };
+		if (move->from_answers && !move->fenced)
+			continue; /* a dry run over a living primary: it would catch up first */
+		for (unsigned k = 0; k < move->candidate_count && !has_settled(plan, move); k++) {
+			const struct candidate *other = &move->candidates[k];
+			const struct directory_node *node =
+				directory_find_node(plan->cluster->directory, other->node_id);
+			if (!node || !other->answers || plan->accept_loss ||
+				compare(other, &chosen) <= 0)
+				continue;
+			snprintf(text, sizeof(text),
+				"%s has more of it: fail over to its site first (--accept-loss "
+				"leaves that)",
+				node->name);
+			problem(move, text);
+		}
+	}
+}
+
 void plan_fence(struct plan *plan)
 {
 	for (unsigned i = 0; i < plan->count; i++)
 		plan->moves[i].clean = false;
 	fence_all(plan);
 	wait_caught_up(plan);
+	hold_all(plan);
+	plan_compare(plan);
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
 		if (move->fenced && !move->clean && !plan->accept_loss)

@@ -8,6 +8,7 @@
 
 struct candidate {
 	uint32_t node_id;
+	bool eligible; /* where the command wants it; the others are asked what they have */
 	bool answers;
 	uint64_t epoch, end_lsn, leader_lsn;
 };
@@ -23,7 +24,7 @@ struct move {
 	uint64_t last_lag_bytes;
 	/* The decision; chosen_node_id 0: none. */
 	uint32_t chosen_node_id;
-	uint64_t chosen_end_lsn, epoch;
+	uint64_t chosen_epoch, chosen_end_lsn, epoch;
 	bool clean, given_back, promoted, served;
 	uint64_t served_after_ms;
 	char problem[160]; /* why it does not move; empty when it does */
@@ -40,16 +41,20 @@ struct plan {
 	uint64_t asked_ms, fenced_ms, promoted_ms, served_ms;
 };
 
-/* Candidates are the replicas at `to_site_id` (0: anywhere but `from_site_id`), or `node_id` alone.
- */
+/* Eligible are the replicas at `to_site_id` (0: anywhere but `from_site_id`), or `node_id` alone. */
 void plan_add(struct plan *plan, const struct directory_volume *volume, uint32_t to_site_id,
 	uint32_t from_site_id, uint32_t node_id);
 void plan_free(struct plan *plan);
 
 /* Asks old primaries and candidates where they stand, and decides as far as can be known. */
 void plan_look(struct plan *plan);
-/* Fences the old primaries that answer and waits, bounded, for a candidate to have everything. */
+/* Fences the old primaries that answer and waits, bounded, for a candidate to have everything. Where
+ * that cannot be had, holds the replicas, so that where they stand is where they stay, and decides
+ * by that. */
 void plan_fence(struct plan *plan);
+/* A volume that a replica elsewhere has more of does not move (unless loss is accepted): its problem
+ * says so. */
+void plan_compare(struct plan *plan);
 /* Changes the directory for every move without a problem; a fenced volume that cannot move is given
  * back to its old primary under a new epoch. */
 int plan_promote(

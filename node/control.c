@@ -26,22 +26,37 @@ static void answer_at_risk(struct volumes *volumes, struct control_request *requ
 	volumes_at_risk(volumes, on_json, request);
 }
 
-static void answer_fence(struct volumes *volumes, struct control_request *request,
-	const struct str *arguments)
+/* `fence` and `hold`: VOLUME EPOCH. */
+static void answer_end(struct volumes *volumes, struct control_request *request,
+	const struct str *arguments, bool is_fence)
 {
 	uint64_t id, epoch;
 	if (!str_to_u64(arguments[0], UINT32_MAX, &id) ||
 		!str_to_u64(arguments[1], UINT64_MAX, &epoch)) {
-		control_reply_error(request, "usage: fence VOLUME EPOCH, both numbers");
+		control_reply_error(request, "usage: fence|hold VOLUME EPOCH, both numbers");
 		return;
 	}
-	int result = volumes_fence(volumes, (uint32_t)id, epoch, on_json, request);
+	int result = (is_fence ? volumes_fence : volumes_hold)(
+		volumes, (uint32_t)id, epoch, on_json, request);
 	if (result == -ENOENT)
 		control_reply_error(
 			request, "this node holds no volume %llu", (unsigned long long)id);
 	else if (result < 0)
-		control_reply_error(request, "this node does not write volume %llu in epoch %llu",
-			(unsigned long long)id, (unsigned long long)epoch);
+		control_reply_error(request, "this node %s volume %llu in epoch %llu",
+			is_fence ? "does not write" : "is no replica of", (unsigned long long)id,
+			(unsigned long long)epoch);
+}
+
+static void answer_fence(struct volumes *volumes, struct control_request *request,
+	const struct str *arguments)
+{
+	answer_end(volumes, request, arguments, true);
+}
+
+static void answer_hold(struct volumes *volumes, struct control_request *request,
+	const struct str *arguments)
+{
+	answer_end(volumes, request, arguments, false);
 }
 
 static void answer_position(struct volumes *volumes, struct control_request *request,
@@ -68,6 +83,7 @@ static const struct {
 	{ "status", 0, answer_status },
 	{ "at-risk", 0, answer_at_risk },
 	{ "fence", 2, answer_fence },
+	{ "hold", 2, answer_hold },
 	{ "position", 1, answer_position },
 };
 

@@ -92,7 +92,10 @@ struct copy {
 	/* Following. */
 	struct volume_log *log;
 	struct connection *leader; /* following on this connection */
-	bool is_following, node_wants, is_receiving;
+	bool is_following, is_receiving;
+	/* The node has asked for the log and has not said yet that it gives it back; until
+	 * `release_owed` is paid it does not know that it may have it. */
+	bool node_wants, release_owed;
 	struct volume_receive receive;
 	struct queued_chunk *current;
 	struct list chunks;

@@ -80,7 +80,7 @@ static void on_retired(struct copy *copy)
 
 static void on_release(struct copy *copy)
 {
-	copy->node_wants = true;
+	copy->node_wants = copy->release_owed = true;
 	receive_reconcile(copy);
 }
 
@@ -135,8 +135,11 @@ static void on_close(void *arg, int reason)
 	replicator->node = NULL;
 	frame_reader_deinit(&replicator->node_reader);
 	/* What it wrote is durable and goes on being shipped; its wishes are void. */
-	for (size_t i = 0; map_next(replicator->copies, &i, NULL, &value);)
-		((struct copy *)value)->node_wants = false;
+	for (size_t i = 0; map_next(replicator->copies, &i, NULL, &value);) {
+		struct copy *copy = value;
+		copy->node_wants = copy->release_owed = false;
+		receive_reconcile(copy);
+	}
 }
 
 static const struct stream_handler handler = { .on_input = on_input, .on_close = on_close };

@@ -124,8 +124,8 @@ void receive_release(struct copy *copy)
 		return; /* on_received comes back here */
 	timer_stop(copy->open_timer);
 	volume_log_close(&copy->log);
-	if (copy->node_wants) {
-		copy->node_wants = false;
+	if (copy->release_owed) {
+		copy->release_owed = false;
 		node_side_send(copy->replicator,
 			&(struct cluster_message){ .kind = MESSAGE_RELEASED, .volume = copy->id });
 	}

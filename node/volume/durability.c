@@ -131,6 +131,10 @@ void volume_settle_waits(struct volume *volume)
 	while (!list_is_empty(&volume->waits)) {
 		struct ack_wait *wait = list_entry(volume->waits.next, struct ack_wait, link);
 		bool met = wait->lsn <= acked;
+		if (!met && volume_is_deposed(volume)) {
+			volume_fail_waits(volume);
+			return;
+		}
 		if (!met && wait->deadline_us > now)
 			break;
 		list_remove(&wait->link);
@@ -173,8 +177,8 @@ void volume_fail_waits(struct volume *volume)
 	while (!list_is_empty(&volume->waits)) {
 		struct ack_wait *wait = list_entry(volume->waits.next, struct ack_wait, link);
 		list_remove(&wait->link);
-		/* What the policy asked for is not known to be met: no success may be claimed. */
-		wait->done(wait, -EAGAIN, true);
+		/* Somebody else is primary, and may lack it: no policy takes that for a success. */
+		wait->done(wait, -EROFS, true);
 	}
 }
 

@@ -59,6 +59,7 @@ void replicator_link_tell(struct replicator_link *link, struct slot *slot)
 			slot_send(slot_call(slot, run_released));
 		} else {
 			slot->release_sent = true;
+			slot->told_state = -1; /* it keeps off until it hears that this is over */
 			send_message(link, &(struct cluster_message){ .kind = MESSAGE_RELEASE,
 						    .volume = slot->id, .epoch = epoch });
 		}
@@ -211,7 +212,8 @@ static void on_open(void *arg)
 		slot->told_state = -1;
 		slot->told_durable = 0;
 		slot->release_sent = false;
-		if (atomic_load(&slot->volume->numbers.state) == VOLUME_OPENING)
+		int state = atomic_load(&slot->volume->numbers.state);
+		if (state == VOLUME_OPENING || state == VOLUME_HELD)
 			atomic_store(&slot->release_wanted, true);
 		replicator_link_tell(link, slot);
 	}

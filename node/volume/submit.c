@@ -36,14 +36,17 @@ static void on_appended(struct volume_append *append)
 			 * damage. */
 			log_error("apply_failed", "volume=%u lsn=%llu action=fence",
 				volume->options.id, (unsigned long long)lsn);
-			volume_fence(volume, false, NULL, NULL);
+			volume_fence(volume, false, NULL);
 			status = -EIO;
 		}
 	}
 	if (status < 0 && volume_log_is_fenced(volume->log))
-		volume_fence(volume, false, NULL, NULL);
+		volume_fence(volume, false, NULL);
 	if (append->status == 0 && volume_has_replica(volume))
 		volume_note_durable(volume, append->end_lsn);
+	/* It is in a tail that the next primary may lack: whoever sent it tries again there. */
+	if (status == 0 && volume_is_deposed(volume))
+		status = -EROFS;
 	/* One publication per group would do; the receiver coalesces. */
 	volume_publish(volume);
 	bool must_wait = status == 0 && pending->waits_for_replica &&

@@ -14,10 +14,13 @@
  *   PRIMARY    serves sessions and deliveries
  *   FENCED     was primary; takes nothing, serves nothing, holds the log until it is told what to
  *              become
+ *   HELD       a replica that acknowledges nothing more, so that a promotion can be decided by where
+ *              the replicas stand; holds the log until the directory has a new epoch, or
+ *              for FENCE_MS_MAX
  *   CLOSED     being destroyed
  *
  * Edges: REPLICA -> OPENING -> PRIMARY -> FENCED -> REPLICA | OPENING; OPENING -> REPLICA;
- * any -> CLOSED.
+ * REPLICA -> HELD -> REPLICA | OPENING; any -> CLOSED.
  */
 
 #include "core/timer.h"
@@ -28,7 +31,14 @@
 
 #include <stdatomic.h>
 
-enum volume_state { VOLUME_REPLICA, VOLUME_OPENING, VOLUME_PRIMARY, VOLUME_FENCED, VOLUME_CLOSED };
+enum volume_state {
+	VOLUME_REPLICA,
+	VOLUME_OPENING,
+	VOLUME_PRIMARY,
+	VOLUME_FENCED,
+	VOLUME_HELD,
+	VOLUME_CLOSED
+};
 
 struct volume_replica {
 	uint32_t node_id;
@@ -73,6 +83,14 @@ struct ack_wait {
 	void (*done)(struct ack_wait *wait, int status, bool at_risk);
 };
 
+/* Somebody who waits for the volume to stand still. Embedded in its owner. */
+struct end_wait {
+	struct list link;
+	/* status 0: the log is durable up to `end`, and nothing is added while the fence or hold
+	 * lasts; -ESTALE: the volume went on instead; another: the log cannot be opened. */
+	void (*done)(struct end_wait *wait, int status, uint64_t end);
+};
+
 /* When a byte became durable here, until a counted replica has it too. */
 struct lag_sample {
 	uint64_t lsn, time_us;
@@ -95,8 +113,8 @@ enum {
 	CHECKPOINT_MS = 5000,
 	/* While another process lets go of the log: a sync or two. */
 	LOCK_RETRY_MS = 20,
-	/* A fence that is not followed by a promotion ends after this; `pando failover` gives up
-	 * after a third of it. */
+	/* A fence or hold that is not followed by a promotion ends after this; `pando failover` gives
+	 * up after a third of it. */
 	FENCE_MS_MAX = 30000,
 	/* How late that may be noticed. */
 	FENCE_POLL_MS = 500,
@@ -144,11 +162,10 @@ struct volume {
 	size_t at_risk_first, at_risk_count, at_risk_capacity;
 	uint64_t at_risk_total;
 	struct map *pending_deliveries; /* dedupe keys on their way */
-	/* A control request that waits for the fence: called with the durable end. */
+	/* FENCED and HELD. */
 	struct pending_change *fence_record; /* on its way to the log */
-	void (*on_fenced)(void *arg, uint64_t end);
-	void *on_fenced_arg;
-	uint64_t fenced_at_us;
+	struct list end_waits;
+	uint64_t still_since_us, hold_epoch;
 	bool fence_expired; /* the fence at the end of the log has been given up */
 	struct volume_numbers numbers;
 };
@@ -167,11 +184,13 @@ void volume_was_cut(struct volume *volume, uint64_t lsn);
 void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool connected);
 /* Somebody has shown a higher epoch: stop writing below it, whatever the directory copy says. */
 void volume_higher_epoch(struct volume *volume, uint64_t epoch);
-/* Takes nothing more; done (may be NULL) when everything taken is durable. With `lasting`, a FENCE
- * record ends the log, so that the promise outlives a restart and the next primary knows that it
- * lacks nothing. */
-void volume_fence(
-	struct volume *volume, bool lasting, void (*done)(void *arg, uint64_t end), void *arg);
+/* Takes nothing more; `wait` (may be NULL) is told when everything taken is durable. With `lasting`,
+ * a FENCE record ends the log, so that the promise outlives a restart and the next primary knows
+ * that it lacks nothing. */
+void volume_fence(struct volume *volume, bool lasting, struct end_wait *wait);
+/* A replica of `epoch` stops acknowledging: `wait` is told when nothing more can come into its log.
+ * -ESTALE at once for a volume that is no replica or knows a later epoch. */
+void volume_hold(struct volume *volume, uint64_t epoch, struct end_wait *wait);
 
 /* ---- for operations and deliveries ---- */
 
@@ -188,8 +207,9 @@ struct pending_change {
 	struct list link;
 	struct ack_wait wait;
 	struct apply_result result;
-	/* status 0 (applied; `at_risk` when on one site only), or negative: -EIO, -EROFS, -ENOSPC
-	 * (not applied), -EAGAIN (applied, strict not met). */
+	/* status 0 (applied; `at_risk` when on one site only), or negative: -EIO, -ENOSPC (not
+	 * applied), -EAGAIN (applied, strict not met), -EROFS (not the primary: not applied, or on
+	 * a branch that may be cut). */
 	void (*done)(struct pending_change *pending, int status, bool at_risk);
 };
 

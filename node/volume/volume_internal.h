@@ -1,7 +1,8 @@
 #ifndef PANDO_NODE_VOLUME_INTERNAL_H
 #define PANDO_NODE_VOLUME_INTERNAL_H
 
-/* Between volume.c (states), submit.c (changes) and durability.c (lag, waits, at risk). */
+/* Between the files of a volume: volume.c (states), replica.c (applying), promote.c, fence.c, submit.c
+ * (changes) and durability.c (lag, waits, at risk). */
 
 #include "node/volume/volume.h"
 
@@ -9,10 +10,39 @@
 
 /* Puts the numbers where other threads read them, and tells that they have changed. */
 void volume_publish(struct volume *volume);
-/* When everything taken is written: answers the fence and becomes what is desired. */
-void volume_finish_fence(struct volume *volume);
+/* The only way from one state to another. */
+void volume_enter(struct volume *volume, enum volume_state state);
+/* The directory wants it, nobody has shown a higher epoch, and the disk is well. */
+bool volume_may_be_primary(const struct volume *volume);
+/* Somebody else is primary, or is about to be: what is written here is on a branch that may be
+ * cut. */
+bool volume_is_deposed(const struct volume *volume);
+/* The directory has named a later reign than the one that is served, opened or fenced here. */
+bool volume_has_new_reign(const struct volume *volume);
+
+/* ---- replica.c ---- */
+
 /* Everything this reign has written up to `lsn` is in the index. */
 void volume_note_applied(struct volume *volume, uint64_t lsn);
+/* Applies from the index's position up to `end`. */
+int volume_apply_up_to(struct volume *volume, uint64_t end) must_check;
+
+/* ---- promote.c ---- */
+
+/* REPLICA, HELD or FENCED -> OPENING: the replicator is asked to let go first. */
+void volume_begin_opening(struct volume *volume);
+/* Takes the log, or tries again in a moment; then the reign begins. */
+void volume_try_open(struct volume *volume);
+
+/* ---- fence.c ---- */
+
+/* When everything taken is written: answers the fence and becomes what is desired. */
+void volume_finish_fence(struct volume *volume);
+/* When the directory has decided, or nobody has for too long: becomes what is desired. */
+void volume_finish_hold(struct volume *volume);
+/* From time to time while FENCED or HELD. */
+void volume_poll_fence(struct volume *volume);
+void volume_poll_hold(struct volume *volume);
 
 /* ---- durability.c ---- */
 

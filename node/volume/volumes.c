@@ -220,15 +220,25 @@ int volumes_create(struct loop *front, const struct config *config, struct direc
 
 /* ---- stopping ---- */
 
-static void on_fenced_at_stop(void *arg, uint64_t end)
+struct stop_wait {
+	struct end_wait wait;
+	sem_t *done;
+};
+
+static void on_fenced_at_stop(struct end_wait *wait, int status, uint64_t end)
 {
+	struct stop_wait *stop = container_of(wait, struct stop_wait, wait);
+	(void)status;
 	(void)end;
-	sem_post(arg);
+	sem_post(stop->done);
+	free(stop);
 }
 
 static void run_fence_at_stop(struct worker_call *call)
 {
-	volume_fence(call->slot->volume, false, on_fenced_at_stop, call->arg);
+	struct stop_wait *stop = mem_alloc(sizeof(*stop));
+	*stop = (struct stop_wait){ .wait.done = on_fenced_at_stop, .done = call->arg };
+	volume_fence(call->slot->volume, false, &stop->wait);
 }
 
 static void run_destroy(struct worker_call *call)

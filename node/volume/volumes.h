@@ -75,8 +75,13 @@ bool volumes_are_settled(const struct volumes *volumes);
 /* JSON for `pando`; see docs/operating.md. Called back on the front thread, once. */
 void volumes_status(struct volumes *volumes, struct buf *json_out);
 void volumes_at_risk(struct volumes *volumes, void (*done)(void *arg, struct str json), void *arg);
-/* -ENOENT no such volume here; -ESTALE another epoch than asked for. */
+/* -ENOENT no such volume here; -ESTALE another epoch or role than asked for. The JSON holds the
+ * epoch and the durable end of the log, or an error. */
 int volumes_fence(struct volumes *volumes, uint32_t volume_id, uint64_t epoch,
+	void (*done)(void *arg, struct str json), void *arg) must_check;
+/* The same for a replica, which acknowledges nothing more until the directory names a later epoch
+ * or half a minute has passed. */
+int volumes_hold(struct volumes *volumes, uint32_t volume_id, uint64_t epoch,
 	void (*done)(void *arg, struct str json), void *arg) must_check;
 int volumes_position(struct volumes *volumes, uint32_t volume_id, struct buf *json_out) must_check;
 

@@ -7,10 +7,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* What `pando` asks the node: JSON about its volumes. */
 
-static const char *const role_names[] = { "replica", "opening", "primary", "fenced", "closed" };
+static const char *const role_names[] = { "replica", "opening", "primary", "fenced", "held",
+	"closed" };
 
 static const char *role_of(const struct slot *slot)
 {
@@ -93,38 +95,65 @@ int volumes_position(struct volumes *volumes, uint32_t volume_id, struct buf *js
 	return 0;
 }
 
-/* ---- fence ---- */
+/* ---- fence and hold ---- */
 
-struct fence_request {
+struct end_request {
 	struct task task;
+	struct end_wait wait;
 	struct slot *slot;
-	uint64_t epoch, end;
+	int status;
+	uint64_t asked_epoch, epoch, end;
 	void (*done)(void *arg, struct str json);
 	void *arg;
 };
 
-static void on_fence_reply(void *arg)
+static void on_end_reply(void *arg)
 {
-	struct fence_request *request = arg;
+	struct end_request *request = arg;
 	struct buf json = { 0 };
-	buf_printf(&json, "{\"volume\": %u, \"epoch\": %llu, \"end_lsn\": %llu}", request->slot->id,
-		(unsigned long long)request->epoch, (unsigned long long)request->end);
+	if (request->status < 0)
+		buf_printf(&json, "{\"error\": \"volume %u does not stand still: %s\"}",
+			request->slot->id, strerror(-request->status));
+	else
+		buf_printf(&json, "{\"volume\": %u, \"epoch\": %llu, \"end_lsn\": %llu}",
+			request->slot->id, (unsigned long long)request->epoch,
+			(unsigned long long)request->end);
 	request->done(request->arg, buf_str(&json));
 	buf_deinit(&json);
 	free(request);
 }
 
-static void on_fenced(void *arg, uint64_t end)
+static void on_end(struct end_wait *wait, int status, uint64_t end)
 {
-	struct fence_request *request = arg;
+	struct end_request *request = container_of(wait, struct end_request, wait);
+	request->status = status;
 	request->end = end;
-	request->task = (struct task){ .run = on_fence_reply, .arg = request };
+	request->epoch = atomic_load(&request->slot->volume->numbers.epoch);
+	request->task = (struct task){ .run = on_end_reply, .arg = request };
 	loop_post(request->slot->volumes->front, &request->task);
 }
 
 static void run_fence(struct worker_call *call)
 {
-	volume_fence(call->slot->volume, true, on_fenced, call->arg);
+	struct end_request *request = call->arg;
+	volume_fence(call->slot->volume, true, &request->wait);
+}
+
+static void run_hold(struct worker_call *call)
+{
+	struct end_request *request = call->arg;
+	volume_hold(call->slot->volume, request->asked_epoch, &request->wait);
+}
+
+static void ask_end(struct slot *slot, uint64_t epoch, void (*run)(struct worker_call *call),
+	void (*done)(void *arg, struct str json), void *arg)
+{
+	struct end_request *request = mem_alloc(sizeof(*request));
+	*request = (struct end_request){ .wait.done = on_end, .slot = slot, .asked_epoch = epoch,
+		.done = done, .arg = arg };
+	struct worker_call *call = slot_call(slot, run);
+	call->arg = request;
+	slot_send(call);
 }
 
 int volumes_fence(struct volumes *volumes, uint32_t volume_id, uint64_t epoch,
@@ -135,11 +164,19 @@ int volumes_fence(struct volumes *volumes, uint32_t volume_id, uint64_t epoch,
 		return -ENOENT;
 	if (atomic_load(&slot->volume->numbers.epoch) != epoch || !slot->wants_primary)
 		return -ESTALE;
-	struct fence_request *request = mem_alloc(sizeof(*request));
-	*request = (struct fence_request){ .slot = slot, .epoch = epoch, .done = done, .arg = arg };
-	struct worker_call *call = slot_call(slot, run_fence);
-	call->arg = request;
-	slot_send(call);
+	ask_end(slot, epoch, run_fence, done, arg);
+	return 0;
+}
+
+int volumes_hold(struct volumes *volumes, uint32_t volume_id, uint64_t epoch,
+	void (*done)(void *arg, struct str json), void *arg)
+{
+	struct slot *slot = volumes_find_slot(volumes, volume_id);
+	if (slot == NULL)
+		return -ENOENT;
+	if (slot->wants_primary || slot->epoch > epoch)
+		return -ESTALE;
+	ask_end(slot, epoch, run_hold, done, arg);
 	return 0;
 }
 

@@ -19,6 +19,9 @@ DOMAIN, PASSWORD = demo.DOMAIN, demo.PASSWORD
 Failure, wait_for = demo.Failure, demo.wait_for
 
 
+claims = []
+
+
 def free_offset():
     """Beside a demo, or another run, that may be on this machine; below the ports of outgoing connections."""
     for offset in range(5000, 25001, 5000):
@@ -27,7 +30,7 @@ def free_offset():
             # Held until this process ends: another run takes other ports.
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
             demo.check_ports(demo.Cluster("/nonexistent", offset), ["site-a", "site-b", "site-c"])
-            free_offset.claim = claim
+            claims.append(claim)
             return offset
         except (Failure, OSError):
             claim.close()

@@ -1,0 +1,208 @@
+#include "node/volume/volume_internal.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* Standing still, so that what is here is all there will be: a primary is fenced, a replica held. */
+
+/* ---- fencing a primary ---- */
+
+static void tell_all_gone(struct volume *volume)
+{
+	void *value;
+	for (size_t i = 0; map_next(volume->index.mailboxes, &i, NULL, &value);) {
+		struct mailbox *mailbox = value;
+		list_for_each_safe (entry, following, &mailbox->sessions) {
+			struct mailbox_session *session =
+				list_entry(entry, struct mailbox_session, mailbox_link);
+			mailbox_detach(session);
+			session->on_gone(session, false);
+		}
+	}
+}
+
+static bool is_drained(const struct volume *volume)
+{
+	return list_is_empty(&volume->pending) &&
+		(volume->log == NULL || volume_log_is_idle(volume->log));
+}
+
+static uint64_t durable_end(const struct volume *volume)
+{
+	return volume->log ? volume_log_end(volume->log) : volume->reader_end;
+}
+
+static bool has_stood_still(const struct volume *volume)
+{
+	return clock_mono_us() - volume->still_since_us > FENCE_MS_MAX * 1000u;
+}
+
+static void end_waits(struct volume *volume, int status)
+{
+	while (!list_is_empty(&volume->end_waits)) {
+		struct end_wait *wait = list_entry(volume->end_waits.next, struct end_wait, link);
+		list_remove(&wait->link);
+		wait->done(wait, status, durable_end(volume));
+	}
+}
+
+static void become_replica(struct volume *volume)
+{
+	volume->reader_end = durable_end(volume);
+	volume_log_close(&volume->log);
+	volume->branch_is_checked = false;
+	volume_enter(volume, VOLUME_REPLICA);
+}
+
+void volume_finish_fence(struct volume *volume)
+{
+	if (volume->state != VOLUME_FENCED || !is_drained(volume))
+		return;
+	end_waits(volume, 0);
+	if (volume->has_desired && volume_is_deposed(volume)) {
+		volume_fail_waits(volume);
+		become_replica(volume);
+	} else if (volume_has_new_reign(volume)) {
+		volume_begin_opening(volume);
+	}
+}
+
+static void on_fence_record(struct pending_change *pending, int status, bool at_risk)
+{
+	struct volume *volume = pending->volume;
+	(void)status; /* a fence that is not on disk is weaker, not wrong: the next primary skips
+			 numbers */
+	(void)at_risk;
+	volume->fence_record = NULL;
+	free(pending);
+	volume_finish_fence(volume);
+}
+
+static void write_fence_record(struct volume *volume)
+{
+	struct pending_change *pending = mem_alloc(sizeof(*pending));
+	pending->pool = pool_create();
+	pending->done = on_fence_record;
+	pending->durability = DURABILITY_LOCAL;
+	pending->record_type = RECORD_FENCE;
+	volume->fence_record = pending;
+	volume_submit(volume, pending, STR(""), STR(""));
+}
+
+void volume_fence(struct volume *volume, bool lasting, struct end_wait *wait)
+{
+	if (volume->state == VOLUME_PRIMARY || volume->state == VOLUME_OPENING) {
+		bool was_primary = volume->state == VOLUME_PRIMARY;
+		volume->still_since_us = clock_mono_us();
+		if (was_primary && lasting && !volume_log_is_fenced(volume->log))
+			write_fence_record(volume);
+		volume_enter(volume, VOLUME_FENCED);
+		if (was_primary)
+			tell_all_gone(volume);
+		timer_start(volume->retry_timer, LOCK_RETRY_MS);
+	}
+	if (wait != NULL) {
+		if (volume->state != VOLUME_FENCED) {
+			wait->done(wait, 0, durable_end(volume));
+			return;
+		}
+		list_append(&volume->end_waits, &wait->link);
+	}
+	volume_finish_fence(volume);
+}
+
+/* Whoever asked for a fence and did not go on to promote gave up long before FENCE_MS_MAX. */
+void volume_poll_fence(struct volume *volume)
+{
+	volume_finish_fence(volume);
+	if (volume->state != VOLUME_FENCED)
+		return;
+	if (is_drained(volume) && volume_may_be_primary(volume) && has_stood_still(volume)) {
+		volume->fence_expired = true;
+		volume_begin_opening(volume);
+	} else {
+		timer_start(
+			volume->retry_timer, is_drained(volume) ? FENCE_POLL_MS : LOCK_RETRY_MS);
+	}
+}
+
+void volume_higher_epoch(struct volume *volume, uint64_t epoch)
+{
+	if (epoch <= volume->highest_epoch)
+		return;
+	volume->highest_epoch = epoch;
+	if (volume->desired.epoch < epoch &&
+		(volume->state == VOLUME_PRIMARY || volume->state == VOLUME_OPENING)) {
+		log_warn("higher_epoch", "volume=%u mine=%llu theirs=%llu action=fence",
+			volume->options.id, (unsigned long long)volume->desired.epoch,
+			(unsigned long long)epoch);
+		volume_fence(volume, false, NULL);
+	}
+}
+
+/* ---- holding a replica ---- */
+
+void volume_hold(struct volume *volume, uint64_t epoch, struct end_wait *wait)
+{
+	if ((volume->state != VOLUME_REPLICA && volume->state != VOLUME_HELD) ||
+		volume->desired.epoch > epoch) {
+		wait->done(wait, -ESTALE, durable_end(volume));
+		return;
+	}
+	list_append(&volume->end_waits, &wait->link);
+	volume->hold_epoch = epoch;
+	volume->still_since_us = clock_mono_us();
+	if (volume->state == VOLUME_REPLICA) {
+		volume_enter(volume, VOLUME_HELD);
+		volume->is_releasing = true;
+		volume->options.events.release(volume->options.events.arg, volume);
+		timer_start(volume->retry_timer, LOCK_RETRY_MS);
+	} else if (volume->log != NULL) {
+		end_waits(volume, 0);
+	}
+}
+
+void volume_finish_hold(struct volume *volume)
+{
+	bool is_over = volume->desired.epoch > volume->hold_epoch || has_stood_still(volume);
+	if (volume_may_be_primary(volume)) {
+		end_waits(volume, -ESTALE);
+		volume_begin_opening(volume);
+	} else if (is_over && is_drained(volume)) {
+		end_waits(volume, -ESTALE);
+		become_replica(volume);
+	}
+}
+
+/* With the log's lock taken nobody here acknowledges, whatever becomes of the replicator. */
+static void take_log(struct volume *volume)
+{
+	struct error error;
+	const struct volume_options *options = &volume->options;
+	int result = volume_log_open(options->loop, options->disk, options->log_directory,
+		options->id, &volume->log, &error);
+	if (result == -EAGAIN)
+		return;
+	if (result < 0) {
+		log_error("volume_unusable", "volume=%u reason=%s", options->id,
+			log_quote(str_from(error.text)));
+		end_waits(volume, result);
+		become_replica(volume);
+		return;
+	}
+	volume_publish(volume);
+	end_waits(volume, 0);
+}
+
+void volume_poll_hold(struct volume *volume)
+{
+	if (volume->log == NULL && !volume->is_releasing)
+		take_log(volume);
+	if (volume->state == VOLUME_HELD)
+		volume_finish_hold(volume);
+	if (volume->state == VOLUME_HELD)
+		timer_start(volume->retry_timer, volume->log ? FENCE_POLL_MS : LOCK_RETRY_MS);
+}

@@ -1,0 +1,130 @@
+#include "node/volume/volume_internal.h"
+
+#include "core/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* Becoming primary: the log is taken over, the rest of it applied, the reign begun. */
+
+void volume_begin_opening(struct volume *volume)
+{
+	volume_enter(volume, VOLUME_OPENING);
+	volume->reign_epoch = volume->desired.epoch;
+	volume->is_releasing = true;
+	volume->options.events.release(volume->options.events.arg, volume);
+}
+
+static void on_slack_done(struct pending_change *pending, int status, bool at_risk)
+{
+	struct volume *volume = pending->volume;
+	(void)at_risk;
+	free(pending);
+	if (status < 0 && status != -EAGAIN) {
+		log_error("promotion_failed", "volume=%u reason=%s", volume->options.id,
+			log_quote(str_from(strerror(-status))));
+		volume_fence(volume, false, NULL);
+		return;
+	}
+	if (volume->state == VOLUME_OPENING)
+		volume_enter(volume, VOLUME_PRIMARY);
+}
+
+/*
+ * A reign that began unclean in epoch E has passed over E-1 slacks in all. Two such reigns differ
+ * in their epoch, so in their numbers, whatever part of the other's log each of them has seen; a
+ * reign that began clean goes on counting where the whole log of the one before ends.
+ */
+static uint32_t missing_slacks(const struct volume *volume)
+{
+	uint64_t wanted = volume->desired.epoch - 1;
+	return wanted > volume->index.slack_count ? (uint32_t)(wanted - volume->index.slack_count)
+						  : 0;
+}
+
+/* An unclean promotion: numbers that lost tails may have given out are passed over. */
+static void write_uid_slack(struct volume *volume)
+{
+	struct pending_change *pending = mem_alloc(sizeof(*pending));
+	pending->pool = pool_create();
+	pending->change.action_count = 1;
+	pending->change.actions = pool_alloc(pending->pool, sizeof(struct action));
+	pending->change.actions[0] = (struct action){ .kind = ACTION_UID_SLACK,
+		.modseq = volume->desired.epoch << 40 | 1,
+		.uid_slack = missing_slacks(volume) * UID_SLACK };
+	pending->done = on_slack_done;
+	pending->durability = DURABILITY_LOCAL;
+	volume_submit(volume, pending, STR(""), STR(""));
+}
+
+static void on_reign(void *arg, int status)
+{
+	struct volume *volume = arg;
+	if (volume->state != VOLUME_OPENING) {
+		volume_finish_fence(volume);
+		return;
+	}
+	if (status < 0) {
+		log_error("reign_refused",
+			"volume=%u epoch=%llu reason=%s hint=\"the log has seen a later reign\"",
+			volume->options.id, (unsigned long long)volume->desired.epoch,
+			log_quote(str_from(strerror(-status))));
+		volume_fence(volume, false, NULL);
+		return;
+	}
+	volume_note_applied(volume, volume_log_end(volume->log)); /* the barrier changes nothing */
+	volume_find_at_risk(volume, volume->is_new_reign);
+	if (!volume_log_began_clean(volume->log) &&
+		volume->index.slack_epoch < volume->desired.epoch)
+		write_uid_slack(volume);
+	else
+		volume_enter(volume, VOLUME_PRIMARY);
+}
+
+void volume_try_open(struct volume *volume)
+{
+	struct error error;
+	const struct volume_options *options = &volume->options;
+	if (volume->log == NULL) {
+		int result = volume_log_open(options->loop, options->disk, options->log_directory,
+			options->id, &volume->log, &error);
+		if (result == -EAGAIN) {
+			timer_start(volume->retry_timer, LOCK_RETRY_MS);
+			return;
+		}
+		if (result < 0) {
+			log_error("volume_unusable", "volume=%u reason=%s", options->id,
+				log_quote(str_from(error.text)));
+			volume_enter(volume, VOLUME_REPLICA);
+			return;
+		}
+	}
+	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
+	if (last != NULL && last->epoch > volume->desired.epoch) {
+		/* The directory copy is older than what this log has seen. */
+		volume_higher_epoch(volume, last->epoch);
+		return;
+	}
+	if (last != NULL && last->epoch == volume->desired.epoch && !volume->fence_expired &&
+		volume_log_ends_fenced(volume->log)) {
+		/* Fenced before this start, in this very epoch: somebody may be promoting the
+		 * replica. */
+		volume_fence(volume, false, NULL);
+		return;
+	}
+	volume->fence_expired = false;
+	int result = volume->index.store == NULL ? -EIO
+						 : volume_apply_up_to(volume, volume_log_end(volume->log));
+	if (result < 0) {
+		log_error("volume_unreadable",
+			"volume=%u applied=%llu reason=%s hint=\"pando scrub\"", options->id,
+			(unsigned long long)volume->index.applied_lsn,
+			log_quote(str_from(strerror(-result))));
+		volume_log_close(&volume->log);
+		volume_enter(volume, VOLUME_REPLICA);
+		return;
+	}
+	volume->is_new_reign = last == NULL || last->epoch != volume->desired.epoch;
+	volume_log_reign(
+		volume->log, volume->desired.epoch, volume->desired.reign, on_reign, volume);
+}

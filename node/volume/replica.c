@@ -1,0 +1,87 @@
+#include "node/volume/volume_internal.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* What the log says goes into the index: as the replicator reports it, and before a reign begins. */
+
+/* Read and applied at a time: milliseconds, so that the worker's other volumes have their turns. */
+enum { APPLY_BYTES = 1 << 20 };
+
+/* Everything this reign has written up to `lsn` is in the index. */
+void volume_note_applied(struct volume *volume, uint64_t lsn)
+{
+	/* Not the desired reign: the directory may have named the next one already. */
+	const struct epoch_entry *reign = epochs_last(volume_log_epochs(volume->log));
+	volume->index.applied_lsn = lsn;
+	volume->index.applied_epoch = reign->epoch;
+	memcpy(volume->index.applied_reign, reign->reign, EPOCH_REIGN_LENGTH);
+}
+
+/* An index that was saved before the log was cut and grew again is of another branch. */
+static int check_branch(struct volume *volume, uint64_t end)
+{
+	struct epochs epochs = { 0 };
+	if (volume->branch_is_checked && volume->index.applied_lsn <= end)
+		return 0;
+	int result =
+		volume_epochs_read(volume->options.disk, volume->options.log_directory, &epochs);
+	if (result == 0 &&
+		(volume->index.applied_lsn > end || !index_is_prefix_of(&volume->index, &epochs))) {
+		log_warn("index_of_another_branch",
+			"volume=%u applied=%llu end=%llu action=rebuild", volume->options.id,
+			(unsigned long long)volume->index.applied_lsn, (unsigned long long)end);
+		index_reset(&volume->index);
+	}
+	volume->branch_is_checked = result == 0;
+	epochs_deinit(&epochs);
+	return result;
+}
+
+int volume_apply_up_to(struct volume *volume, uint64_t end)
+{
+	int result = check_branch(volume, end);
+	if (result == 0 && volume->reader == NULL)
+		result = log_reader_open(volume->options.disk, volume->options.log_directory,
+			volume->options.id, &volume->reader);
+	while (result == 0 && volume->index.applied_lsn < end) {
+		struct bytes *bytes;
+		uint64_t lsn, next;
+		result = log_reader_next(volume->reader, volume->index.applied_lsn, end,
+			APPLY_BYTES, true, &bytes, &lsn, &next);
+		if (result < 0)
+			break;
+		result = index_apply_groups(&volume->index, bytes_str(bytes), lsn);
+		bytes_unref(&bytes);
+	}
+	return result;
+}
+
+void volume_received(struct volume *volume, uint64_t lsn, uint64_t leader_end, uint64_t time_us)
+{
+	atomic_store(&volume->numbers.leader_lsn, leader_end);
+	atomic_store(&volume->numbers.leader_time_us, time_us);
+	if (volume->state != VOLUME_REPLICA || lsn < volume->reader_end)
+		return;
+	volume->reader_end = lsn;
+	int result = volume_apply_up_to(volume, lsn);
+	if (result < 0)
+		log_error("replica_unreadable", "volume=%u applied=%llu end=%llu reason=%s",
+			volume->options.id, (unsigned long long)volume->index.applied_lsn,
+			(unsigned long long)lsn, log_quote(str_from(strerror(-result))));
+	volume_publish(volume);
+}
+
+void volume_was_cut(struct volume *volume, uint64_t lsn)
+{
+	if (volume->state != VOLUME_REPLICA)
+		return;
+	volume->reader_end = lsn;
+	/* Open files may be of segments that are gone. */
+	log_reader_close(&volume->reader);
+	volume->branch_is_checked = false;
+	volume_received(volume, lsn, lsn, (uint64_t)clock_wall_us());
+}

@@ -1,0 +1,46 @@
+"""Three copies of every volume: the one that has most is found, wherever the operator points."""
+
+import os
+import signal
+
+import world
+from test_5_failover import same_mail, snapshot
+from world import user, wait_for
+
+
+def test_a_third_site_that_has_more_is_not_passed_over(c):
+    three = world.World(os.path.join(c.folder, "three"), world.free_offset())
+    try:
+        three.create(["site-a", "site-b", "site-c"], 1)
+        three.start()
+        three.wait_serving()
+        three.wait_nodes()
+        users = [user(i) for i in range(1, 13)]
+        for name in users:
+            three.send("site-a", name)
+        # What comes now has its second copy at site-c only.
+        three.stop(signal.SIGKILL, "site-b")
+        for name in users:
+            three.send("site-c", name)
+        before = snapshot(three, "site-c", users)
+        three.stop(signal.SIGKILL, "site-a")
+        three.start("site-b")
+        wait_for("the node of site-b", 20, lambda: any(
+            d["name"] == three.node_name("site-b", 1) and d["state"] == "up" for d in three.status()["daemons"]))
+        refused = three.pando_json("failover", "site-a", "--to", "site-b", check=False)
+        assert all(three.node_name("site-c", 1) + " has more" in v["result"] for v in refused["volumes"]), refused
+        plan = three.pando_json("failover", "site-a", "--dry-run")
+        assert all(v["to"] == three.node_name("site-c", 1) for v in plan["volumes"]), plan
+        result = three.pando_json("failover", "site-a")
+        assert all(v["result"] == "served" and v["to"] == three.node_name("site-c", 1)
+                   for v in result["volumes"]), result
+        same_mail(before, snapshot(three, "site-b", users))
+        # The others follow at once, and nothing has to be waited for: a move on to site-b is clean.
+        three.start("site-a")
+        three.wait_nodes()
+        result = three.pando_json("failover", "site-c", "--to", "site-b")
+        assert all(v["result"] == "served" and v["clean"] == "yes" for v in result["volumes"]), result
+        same_mail(before, snapshot(three, "site-a", users))
+    finally:
+        three.stop(signal.SIGKILL)
+        three.postgres_stop()
