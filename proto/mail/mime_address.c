@@ -106,6 +106,22 @@ static void take_angle(struct mime_addresses *list)
 	}
 }
 
+/* What was taken for a name is the local part of a bare address and a comment its name; several
+ * words without a domain are a name indeed. */
+static void take_bare(struct mime_addresses *list, struct buf *comment)
+{
+	struct str *rest = &list->rest;
+	if (!at_byte(rest, '@') && str_find_byte(buf_str(&list->name), ' ') >= 0)
+		return;
+	buf_append_str(&list->mailbox, buf_str(&list->name));
+	if (at_byte(rest, '@')) {
+		*rest = str_from_index(*rest, 1);
+		take_words(rest, ",;<", false, &list->domain, comment);
+	}
+	buf_clear(&list->name);
+	buf_append_str(&list->name, buf_str(comment));
+}
+
 static struct mime_address address_now(struct mime_addresses *list, enum mime_address_kind kind)
 {
 	return (struct mime_address){ kind, buf_str(&list->name), buf_str(&list->route),
@@ -152,15 +168,7 @@ bool mime_next_address(struct mime_addresses *list, struct mime_address *address
 	if (at_byte(rest, '<')) {
 		take_angle(list);
 	} else {
-		/* A bare address: what was taken for a name is the local part, a comment is the
-		 * name. */
-		buf_append_str(&list->mailbox, buf_str(&list->name));
-		if (at_byte(rest, '@')) {
-			*rest = str_from_index(*rest, 1);
-			take_words(rest, ",;<", false, &list->domain, &comment);
-		}
-		buf_clear(&list->name);
-		buf_append_str(&list->name, buf_str(&comment));
+		take_bare(list, &comment);
 	}
 	buf_deinit(&comment);
 	*address_out = address_now(list, MIME_MAILBOX);

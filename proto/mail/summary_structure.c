@@ -3,6 +3,8 @@
 #include "proto/mail/imap_write.h"
 #include "proto/mail/mime_address.h"
 
+#include <stdio.h>
+
 enum {
 	/* Of an address list or Subject that ENVELOPE shows: a thousand recipients with names. */
 	ENVELOPE_FIELD_LENGTH_MAX = 64 << 10,
@@ -11,6 +13,8 @@ enum {
 	/* Of a Content-* field or a message id: file names in RFC 2231 form take some
 	 * hundred bytes. */
 	CONTENT_FIELD_LENGTH_MAX = 4 << 10,
+	/* Of one Content-* field: a file name cut into lines of 60 bytes fills the field's length. */
+	PARAMS_MAX = 64,
 };
 
 static void write_addresses(struct str value, struct buf *out)
@@ -128,19 +132,134 @@ static struct str content_field(const struct mime *mime, const struct mime_part 
 	return str_first(mime_field(mime, part, id), CONTENT_FIELD_LENGTH_MAX);
 }
 
-/* With `is_text` a charset is shown also where none is declared (RFC 2045 section 5.2). */
-static void write_params(struct str params, bool is_text, struct buf *out)
+struct param {
+	struct str name;
+	uint32_t value_offset, value_length; /* in params.values */
+	bool is_encoded;    /* charset'language'percent-encoded: shown as "name*" */
+	bool is_continued;  /* a piece that stands in another's value */
+};
+
+struct params {
+	struct param list[PARAMS_MAX];
+	unsigned count;
+	struct buf values;
+};
+
+static void read_params(struct str text, struct params *params)
 {
-	struct str name, value;
 	struct buf scratch = { 0 };
+	struct str name, value;
+
+	while (params->count < PARAMS_MAX && mime_next_param(&text, &name, &value, &scratch)) {
+		params->list[params->count++] = (struct param){ .name = name,
+			.value_offset = (uint32_t)buf_length(&params->values),
+			.value_length = (uint32_t)value.length };
+		buf_append_str(&params->values, value);
+	}
+	buf_deinit(&scratch);
+}
+
+static struct str param_value(const struct params *params, const struct param *param)
+{
+	return str_first(str_from_index(buf_str(&params->values), param->value_offset),
+		param->value_length);
+}
+
+/* "name*2" or, encoded, "name*2*": a piece of a value that was cut (RFC 2231 section 3). */
+static struct param *find_piece(struct params *params, struct str name, unsigned number,
+	bool *is_encoded_out)
+{
+	char behind[16];
+	size_t length = (size_t)snprintf(behind, sizeof(behind), "*%u*", number);
+
+	for (unsigned i = 0; i < params->count; i++) {
+		struct param *param = &params->list[i];
+		if (!str_starts_with_ignore_case(param->name, name))
+			continue;
+		struct str rest = str_from_index(param->name, name.length);
+		*is_encoded_out = str_equal(rest, str_of(behind, length));
+		if (*is_encoded_out || str_equal(rest, str_of(behind, length - 1)))
+			return param;
+	}
+	return NULL;
+}
+
+static void append_percent_encoded(struct str value, struct buf *out)
+{
+	for (size_t i = 0; i < value.length; i++) {
+		unsigned char c = (unsigned char)value.bytes[i];
+		if (c > ' ' && c < 0x7f && c != '*' && c != '\'' && c != '%')
+			buf_append_byte(out, (char)c);
+		else
+			buf_printf(out, "%%%02X", c);
+	}
+}
+
+/* The pieces of a value become one, "name" or, when one of them is encoded, "name*": RFC 2231
+ * section 6 asks that of servers. `first` is "name*0" or "name*0*". */
+static void join_pieces(struct params *params, struct param *first, struct str name)
+{
+	struct buf plain = { 0 }, encoded = { 0 };
+	struct param *piece;
+	bool is_encoded;
+
+	for (unsigned n = 0; (piece = find_piece(params, name, n, &is_encoded)); n++) {
+		struct str value = param_value(params, piece);
+		piece->is_continued = piece != first;
+		first->is_encoded |= is_encoded;
+		buf_append_str(&plain, value);
+		if (is_encoded)
+			buf_append_str(&encoded, value);
+		else
+			append_percent_encoded(value, &encoded);
+	}
+	struct str joined = buf_str(first->is_encoded ? &encoded : &plain);
+	first->name = name;
+	first->value_offset = (uint32_t)buf_length(&params->values);
+	first->value_length = (uint32_t)joined.length;
+	buf_append_str(&params->values, joined);
+	buf_deinit(&plain);
+	buf_deinit(&encoded);
+}
+
+static void join_params(struct params *params)
+{
+	for (unsigned i = 0; i < params->count; i++) {
+		struct param *param = &params->list[i];
+		ptrdiff_t star = str_find_byte(param->name, '*');
+		struct str behind = str_from_index(param->name, star > 0 ? (size_t)star : 0);
+		if (star > 0 && (str_equal(behind, STR("*0")) || str_equal(behind, STR("*0*"))))
+			join_pieces(params, param, str_first(param->name, (size_t)star));
+	}
+}
+
+static void write_param(const struct params *params, const struct param *param, struct buf *out)
+{
+	struct buf name = { 0 };
+	buf_append_str(&name, param->name);
+	if (param->is_encoded)
+		buf_append_byte(&name, '*');
+	imap_write_text(out, buf_str(&name));
+	buf_append_byte(out, ' ');
+	imap_write_text(out, param_value(params, param));
+	buf_deinit(&name);
+}
+
+/* With `is_text` a charset is shown also where none is declared (RFC 2045 section 5.2). */
+static void write_params(struct str text, bool is_text, struct buf *out)
+{
+	struct params params = { .count = 0 };
 	bool any = false;
 
-	while (mime_next_param(&params, &name, &value, &scratch)) {
-		is_text &= !str_starts_with_ignore_case(name, STR("charset"));
+	read_params(text, &params);
+	join_params(&params);
+	for (unsigned i = 0; i < params.count; i++) {
+		const struct param *param = &params.list[i];
+		if (param->is_continued)
+			continue;
+		is_text &= !str_starts_with_ignore_case(param->name, STR("charset"));
 		buf_append_byte(out, any ? ' ' : '(');
-		imap_write_text(out, name);
-		buf_append_byte(out, ' ');
-		imap_write_text(out, value);
+		write_param(&params, param, out);
 		any = true;
 	}
 	if (is_text)
@@ -150,7 +269,7 @@ static void write_params(struct str params, bool is_text, struct buf *out)
 		buf_append_byte(out, ')');
 	else
 		buf_append_literal(out, "NIL");
-	buf_deinit(&scratch);
+	buf_deinit(&params.values);
 }
 
 static void write_encoding(const struct mime *mime, const struct mime_part *part, struct buf *out)
@@ -191,6 +310,7 @@ static void write_language(const struct mime *mime, const struct mime_part *part
 
 	if (rest.length)
 		while (str_next(&rest, ',', &tag)) {
+			mime_skip_comments(&tag);
 			tag = str_trim(tag);
 			if (!tag.length)
 				continue;

@@ -104,6 +104,20 @@ static const struct {
 		"Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n--b--\n",
 		"((\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0 NIL NIL NIL "
 		"NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL NIL)" },
+	{ "a parameter cut into pieces is one, in the order of their numbers",
+		"Content-Type: a/b; name*1=\"c d.\"; x=y; name*0=\"a b\"; name*2=e; "
+		"name*4=f\r\n\r\n",
+		"(\"a\" \"b\" (\"x\" \"y\" \"name\" \"a bc d.e\" \"name*4\" \"f\") NIL NIL "
+		"\"7bit\" 0 NIL NIL NIL NIL)" },
+	{ "with one of them encoded all are",
+		"Content-Disposition: attachment; filename*0*=utf-8''%e2%82; "
+		"FileName*1=\"1 %\"\r\n\r\n",
+		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL "
+		"(\"attachment\" (\"filename*\" \"utf-8''%e2%821%20%25\")) NIL NIL)" },
+	{ "a comment beside a language is none",
+		"Content-Language: (x) en , fr\r\n\r\n",
+		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL NIL "
+		"(\"en\" \"fr\") NIL)" },
 	{ "lines that are no fields are passed over",
 		"From nobody Thu Jan  1\r\nrubbish\r\nContent-Type : text/html\r\n\r\nx",
 		"(\"text\" \"html\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 1 0 NIL NIL NIL "
@@ -141,6 +155,9 @@ static const struct {
 		"((NIL NIL \"g\" NIL)(NIL NIL \"a\" \"b.c\")(NIL NIL NIL NIL))" },
 	{ "a source route", "<@x,@y:a@b.c>", "((NIL \"@x,@y\" \"a\" \"b.c\"))" },
 	{ "a word without a domain", "somebody", "((NIL NIL \"somebody\" \"MISSING_DOMAIN\"))" },
+	{ "words without an address are a name", "Undisclosed \"of A\", a@b.c",
+		"((\"Undisclosed of A\" NIL \"MISSING_MAILBOX\" \"MISSING_DOMAIN\")(NIL NIL \"a\" "
+		"\"b.c\"))" },
 	{ "an empty path", "Foo <>", "((\"Foo\" NIL \"MISSING_MAILBOX\" \"MISSING_DOMAIN\"))" },
 	{ "encoded words stay", "=?utf-8?q?J=C3=BC?= <j@b.c>",
 		"((\"=?utf-8?q?J=C3=BC?=\" NIL \"j\" \"b.c\"))" },
