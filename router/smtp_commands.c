@@ -145,8 +145,10 @@ static void cmd_noop(struct smtp_session *session, struct str arguments)
 
 static void cmd_vrfy(struct smtp_session *session, struct str arguments)
 {
-	(void)arguments;
-	session_say(session, "252 2.5.0 Send some mail to find out");
+	if (arguments.length == 0)
+		session_say(session, "501 5.5.4 Syntax: VRFY address");
+	else
+		session_say(session, "252 2.5.0 Send some mail to find out");
 }
 
 static void cmd_expn(struct smtp_session *session, struct str arguments)

@@ -456,30 +456,34 @@ static void tx_forward(struct smtp_tx *tx, unsigned first)
 	forward_send(tx->router->forward, job);
 }
 
-/* Submission (RFC 6409 section 8): what a message must have and the client left out. */
-static void tx_complete_header(struct smtp_tx *tx)
+/* What the client's message lacks goes between our own Received field and its first line: the empty
+ * line, when it has no header at all, so that its text is not taken for one, and at submission (RFC
+ * 6409 section 8) the fields that every message must have. */
+static void tx_complete_header(struct smtp_tx *tx, bool submission)
 {
-	struct str message = bytes_str(tx->body);
+	struct str whole = bytes_str(tx->body);
+	size_t at = tx->data.prefix_length;
+	struct str message = str_from_index(whole, at);
+	bool has_header = trace_begins_with_header(message);
+	struct str header = has_header ? trace_header(message) : STR("");
 	struct buf text = { 0 };
 
-	/* Behind our own Received header, in front of the client's first field. */
-	ptrdiff_t received = str_find(message, STR("+0000\r\n"));
-	size_t at = received < 0 ? 0 : (size_t)received + 7;
-	if (!trace_has_field(message, STR("Date"))) {
+	if (submission && !trace_has_field(header, STR("Date"))) {
 		buf_append_literal(&text, "Date: ");
 		trace_append_date(&text, clock_wall_us());
 		buf_append_literal(&text, "\r\n");
 	}
-	if (!trace_has_field(message, STR("Message-ID")))
+	if (submission && !trace_has_field(header, STR("Message-ID")))
 		buf_printf(&text, "Message-ID: <%s@%s>\r\n", tx->id, tx->router->config->hostname);
+	if (!has_header)
+		buf_append_literal(&text, "\r\n");
 	if (buf_length(&text) > 0) {
-		struct bytes *whole = bytes_create(message.length + buf_length(&text));
-		memcpy(whole->data, message.bytes, at);
-		memcpy(whole->data + at, buf_str(&text).bytes, buf_length(&text));
-		memcpy(whole->data + at + buf_length(&text), message.bytes + at,
-			message.length - at);
+		struct bytes *completed = bytes_create(whole.length + buf_length(&text));
+		memcpy(completed->data, whole.bytes, at);
+		memcpy(completed->data + at, buf_str(&text).bytes, buf_length(&text));
+		memcpy(completed->data + at + buf_length(&text), message.bytes, message.length);
 		bytes_unref(&tx->body);
-		tx->body = whole;
+		tx->body = completed;
 	}
 	buf_deinit(&text);
 }
@@ -492,12 +496,10 @@ void smtp_tx_finish(struct smtp_tx *tx, const struct smtp_origin *origin,
 	tx->done = done;
 	tx->arg = arg;
 	tx->finished_us = clock_mono_us();
-	bool too_large = tx->data.too_large;
 	tx->body = smtp_data_take(&tx->data);
 	if (!tx->body) {
 		tx_reply(tx, "%s", tx->no_room ? "452 4.3.1 Insufficient system storage" :
-				too_large ? "552 5.3.4 Message too big" :
-					    "550 5.5.2 Bare CR or LF in message");
+						 smtp_data_refusal(&tx->data));
 		return;
 	}
 	if (trace_header(bytes_str(tx->body)).length > SMTP_HEADER_MAX) {
@@ -508,8 +510,7 @@ void smtp_tx_finish(struct smtp_tx *tx, const struct smtp_origin *origin,
 		tx_reply(tx, "554 5.4.6 Too many hops");
 		return;
 	}
-	if (origin->submission)
-		tx_complete_header(tx);
+	tx_complete_header(tx, origin->submission);
 	tx->jobs_open = 1; /* this function's own, so that no job ends the whole early */
 	for (unsigned i = 0; i < tx->target_count; i++)
 		if (tx->targets[i].kind == QUEUE_HOME && !tx->targets[i].taken)

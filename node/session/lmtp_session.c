@@ -189,12 +189,10 @@ static void submit(struct lmtp_session *session)
 	session->tx = NULL;
 	session->reading = READING_COMMANDS;
 	session->messages++;
-	bool too_large = tx->data.too_large;
 	tx->delivery.body = smtp_data_take(&tx->data);
 	if (!tx->delivery.body) {
 		for (unsigned i = 0; i < tx->recipient_count; i++)
-			say(session, too_large ? "552 5.3.4 Message too big" :
-					"550 5.5.2 Bare CR or LF in message");
+			say(session, smtp_data_refusal(&tx->data));
 		session->refused += tx->recipient_count;
 		tx_destroy(&tx);
 		return;

@@ -103,8 +103,9 @@ static const char *parse_mail_parameter(struct str keyword, struct str value, bo
 		return NULL;
 	}
 	if (str_equal_ignore_case(keyword, STR("ENVID"))) {
+		bool is_first = mail->envid.length == 0;
 		mail->envid = value;
-		return is_xtext(value, 100) ? NULL : bad_parameter;
+		return is_first && is_xtext(value, 100) ? NULL : bad_parameter;
 	}
 	if (str_equal_ignore_case(keyword, STR("AUTH"))) {
 		mail->auth = value;
@@ -197,9 +198,9 @@ const char *smtp_parse_rcpt(struct str arguments, bool smtputf8, struct smtp_rcp
 			if (rcpt_out->notify != 0 || !parse_notify(value, &rcpt_out->notify))
 				return bad_parameter;
 		} else if (str_equal_ignore_case(keyword, STR("ORCPT"))) {
-			rcpt_out->orcpt = value;
-			if (!is_orcpt(value, smtputf8))
+			if (rcpt_out->orcpt.length > 0 || !is_orcpt(value, smtputf8))
 				return bad_parameter;
+			rcpt_out->orcpt = value;
 		} else {
 			return unknown_parameter;
 		}

@@ -33,9 +33,10 @@ void smtp_data_give_up(struct smtp_data *data)
 
 static void append(struct smtp_data *data, const char *from, size_t length)
 {
+	data->has_nul = data->has_nul || memchr(from, 0, length) != NULL;
 	if (!data->too_large && length > data->limit - data->length)
 		smtp_data_give_up(data); /* what cannot be taken is not worth its memory */
-	if (data->too_large || data->bare) {
+	if (data->too_large || data->bare || data->has_nul) {
 		data->dropped += length;
 		return;
 	}
@@ -56,6 +57,7 @@ static void append(struct smtp_data *data, const char *from, size_t length)
 void smtp_data_prefix(struct smtp_data *data, struct str text)
 {
 	append(data, text.bytes, text.length);
+	data->prefix_length += text.length;
 }
 
 /*
@@ -134,10 +136,17 @@ void smtp_data_chunks_end(struct smtp_data *data)
 
 struct bytes *smtp_data_take(struct smtp_data *data)
 {
-	if (data->too_large || data->bare)
+	if (data->too_large || data->bare || data->has_nul)
 		return NULL;
 	struct bytes *taken = data->bytes;
 	taken->length = data->length;
 	data->bytes = NULL;
 	return taken;
+}
+
+const char *smtp_data_refusal(const struct smtp_data *data)
+{
+	return data->too_large ? "552 5.3.4 Message too big" :
+		data->bare     ? "550 5.5.2 Bare CR or LF in message" :
+				 "550 5.6.0 Message contains a NUL";
 }

@@ -9,7 +9,8 @@
  * 1. The end of DATA is CR LF "." CR LF and nothing else: a bare CR or LF is content that makes the
  *    message unacceptable, and reading goes on to the real end, so that no second message can be
  *    smuggled in what a laxer server before us took for one.
- * 2. Memory never grows beyond the limit; what is over it is counted and dropped.
+ * 2. A NUL makes the message unacceptable: IMAP has no way to show one (RFC 3501 section 9, CHAR8).
+ * 3. Memory never grows beyond the limit; what is over it is counted and dropped.
  */
 
 #include "core/bytes.h"
@@ -18,9 +19,11 @@ struct smtp_data {
 	/* private, but for reading size and verdicts */
 	struct bytes *bytes;
 	size_t length, capacity, limit;
+	size_t prefix_length; /* of what smtp_data_prefix has put in front */
 	uint64_t dropped;
 	bool too_large;  /* 552 5.3.4 */
 	bool bare;       /* 550 5.5.2 */
+	bool has_nul;    /* 550 5.6.0 */
 	bool at_line_start, after_cr;
 };
 
@@ -43,7 +46,9 @@ void smtp_data_give_up(struct smtp_data *data);
 /* After the last chunk. Adds the line end that a text's last line must have. */
 void smtp_data_chunks_end(struct smtp_data *data);
 
-/* The message; the caller's reference. NULL when too large or bare. */
+/* The message; the caller's reference. NULL when it is not acceptable. */
 struct bytes *smtp_data_take(struct smtp_data *data);
+/* Why it is not: the reply. */
+const char *smtp_data_refusal(const struct smtp_data *data);
 
 #endif

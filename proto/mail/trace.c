@@ -66,6 +66,25 @@ static bool is_field(struct str line, struct str name)
 		str_trim(str_from_index(line, name.length)).bytes[0] == ':';
 }
 
+bool trace_begins_with_header(struct str message)
+{
+	size_t name = 0;
+
+	if (message.length == 0 || str_starts_with(message, STR("\r\n")))
+		return true;
+	/* What mail folders put above a header, left on by mistake. */
+	if (str_starts_with(message, STR("From ")) || str_starts_with(message, STR(">From ")))
+		return true;
+	while (name < message.length && message.bytes[name] > ' ' &&
+		message.bytes[name] != 0x7f && message.bytes[name] != ':')
+		name++;
+	/* RFC 5322 section 4.5.8: white space in front of the colon was allowed once. */
+	struct str rest = str_from_index(message, name);
+	while (rest.length > 0 && (rest.bytes[0] == ' ' || rest.bytes[0] == '\t'))
+		rest = str_from_index(rest, 1);
+	return name > 0 && rest.length > 0 && rest.bytes[0] == ':';
+}
+
 unsigned trace_count_hops(struct str message)
 {
 	struct str line;

@@ -23,6 +23,9 @@ void trace_append_date(struct buf *out, int64_t wall_us);
 
 /* Received headers in the message's header: the hops it has taken. */
 unsigned trace_count_hops(struct str message);
+/* Its first line is a field, or the empty line that ends a header without fields: what follows is a
+ * header and not already the text. */
+bool trace_begins_with_header(struct str message);
 /* The header has a field of this name. */
 bool trace_has_field(struct str message, struct str name);
 /* The header with its empty line: for a bounce. */

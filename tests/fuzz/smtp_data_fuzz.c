@@ -11,7 +11,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 
 struct verdict {
-	bool done, bare;
+	bool done, bare, nul;
 	size_t used;
 	struct buf text;
 };
@@ -46,6 +46,7 @@ static struct verdict read_slowly(struct str input)
 			i += 2;
 			continue;
 		}
+		verdict.nul |= input.bytes[i] == 0;
 		verdict.bare |= input.bytes[i] == '\r' || input.bytes[i] == '\n';
 		buf_append_byte(&verdict.text, input.bytes[i++]);
 	}
@@ -75,7 +76,7 @@ static void check_data(struct str input, size_t step)
 		if (consumed != slow.used || data.bare != slow.bare)
 			abort();
 		struct bytes *bytes = smtp_data_take(&data);
-		if ((bytes == NULL) != slow.bare)
+		if ((bytes == NULL) != (slow.bare || slow.nul))
 			abort();
 		if (bytes && !str_equal(bytes_str(bytes), buf_str(&slow.text)))
 			abort();

@@ -16,6 +16,7 @@
 #include "replay/engine.h"
 
 #include "core/log.h"
+#include "proto/mail/smtp.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 
@@ -62,10 +63,9 @@ static void accept_all(struct play *play)
 	world_settle();
 	output = buf_str(world_output(home));
 	while (str_next(&output, '\n', &line)) {
-		bool is_command = str_starts_with(line, STR("LHLO ")) ||
-			str_starts_with(line, STR("MAIL ")) || str_starts_with(line, STR("RCPT ")) ||
-			str_starts_with(line, STR("BDAT "));
-		if (is_command)
+		struct str arguments, verb = smtp_verb(line, &arguments);
+		if (str_equal(verb, STR("LHLO")) || str_equal(verb, STR("MAIL")) ||
+			str_equal(verb, STR("RCPT")) || str_equal(verb, STR("BDAT")))
 			world_send(home, STR("250 2.0.0 Ok\r\n"));
 	}
 	buf_clear(world_output(home));
@@ -133,7 +133,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 	world_advance_ms(REST_MS);
 	if (!world_is_closed(play.client))
 		world_close(play.client);
-	world_settle();
+	/* What was pipelined behind them may have begun only now. */
+	world_advance_ms(REST_MS);
 	engine_smtp.stop();
 	while ((stream = world_next_connection()) != NULL)
 		world_forget(stream);

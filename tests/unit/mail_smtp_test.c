@@ -3,6 +3,7 @@
 #include "core/buf.h"
 #include "proto/mail/smtp.h"
 #include "proto/mail/smtp_data.h"
+#include "proto/mail/trace.h"
 #include "unit/test.h"
 
 static const struct {
@@ -32,6 +33,7 @@ static const struct {
 	{ "a short delivery id is refused", "FROM:<a@b.example> XPANDOID=0011", true, "501 5.5.4" },
 	{ "RET is FULL or HDRS", "FROM:<a@b.example> RET=SOME", false, "501 5.5.4" },
 	{ "RET comes once", "FROM:<a@b.example> RET=FULL RET=FULL", false, "501 5.5.4" },
+	{ "ENVID comes once", "FROM:<a@b.example> ENVID=x ENVID=x", false, "501 5.5.4" },
 	{ "ENVID is xtext", "FROM:<a@b.example> ENVID=a+2", false, "501 5.5.4" },
 	{ "UTF-8 needs SMTPUTF8", "FROM:<\xc3\xbc@b.example>", false, "553 5.6.7" },
 	{ "UTF-8 with SMTPUTF8 is taken", "FROM:<\xc3\xbc@b.example> SMTPUTF8", false, NULL },
@@ -77,6 +79,8 @@ TEST(rcpt_is_parsed)
 		{ "NEVER stands alone", "TO:<a@b.example> NOTIFY=NEVER,SUCCESS", "501 5.5.4", 0 },
 		{ "NEVER alone is taken", "TO:<a@b.example> NOTIFY=NEVER", NULL,
 			SMTP_NOTIFY_NEVER },
+		{ "ORCPT comes once", "TO:<a@b.example> ORCPT=rfc822;x ORCPT=rfc822;x", "501 5.5.4",
+			0 },
 		{ "an unknown notify is refused", "TO:<a@b.example> NOTIFY=OFTEN", "501 5.5.4", 0 },
 		{ "ORCPT is taken", "TO:<a@b.example> ORCPT=rfc822;a+2Bb@b.example", NULL, 0 },
 		{ "ORCPT without a type is refused", "TO:<a@b.example> ORCPT=a@b.example",
@@ -280,6 +284,48 @@ TEST(chunks_refuse_bare_line_ends_wherever_they_are_split)
 			bytes_unref(&bytes);
 			smtp_data_deinit(&data);
 		}
+	}
+	test_row(NULL);
+}
+
+TEST(a_nul_is_refused_by_data_and_by_chunks)
+{
+	struct str input = STR("Subject: x\r\n\r\na\0b\r\n.\r\n");
+	struct smtp_data data;
+	size_t used;
+	smtp_data_init(&data, 0, 1000);
+	EXPECT(smtp_data_read(&data, input, &used) == SMTP_DATA_DONE);
+	EXPECT(!smtp_data_take(&data));
+	EXPECT_STR(STR("550 5.6.0 Message contains a NUL"), str_from(smtp_data_refusal(&data)));
+	smtp_data_deinit(&data);
+	smtp_data_init(&data, 0, 1000);
+	smtp_data_chunk(&data, str_first(input, 15));
+	smtp_data_chunk(&data, str_from_index(input, 15));
+	smtp_data_chunks_end(&data);
+	EXPECT(!smtp_data_take(&data));
+	smtp_data_deinit(&data);
+}
+
+TEST(a_header_is_told_from_text)
+{
+	static const struct {
+		const char *name, *message;
+		bool expected;
+	} rows[] = {
+		{ "a field begins a header", "Subject: x\r\n", true },
+		{ "white space in front of the colon was allowed once", "Subject : x\r\n", true },
+		{ "an empty line is a header without fields", "\r\ntext: x\r\n", true },
+		{ "nothing is a header without fields", "", true },
+		{ "what mail folders put above stays", "From a@b Sat\r\nSubject: x\r\n", true },
+		{ "two words are text", "just text: or not\r\n", false },
+		{ "a line without a colon is text", "text\r\nSubject: x\r\n", false },
+		{ "a colon alone is text", ": x\r\n", false },
+		{ "a folded line first is text", " Subject: x\r\n", false },
+		{ "an end without line end is text", "Subject", false },
+	};
+	for (size_t i = 0; i < array_length(rows); i++) {
+		test_row(rows[i].name);
+		EXPECT(trace_begins_with_header(str_from(rows[i].message)) == rows[i].expected);
 	}
 	test_row(NULL);
 }
