@@ -49,6 +49,7 @@ struct config {
 	uint64_t message_bytes_max;
 	uint64_t recipients_max;              /* per transaction */
 	uint64_t smtp_sessions_max, imap_sessions_max;
+	uint64_t client_sessions_max;         /* of one address, not logged in */
 	uint64_t plaintext_login;             /* choice no|loopback */
 	uint64_t remote_wait_ms_max;          /* how long `remote` waits for the replica */
 	uint64_t forward_timeout_ms;          /* until a message goes to the queue */

@@ -61,6 +61,9 @@ const struct config_row config_rows[] = {
 		"Recipients of one transaction; RFC 5321 section 4.5.3.1.8 asks for 100 at least."),
 	NUMBER(smtp_sessions_max, "2000", 1, 1000000, "Concurrent SMTP sessions of a router."),
 	NUMBER(imap_sessions_max, "50000", 1, 1000000, "Concurrent IMAP sessions of a router."),
+	NUMBER(client_sessions_max, "100", 1, 1000000,
+		"Concurrent sessions of one client address (IPv6: one /64) that nobody has logged "
+		"in on: large senders open some dozens from a host. Loopback is not limited."),
 	CHOICE(plaintext_login, "no", "no|loopback",
 		"Whether passwords are taken in clear from loopback."),
 	NUMBER(remote_wait_ms_max, "2000", 50, 60000,

@@ -4,6 +4,7 @@
 #include "core/encode.h"
 #include "core/log.h"
 #include "core/timer.h"
+#include "router/clients.h"
 #include "router/imap_command.h"
 #include "router/login.h"
 #include "router/proxy.h"
@@ -46,6 +47,7 @@ struct imap_login {
 	struct login_identity identity;
 	uint32_t node_id;
 	uint64_t backend_deadline_us;
+	struct client_place place;
 	unsigned errors;
 	bool input_waits;
 	char tag[260];
@@ -57,6 +59,7 @@ static void session_free(struct imap_login *session)
 	if (session->backend)
 		stream_abort(session->backend);
 	login_abort(&session->attempt);
+	clients_leave(session->router->clients, &session->place);
 	imap_collector_deinit(&session->collector);
 	timer_destroy(&session->timer);
 	timer_destroy(&session->retry);
@@ -91,7 +94,7 @@ static void set_state(struct imap_login *session, enum imap_state state)
 static bool may_login(const struct imap_login *session)
 {
 	return stream_is_tls(session->client) ||
-		(session->router->config->plaintext_login && login_is_loopback(session->peer));
+		(session->router->config->plaintext_login && client_is_loopback(session->peer));
 }
 
 static void append_capability(const struct imap_login *session, struct buf *out)
@@ -275,6 +278,7 @@ static void on_login(void *arg, enum login_result result, const struct login_ide
 	session->attempt = NULL;
 	if (result == LOGIN_GOOD) {
 		session->identity = *identity;
+		clients_leave(session->router->clients, &session->place);
 		session->backend_deadline_us = clock_mono_us() + BACKEND_TOTAL_US;
 		timer_stop(session->timer);
 		set_state(session, IMAP_BACKEND);
@@ -522,17 +526,47 @@ static const struct stream_handler client_handler = {
 	.on_close = client_on_close,
 };
 
+static void on_nothing(void *arg, int reason)
+{
+	(void)arg;
+	(void)reason;
+}
+
+/* Under implicit TLS nothing can be said without a handshake, which is what there is
+ * no room for. */
+static void turn_away(
+	struct router *router, bool implicit_tls, struct stream *stream, const char *why)
+{
+	static const struct stream_handler none = { .on_close = on_nothing };
+
+	metric_add(router->metrics.imap_turned_away, 1);
+	if (implicit_tls) {
+		stream_abort(stream);
+		return;
+	}
+	stream_set_handler(stream, &none, NULL);
+	stream_printf(stream, "* BYE [UNAVAILABLE] %s\r\n", why);
+	stream_close(stream);
+}
+
 void imap_login_start(struct router *router, bool implicit_tls, struct stream *stream)
 {
+	struct client_place place;
+
 	if (router->imap_session_count >= router->config->imap_sessions_max) {
-		metric_add(router->metrics.imap_turned_away, 1);
-		stream_abort(stream);
+		turn_away(router, implicit_tls, stream, "Too many sessions, come again later");
+		return;
+	}
+	if (!clients_enter(router->clients, stream_peer_address(stream),
+		    router->config->client_sessions_max, &place)) {
+		turn_away(router, implicit_tls, stream, "Too many sessions from your address");
 		return;
 	}
 	struct imap_login *session = mem_alloc(sizeof(*session));
 
 	session->router = router;
 	session->client = stream;
+	session->place = place;
 	snprintf(session->tag, sizeof(session->tag), "*");
 	snprintf(session->peer, sizeof(session->peer), "%s", stream_peer_address(stream));
 	session->timer = timer_new(router->loop, on_timer, session);

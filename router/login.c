@@ -292,12 +292,6 @@ void login_abort(struct login_attempt **attempt_pointer)
 		attempt_free(attempt);
 }
 
-bool login_is_loopback(const char *peer)
-{
-	return strncmp(peer, "127.", 4) == 0 || strncmp(peer, "[::1]", 5) == 0 ||
-		strncmp(peer, "[::ffff:127.", 12) == 0;
-}
-
 /* All routers of a cluster must invent the same salt for a name, or comparing two of them would
  * tell who exists. The authority's certificate is common to them and never shown
  * to mail clients. */

@@ -46,7 +46,4 @@ struct login_attempt *login_password(struct login *login, struct str user, struc
 /* The session has gone: done will not be called. Sets *attempt to NULL; NULL is accepted. */
 void login_abort(struct login_attempt **attempt);
 
-/* "127.0.0.1:..." or "[::1]:...". */
-bool login_is_loopback(const char *peer);
-
 #endif

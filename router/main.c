@@ -9,6 +9,7 @@
 #include "core/net.h"
 #include "core/process.h"
 #include "core/timer.h"
+#include "router/clients.h"
 #include "router/forward.h"
 #include "router/listen.h"
 #include "router/login.h"
@@ -223,6 +224,7 @@ static int open_all(struct program *program, struct error *error)
 		rc = dns_create(router->loop, &router->dns, error);
 	if (rc == 0) {
 		router->login = login_create(router);
+		router->clients = clients_create();
 		router->forward = forward_create(router);
 		router->proxies = proxies_create(router);
 		snprintf(path, sizeof(path), "%s/router-directory.db", config->data_dir);

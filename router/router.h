@@ -30,6 +30,7 @@ struct router {
 	struct tls_context *cluster_tls; /* as a client of the nodes */
 	struct tls_context *relay_tls;   /* as a client of the smart host */
 	struct login *login;
+	struct clients *clients;
 	struct forward *forward;
 	struct queue *queue;
 	struct queue_peers *queue_peers;

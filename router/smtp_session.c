@@ -9,7 +9,11 @@
 enum {
 	IDLE_MS = 300 * 1000, /* RFC 5321 section 4.5.3.2.7 */
 	HANDSHAKE_MS = 30 * 1000,
-	ERRORS_MAX = 30,      /* a client that knows SMTP makes few */
+	/* Between two messages: a client that knows SMTP makes few. */
+	ERRORS_MAX = 30,
+	/* Between two messages: above a transaction of 1,000 recipients whose every second is put
+	 * off, with a NOOP for each. */
+	COMMANDS_MAX = 5000,
 };
 
 /* What may follow what; anything may close. */
@@ -68,6 +72,7 @@ static void session_free(struct smtp_session *session)
 	smtp_tx_abandon(&session->tx);
 	login_abort(&session->attempt);
 	timer_destroy(&session->idle);
+	clients_leave(router->clients, &session->place);
 	router->smtp_session_count--;
 	metric_set(router->metrics.smtp_sessions, router->smtp_session_count);
 	free(session);
@@ -96,7 +101,7 @@ bool session_may_login(const struct smtp_session *session)
 	if (session->service == SMTP_SERVICE_MX)
 		return false;
 	return session->tls[0] != 0 ||
-		(session->router->config->plaintext_login && login_is_loopback(session->peer));
+		(session->router->config->plaintext_login && client_is_loopback(session->peer));
 }
 
 void session_forget_tx(struct smtp_session *session)
@@ -113,7 +118,7 @@ static void on_submitted(void *arg, const char *reply)
 	session->chunking = false;
 	session->messages += reply[0] == '2';
 	if (reply[0] == '2')
-		session->errors = 0;
+		session->errors = session->commands = 0;
 	session->refused += reply[0] != '2';
 	session_say(session, "%s", reply);
 	session_set_state(session, SMTP_COMMANDS);
@@ -148,6 +153,7 @@ static void on_login(void *arg, enum login_result result, const struct login_ide
 	switch (result) {
 	case LOGIN_GOOD:
 		snprintf(session->login, sizeof(session->login), "%s", identity->address);
+		clients_leave(session->router->clients, &session->place);
 		session_say(session, "235 2.7.0 Authentication successful");
 		break;
 	case LOGIN_REFUSED:
@@ -270,8 +276,10 @@ static bool read_some(struct smtp_session *session, struct buf *input)
 	buf_consume(input, used);
 	if (session->state == SMTP_AUTH)
 		auth_line(session, line);
-	else
+	else {
+		session->commands++;
 		smtp_run_command(session, line);
+	}
 	return true;
 }
 
@@ -302,6 +310,11 @@ static void on_input(void *arg, struct buf *input)
 		}
 		if (session->errors > ERRORS_MAX) {
 			session_say(session, "421 4.7.0 Too many errors");
+			session_close(session);
+			return;
+		}
+		if (session->commands > COMMANDS_MAX) {
+			session_say(session, "421 4.7.0 Too many commands without a message");
 			session_close(session);
 			return;
 		}
@@ -361,7 +374,8 @@ static void on_nothing(void *arg, int reason)
 
 /* Under implicit TLS nothing can be said without a handshake, which is what there is
  * no room for. */
-static void turn_away(struct router *router, enum smtp_service service, struct stream *stream)
+static void turn_away(struct router *router, enum smtp_service service, struct stream *stream,
+	const char *status, const char *why)
 {
 	static const struct stream_handler none = { .on_close = on_nothing };
 
@@ -371,15 +385,24 @@ static void turn_away(struct router *router, enum smtp_service service, struct s
 		return;
 	}
 	stream_set_handler(stream, &none, NULL);
-	stream_printf(stream, "421 4.3.2 %s Too many sessions, come again later\r\n",
-		router->config->hostname);
+	stream_printf(
+		stream, "421 %s %s %s\r\n", status, router->config->hostname, why);
 	stream_close(stream);
 }
 
 void smtp_session_start(struct router *router, enum smtp_service service, struct stream *stream)
 {
-	if (router->smtp_session_count >= router->config->smtp_sessions_max) {
-		turn_away(router, service, stream);
+	const struct config *config = router->config;
+	struct client_place place;
+
+	if (router->smtp_session_count >= config->smtp_sessions_max) {
+		turn_away(router, service, stream, "4.3.2",
+			"Too many sessions, come again later");
+		return;
+	}
+	if (!clients_enter(router->clients, stream_peer_address(stream),
+		    config->client_sessions_max, &place)) {
+		turn_away(router, service, stream, "4.7.0", "Too many sessions from your address");
 		return;
 	}
 	struct smtp_session *session = mem_alloc(sizeof(*session));
@@ -387,6 +410,7 @@ void smtp_session_start(struct router *router, enum smtp_service service, struct
 	session->router = router;
 	session->service = service;
 	session->stream = stream;
+	session->place = place;
 	session->id = ++router->session_counter;
 	snprintf(session->peer, sizeof(session->peer), "%s", stream_peer_address(stream));
 	session->idle = timer_new(router->loop, on_idle, session);

@@ -16,6 +16,7 @@
 
 #include "core/net.h"
 #include "core/timer.h"
+#include "router/clients.h"
 #include "router/login.h"
 #include "router/router.h"
 #include "router/smtp_tx.h"
@@ -42,7 +43,8 @@ struct smtp_session {
 	struct login_attempt *attempt;
 	uint64_t chunk_left;
 	bool chunk_last, chunk_refused, chunking, skipping, input_waits, extended;
-	unsigned errors;
+	unsigned errors, commands; /* since the last message that was taken */
+	struct client_place place;
 	uint64_t id;
 	uint64_t messages, recipients, refused;
 	char helo[256];

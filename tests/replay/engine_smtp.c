@@ -10,6 +10,7 @@
 #include "replay/engine.h"
 #include "replay/mail_directory.h"
 #include "router/bounce.h"
+#include "router/clients.h"
 #include "router/forward.h"
 #include "router/imap_login.h"
 #include "router/login.h"
@@ -76,7 +77,8 @@ static void start(struct str arguments)
 	config.cluster_ca = config.relay_host = (char *)"";
 	config.message_bytes_max = 100000;
 	config.recipients_max = 3;
-	config.smtp_sessions_max = config.imap_sessions_max = 10;
+	config.smtp_sessions_max = config.imap_sessions_max = 7;
+	config.client_sessions_max = 6;
 	config.forward_timeout_ms = 10000;
 	router.loop = world_loop();
 	router.config = &config;
@@ -88,6 +90,7 @@ static void start(struct str arguments)
 	metrics->smtp_turned_away = metrics->imap_turned_away = metrics->logins_refused = counter;
 	metrics->accept_seconds = metric_histogram("pando_replay_seconds", "", "");
 	router.login = login_create(&router);
+	router.clients = clients_create();
 	router.forward = forward_create(&router);
 	router.proxies = proxies_create(&router);
 }
@@ -135,6 +138,7 @@ static void stop(void)
 	CHECK(router.imap_session_count == 0);
 	forward_destroy(&router.forward);
 	login_destroy(&router.login);
+	clients_destroy(&router.clients);
 }
 
 const struct replay_engine engine_smtp = { "smtp", start, open_session, command, stop };

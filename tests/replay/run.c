@@ -181,14 +181,17 @@ static bool run_on_stream(struct run *run, struct str verb, struct str text)
 	case 7: world_hold(stream, true); break;
 	case 8: world_hold(stream, false); break;
 	case 9: {
-		/* "repeat> 1000 text": that many times, without line ends. */
+		/* "repeat> 1000 text": that many times, escapes as in "bytes>". */
 		struct str count_text;
+		struct buf piece = { 0 };
 		uint64_t count = 0;
 		str_next(&text, ' ', &count_text);
 		if (!str_to_u64(count_text, 100u << 20, &count))
 			return false;
+		unescape(text, &piece);
 		for (uint64_t i = 0; i < count; i++)
-			buf_append_str(&bytes, text);
+			buf_append_str(&bytes, buf_str(&piece));
+		buf_deinit(&piece);
 		world_send(stream, buf_str(&bytes));
 		break;
 	}
@@ -225,6 +228,8 @@ static bool run_line(struct run *run, struct str line)
 	if (str_equal(verb, STR("do")))
 		return run->engine->command && run->engine->command(text);
 	if (connection_verb(verb, "connect", &number)) {
+		if (run->streams[number] && world_is_closed(run->streams[number]))
+			world_forget(run->streams[number]);
 		run->streams[number] = run->engine->connect(text);
 		world_settle();
 		return true;
