@@ -334,7 +334,7 @@ void mailbox_append(
 		status = -EAGAIN;
 	change->pending.durability = request->durability;
 	if (status == 0 && change->pending.durability == DURABILITY_STRICT &&
-		volume_has_replica(volume) && !volume_has_connected_replica(volume))
+		volume_has_replica(volume) && !volume_has_live_replica(volume))
 		status = -EAGAIN;
 	if (status < 0) {
 		discard(change, status);

@@ -70,7 +70,7 @@ static bool is_wanted(struct delivery_part *part, struct delivery_target *target
 		return false;
 	}
 	if (target->durability == DURABILITY_STRICT && volume_has_replica(volume) &&
-		!volume_has_connected_replica(volume)) {
+		!volume_has_live_replica(volume)) {
 		target->status = -EAGAIN;
 		return false;
 	}

@@ -53,10 +53,29 @@ bool volume_has_replica(const struct volume *volume)
 	return false;
 }
 
-bool volume_has_connected_replica(const struct volume *volume)
+static bool is_stalled(const struct volume_replica *replica)
+{
+	return replica->in_step_lsn == UINT64_MAX;
+}
+
+static bool is_in_step(const struct volume_replica *replica)
+{
+	return replica->counted && replica->connected && replica->acked_lsn >= replica->in_step_lsn;
+}
+
+bool volume_has_live_replica(const struct volume *volume)
 {
 	for (unsigned i = 0; i < volume->replica_count; i++)
-		if (volume->replicas[i].counted && volume->replicas[i].connected)
+		if (volume->replicas[i].counted && volume->replicas[i].connected &&
+			!is_stalled(&volume->replicas[i]))
+			return true;
+	return false;
+}
+
+static bool has_replica_in_step(const struct volume *volume)
+{
+	for (unsigned i = 0; i < volume->replica_count; i++)
+		if (is_in_step(&volume->replicas[i]))
 			return true;
 	return false;
 }
@@ -116,12 +135,33 @@ void volume_add_at_risk(struct volume *volume, const struct at_risk *entry)
 	volume_publish(volume);
 }
 
-/* How long an answer waits that begins to wait now: from the last sight of a replica on. */
 uint64_t volume_wait_deadline(const struct volume *volume)
 {
-	uint64_t from = volume_has_connected_replica(volume) ? clock_mono_us()
-							     : volume->last_connected_us;
+	uint64_t from = has_replica_in_step(volume) ? clock_mono_us() : volume->hope_us;
 	return from > 0 ? from + volume->options.remote_wait_ms_max * 1000 : 0;
+}
+
+/* An answer was waited for in vain. A replica that has not moved all the while is hung, or its line
+ * is: answers stop waiting for it until it has stirred and caught up. One that moves is slow, and
+ * waiting for it is what keeps it from falling behind. */
+static void note_stalls(struct volume *volume, uint64_t now)
+{
+	uint64_t wait_us = volume->options.remote_wait_ms_max * 1000;
+	for (unsigned i = 0; i < volume->replica_count; i++) {
+		struct volume_replica *replica = &volume->replicas[i];
+		if (!replica->counted || !replica->connected || is_stalled(replica) ||
+			replica->moved_us + wait_us > now)
+			continue;
+		if (is_in_step(replica))
+			volume->hope_us = now - wait_us;
+		replica->in_step_lsn = UINT64_MAX;
+		log_warn("replica_stalled",
+			"volume=%u node=%u acked=%llu end=%llu effect=\"mail is on one site until "
+			"it moves\"",
+			volume->options.id, replica->node_id,
+			(unsigned long long)replica->acked_lsn,
+			(unsigned long long)volume_durable_end(volume));
+	}
 }
 
 /* Ends the waits that are met, or that have waited long enough. */
@@ -137,6 +177,8 @@ void volume_settle_waits(struct volume *volume)
 		}
 		if (!met && wait->deadline_us > now)
 			break;
+		if (!met)
+			note_stalls(volume, now);
 		list_remove(&wait->link);
 		wait->done(wait, met || wait->durability == DURABILITY_REMOTE ? 0 : -EAGAIN, !met);
 	}
@@ -151,19 +193,32 @@ void volume_on_wait_timer(void *arg)
 	volume_settle_waits(arg);
 }
 
+static void note_ack(
+	struct volume *volume, struct volume_replica *replica, uint64_t lsn, bool connected)
+{
+	uint64_t now = clock_mono_us();
+	bool moved = connected && lsn != replica->acked_lsn;
+	bool begins = connected && (!replica->connected || (moved && is_stalled(replica)));
+	if (is_in_step(replica) || (begins && replica->counted))
+		volume->hope_us = now;
+	if (begins && is_stalled(replica))
+		log_info("replica_moves", "volume=%u node=%u acked=%llu", volume->options.id,
+			replica->node_id, (unsigned long long)lsn);
+	if (begins)
+		replica->in_step_lsn = volume_durable_end(volume);
+	if (begins || moved)
+		replica->moved_us = now;
+	replica->connected = connected;
+	/* A copy that was made anew may have less than before. */
+	if (connected)
+		replica->acked_lsn = lsn;
+}
+
 void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool connected)
 {
-	for (unsigned i = 0; i < volume->replica_count; i++) {
-		struct volume_replica *replica = &volume->replicas[i];
-		if (replica->node_id != node_id)
-			continue;
-		if (replica->connected && replica->counted)
-			volume->last_connected_us = clock_mono_us();
-		replica->connected = connected;
-		/* A copy that was made anew may have less than before. */
-		if (connected)
-			replica->acked_lsn = lsn;
-	}
+	for (unsigned i = 0; i < volume->replica_count; i++)
+		if (volume->replicas[i].node_id == node_id)
+			note_ack(volume, &volume->replicas[i], lsn, connected);
 	if (acked_elsewhere(volume) > volume->index.acked_lsn)
 		volume->index.acked_lsn = acked_elsewhere(volume);
 	note_shipped(volume, acked_elsewhere(volume));

@@ -30,11 +30,6 @@ static bool is_drained(const struct volume *volume)
 		(volume->log == NULL || volume_log_is_idle(volume->log));
 }
 
-static uint64_t durable_end(const struct volume *volume)
-{
-	return volume->log ? volume_log_end(volume->log) : volume->reader_end;
-}
-
 static bool has_stood_still(const struct volume *volume)
 {
 	return clock_mono_us() - volume->still_since_us > FENCE_MS_MAX * 1000u;
@@ -45,13 +40,13 @@ static void end_waits(struct volume *volume, int status)
 	while (!list_is_empty(&volume->end_waits)) {
 		struct end_wait *wait = list_entry(volume->end_waits.next, struct end_wait, link);
 		list_remove(&wait->link);
-		wait->done(wait, status, durable_end(volume));
+		wait->done(wait, status, volume_durable_end(volume));
 	}
 }
 
 static void become_replica(struct volume *volume)
 {
-	volume->reader_end = durable_end(volume);
+	volume->reader_end = volume_durable_end(volume);
 	volume_log_close(&volume->log);
 	volume->branch_is_checked = false;
 	volume_enter(volume, VOLUME_REPLICA);
@@ -106,7 +101,7 @@ void volume_fence(struct volume *volume, bool lasting, struct end_wait *wait)
 	}
 	if (wait != NULL) {
 		if (volume->state != VOLUME_FENCED) {
-			wait->done(wait, 0, durable_end(volume));
+			wait->done(wait, 0, volume_durable_end(volume));
 			return;
 		}
 		list_append(&volume->end_waits, &wait->link);
@@ -149,7 +144,7 @@ void volume_hold(struct volume *volume, uint64_t epoch, struct end_wait *wait)
 {
 	if ((volume->state != VOLUME_REPLICA && volume->state != VOLUME_HELD) ||
 		volume->desired.epoch > epoch) {
-		wait->done(wait, -ESTALE, durable_end(volume));
+		wait->done(wait, -ESTALE, volume_durable_end(volume));
 		return;
 	}
 	list_append(&volume->end_waits, &wait->link);

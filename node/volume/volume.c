@@ -25,10 +25,15 @@ static uint64_t log_epoch(const struct volume *volume)
 	return volume->reader_end > 0 ? volume->index.applied_epoch : 0;
 }
 
+uint64_t volume_durable_end(const struct volume *volume)
+{
+	return volume->log ? volume_log_end(volume->log) : volume->reader_end;
+}
+
 void volume_publish(struct volume *volume)
 {
 	struct volume_numbers *numbers = &volume->numbers;
-	uint64_t durable = volume->log ? volume_log_end(volume->log) : volume->reader_end;
+	uint64_t durable = volume_durable_end(volume);
 	atomic_store(&numbers->state, volume->state);
 	atomic_store(&numbers->epoch, log_epoch(volume));
 	atomic_store(&numbers->durable_lsn, durable);
@@ -54,8 +59,7 @@ void volume_enter(struct volume *volume, enum volume_state state)
 		log_info("volume_state", "volume=%u from=%s to=%s epoch=%llu end=%llu",
 			volume->options.id, state_names[volume->state], state_names[state],
 			(unsigned long long)volume->desired.epoch,
-			(unsigned long long)(volume->log ? volume_log_end(volume->log)
-							 : volume->reader_end));
+			(unsigned long long)volume_durable_end(volume));
 	volume->state = state;
 	volume_publish(volume);
 }
@@ -151,8 +155,8 @@ static void take_replicas(struct volume *volume, const struct volume_desired *de
 		*replica = desired->replicas[i];
 		for (unsigned k = 0; k < count_before; k++)
 			if (before[k].node_id == replica->node_id) {
-				replica->connected = before[k].connected;
-				replica->acked_lsn = before[k].acked_lsn;
+				*replica = before[k];
+				replica->counted = desired->replicas[i].counted;
 			}
 	}
 }

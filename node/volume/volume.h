@@ -45,6 +45,10 @@ struct volume_replica {
 	bool counted;   /* at another site: its acknowledgement is what `remote` means */
 	bool connected;
 	uint64_t acked_lsn;
+	uint64_t moved_us; /* when acked_lsn last changed */
+	/* In step while acked_lsn is not below it: the durable end when it connected, or when it
+	 * stirred after a stall; UINT64_MAX while stalled. */
+	uint64_t in_step_lsn;
 };
 
 /* What the directory wants of this volume on this node. */
@@ -148,10 +152,10 @@ struct volume {
 	uint64_t reader_end; /* durable bytes of the replica's log */
 	struct volume_replica replicas[VOLUME_COPIES_MAX];
 	unsigned replica_count;
-	/* When a counted replica was last connected; 0: never. One that has just gone may be the
-	 * first sign that this whole site is going: answers wait for it as if it
-	 * were still there. */
-	uint64_t last_connected_us;
+	/* When an answer of a counted replica was last to be hoped for: it was in step, or began to
+	 * catch up; 0: never. One that has just gone may be the first sign that this whole site is
+	 * going: answers wait for it as if it were still there. */
+	uint64_t hope_us;
 	struct list waits;   /* ack_wait by lsn */
 	struct list pending; /* changes on their way to the log */
 	struct timer *wait_timer, *checkpoint_timer, *retry_timer;
@@ -225,8 +229,8 @@ uint64_t volume_next_modseq(struct volume *volume, struct mailbox *mailbox);
 /* The action that makes the first folders of a mailbox; appended in front of others. */
 void volume_first_folders(struct volume *volume, struct mailbox *mailbox, struct pool *pool,
 	struct action *action_out);
-/* True when `strict` cannot be met now. */
-bool volume_has_connected_replica(const struct volume *volume);
+/* False when `strict` cannot be met now: no counted replica is connected and moving. */
+bool volume_has_live_replica(const struct volume *volume);
 bool volume_has_replica(const struct volume *volume);
 /* Where the numbers of a folder that its replica lacks would run past the
  * slack: deliveries wait. */

@@ -10,6 +10,8 @@
 
 /* Puts the numbers where other threads read them, and tells that they have changed. */
 void volume_publish(struct volume *volume);
+/* Where the log here ends, whoever writes it. */
+uint64_t volume_durable_end(const struct volume *volume);
 /* The only way from one state to another. */
 void volume_enter(struct volume *volume, enum volume_state state);
 /* The directory wants it, nobody has shown a higher epoch, and the disk is well. */
@@ -49,7 +51,7 @@ void volume_poll_hold(struct volume *volume);
 /* Age of the oldest byte that no counted replica has. */
 uint64_t volume_lag_ms(const struct volume *volume);
 void volume_note_durable(struct volume *volume, uint64_t lsn);
-/* How long an answer waits that begins to wait now: from the last sight of a replica on. */
+/* How long an answer waits that begins to wait now: from the last hope on. */
 uint64_t volume_wait_deadline(const struct volume *volume);
 /* Ends the waits that are met, or that have waited long enough. */
 void volume_settle_waits(struct volume *volume);

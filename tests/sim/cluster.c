@@ -153,7 +153,7 @@ static void make_slot(struct machine *machine, unsigned v)
 		.id = v + 1,
 		.log_directory = directory,
 		.index_path = index,
-		.remote_wait_ms_max = 500,
+		.remote_wait_ms_max = CLUSTER_REMOTE_WAIT_MS,
 		.events = slot_events(slot) });
 	map_set(machine->volumes.slots, map_key_u64(&id), slot);
 }
@@ -237,6 +237,7 @@ static void on_part_done(struct delivery_part *part)
 	struct attempt *attempt = container_of(part, struct attempt, part);
 	struct history_entry *entry = &history.entries[attempt->entry];
 	const struct volume *volume = part->volume;
+	entry->answered_us = world_now_us();
 	if (attempt->target.status == 0) {
 		entry->answered_ok = true;
 		entry->answered_epoch = volume->desired.epoch;
@@ -263,8 +264,9 @@ static void on_part_done(struct delivery_part *part)
 static void start_delivery(void *arg)
 {
 	struct attempt *attempt = arg;
-	const struct history_entry *entry = &history.entries[attempt->entry];
+	struct history_entry *entry = &history.entries[attempt->entry];
 	unsigned machine = truths[entry->volume_id - 1].primary;
+	entry->sent_us = world_now_us();
 	attempt->target = (struct delivery_target){ .mailbox_id = entry->mailbox_id,
 		.volume_id = entry->volume_id,
 		.durability = entry->durability };
@@ -291,7 +293,7 @@ static void try_delivery(void *arg)
 		world_call_after_us(300000, try_delivery, attempt);
 }
 
-static void new_delivery(void)
+size_t cluster_deliver(uint32_t volume_id, uint64_t mailbox_id, enum durability durability)
 {
 	struct attempt *attempt = mem_alloc(sizeof(*attempt));
 	if (history.count == history.capacity) {
@@ -300,14 +302,21 @@ static void new_delivery(void)
 			mem_resize(history.entries, history.capacity * sizeof(*history.entries));
 	}
 	struct history_entry *entry = &history.entries[history.count];
-	*entry = (struct history_entry){ .volume_id = 1 + (uint32_t)world_pick(CLUSTER_VOLUMES),
-		.mailbox_id = 1 + world_pick(CLUSTER_MAILBOXES),
-		.durability = (enum durability)world_pick(3) };
-	entry->mailbox_id += 100 * entry->volume_id;
+	*entry = (struct history_entry){ .volume_id = volume_id,
+		.mailbox_id = mailbox_id,
+		.durability = durability };
 	for (size_t i = 0; i < DELIVERY_ID_LENGTH; i++)
 		entry->delivery_id[i] = (uint8_t)world_pick(256);
 	attempt->entry = history.count++;
 	try_delivery(attempt);
+	return history.count - 1;
+}
+
+static void new_delivery(void)
+{
+	uint32_t volume_id = 1 + (uint32_t)world_pick(CLUSTER_VOLUMES);
+	uint64_t mailbox_id = 100 * volume_id + 1 + world_pick(CLUSTER_MAILBOXES);
+	cluster_deliver(volume_id, mailbox_id, (enum durability)world_pick(3));
 }
 
 static void on_op_done(struct mailbox_op *op)
@@ -399,6 +408,11 @@ static void promote(unsigned v, unsigned target)
 		truth->reign[i] = (uint8_t)world_pick(256);
 	for (unsigned m = 0; m < machine_count; m++)
 		spread(m, v, world_pick(30000));
+}
+
+void cluster_promote(uint32_t volume_id, unsigned machine)
+{
+	promote(volume_id - 1, machine);
 }
 
 struct planned {

@@ -11,7 +11,12 @@
 
 #include "node/volume/volume.h"
 
-enum { CLUSTER_MACHINES_MAX = 3, CLUSTER_VOLUMES = 2, CLUSTER_MAILBOXES = 4 };
+enum {
+	CLUSTER_MACHINES_MAX = 3,
+	CLUSTER_VOLUMES = 2,
+	CLUSTER_MAILBOXES = 4,
+	CLUSTER_REMOTE_WAIT_MS = 500,
+};
 
 /* One delivery to one mailbox, tried until it is answered or given up. */
 struct history_entry {
@@ -22,6 +27,7 @@ struct history_entry {
 	bool answered_ok; /* status 0 was seen */
 	bool safe;        /* and it was on both machines then */
 	uint64_t answered_epoch;
+	uint64_t sent_us, answered_us; /* of the last try */
 	uint32_t uid;
 };
 
@@ -35,11 +41,16 @@ unsigned cluster_machines(void);
 /* Deliveries, flag changes and expunges go on at random until told to stop. */
 void cluster_start_load(void);
 void cluster_stop_load(void);
+/* One more delivery, now; its index in the history. */
+size_t cluster_deliver(uint32_t volume_id, uint64_t mailbox_id, enum durability durability);
 void cluster_crash(unsigned machine);
 void cluster_restart(unsigned machine);
-/* The operator moves a volume: cleanly while its primary is up; else as the loss of one site, to
- * the best of the other copies, which must all answer. */
+/* The operator moves a volume: cleanly while its primary is up, now and then blindly, as if it were out
+ * of reach; else as the loss of one site. Not clean means: to the best of the other copies, which must
+ * all answer. */
 void cluster_fail_over(uint32_t volume_id);
+/* The directory names a machine primary in the next epoch. */
+void cluster_promote(uint32_t volume_id, unsigned machine);
 
 struct volume *cluster_volume(unsigned machine, uint32_t volume_id);
 unsigned cluster_primary(uint32_t volume_id);

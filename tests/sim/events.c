@@ -23,6 +23,7 @@ static size_t heap_count, heap_capacity;
 static uint64_t now_us, next_sequence, test_random, code_random;
 static uint64_t generations[MACHINES_MAX];
 static bool running[MACHINES_MAX];
+static uint64_t frozen_until_us[MACHINES_MAX];
 static unsigned machine_now;
 
 static uint64_t step(uint64_t *state)
@@ -181,6 +182,7 @@ void world_reset(uint64_t seed)
 	for (unsigned i = 0; i < MACHINES_MAX; i++) {
 		generations[i]++;
 		running[i] = false;
+		frozen_until_us[i] = 0;
 	}
 	net_reset();
 	disk_world_reset();
@@ -204,9 +206,28 @@ void world_crash_machine(unsigned machine)
 {
 	CHECK(running[machine]);
 	running[machine] = false;
+	frozen_until_us[machine] = 0;
 	generations[machine]++;
 	net_machine_crashed(machine);
 	disk_machine_crashed(machine);
+}
+
+void world_freeze_machine(unsigned machine, uint64_t for_us)
+{
+	frozen_until_us[machine] = now_us + for_us;
+}
+
+/* Puts off what a frozen machine would do now. Equal times run in the order of scheduling, so what
+ * is due is scheduled anew, in its order. */
+static bool put_off(struct event *event)
+{
+	if (event->loop == NULL || event->generation != generations[event->loop->machine] ||
+		frozen_until_us[event->loop->machine] <= event->time_us)
+		return false;
+	event->time_us = frozen_until_us[event->loop->machine];
+	event->sequence = next_sequence++;
+	sift(event->position);
+	return true;
 }
 
 static void run_deferred(struct loop *loop)
@@ -226,6 +247,8 @@ static void run_deferred(struct loop *loop)
 void world_run_until_us(uint64_t time_us)
 {
 	while (heap_count > 0 && heap[0]->time_us <= time_us) {
+		if (put_off(heap[0]))
+			continue;
 		struct event event = *heap[0];
 		struct event *owned = heap[0];
 		take_out(owned);

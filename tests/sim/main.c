@@ -35,6 +35,10 @@ static void random_fault(void)
 	case 9: world_set_latency_us(world_pick(3) == 0 ? 300000 : 500); break;
 	case 11: world_set_noise(world_pick(2) == 0); break;
 	case 12: world_fail_next_write(machine, true); break;
+	case 13:
+		if (world_is_running(machine))
+			world_freeze_machine(machine, world_pick(8000000));
+		break;
 	case 10: cluster_fail_over(1 + (uint32_t)world_pick(CLUSTER_VOLUMES)); break;
 	default: break;
 	}

@@ -26,6 +26,8 @@ struct loop *world_start_machine(unsigned machine);
 /* Power cut: no callback runs any more, unsynced bytes are lost at random, sector by sector. */
 void world_crash_machine(unsigned machine);
 bool world_is_running(unsigned machine);
+/* Stops a machine in its tracks for a while, as SIGSTOP does; it wakes to everything that came. */
+void world_freeze_machine(unsigned machine, uint64_t for_us);
 
 /* While cut, nothing passes between two machines and nobody is told. */
 void world_set_link(unsigned a, unsigned b, bool connected);

@@ -1,0 +1,191 @@
+/* Single stories on the simulated cluster, where the time that something takes is exact. */
+
+#include "core/log.h"
+#include "sim/cluster.h"
+#include "unit/test.h"
+
+#include <errno.h>
+
+enum { MAILBOX = 101, SECOND_US = 1000000 };
+
+static void start(void)
+{
+	log_setup("scenario", LOG_LEVEL_ERROR);
+	world_reset(7);
+	cluster_start(2);
+	world_run_until_us(world_now_us() + SECOND_US);
+}
+
+static void run_us(uint64_t for_us)
+{
+	world_run_until_us(world_now_us() + for_us);
+}
+
+static const struct history_entry *entry(size_t index)
+{
+	return &cluster_history()->entries[index];
+}
+
+static uint64_t took_ms(size_t index)
+{
+	return (entry(index)->answered_us - entry(index)->sent_us) / 1000;
+}
+
+static unsigned replica_of(uint32_t volume_id)
+{
+	return 1 - cluster_primary(volume_id);
+}
+
+/* A question to volume 1 of a machine, asked as one of the machine's events. */
+struct question {
+	struct end_wait wait;
+	unsigned machine;
+	uint64_t hold_epoch; /* 0: a fence */
+	bool answered;
+	int status;
+	uint64_t end;
+};
+
+static void on_end(struct end_wait *wait, int status, uint64_t end)
+{
+	struct question *question = container_of(wait, struct question, wait);
+	question->answered = true;
+	question->status = status;
+	question->end = end;
+}
+
+static void on_ask(void *arg)
+{
+	struct question *question = arg;
+	struct volume *volume = cluster_volume(question->machine, 1);
+	question->wait.done = on_end;
+	if (question->hold_epoch > 0)
+		volume_hold(volume, question->hold_epoch, &question->wait);
+	else
+		volume_fence(volume, true, &question->wait);
+}
+
+static void ask(struct question *question)
+{
+	world_call_on(question->machine, 0, on_ask, question);
+}
+
+TEST(a_hung_replica_is_waited_for_once_and_not_by_every_message)
+{
+	start();
+	unsigned replica = replica_of(1);
+	world_freeze_machine(replica, 4 * SECOND_US);
+	size_t first = cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	run_us(SECOND_US);
+	EXPECT(entry(first)->answered_ok && !entry(first)->safe);
+	EXPECT(took_ms(first) >= CLUSTER_REMOTE_WAIT_MS);
+	size_t second = cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	size_t strict = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+	run_us(100000);
+	EXPECT(entry(second)->answered_ok && !entry(second)->safe);
+	EXPECT(took_ms(second) < CLUSTER_REMOTE_WAIT_MS / 2);
+	EXPECT(!entry(strict)->answered_ok);
+	EXPECT(cluster_volume(cluster_primary(1), 1)->at_risk_count == 2);
+	/* It wakes, catches up, and counts again. */
+	run_us(5 * SECOND_US);
+	EXPECT(cluster_volume(cluster_primary(1), 1)->at_risk_count == 0);
+	size_t third = cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	strict = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+	run_us(SECOND_US);
+	EXPECT(entry(third)->safe && entry(strict)->safe);
+}
+
+TEST(an_answer_outlives_a_cut_of_the_line_that_is_shorter_than_the_wait)
+{
+	start();
+	world_set_link(0, 1, false);
+	size_t delivery = cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	run_us(CLUSTER_REMOTE_WAIT_MS * 1000 / 2);
+	EXPECT(!entry(delivery)->answered_ok);
+	world_set_link(0, 1, true);
+	run_us(10 * SECOND_US);
+	EXPECT(entry(delivery)->answered_ok);
+}
+
+TEST(a_primary_that_is_deposed_claims_no_success_for_what_it_has_in_flight)
+{
+	start();
+	unsigned primary = cluster_primary(1);
+	/* Nothing reaches the replica, and the directory names it. */
+	world_set_link(0, 1, false);
+	size_t delivery = cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	run_us(1000);
+	cluster_promote(1, replica_of(1));
+	run_us(CLUSTER_REMOTE_WAIT_MS * 1000 / 2);
+	EXPECT(cluster_volume(primary, 1)->state == VOLUME_REPLICA);
+	EXPECT(!entry(delivery)->answered_ok);
+	/* The next try, under the same id, reaches the new primary. */
+	world_set_link(0, 1, true);
+	run_us(20 * SECOND_US);
+	EXPECT(entry(delivery)->answered_ok && entry(delivery)->answered_epoch == 2);
+	EXPECT(check_all());
+}
+
+TEST(a_held_replica_acknowledges_nothing_until_the_hold_is_over)
+{
+	start();
+	struct question hold = { .machine = replica_of(1), .hold_epoch = 1 };
+	const struct volume *replica = cluster_volume(hold.machine, 1);
+	ask(&hold);
+	run_us(100000);
+	EXPECT(hold.answered && hold.status == 0);
+	size_t held = cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	run_us(SECOND_US);
+	EXPECT(entry(held)->answered_ok && !entry(held)->safe);
+	EXPECT(replica->state == VOLUME_HELD && replica->numbers.durable_lsn == hold.end);
+	run_us((FENCE_MS_MAX + 2000) * 1000ull);
+	EXPECT(replica->state == VOLUME_REPLICA);
+	size_t later = cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	run_us(SECOND_US);
+	EXPECT(entry(later)->safe);
+	EXPECT(check_all());
+}
+
+TEST(a_held_replica_that_is_named_primary_serves_and_one_that_is_not_follows)
+{
+	for (int named = 0; named < 2; named++) {
+		start();
+		struct question hold = { .machine = replica_of(1), .hold_epoch = 1 };
+		ask(&hold);
+		run_us(100000);
+		EXPECT(hold.answered && hold.status == 0);
+		cluster_promote(1, named ? hold.machine : 1 - hold.machine);
+		run_us(SECOND_US);
+		size_t delivery = cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+		run_us(5 * SECOND_US);
+		EXPECT(entry(delivery)->safe && entry(delivery)->answered_epoch == 2);
+		EXPECT(check_all());
+	}
+}
+
+TEST(a_hold_of_a_primary_or_of_a_past_epoch_is_refused)
+{
+	start();
+	struct question primary = { .machine = cluster_primary(1), .hold_epoch = 1 };
+	ask(&primary);
+	cluster_promote(1, replica_of(1));
+	run_us(5 * SECOND_US);
+	EXPECT(primary.answered && primary.status == -ESTALE);
+	struct question past = { .machine = replica_of(1), .hold_epoch = 1 };
+	ask(&past);
+	run_us(1000);
+	EXPECT(past.answered && past.status == -ESTALE);
+}
+
+TEST(two_fences_of_one_volume_are_both_answered)
+{
+	start();
+	struct question first = { .machine = cluster_primary(1) }, second = first;
+	cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	run_us(150);
+	ask(&first);
+	ask(&second);
+	run_us(SECOND_US);
+	EXPECT(first.answered && first.status == 0);
+	EXPECT(second.answered && second.status == 0 && second.end == first.end);
+}
