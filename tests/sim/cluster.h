@@ -45,9 +45,9 @@ void cluster_stop_load(void);
 size_t cluster_deliver(uint32_t volume_id, uint64_t mailbox_id, enum durability durability);
 void cluster_crash(unsigned machine);
 void cluster_restart(unsigned machine);
-/* The operator moves a volume: cleanly while its primary is up, now and then blindly, as if it were out
- * of reach; else as the loss of one site. Not clean means: to the best of the other copies, which must
- * all answer. */
+/* The operator moves a volume: cleanly while its primary is up, now and then blindly, as if it were
+ * out of reach; else as the loss of one site. Not clean means: to the best of the other copies,
+ * which must all answer. */
 void cluster_fail_over(uint32_t volume_id);
 /* The directory names a machine primary in the next epoch. */
 void cluster_promote(uint32_t volume_id, unsigned machine);
