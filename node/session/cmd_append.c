@@ -72,8 +72,12 @@ enum imap_wait cmd_append(struct imap_session *session, struct imap_command *com
 	struct append *append = pool_alloc(command->pool, sizeof(*append));
 	struct imap_append *arguments = &append->arguments;
 
-	if (!imap_append_arguments(parser, arguments) || !session->message)
+	if (!imap_append_arguments(parser, arguments))
 		return imap_bad(command);
+	if (!session->message) {
+		parser->error = "Expected the message's literal";
+		return imap_bad(command);
+	}
 	struct str rest = str_from_index(parser->text, parser->at);
 	ptrdiff_t line_end = str_find_byte(rest, '\n');
 	if (line_end < 0 || str_trim(str_from_index(rest, (size_t)line_end + 1)).length) {

@@ -261,8 +261,10 @@ static bool parse_modifiers(struct imap_session *session, struct imap_parser *pa
 		return true;
 	if (!imap_try_byte(parser, '(') || !imap_try_word(parser, STR("CHANGEDSINCE")) ||
 		!imap_space(parser) || !imap_number(parser, INT64_MAX, &fetch->changed_since) ||
-		!imap_try_byte(parser, ')'))
+		!imap_try_byte(parser, ')')) {
+		parser->error = "Expected (CHANGEDSINCE mod-sequence) or nothing";
 		return false;
+	}
 	fetch->attributes.items |= IMAP_FETCH_MODSEQ;
 	imap_condstore_enable(session);
 	return true;

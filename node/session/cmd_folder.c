@@ -50,11 +50,12 @@ static bool parse_use(struct imap_parser *parser, enum special_use *use_out, boo
 	*known_out = true;
 	if (!imap_try_byte(parser, ' '))
 		return true;
+	parser->error = "Expected (USE (\\Attribute)) or nothing";
 	if (!imap_try_byte(parser, '(') || !imap_try_word(parser, STR("USE")) ||
-		!imap_space(parser) || !imap_try_byte(parser, '('))
+		!imap_try_byte(parser, ' ') || !imap_try_byte(parser, '('))
 		return false;
 	for (bool first = true; !imap_try_byte(parser, ')'); first = false) {
-		if (!first && !imap_space(parser))
+		if (!first && !imap_try_byte(parser, ' '))
 			return false;
 		if (!imap_try_byte(parser, '\\') || !imap_atom(parser, &atom))
 			return false;

@@ -7,16 +7,13 @@ static bool parse_parameters(struct imap_parser *parser, bool *condstore_out)
 	*condstore_out = false;
 	if (!imap_try_byte(parser, ' '))
 		return true;
-	if (!imap_try_byte(parser, '('))
+	if (!imap_try_byte(parser, '(') || !imap_try_word(parser, STR("CONDSTORE")) ||
+		!imap_try_byte(parser, ')')) {
+		parser->error = "Expected (CONDSTORE) or nothing";
 		return false;
-	do {
-		if (!imap_try_word(parser, STR("CONDSTORE"))) {
-			parser->error = "Unknown parameter";
-			return false;
-		}
-		*condstore_out = true;
-	} while (imap_try_byte(parser, ' '));
-	return imap_try_byte(parser, ')');
+	}
+	*condstore_out = true;
+	return true;
 }
 
 static uint32_t first_unseen(const struct folder *folder)

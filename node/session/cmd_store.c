@@ -20,8 +20,10 @@ static bool parse(struct imap_session *session, struct imap_parser *parser, stru
 	if (imap_try_byte(parser, '(')) {
 		if (!imap_try_word(parser, STR("UNCHANGEDSINCE")) || !imap_space(parser) ||
 			!imap_number(parser, INT64_MAX, &store->request.unchanged_since) ||
-			!imap_try_byte(parser, ')') || !imap_space(parser))
+			!imap_try_byte(parser, ')') || !imap_space(parser)) {
+			parser->error = "Expected (UNCHANGEDSINCE mod-sequence) or flags";
 			return false;
+		}
 		store->request.conditional = true;
 		imap_condstore_enable(session);
 	}

@@ -350,7 +350,10 @@ static bool date_text(struct imap_parser *parser, int64_t *days_out)
 	month_name = str_first(rest_of(parser), 3);
 	int month = mime_month_from_name(month_name);
 	parser->at += month_name.length;
-	if (!month || !imap_try_byte(parser, '-') || !imap_number(parser, 9999, &year) ||
+	if (!month || !imap_try_byte(parser, '-'))
+		return fail(parser, "Invalid date");
+	size_t year_at = parser->at;
+	if (!imap_number(parser, 9999, &year) || parser->at != year_at + 4 ||
 		(int)day > month_days[month - 1])
 		return fail(parser, "Invalid date");
 	*days_out = mime_days_from_date((int)year, month, (int)day);

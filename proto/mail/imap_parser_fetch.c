@@ -208,9 +208,16 @@ bool imap_fetch_attributes(struct imap_parser *parser, struct imap_fetch *fetch_
 	}
 	if (!imap_try_byte(parser, '('))
 		return attribute(parser, fetch_out);
-	do {
-		if (!attribute(parser, fetch_out))
-			return false;
-	} while (imap_try_byte(parser, ' '));
-	return imap_try_byte(parser, ')') || fail(parser, "Fetch attributes without an end");
+	while (attribute(parser, fetch_out)) {
+		if (imap_try_byte(parser, ')'))
+			return true;
+		if (!imap_try_byte(parser, ' '))
+			return fail(parser, "Fetch attributes without an end");
+		/* Some clients leave more space than the grammar has. */
+		while (imap_try_byte(parser, ' '))
+			continue;
+		if (imap_try_byte(parser, ')'))
+			return true;
+	}
+	return false;
 }

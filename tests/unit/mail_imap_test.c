@@ -158,6 +158,7 @@ static const struct {
 	{ "an empty list", "()", false, 0 },
 	{ "an unknown key", "NOTHING", false, 0 },
 	{ "a bad date", "ON 32-Jan-2020", false, 0 },
+	{ "a year of two digits", "ON 1-Jan-20", false, 0 },
 	{ "nothing", "", false, 0 },
 };
 
