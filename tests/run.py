@@ -133,8 +133,10 @@ def run_fuzzers(totals, folder, names, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", choices=("tidy", "unit", "sanitized", "fuzz", "e2e"))
+    parser.add_argument("--only", choices=("tidy", "unit", "sanitized", "fuzz", "e2e", "chaos"))
     parser.add_argument("--match", default="", help="with --only e2e: tests whose name holds this")
+    parser.add_argument("--minutes", type=float, default=5, help="with --only chaos: faults at random for so long")
+    parser.add_argument("--seed", help="with --only chaos: the faults of that run, as far as time lets them be")
     parser.add_argument("--fuzz-seconds", type=int, metavar="N",
                         help="explore with each fuzz target for N seconds from a new seed")
     options = parser.parse_args()
@@ -145,7 +147,8 @@ def main():
     if wanted("tidy"):
         say("== house rules")
         run_program(totals, "tidy", [sys.executable, os.path.join(TOP, "tests/tidy/check.py")], 60)
-    built = build(totals, plain, ["--werror"]) if wanted("unit") or wanted("e2e") else False
+    chaos = options.only == "chaos"
+    built = build(totals, plain, ["--werror"]) if wanted("unit") or wanted("e2e") or chaos else False
     if built and wanted("unit"):
         say("== unit tests, replay scripts, simulation")
         run_meson_tests(totals, plain, {})
@@ -153,6 +156,11 @@ def main():
         say("== end to end")
         command = [sys.executable, os.path.join(TOP, "tests/e2e/run.py"), "--match", options.match]
         run_program(totals, "e2e", command + (["--quick"] if options.quick else []), 900, {"PANDO_BUILD": plain})
+    if built and chaos:
+        # In our place: it goes on for long, and says what it does.
+        os.execve(sys.executable, [sys.executable, os.path.join(TOP, "tests/e2e/chaos.py"), "--minutes",
+                                   str(options.minutes), *(["--seed", options.seed] if options.seed else [])],
+                  {**os.environ, "PANDO_BUILD": plain})
     if wanted("sanitized") and not options.quick and \
             build(totals, sanitized, ["-Db_sanitize=address,undefined", "-Db_lundef=false"]):
         say("== the same under address and undefined-behaviour sanitizers")
