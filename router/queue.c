@@ -60,6 +60,7 @@ struct queue_item *queue_item_create(struct queue *queue, struct pool *pool,
 	struct buf id = { 0 };
 
 	list_init(&item->link);
+	list_init(&item->age);
 	item->queue = queue;
 	item->pool = pool;
 	item->record = *record;
@@ -67,6 +68,12 @@ struct queue_item *queue_item_create(struct queue *queue, struct pool *pool,
 	snprintf(item->id, sizeof(item->id), "%s", buf_terminated(&id));
 	buf_deinit(&id);
 	return item;
+}
+
+/* What it takes in the log at most: a group of its own, and about so much for the names. */
+static uint64_t item_footprint(const struct queue_item *item)
+{
+	return group_padded(item->record.body_length + 512 + 256ull * item->record.recipient_count);
 }
 
 static void show_length(struct queue *queue)
@@ -82,6 +89,8 @@ void queue_item_enter(struct queue_item *item)
 		return;
 	}
 	map_set(queue->items, item_key(item), item);
+	list_append(&queue->ages, &item->age);
+	queue->live_bytes += item_footprint(item);
 	show_length(queue);
 	if (item_is_copy(item)) {
 		queue_item_sleep(item); /* its owner has only just taken it */
@@ -95,6 +104,8 @@ static void queue_item_remove(struct queue_item *item)
 {
 	struct queue *queue = item->queue;
 	list_remove(&item->link);
+	list_remove(&item->age);
+	queue->live_bytes -= item_footprint(item);
 	map_remove(queue->items, item_key(item));
 	item_free(item);
 	show_length(queue);
@@ -130,8 +141,7 @@ void queue_item_finish(struct queue_item *item)
 	log_info("queue_done", "id=%s attempts=%u", item->id, item->attempts);
 	queue_copy_release(item);
 	queue_item_remove(item);
-	if (map_count(queue->items) == 0 && queue->busy_count == 0 && queue->adding == 0)
-		queue_log_reset(queue->log);
+	queue_clean(queue);
 }
 
 void queue_item_apply(struct queue_item *item, const struct queue_record *change)
@@ -143,6 +153,7 @@ void queue_item_apply(struct queue_item *item, const struct queue_record *change
 		struct queue_record_recipient *recipient =
 			&item->record.recipients[entry->recipient];
 		recipient->state = entry->state;
+		recipient->unsaved = false;
 		recipient->public.reply = pool_copy_terminated(item->pool, str_from(entry->reply));
 	}
 }
@@ -198,6 +209,7 @@ static void on_tick(void *arg)
 	}
 	if (!list_is_empty(&queue->sleeping))
 		timer_start(queue->tick, TICK_MS);
+	queue_clean(queue);
 	queue_run(queue);
 }
 
@@ -214,6 +226,7 @@ static void on_added(struct queue_write *write)
 			addition->item->record.recipient_count,
 			item_is_copy(addition->item) ? addition->item->record.owner : "-");
 		queue_item_enter(addition->item);
+		queue_clean(addition->queue);
 	} else {
 		log_error("queue_add_failed", "status=%d", status);
 		item_free(addition->item);
@@ -317,7 +330,17 @@ static void on_replayed(void *arg, struct str bytes, uint64_t body_lsn)
 		queue_item_enter(item);
 		return;
 	}
-	if (record.is_change && item) {
+	if (!record.is_change) {
+		/* Moved up (queue_clean.c): this record says what was true then. */
+		pool_destroy(&item->pool);
+		item->pool = pool;
+		item->record = record;
+		item->body_lsn = body_lsn;
+		list_remove(&item->age);
+		list_append(&queue->ages, &item->age);
+		return;
+	}
+	if (item) {
 		queue_item_apply(item, &record);
 		if (item_is_finished(item))
 			queue_item_remove(item);
@@ -335,6 +358,7 @@ int queue_open(struct router *router, struct queue **queue_out, struct error *er
 	list_init(&queue->sleeping);
 	list_init(&queue->busy);
 	list_init(&queue->additions);
+	list_init(&queue->ages);
 	queue->run.run = queue_run;
 	queue->run.arg = queue;
 	queue->tick = timer_new(router->loop, on_tick, queue);
@@ -362,6 +386,8 @@ void queue_close(struct queue **queue_pointer)
 
 	if (!queue)
 		return;
+	loop_cancel_deferred(queue->router->loop, &queue->run);
+	queue_clean_abandon(queue);
 	while (map_next(queue->items, &position, &key, &value)) {
 		struct queue_item *item = value;
 		queue_attempt_abandon(item);

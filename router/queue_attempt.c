@@ -7,6 +7,11 @@
 
 #include <stdio.h>
 
+enum {
+	/* While the message is moved within the log, a matter of one write. */
+	MOVING_MS = 200,
+};
+
 /*
  * One attempt to deliver a queued message: a copy's owner is asked, the body read, homes and smart
  * host are tried side by side, and what they answered becomes durable in one group, with the bounce
@@ -59,15 +64,30 @@ void queue_attempt_put_off(struct queue_item *item, uint64_t delay_ms)
 	loop_defer(item->queue->router->loop, &item->queue->run);
 }
 
+/* Nothing has changed durably: the next attempt writes it again. What has been delivered is not
+ * sent again meanwhile; a smart host would not recognize it. */
+static void remember_deliveries(struct queue_item *item)
+{
+	const struct queue_record *change = &item->attempt.change;
+
+	for (uint32_t i = 0; i < change->change_count; i++) {
+		struct queue_record_recipient *recipient =
+			&item->record.recipients[change->changes[i].recipient];
+		if (change->changes[i].state != QUEUE_DELIVERED)
+			continue;
+		recipient->state = QUEUE_DELIVERED;
+		recipient->unsaved = true;
+	}
+}
+
 static void on_concluded(struct queue_write *write)
 {
 	struct queue_item *item = write->arg;
 	struct attempt *attempt = &item->attempt;
 
 	if (write->append.status != 0) {
-		/* Nothing changed durably: the next attempt meets the same delivery id
-		 * at the home. */
 		log_error("queue_write_failed", "id=%s status=%d", item->id, write->append.status);
+		remember_deliveries(item);
 		attempt_end(item);
 		return;
 	}
@@ -127,7 +147,10 @@ static enum bounce_news success_news(const struct queue_item *item, unsigned ind
 		return BOUNCE_NOTHING;
 	if (item->record.recipients[index].public.kind == QUEUE_HOME)
 		return BOUNCE_DELIVERED;
-	return item->attempt.relay->carries_dsn ? BOUNCE_NOTHING : BOUNCE_RELAYED;
+	/* No relaying now: an earlier one could not be written down. Better told twice than
+	 * never. */
+	const struct relay_job *relay = item->attempt.relay;
+	return relay && relay->carries_dsn ? BOUNCE_NOTHING : BOUNCE_RELAYED;
 }
 
 /* Everybody has answered: states, bounce and retry follow, in one durable group. */
@@ -160,7 +183,7 @@ static void attempt_conclude(struct queue_item *item)
 			recipient->state = QUEUE_FAILED;
 			recipient->public.reply = pool_copy_terminated(item->pool, str_from(reply));
 			state = QUEUE_BOUNCED;
-		} else if (state == recipient->state) {
+		} else if (state == recipient->state && !recipient->unsaved) {
 			continue;
 		} else if (state == QUEUE_DELIVERED) {
 			news[i] = success_news(item, i);
@@ -331,6 +354,10 @@ void queue_attempt_begin(struct queue_item *item)
 {
 	struct queue *queue = item->queue;
 
+	if (item->is_moving) {
+		queue_item_sleep_for(item, MOVING_MS);
+		return;
+	}
 	item->is_busy = true;
 	item->attempts++;
 	queue->busy_count++;

@@ -3,8 +3,8 @@
 
 /*
  * The queue's own structures, shared by queue.c (what is in it and when it is tried),
- * queue_attempt.c (one attempt), queue_copy.c (copies at other sites) and queue_report.c (what is
- * told).
+ * queue_attempt.c (one attempt), queue_copy.c (copies at other sites), queue_clean.c (space) and
+ * queue_report.c (what is told).
  */
 
 #include "core/map.h"
@@ -34,12 +34,14 @@ struct attempt {
 
 struct queue_item {
 	struct list link; /* in queue->due, sleeping or busy */
+	struct list age;  /* in queue->ages */
 	struct queue *queue;
 	struct pool *pool;
 	struct queue_record record;
 	uint64_t body_lsn, next_us;
 	unsigned attempts;
 	bool is_busy, drop;
+	bool is_moving; /* to the log's end: no attempt begins */
 	/* Our own message: the router that holds a copy, 0 when none does. */
 	uint32_t copy_router_id;
 	bool is_copying;
@@ -57,6 +59,10 @@ struct queue {
 	struct map *items; /* by delivery id */
 	struct list due, sleeping, busy;
 	struct list additions; /* on their way into the log */
+	struct list ages;      /* all items by body_lsn, the lowest first */
+	uint64_t live_bytes;   /* of the log: of all items */
+	uint64_t clean_after_us; /* a move has failed: not before */
+	struct queue_move *move; /* NULL: none */
 	unsigned busy_count, adding;
 	unsigned malformed; /* records that could not be read at the start */
 	struct timer *tick;
@@ -72,7 +78,8 @@ static inline bool item_is_copy(const struct queue_item *item)
 static inline bool item_is_finished(const struct queue_item *item)
 {
 	for (unsigned i = 0; i < item->record.recipient_count; i++)
-		if (item->record.recipients[i].state < QUEUE_DELIVERED)
+		if (item->record.recipients[i].state < QUEUE_DELIVERED ||
+			item->record.recipients[i].unsaved)
 			return false;
 	return true;
 }
@@ -128,6 +135,14 @@ void queue_copy_ask(struct queue_item *item);
 /* Whether a copy's owner has been gone for long enough to send what cannot be recognized as sent
  * twice. */
 bool queue_copy_may_relay(const struct queue_item *item);
+
+/* ---- queue_clean.c ---- */
+
+/* Something has gone from the log or come to it: gives back what nothing alive stands in, and moves
+ * up what little is left in front. */
+void queue_clean(struct queue *queue);
+/* Drops a move that is under way: the queue is closing. */
+void queue_clean_abandon(struct queue *queue);
 
 /* By the 32 digits of its delivery id, or NULL. */
 struct queue_item *queue_find(struct queue *queue, struct str id);

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 
 enum {
-	/* Below two segments there is nothing to win. */
-	RESET_AT = 2 * SEGMENT_LENGTH,
 	/* Read at a time at the start. */
 	READ_TARGET = 1 << 20,
 };
@@ -19,6 +17,7 @@ struct queue_log {
 	struct router *router;
 	struct disk *disk;
 	struct volume_log *log;
+	uint64_t start; /* lower segments have been given back */
 	bool reigning;
 	struct list waiting; /* writes until the reign has begun */
 	char directory[512];
@@ -136,7 +135,7 @@ static int replay(struct queue_log *log,
 	void (*fn)(void *arg, struct str record, uint64_t body_lsn), void *arg, struct error *error)
 {
 	struct log_reader *reader;
-	uint64_t limit = volume_log_end(log->log), lsn = 0, at, next;
+	uint64_t limit = volume_log_end(log->log), lsn = log->start, at, next;
 	int rc = log_reader_open(log->disk, log->directory, 0, &reader);
 
 	if (rc < 0)
@@ -175,8 +174,10 @@ int queue_log_open(struct router *router,
 		router->loop, (enum io_backend)router->config->io_backend, &log->disk, error);
 	if (rc == 0)
 		rc = volume_log_open(router->loop, log->disk, log->directory, 0, &log->log, error);
-	if (rc == 0)
+	if (rc == 0) {
+		log->start = volume_log_start(log->log);
 		rc = replay(log, fn, arg, error);
+	}
 	if (rc < 0) {
 		queue_log_close(&log);
 		return rc;
@@ -198,31 +199,18 @@ void queue_log_close(struct queue_log **log_pointer)
 	*log_pointer = NULL;
 }
 
-static void remove_file(void *arg, const char *name)
+uint64_t queue_log_length(const struct queue_log *log)
 {
-	const struct queue_log *log = arg;
-	char path[800];
-	snprintf(path, sizeof(path), "%s/%s", log->directory, name);
-	int rc = disk_remove_file(path);
-	if (rc < 0)
-		log_warn("queue_file_stays", "path=%s status=%d", path, rc);
+	return volume_log_end(log->log) - log->start;
 }
 
-void queue_log_reset(struct queue_log *log)
+void queue_log_free(struct queue_log *log, uint64_t lsn)
 {
-	struct error error;
-
-	if (log->reigning || !volume_log_is_idle(log->log) || volume_log_end(log->log) < RESET_AT)
+	if (segment_of(lsn) <= segment_of(log->start) ||
+		segment_of(volume_log_last_group(log->log)) <= segment_of(log->start))
 		return;
-	volume_log_close(&log->log);
-	int rc = disk_list_directory(log->directory, remove_file, log);
-	if (rc == 0)
-		rc = volume_log_open(
-			log->router->loop, log->disk, log->directory, 0, &log->log, &error);
-	/* A queue that cannot be written must not look as if it could. */
-	if (rc < 0) {
-		log_error("queue_log_failed", "status=%d directory=%s", rc, log->directory);
-		CHECK(rc == 0);
-	}
-	begin_reign(log);
+	int rc = volume_log_free(log->log, lsn);
+	if (rc < 0)
+		log_warn("queue_segment_stays", "directory=%s status=%d", log->directory, rc);
+	log->start = volume_log_start(log->log);
 }

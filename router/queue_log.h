@@ -2,8 +2,9 @@
 #define PANDO_ROUTER_QUEUE_LOG_H
 
 /*
- * The queue's own log: a volume log (spool/volume_log.h) in data_dir/queue that nobody replicates.
- * It is thrown away and begun anew whenever nothing in it is alive, so that it stays small.
+ * The queue's own log: a volume log (spool/volume_log.h) in data_dir/queue that nobody
+ * replicates. What lies below everything that is alive is given back; queue_clean.c moves up
+ * what would keep it.
  */
 
 #include "core/error.h"
@@ -37,7 +38,9 @@ void queue_log_close(struct queue_log **log);
 /* done is never called from inside. */
 void queue_log_write(struct queue_log *log, struct queue_write *write);
 bool queue_log_read(struct queue_log *log, uint64_t lsn, size_t length, struct record_read *read);
-/* Nothing in the log is alive and no read is in flight: frees its space when that is worth it. */
-void queue_log_reset(struct queue_log *log);
+/* What the log takes on disk, in bytes. */
+uint64_t queue_log_length(const struct queue_log *log);
+/* Nothing below `lsn` is alive or being read: its whole segments are given back. */
+void queue_log_free(struct queue_log *log, uint64_t lsn);
 
 #endif

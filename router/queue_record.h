@@ -32,6 +32,7 @@ enum queue_state {
 struct queue_record_recipient {
 	struct queue_recipient public;
 	enum queue_state state;
+	bool unsaved; /* delivered, and the log does not say so yet: not part of the record */
 };
 
 struct queue_record_change {

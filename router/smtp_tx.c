@@ -11,6 +11,7 @@
 #include "router/queue.h"
 #include "router/resolve.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -284,7 +285,9 @@ static void on_queued(void *arg, int status)
 	struct smtp_tx *tx = arg;
 
 	if (status != 0) {
-		tx_reply(tx, "451 4.3.0 Message could not be queued, try again later");
+		tx_reply(tx, status == -ENOSPC ?
+				"452 4.3.1 Insufficient system storage" :
+				"451 4.3.0 Message could not be queued, try again later");
 		return;
 	}
 	metric_add(tx->router->metrics.queued, 1);

@@ -428,3 +428,29 @@ int volume_log_truncate(struct volume_log *log, uint64_t lsn)
 	log->may_append = false;
 	return result;
 }
+
+/* ---- giving space back ---- */
+
+uint64_t volume_log_start(struct volume_log *log)
+{
+	struct disk_file *file;
+	uint64_t segment = segment_of(volume_log_last_group(log));
+	while (segment > 0 && log_files_get(&log->files, segment - 1, false, &file) == 0)
+		segment--;
+	return segment * SEGMENT_LENGTH;
+}
+
+int volume_log_free(struct volume_log *log, uint64_t lsn)
+{
+	uint64_t last = volume_log_last_group(log);
+	uint64_t limit = segment_of(lsn < last ? lsn : last);
+	int64_t lowest = log_files_lowest(&log->files);
+	int result = lowest < -1 ? (int)lowest : 0;
+	for (int64_t segment = lowest;
+		result == 0 && segment >= 0 && (uint64_t)segment < limit; segment++) {
+		result = log_files_remove(&log->files, (uint64_t)segment);
+		if (result == -ENOENT)
+			result = 0;
+	}
+	return result;
+}

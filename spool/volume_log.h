@@ -122,6 +122,14 @@ void volume_log_receive(struct volume_log *log, struct volume_receive *receive);
  * durably, then cuts it off. Synchronous. */
 int volume_log_truncate(struct volume_log *log, uint64_t lsn) must_check;
 
+/* The first address of the segments that hold the log without a gap up to its end. */
+uint64_t volume_log_start(struct volume_log *log);
+/* Gives back the whole segments below `lsn`, lowest first, so that a crash in between leaves a log
+ * that begins later and has no gap; the segment of the last group stays. For a log that nobody
+ * replicates and whose owner needs nothing below `lsn` any more; no read of it is in flight.
+ * Synchronous. */
+int volume_log_free(struct volume_log *log, uint64_t lsn) must_check;
+
 /* Reads and checks one record whose body length is known. */
 struct record_read {
 	void (*done)(struct record_read *read);

@@ -3,7 +3,7 @@
  * they are shipped. The queue is played here, so that scripts can make it fail.
  *
  * connect mx|submission|submissions|imap|imaps
- * do move VOLUME NODE, do queue fails, do queue works
+ * do move VOLUME NODE, do queue fails, do queue full, do queue works
  */
 
 #include "core/pool.h"
@@ -23,7 +23,7 @@
 
 static struct config config;
 static struct router router;
-static bool queue_fails;
+static int queue_status;
 
 struct played_add {
 	struct task task;
@@ -35,7 +35,7 @@ static void run_added(void *arg)
 {
 	struct played_add add = *(struct played_add *)arg;
 	free(arg);
-	add.done(add.arg, queue_fails ? -EIO : 0);
+	add.done(add.arg, queue_status);
 }
 
 void queue_add(struct queue *queue, const struct queue_entry *entry,
@@ -116,8 +116,10 @@ static bool command(struct str text)
 	struct str word;
 	uint64_t volume, node;
 
-	if (str_equal(text, STR("queue fails")) || str_equal(text, STR("queue works"))) {
-		queue_fails = str_equal(text, STR("queue fails"));
+	if (str_starts_with(text, STR("queue "))) {
+		queue_status = str_equal(text, STR("queue fails")) ? -EIO :
+			str_equal(text, STR("queue full"))	   ? -ENOSPC :
+								     0;
 		return true;
 	}
 	if (!str_next(&text, ' ', &word) || !str_equal(word, STR("move")))

@@ -1,0 +1,271 @@
+/* The queue's log on a real disk: what comes back, what is moved, and what a crash leaves. */
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/timer.h"
+#include "router/queue_item.h"
+#include "unit/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { MEGABYTE = 1 << 20 };
+
+struct fixture {
+	struct config config;
+	struct router router;
+	struct queue *queue;
+	struct bytes *body;
+	struct timer *timer;
+	char directory[64];
+	int status;
+	unsigned waiting;
+};
+
+static void on_timer(void *arg)
+{
+	struct fixture *f = arg;
+	loop_stop(f->router.loop);
+}
+
+static void open_queue(struct fixture *f)
+{
+	struct error error;
+	EXPECT_INT(0, queue_open(&f->router, &f->queue, &error));
+}
+
+static void setup(struct fixture *f)
+{
+	static char nothing;
+	struct error error;
+	char path[128];
+
+	*f = (struct fixture){ 0 };
+	snprintf(f->directory, sizeof(f->directory), "/tmp/pando-queue-XXXXXX");
+	EXPECT(mkdtemp(f->directory) != NULL);
+	snprintf(path, sizeof(path), "%s/none.db", f->directory);
+	f->config.data_dir = f->directory;
+	f->config.directory = (char *)"standalone";
+	f->config.queue_retry_ms_min = 1000;
+	f->config.queue_retry_ms_max = 900000;
+	f->config.site = f->config.node = f->config.hostname = &nothing;
+	f->router.config = &f->config;
+	f->router.loop = loop_create();
+	f->timer = timer_new(f->router.loop, on_timer, f);
+	/* Nothing is loaded, so the queue delivers nothing: the test says what is finished. */
+	EXPECT_INT(0, directory_open(f->router.loop, &f->config, path, NULL, NULL,
+			      &f->router.directory, &error));
+	EXPECT_INT(0, disk_make_directory(f->directory));
+	snprintf(path, sizeof(path), "%s/router", f->directory);
+	EXPECT_INT(0, disk_make_directory(path));
+	f->body = bytes_create(MEGABYTE);
+	memset(f->body->data, 'x', MEGABYTE);
+	open_queue(f);
+}
+
+static void teardown(struct fixture *f)
+{
+	char command[128];
+
+	queue_close(&f->queue);
+	bytes_unref(&f->body);
+	timer_destroy(&f->timer);
+	directory_close(&f->router.directory);
+	loop_destroy(&f->router.loop);
+	snprintf(command, sizeof(command), "rm -r %s", f->directory);
+	EXPECT_INT(0, system(command));
+}
+
+static void on_added(void *arg, int status)
+{
+	struct fixture *f = arg;
+	f->status |= status;
+	if (--f->waiting == 0)
+		loop_stop(f->router.loop);
+}
+
+/* Messages of a megabyte with the delivery ids first, first + 1, ... */
+static void add(struct fixture *f, unsigned first, unsigned count)
+{
+	const struct queue_recipient recipients[] = {
+		{ .kind = QUEUE_HOME, .address = "a@b", .original = "a@b", .orcpt = "", .reply = "" },
+		{ .kind = QUEUE_HOME, .address = "c@d", .original = "c@d", .orcpt = "", .reply = "" },
+	};
+
+	for (unsigned i = 0; i < count; i++) {
+		struct queue_entry entry = {
+			.delivery_id = { (uint8_t)((first + i) >> 8), (uint8_t)(first + i) },
+			.accepted_wall_us = clock_wall_us(),
+			.sender = "s@b",
+			.envid = "",
+			.body = f->body,
+			.recipients = recipients,
+			.recipient_count = 2,
+		};
+		f->waiting = 1;
+		queue_add(f->queue, &entry, on_added, f);
+		loop_run(f->router.loop);
+	}
+	EXPECT_INT(0, f->status);
+}
+
+static struct queue_item *find(struct fixture *f, unsigned number)
+{
+	char id[33];
+	snprintf(id, sizeof(id), "%04x%028x", number, 0);
+	return queue_find(f->queue, str_from(id));
+}
+
+static void on_changed(struct queue_write *write)
+{
+	struct fixture *f = write->arg;
+	f->status |= write->append.status;
+	loop_stop(f->router.loop);
+}
+
+/* What an attempt writes that has delivered to the first `recipients`. */
+static void deliver(struct fixture *f, unsigned number, unsigned recipients)
+{
+	struct queue_item *item = find(f, number);
+	struct queue_record_change changes[2];
+	struct queue_record change = { .is_change = true, .changes = changes };
+	struct queue_write write = { .done = on_changed, .arg = f };
+
+	memcpy(change.delivery_id, item->record.delivery_id, sizeof(change.delivery_id));
+	for (unsigned i = 0; i < recipients; i++)
+		changes[change.change_count++] = (struct queue_record_change){
+			.recipient = i, .state = QUEUE_DELIVERED, .reply = "250 2.0.0 stored"
+		};
+	queue_write_record(&write, &change);
+	queue_log_write(f->queue->log, &write);
+	loop_run(f->router.loop);
+	queue_item_apply(item, &change);
+	if (item_is_finished(item))
+		queue_item_finish(item);
+	queue_write_deinit(&write);
+	EXPECT_INT(0, f->status);
+}
+
+/* Gives a move time to end: as long as there is one, a second at most. */
+static void wait_for_moves(struct fixture *f)
+{
+	for (unsigned i = 0; i < 100 && f->queue->move; i++) {
+		timer_start(f->timer, 10);
+		loop_run(f->router.loop);
+	}
+	EXPECT(f->queue->move == NULL);
+}
+
+static unsigned segment_files(const struct fixture *f)
+{
+	char path[160];
+	unsigned count = 0;
+	for (unsigned i = 0; i < 20; i++) {
+		snprintf(path, sizeof(path), "%s/queue/%016x.log", f->directory, i);
+		count += access(path, F_OK) == 0;
+	}
+	return count;
+}
+
+/* The segment's file under another name: what a crash leaves when it is removed a moment later. */
+static void keep_segment(const struct fixture *f, unsigned segment, bool restore)
+{
+	char file[160], kept[160];
+	snprintf(file, sizeof(file), "%s/queue/%016x.log", f->directory, segment);
+	snprintf(kept, sizeof(kept), "%s/kept-%u", f->directory, segment);
+	if (restore)
+		(void)!unlink(file);
+	EXPECT_INT(0, restore ? link(kept, file) : link(file, kept));
+}
+
+TEST(space_comes_back_when_nothing_is_alive)
+{
+	struct fixture f;
+	setup(&f);
+	add(&f, 0, 70);
+	EXPECT(segment_files(&f) >= 2);
+	for (unsigned i = 0; i < 70; i++)
+		deliver(&f, i, 2);
+	EXPECT(queue_log_length(f.queue->log) <= SEGMENT_LENGTH);
+	queue_close(&f.queue);
+	open_queue(&f);
+	EXPECT_INT(0, queue_count(f.queue));
+	/* Addresses go on where they were, also over a restart. */
+	add(&f, 100, 1);
+	EXPECT(find(&f, 100)->body_lsn > SEGMENT_LENGTH);
+	teardown(&f);
+}
+
+TEST(one_message_that_stays_does_not_keep_what_is_behind_it)
+{
+	struct fixture f;
+	setup(&f);
+	add(&f, 0, 1);
+	deliver(&f, 0, 1);
+	add(&f, 1, 199);
+	for (unsigned i = 1; i < 200; i++)
+		deliver(&f, i, 2);
+	wait_for_moves(&f);
+	EXPECT(find(&f, 0)->body_lsn > 3 * (uint64_t)SEGMENT_LENGTH);
+	EXPECT(queue_log_length(f.queue->log) <= SEGMENT_LENGTH);
+	queue_close(&f.queue);
+	open_queue(&f);
+	EXPECT_INT(1, queue_count(f.queue));
+	const struct queue_item *item = find(&f, 0);
+	EXPECT_INT(QUEUE_DELIVERED, item->record.recipients[0].state);
+	EXPECT_INT(QUEUE_PENDING, item->record.recipients[1].state);
+	teardown(&f);
+}
+
+TEST(a_crash_between_moving_and_freeing_leaves_one_message)
+{
+	struct fixture f;
+	setup(&f);
+	add(&f, 0, 200);
+	for (unsigned i = 0; i < 4; i++)
+		keep_segment(&f, i, false);
+	deliver(&f, 0, 1);
+	for (unsigned i = 1; i < 200; i++)
+		deliver(&f, i, 2);
+	wait_for_moves(&f);
+	EXPECT(find(&f, 0)->body_lsn > 3 * (uint64_t)SEGMENT_LENGTH);
+	queue_close(&f.queue);
+	/* Nothing was removed yet: the old record, every change, and the record that was moved. */
+	for (unsigned i = 0; i < 4; i++)
+		keep_segment(&f, i, true);
+	open_queue(&f);
+	EXPECT_INT(1, queue_count(f.queue));
+	const struct queue_item *item = find(&f, 0);
+	EXPECT(item && item->body_lsn > 3 * (uint64_t)SEGMENT_LENGTH);
+	EXPECT_INT(QUEUE_DELIVERED, item->record.recipients[0].state);
+	EXPECT_INT(QUEUE_PENDING, item->record.recipients[1].state);
+	/* A hole in what was being removed: the log begins behind it. */
+	queue_close(&f.queue);
+	keep_segment(&f, 0, true);
+	char path[160];
+	snprintf(path, sizeof(path), "%s/queue/%016x.log", f.directory, 1);
+	(void)!unlink(path);
+	open_queue(&f);
+	EXPECT_INT(1, queue_count(f.queue));
+	item = find(&f, 0);
+	EXPECT_INT(QUEUE_DELIVERED, item->record.recipients[0].state);
+	EXPECT_INT(QUEUE_PENDING, item->record.recipients[1].state);
+	/* What the crash has left is given back with the next that goes. */
+	deliver(&f, 0, 2);
+	EXPECT(segment_files(&f) <= 2);
+	teardown(&f);
+}
+
+TEST(a_message_that_was_dropped_from_memory_stays_in_the_log)
+{
+	struct fixture f;
+	setup(&f);
+	add(&f, 0, 3);
+	deliver(&f, 1, 2);
+	queue_close(&f.queue);
+	open_queue(&f);
+	EXPECT_INT(2, queue_count(f.queue));
+	EXPECT(find(&f, 0) && !find(&f, 1) && find(&f, 2));
+	teardown(&f);
+}
