@@ -127,8 +127,10 @@ static int read_whole_file(const char *path, struct buf *out, struct error *erro
 {
 	FILE *file = fopen(path, "re");
 	if (file == NULL)
-		return error_set(error, -errno, "cannot open the configuration %s: %s", path,
-			strerror(errno));
+		return error_set(error, -errno,
+			"cannot open the configuration %s: %s. `pando init` makes one; --config or "
+			"PANDO_CONF name another",
+			path, strerror(errno));
 	size_t length =
 		fread(buf_reserve(out, CONFIG_FILE_BYTES_MAX), 1, CONFIG_FILE_BYTES_MAX, file);
 	buf_commit(out, length);

@@ -48,6 +48,15 @@ int net_address_parse(const char *text, struct net_address *out)
 	return inet_pton(AF_INET, host, &out->socket.v4.sin_addr) == 1 ? 0 : -EINVAL;
 }
 
+bool net_address_is_destination(const struct net_address *address)
+{
+	if (address->socket.any.sa_family == AF_INET)
+		return address->socket.v4.sin_port != 0 &&
+		       address->socket.v4.sin_addr.s_addr != INADDR_ANY;
+	return address->socket.any.sa_family == AF_INET6 && address->socket.v6.sin6_port != 0 &&
+	       !IN6_IS_ADDR_UNSPECIFIED(&address->socket.v6.sin6_addr);
+}
+
 void net_address_print(const struct net_address *address, char *text_out, size_t capacity)
 {
 	char host[INET6_ADDRSTRLEN];

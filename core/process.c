@@ -1,5 +1,6 @@
 #include "core/process.h"
 
+#include "core/disk.h"
 #include "core/log.h"
 
 #include <errno.h>
@@ -56,6 +57,25 @@ int process_drop_privileges(const char *user, struct error *error)
 	if (setuid(0) == 0)
 		return error_set(error, -EPERM, "user %s can become root again", user);
 	return 0;
+}
+
+int process_make_folder(const struct config *config, const char *name,
+	char folder_out[PROCESS_FOLDER_MAX], struct error *error)
+{
+	const char *made = config->data_dir;
+	int length = snprintf(folder_out, PROCESS_FOLDER_MAX, "%s/%s", made, name);
+	if (length >= PROCESS_FOLDER_MAX)
+		return error_set(error, -ENAMETOOLONG, "`data_dir` is too long a path");
+	int code = disk_make_directory(made);
+	if (code == 0) {
+		made = folder_out;
+		code = disk_make_directory(made);
+	}
+	return code < 0 ? error_set(error, code,
+				  "cannot make %s: %s. Make it, owned by the account this "
+				  "daemon runs as",
+				  made, strerror(-code))
+			: 0;
 }
 
 void process_raise_file_limit(void)

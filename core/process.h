@@ -13,6 +13,12 @@ void process_load_config(const char *program, int argument_count, char **argumen
 /* Becomes `user` for good, groups included, when started as root; files are made as `user` from
  * here on. An empty user changes nothing. */
 int process_drop_privileges(const char *user, struct error *error) must_check;
+/* With the terminating 0; a data_dir is a few folders deep. */
+enum { PROCESS_FOLDER_MAX = 512 };
+/* Makes data_dir and the folder `name` in it; both may be there already. Each daemon keeps its
+ * things in a folder of its own, so that one machine's daemons can have accounts of their own. */
+int process_make_folder(const struct config *config, const char *name,
+	char folder_out[PROCESS_FOLDER_MAX], struct error *error) must_check;
 /* Descriptors up to the hard limit: a session needs one or two. */
 void process_raise_file_limit(void);
 

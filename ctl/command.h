@@ -22,8 +22,8 @@ struct command;
 struct verb {
 	const char *name;  /* "site add" */
 	const char *usage; /* what follows the name */
-	/* "site=,json,replica=": names with = take a value; --config and --help are known
-	 * everywhere. */
+	/* "site=,json,replica=*": names with = take a value, those with =* any number of times;
+	 * --config and --help are known everywhere. */
 	const char *options;
 	unsigned positionals_min, positionals_max;
 	bool needs_config;
@@ -47,7 +47,7 @@ struct command {
 };
 
 bool command_has(const struct command *command, const char *option);
-/* NULL when not given; the last one when given several times. */
+/* NULL when not given. */
 const char *command_option(const struct command *command, const char *option);
 bool command_json(const struct command *command);
 

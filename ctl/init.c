@@ -4,6 +4,7 @@
 
 #include "core/authority.h"
 #include "core/buf.h"
+#include "proto/mail/address.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -22,6 +23,8 @@ enum {
 	PORT_CONTROL = 2,
 	PORT_REPLICATOR = 3,
 	PORT_ROUTER_CONTROL = 4,
+	PORT_ROUTER_QUEUE = 5,
+	PORTS_IN_DIRECTORY = 6,
 	PORT_NODE_HTTP = 56,
 	PORT_ROUTER_HTTP = 57,
 	PORT_REPLICATOR_HTTP = 58,
@@ -33,6 +36,7 @@ struct setup {
 	struct error *error;
 	char *folder; /* where the configuration stands */
 	const char *site, *node, *hostname, *data_dir, *source;
+	const char *address; /* inside the cluster */
 	unsigned port;
 };
 
@@ -138,10 +142,13 @@ static int make_certificates(struct setup *setup)
 static int write_config(struct setup *setup)
 {
 	static const char *const roles[] = { "node", "router", "replicator", "ctl", "public" };
+	const char *at = setup->address;
 	FILE *file = fopen(setup->command->config_file, "wxe");
 	if (!file)
 		return error_set(setup->error, -errno, "%s cannot be written: %s",
 			setup->command->config_file, strerror(errno));
+	/* It may hold PostgreSQL's password. */
+	(void)!fchmod(fileno(file), 0640);
 	fprintf(file,
 		"# Made by `pando init`. `pando config sample` shows every key.\n"
 		"site = %s\nnode = %s\nhostname = %s\ndata_dir = %s\ndirectory = %s\n\n"
@@ -155,15 +162,16 @@ static int write_config(struct setup *setup)
 		"\nsmtp_listen = [::]:25\nsubmission_listen = [::]:587\nsubmissions_listen = "
 		"[::]:465\n"
 		"imap_listen = [::]:143\nimaps_listen = [::]:993\n\n"
-		"# Inside the cluster; addresses that the other machines reach when there are "
-		"any.\n"
-		"node_lmtp_listen = 127.0.0.1:%u\nnode_imap_listen = 127.0.0.1:%u\n"
-		"node_control_listen = 127.0.0.1:%u\nreplicator_listen = 127.0.0.1:%u\n"
-		"router_control_listen = 127.0.0.1:%u\n\n"
+		"# Inside the cluster, mutual TLS; as `pando node add` and `pando router add` tell "
+		"the others.\n"
+		"node_lmtp_listen = %s:%u\nnode_imap_listen = %s:%u\n"
+		"node_control_listen = %s:%u\nreplicator_listen = %s:%u\n"
+		"router_control_listen = %s:%u\nrouter_queue_listen = %s:%u\n\n"
 		"node_http_listen = 127.0.0.1:%u\nrouter_http_listen = 127.0.0.1:%u\n"
 		"replicator_http_listen = 127.0.0.1:%u\n",
-		setup->port + PORT_LMTP, setup->port + PORT_IMAP, setup->port + PORT_CONTROL,
-		setup->port + PORT_REPLICATOR, setup->port + PORT_ROUTER_CONTROL,
+		at, setup->port + PORT_LMTP, at, setup->port + PORT_IMAP, at,
+		setup->port + PORT_CONTROL, at, setup->port + PORT_REPLICATOR, at,
+		setup->port + PORT_ROUTER_CONTROL, at, setup->port + PORT_ROUTER_QUEUE,
 		setup->port + PORT_NODE_HTTP, setup->port + PORT_ROUTER_HTTP,
 		setup->port + PORT_REPLICATOR_HTTP);
 	if (fclose(file) != 0)
@@ -178,14 +186,14 @@ static int fill_standalone(struct setup *setup)
 {
 	struct directory_writer *writer = setup->command->writer;
 	struct error *error = setup->error;
-	char places[PORT_ROUTER_CONTROL + 1][32];
+	char places[PORTS_IN_DIRECTORY][64];
 	struct node_description node = { setup->node, setup->site, places[PORT_LMTP],
 		places[PORT_IMAP], places[PORT_CONTROL], places[PORT_REPLICATOR] };
 	struct router_description router = { setup->node, setup->site, places[PORT_ROUTER_CONTROL],
-		"" };
+		places[PORT_ROUTER_QUEUE] };
 	struct sql_result *result = NULL;
 	for (unsigned i = 0; i < array_length(places); i++)
-		snprintf(places[i], sizeof(places[i]), "127.0.0.1:%u", setup->port + i);
+		snprintf(places[i], sizeof(places[i]), "%s:%u", setup->address, setup->port + i);
 	int code = directory_list(writer, LIST_SITES, NULL, &result, error);
 	bool filled = code == 0 && sql_rows(result) > 0;
 	sql_result_free(&result);
@@ -220,6 +228,15 @@ static int point_config(const char *path, const char *source, struct error *erro
 	FILE *in = fopen(path, "re");
 	buf_printf(&temporary, "%s.new", path);
 	FILE *out = in ? fopen(buf_terminated(&temporary), "we") : NULL;
+	struct stat before;
+	/* Whoever could read it still can, and nobody else: the source may hold a password. */
+	if (out &&
+		(fstat(fileno(in), &before) != 0 ||
+			fchown(fileno(out), before.st_uid, before.st_gid) != 0 ||
+			fchmod(fileno(out), before.st_mode & 07777 & ~(mode_t)S_IROTH) != 0)) {
+		fclose(out);
+		out = NULL;
+	}
 	while (out && fgets(line, sizeof(line), in)) {
 		struct str rest = str_from(line), key;
 		if (str_next(&rest, '=', &key) && str_equal(str_trim(key), STR("directory"))) {
@@ -243,31 +260,43 @@ static int point_config(const char *path, const char *source, struct error *erro
 			      path, source);
 }
 
-static int init_postgres(struct setup *setup, const char *url, bool had_config)
+/* Copies a standalone directory over and points the configuration to PostgreSQL. */
+static int move_to_postgres(struct setup *setup, const char *url)
 {
-	struct config *config = &setup->command->config;
 	struct buf file = { 0 };
-	unsigned applied = 0;
 	size_t rows = 0;
-	int code = directory_init_postgres(url, &applied, setup->error);
-	if (code == 0)
-		printf("directory in PostgreSQL is ready (%u migrations applied)\n", applied);
-	if (code == 0 && had_config && strcmp(config->directory, "standalone") == 0) {
-		path_in(&file, config->data_dir, "directory", ".sqlite");
-		if (file_exists(buf_terminated(&file))) {
-			code = directory_move_to_postgres(
-				buf_terminated(&file), url, &rows, setup->error);
-			if (code == 0)
-				printf("moved %zu rows from %s\n", rows, buf_terminated(&file));
-		}
+	int code = 0;
+	directory_file_path(&setup->command->config, &file);
+	if (file_exists(buf_terminated(&file))) {
+		code = directory_move_to_postgres(buf_terminated(&file), url, &rows, setup->error);
 		if (code == 0)
-			code = point_config(setup->command->config_file, url, setup->error);
-		if (code == 0)
-			printf("`directory` in %s names PostgreSQL now: restart the daemons of "
-			       "this machine\n",
-				setup->command->config_file);
+			printf("moved %zu rows from %s\n", rows, buf_terminated(&file));
 	}
+	if (code == 0)
+		code = point_config(setup->command->config_file, url, setup->error);
+	if (code == 0)
+		printf("`directory` in %s names PostgreSQL now: restart the daemons of this "
+		       "machine\n",
+			setup->command->config_file);
 	buf_deinit(&file);
+	return code;
+}
+
+static int make_folder(const char *path, mode_t mode, struct error *error)
+{
+	return mkdir(path, mode) == 0 || errno == EEXIST
+		? 0
+		: error_set(error, -errno, "%s cannot be made: %s", path, strerror(errno));
+}
+
+static int make_data_folders(struct setup *setup)
+{
+	struct buf folder = { 0 };
+	int code = make_folder(setup->data_dir, 0755, setup->error);
+	path_in(&folder, setup->data_dir, "directory", "");
+	if (code == 0)
+		code = make_folder(buf_terminated(&folder), 0750, setup->error);
+	buf_deinit(&folder);
 	return code;
 }
 
@@ -275,11 +304,7 @@ static int init_file(struct setup *setup)
 {
 	struct buf file = { 0 };
 	unsigned applied = 0;
-	const char *data_dir = setup->command->config.data_dir;
-	if (mkdir(data_dir, 0750) != 0 && errno != EEXIST)
-		return error_set(
-			setup->error, -errno, "%s cannot be made: %s", data_dir, strerror(errno));
-	path_in(&file, data_dir, "directory", ".sqlite");
+	directory_file_path(&setup->command->config, &file);
 	int code = directory_init_file(buf_terminated(&file), &applied, setup->error);
 	if (code == 0)
 		printf("directory %s is ready (%u migrations applied)\n", buf_terminated(&file),
@@ -301,6 +326,101 @@ static int add_domain(struct setup *setup, const char *domain)
 	return code == -EEXIST ? 0 : code;
 }
 
+/* A relative path would mean another file to a daemon. */
+static char *absolute(const char *path)
+{
+	struct buf out = { 0 };
+	char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
+	if (here)
+		buf_printf(&out, "%s/", here);
+	buf_append_str(&out, str_from(path));
+	free(here);
+	char *text = str_to_heap(buf_str(&out));
+	buf_deinit(&out);
+	return text;
+}
+
+/* What would not survive in a configuration file, or name something nobody can. */
+static int check_values(struct setup *setup, const char *domain)
+{
+	char endpoint[96];
+	const char *const lines[] = { setup->data_dir, setup->source, setup->command->config_file };
+	for (unsigned i = 0; i < array_length(lines); i++)
+		for (const char *c = lines[i]; *c; c++)
+			if ((unsigned char)*c < ' ')
+				return error_set(setup->error, -EINVAL,
+					"`%s` holds a control character", lines[i]);
+	if (!address_is_domain(str_from(setup->hostname)) || setup->hostname[0] == '[')
+		return error_set(setup->error, -EINVAL,
+			"`%s` is no host name: give this machine's with --hostname",
+			setup->hostname);
+	if (domain && !address_is_domain(str_from(domain)))
+		return error_set(setup->error, -EINVAL, "`%s` is no domain name", domain);
+	snprintf(endpoint, sizeof(endpoint), "%s:%u", setup->address, setup->port);
+	int code = directory_check_endpoint("internal", endpoint, setup->error);
+	if (code == 0)
+		code = directory_check_name("site", setup->site, setup->error);
+	return code == 0 ? directory_check_name("node", setup->node, setup->error) : code;
+}
+
+static int differs(struct setup *setup, const char *option, const char *key, const char *has)
+{
+	const char *given = command_option(setup->command, option);
+	if (!given || strcmp(given, has) == 0)
+		return 0;
+	return error_set(setup->error, -EEXIST,
+		"%s exists and says `%s = %s`: change it there, or leave out --%s",
+		setup->command->config_file, key, has, option);
+}
+
+/* The existing configuration is the operator's: what it says and what is asked for must agree. */
+static int check_agreement(struct setup *setup, const char *url)
+{
+	const struct config *config = &setup->command->config;
+	bool alone = strcmp(config->directory, "standalone") == 0;
+	int code = differs(setup, "site", "site", config->site);
+	if (code == 0)
+		code = differs(setup, "node", "node", config->node);
+	if (code == 0)
+		code = differs(setup, "hostname", "hostname", config->hostname);
+	if (code == 0 && command_has(setup->command, "data-dir") &&
+		strcmp(setup->data_dir, config->data_dir) != 0)
+		code = differs(setup, "data-dir", "data_dir", config->data_dir);
+	if (code == 0 && !alone && command_has(setup->command, "standalone"))
+		code = error_set(setup->error, -EEXIST,
+			"%s names a PostgreSQL directory: there is no way back to standalone",
+			setup->command->config_file);
+	if (code == 0 && !alone && url && strcmp(url, config->directory) != 0)
+		code = error_set(setup->error, -EEXIST,
+			"%s names another PostgreSQL: change its `directory` line first",
+			setup->command->config_file);
+	return code;
+}
+
+/* PostgreSQL is asked before anything is written: what fails leaves nothing behind. */
+static int init_cluster(struct setup *setup, const char *url, bool had_config)
+{
+	struct config *config = &setup->command->config;
+	unsigned applied = 0;
+	if (!url && had_config && strcmp(config->directory, "standalone") != 0)
+		url = config->directory;
+	int code = url ? directory_init_postgres(url, &applied, setup->error)
+		       : make_data_folders(setup);
+	if (code == 0 && url)
+		printf("directory in PostgreSQL is ready (%u migrations applied)\n", applied);
+	if (code == 0 && !had_config)
+		code = make_certificates(setup);
+	if (code == 0 && !had_config)
+		code = write_config(setup);
+	if (code == 0 && !had_config)
+		code = config_load(config, setup->command->config_file, setup->error);
+	if (code == 0 && !url)
+		return init_file(setup);
+	if (code == 0 && strcmp(config->directory, "standalone") == 0)
+		code = move_to_postgres(setup, url);
+	return code;
+}
+
 static const char *option_or(
 	const struct command *command, const char *option, const char *otherwise)
 {
@@ -308,50 +428,69 @@ static const char *option_or(
 	return value ? value : otherwise;
 }
 
+/* The machine's own name in lower case, as names in the directory are. */
+static void machine_name(char *out, size_t capacity)
+{
+	snprintf(out, capacity, "localhost");
+	(void)!gethostname(out, capacity - 1);
+	for (char *c = out; *c; c++)
+		*c = ascii_lower(*c);
+}
+
+static int init_with(struct setup *setup, const char *url)
+{
+	struct command *command = setup->command;
+	const char *domain = command_option(command, "domain");
+	bool had_config = file_exists(command->config_file);
+	if (had_config && config_load(&command->config, command->config_file, setup->error) < 0) {
+		(void)command_fail(setup->error);
+		return EXIT_USAGE;
+	}
+	if (had_config && !command_has(command, "data-dir"))
+		setup->data_dir = command->config.data_dir;
+	int code = had_config ? check_agreement(setup, url) : 0;
+	if (code == 0)
+		code = check_values(setup, domain);
+	if (code == 0)
+		code = make_folder(setup->folder, 0755, setup->error);
+	if (code == 0)
+		code = init_cluster(setup, url, had_config);
+	if (code == 0 && domain)
+		code = add_domain(setup, domain);
+	return code < 0 ? command_fail(setup->error) : EXIT_DONE;
+}
+
 int init_run(struct command *command)
 {
 	struct error error = { 0 };
 	struct setup setup = { .command = command, .error = &error };
-	const char *url = command_option(command, "postgres"),
-		   *domain = command_option(command, "domain");
-	char machine[64] = "localhost";
-	uint64_t port = INTERNAL_PORT;
+	const char *url = command_option(command, "postgres");
 	const char *port_text = command_option(command, "internal-port");
+	char machine[65];
+	uint64_t port = INTERNAL_PORT;
 	if (port_text && (!str_to_u64(str_from(port_text), 65000, &port) || port == 0))
-		return command_usage(command, "--internal-port wants a number up to 65000");
-	setup.port = (unsigned)port;
-	(void)!gethostname(machine, sizeof(machine) - 1);
+		return command_usage(command, "--internal-port wants a number from 1 to 65000");
 	if (url && command_has(command, "standalone"))
 		return command_usage(command, "--standalone or --postgres, not both");
-	setup.folder = str_to_heap(str_from(command->config_file));
-	char *slash = strrchr(setup.folder, '/');
-	if (slash)
-		*slash = '\0';
+	if (url && !url[0])
+		return command_usage(command, "--postgres wants postgresql://USER@HOST/DATABASE");
+	machine_name(machine, sizeof(machine));
+	char *config_file = absolute(command->config_file);
+	char *data_dir = absolute(option_or(command, "data-dir", "/var/lib/pando"));
+	command->config_file = config_file;
+	setup.folder = str_to_heap(str_first(
+		str_from(config_file), (size_t)(strrchr(config_file, '/') - config_file)));
+	setup.port = (unsigned)port;
 	setup.site = option_or(command, "site", "main");
 	setup.node = option_or(command, "node", machine);
 	setup.hostname = option_or(command, "hostname", machine);
-	setup.data_dir = option_or(command, "data-dir", "/var/lib/pando");
+	setup.address = option_or(command, "internal-address", "127.0.0.1");
+	setup.data_dir = data_dir;
 	setup.source = url ? url : "standalone";
-	bool had_config = file_exists(command->config_file);
-	int code = 0;
-	if (slash && mkdir(setup.folder, 0755) != 0 && errno != EEXIST)
-		code = error_set(
-			&error, -errno, "%s cannot be made: %s", setup.folder, strerror(errno));
-	if (code == 0 && !had_config) {
-		code = make_certificates(&setup);
-		if (code == 0)
-			code = write_config(&setup);
-	}
-	if (code == 0)
-		code = config_load(&command->config, command->config_file, &error);
-	if (code == 0 && url)
-		code = init_postgres(&setup, url, had_config);
-	else if (code == 0 && strcmp(command->config.directory, "standalone") == 0)
-		code = init_file(&setup);
-	else if (code == 0)
-		code = init_postgres(&setup, command->config.directory, had_config);
-	if (code == 0 && domain)
-		code = add_domain(&setup, domain);
+	int code = init_with(&setup, url);
 	free(setup.folder);
-	return code < 0 ? command_fail(&error) : EXIT_DONE;
+	free(data_dir);
+	free(config_file);
+	command->config_file = NULL;
+	return code;
 }

@@ -5,6 +5,7 @@
 
 #include "core/encode.h"
 #include "core/rand.h"
+#include "proto/mail/address.h"
 #include "proto/mail/scram.h"
 
 #include <errno.h>
@@ -93,6 +94,19 @@ static int make_credential(const char *password, struct buf *out, struct error *
 	return 0;
 }
 
+/* What the front door would refuse must not get into the directory. */
+static int check_address(const char *text, struct error *error)
+{
+	struct address address;
+	if (address_parse(str_from(text), &address) && address_is_utf8(str_from(text)) &&
+		!address.is_literal && !address.is_quoted && !address_is_relay_hack(&address))
+		return 0;
+	return error_set(error, -EINVAL,
+		"`%s` is no address that mail can be sent to: write it as user@domain, without "
+		"spaces, quotes, %% and !",
+		text);
+}
+
 int mailbox_add(struct command *command)
 {
 	struct error error = { 0 };
@@ -106,6 +120,8 @@ int mailbox_add(struct command *command)
 	};
 	if (quota && !str_to_u64(str_from(quota), INT64_MAX, &mailbox.quota_bytes))
 		return command_usage(command, "--quota wants a number of bytes");
+	if (check_address(mailbox.address, &error) < 0)
+		return command_fail(&error);
 	int code = command_open_directory(command);
 	if (code != EXIT_DONE)
 		return code;
@@ -140,7 +156,9 @@ static int import_line(struct command *command, char *line, struct error *error)
 		.volume = fields[2] && fields[2][0] ? fields[2] : NULL,
 		.durability = fields[3] && fields[3][0] ? fields[3] : NULL,
 	};
-	int code = 0;
+	int code = check_address(mailbox.address, error);
+	if (code < 0)
+		return code;
 	if (password && strncmp(password, "SCRAM-SHA-256$", 14) == 0)
 		buf_append_str(&scram, str_from(password));
 	else if (password)
@@ -282,7 +300,8 @@ int alias_add(struct command *command)
 	int code = command_open_directory(command);
 	if (code != EXIT_DONE)
 		return code;
-	if (directory_begin(command->writer, &error) < 0)
+	if (check_address(command->positionals[0], &error) < 0 ||
+		directory_begin(command->writer, &error) < 0)
 		return command_fail(&error);
 	for (unsigned i = 1; i < command->positional_count; i++)
 		if (directory_add_alias(command->writer, command->positionals[0],

@@ -13,9 +13,10 @@ static const struct verb verbs[] = {
 	{ "init",
 		"[--standalone | --postgres URL] [--domain DOMAIN] [--site S] [--node N] "
 		"[--hostname H]\n"
-		"        [--data-dir DIR] [--internal-port PORT]",
-		"standalone,postgres=,domain=,site=,node=,hostname=,data-dir=,internal-port=", 0, 0,
-		false, init_run,
+		"        [--data-dir DIR] [--internal-address A] [--internal-port PORT]",
+		"standalone,postgres=,domain=,site=,node=,hostname=,data-dir=,internal-address=,"
+		"internal-port=",
+		0, 0, false, init_run,
 		"make a cluster: authority, certificates, configuration, directory; again: bring "
 		"it up to date" },
 	{ "cert issue", "--role ROLE --name NAME --certificate FILE --key FILE",
@@ -36,15 +37,15 @@ static const struct verb verbs[] = {
 		true, router_add, "add a router" },
 	{ "router list", "[--json]", "json", 0, 0, true, router_list, "list the routers" },
 	{ "volume add", "NAME --node NODE [--replica NODE]... [--durability remote|strict|local]",
-		"node=,replica=,durability=", 1, 1, true, volume_add,
+		"node=,replica=*,durability=", 1, 1, true, volume_add,
 		"add a volume and where its copies are" },
 	{ "volume list", "[--json]", "json", 0, 0, true, volume_list, "list the volumes" },
 	{ "volume show", "NAME [--json]", "json", 1, 1, true, volume_show, "show one volume" },
 	{ "domain add", "DOMAIN", "", 1, 1, true, domain_add, "serve a mail domain" },
 	{ "domain list", "[--json]", "json", 0, 0, true, domain_list, "list the domains" },
 	{ "mailbox add",
-		"ADDRESS [--volume V] [--durability D] [--quota BYTES] [--password-stdin | "
-		"--no-password]",
+		"ADDRESS [--volume V] [--durability D] [--quota BYTES]\n"
+		"        [--password-stdin | --password P | --no-password]",
 		"volume=,durability=,quota=,password=,password-stdin,no-password", 1, 1, true,
 		mailbox_add, "add a mailbox; asks for its password" },
 	{ "mailbox import", "FILE|- [--password P]", "password=", 1, 1, true, mailbox_import,
@@ -54,8 +55,8 @@ static const struct verb verbs[] = {
 		"list mailboxes; * in the pattern matches anything" },
 	{ "mailbox show", "ADDRESS [--json]", "json", 1, 1, true, mailbox_show,
 		"show one mailbox" },
-	{ "mailbox passwd", "ADDRESS [--password-stdin]", "password=,password-stdin", 1, 1, true,
-		mailbox_passwd, "set a password" },
+	{ "mailbox passwd", "ADDRESS [--password-stdin | --password P]", "password=,password-stdin",
+		1, 1, true, mailbox_passwd, "set a password" },
 	{ "mailbox remove", "ADDRESS", "", 1, 1, true, mailbox_remove,
 		"remove a mailbox from the directory: nobody can log in, its address is unknown" },
 	{ "alias add", "ADDRESS TARGET...", "", 2, POSITIONALS_MAX, true, alias_add,
@@ -103,17 +104,30 @@ static const struct verb *find_verb(int argc, char **argv, int *used_out)
 	return NULL;
 }
 
+/* "mailbox" of "mailbox add", or a whole verb's name. */
+static bool is_in_group(const struct verb *verb, const char *group)
+{
+	struct str name = str_from(verb->name), word = str_from(group);
+	return str_starts_with(name, word) &&
+		(name.length == word.length || name.bytes[word.length] == ' ');
+}
+
+/* Of the verbs of a group, or of all when there is no such group. */
 static void print_help(FILE *out, const char *group)
 {
+	bool known = false;
+	for (unsigned i = 0; group && i < array_length(verbs); i++)
+		known = known || is_in_group(&verbs[i], group);
 	fprintf(out, "usage: pando [--config FILE] VERB ...\n\n");
 	for (unsigned i = 0; i < array_length(verbs); i++) {
-		if (group && strncmp(verbs[i].name, group, strlen(group)) != 0)
+		if (known && !is_in_group(&verbs[i], group))
 			continue;
 		fprintf(out, "  %s %s\n        %s\n", verbs[i].name, verbs[i].usage, verbs[i].help);
 	}
-	fprintf(out, "\nThe configuration is --config FILE, else $PANDO_CONF, else "
-		     "/etc/pando/pando.conf.\n"
-		     "Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration.\n");
+	fprintf(out,
+		"\nThe configuration is --config FILE, else $PANDO_CONF, else "
+		"/etc/pando/pando.conf.\n"
+		"Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration.\n");
 }
 
 bool command_has(const struct command *command, const char *option)
@@ -166,16 +180,21 @@ int command_open_directory(struct command *command)
 	return EXIT_DONE;
 }
 
-/* Whether the verb takes --name: 0 no, 1 alone, 2 with a value. */
-static int option_kind(const struct verb *verb, struct str name)
+enum option_kind { OPTION_UNKNOWN, OPTION_FLAG, OPTION_VALUE, OPTION_VALUES };
+
+static enum option_kind option_kind(const struct verb *verb, struct str name)
 {
 	struct str rest = str_from(verb->options), known;
+	if (str_equal(name, STR("config")))
+		return OPTION_VALUE;
 	while (str_next(&rest, ',', &known)) {
-		bool with_value = str_ends_with(known, STR("="));
-		if (str_equal(str_first(known, known.length - with_value), name))
-			return with_value ? 2 : 1;
+		enum option_kind kind = str_ends_with(known, STR("=*")) ? OPTION_VALUES
+			: str_ends_with(known, STR("="))                ? OPTION_VALUE
+									: OPTION_FLAG;
+		if (str_equal(str_first(known, known.length - (kind - OPTION_FLAG)), name))
+			return kind;
 	}
-	return 0;
+	return OPTION_UNKNOWN;
 }
 
 /* Takes argv[*at] and what belongs to it. */
@@ -183,19 +202,22 @@ static int take_option(struct command *command, int argc, char **argv, int *at)
 {
 	char *text = argv[*at] + 2, *equals = strchr(text, '=');
 	struct str name = equals ? str_of(text, (size_t)(equals - text)) : str_from(text);
-	bool is_config = str_equal(name, STR("config"));
-	int kind = is_config ? 2 : option_kind(command->verb, name);
-	if (kind == 0 || (kind == 1 && equals))
+	enum option_kind kind = option_kind(command->verb, name);
+	if (kind == OPTION_UNKNOWN)
 		return command_usage(command, "there is no option %s here", argv[*at]);
+	if (kind == OPTION_FLAG && equals)
+		return command_usage(command, "--" STR_FORMAT " takes no value", STR_ARG(name));
 	const char *value = NULL;
-	if (kind == 2) {
+	if (kind != OPTION_FLAG) {
 		value = equals ? equals + 1 : (*at + 1 < argc ? argv[++*at] : NULL);
 		if (!value)
 			return command_usage(command, "--%s needs a value", text);
 	}
 	if (equals)
 		*equals = '\0';
-	if (is_config)
+	if (kind != OPTION_VALUES && command_has(command, text))
+		return command_usage(command, "--%s is given twice", text);
+	if (strcmp(text, "config") == 0)
 		command->config_file = value;
 	else if (command->option_count == OPTIONS_MAX)
 		return command_usage(command, "more than %d options", OPTIONS_MAX);
@@ -218,7 +240,7 @@ static int parse(struct command *command, int argc, char **argv)
 		}
 	}
 	if (command->positional_count < command->verb->positionals_min)
-		return command_usage(command, "something is missing");
+		return command_usage(command, "an argument is missing");
 	if (command->positional_count > command->verb->positionals_max)
 		return command_usage(command, "`%s` is too much",
 			command->positionals[command->verb->positionals_max]);
@@ -233,6 +255,14 @@ static bool wants_help(int argc, char **argv)
 	return argc == 0 || strcmp(argv[0], "help") == 0;
 }
 
+static const char *help_group(const struct command *command, int argc, char **argv)
+{
+	if (command->verb)
+		return command->verb->name;
+	bool is_help = argc > 0 && strcmp(argv[0], "help") == 0;
+	return argc > is_help ? argv[is_help] : NULL;
+}
+
 int main(int argc, char **argv)
 {
 	struct command command = { 0 };
@@ -244,6 +274,9 @@ int main(int argc, char **argv)
 	if (argc > 2 && strcmp(argv[1], "--config") == 0) {
 		command.config_file = argv[2];
 		first = 3;
+	} else if (argc > 1 && strncmp(argv[1], "--config=", 9) == 0) {
+		command.config_file = argv[1] + 9;
+		first = 2;
 	}
 	argc -= first;
 	argv += first;
@@ -253,13 +286,13 @@ int main(int argc, char **argv)
 	}
 	command.verb = find_verb(argc, argv, &used);
 	if (wants_help(argc, argv)) {
-		print_help(stdout, command.verb ? command.verb->name : NULL);
+		print_help(stdout, help_group(&command, argc, argv));
 		return argc == 0 ? EXIT_USAGE : EXIT_DONE;
 	}
 	if (!command.verb) {
 		fprintf(stderr, "pando: there is no verb `%s%s%s`\n", argv[0], argc > 1 ? " " : "",
 			argc > 1 ? argv[1] : "");
-		print_help(stderr, NULL);
+		print_help(stderr, argv[0]);
 		return EXIT_USAGE;
 	}
 	int code = parse(&command, argc - used, argv + used);

@@ -3,6 +3,9 @@
 #include "ctl/command.h"
 #include "ctl/output.h"
 
+#include "proto/mail/address.h"
+
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -146,11 +149,15 @@ int volume_show(struct command *command)
 int domain_add(struct command *command)
 {
 	struct error error = { 0 };
+	const char *domain = command->positionals[0];
+	if (!address_is_domain(str_from(domain))) {
+		error_set(&error, -EINVAL, "`%s` is no domain name", domain);
+		return command_fail(&error);
+	}
 	int code = command_open_directory(command);
 	if (code != EXIT_DONE)
 		return code;
-	return report(
-		directory_add_domain(command->writer, command->positionals[0], &error), &error);
+	return report(directory_add_domain(command->writer, domain, &error), &error);
 }
 
 int domain_list(struct command *command)

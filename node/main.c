@@ -104,22 +104,19 @@ static int open_doors(struct node *node, struct error *error)
 static int open_all(struct node *node, struct error *error)
 {
 	struct config *config = &node->config;
-	char path[512];
+	char path[PROCESS_FOLDER_MAX], snapshot[PROCESS_FOLDER_MAX + 16];
 	/* Listeners first: low ports need the privileges. Nothing is accepted before
 	 * the loop runs. */
 	int result = open_doors(node, error);
 	if (result == 0)
 		result = process_drop_privileges(config->user, error);
-	if (result == 0) {
-		result = disk_make_directory(config->data_dir);
-		if (result < 0)
-			error_set(error, result, "cannot make %s: %s", config->data_dir,
-				strerror(-result));
-	}
-	snprintf(path, sizeof(path), "%s/node-directory.db", config->data_dir);
 	if (result == 0)
-		result = directory_open(node->loop, config, path, on_directory_change, node,
+		result = process_make_folder(config, "node", path, error);
+	if (result == 0) {
+		snprintf(snapshot, sizeof(snapshot), "%s/directory.db", path);
+		result = directory_open(node->loop, config, snapshot, on_directory_change, node,
 			&node->directory, error);
+	}
 	if (result == 0)
 		result = volumes_create(node->loop, config, node->directory, &node->volumes, error);
 	if (result == 0 && config->node_control_listen[0])

@@ -13,8 +13,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-/* How old an answer to a health check may be: people do not see it. */
-enum { HEALTH_MS = 200 };
+enum {
+	/* How old an answer to a health check may be: people do not see it. */
+	HEALTH_MS = 200,
+	SNAPSHOT_PATH_MAX = PROCESS_FOLDER_MAX + 16,
+};
 
 struct program {
 	struct config config;
@@ -98,22 +101,20 @@ static int open_contexts(struct program *program, struct error *error)
 	return result < 0 ? result : tls_context_create(&options, &program->tls_server, error);
 }
 
-static int make_directories(
-	struct program *program, char *volumes, size_t capacity, struct error *error)
+static int make_directories(struct program *program, char snapshot[SNAPSHOT_PATH_MAX],
+	char volumes[PROCESS_FOLDER_MAX], struct error *error)
 {
-	int result = disk_make_directory(program->config.data_dir);
-	snprintf(volumes, capacity, "%s/volumes", program->config.data_dir);
-	if (result == 0)
-		result = disk_make_directory(volumes);
-	return result < 0
-		? error_set(error, result, "cannot make %s: %s", volumes, strerror(-result))
-		: 0;
+	int result = process_make_folder(&program->config, "replicator", volumes, error);
+	snprintf(snapshot, SNAPSHOT_PATH_MAX, "%s/directory.db", volumes);
+	/* The node's too: whoever comes first makes it. */
+	return result == 0 ? process_make_folder(&program->config, "volumes", volumes, error)
+			   : result;
 }
 
 static int open_all(struct program *program, struct error *error)
 {
 	struct config *config = &program->config;
-	char volumes[512], socket[512], snapshot[512];
+	char volumes[PROCESS_FOLDER_MAX], socket[512], snapshot[SNAPSHOT_PATH_MAX];
 	int result = open_contexts(program, error);
 	if (result == 0 && config->replicator_http_listen[0])
 		result = http_server_open(
@@ -121,14 +122,13 @@ static int open_all(struct program *program, struct error *error)
 	if (result == 0)
 		result = process_drop_privileges(config->user, error);
 	if (result == 0)
-		result = make_directories(program, volumes, sizeof(volumes), error);
+		result = make_directories(program, snapshot, volumes, error);
 	if (result == 0)
 		result = disk_create(
 			program->loop, (enum io_backend)config->io_backend, &program->disk, error);
 	if (result < 0)
 		return result;
 	snprintf(socket, sizeof(socket), "unix:%s/replicator.sock", config->run_dir);
-	snprintf(snapshot, sizeof(snapshot), "%s/replicator-directory.db", config->data_dir);
 	result = replicator_create(&(struct replicator_options){ .loop = program->loop,
 					   .disk = program->disk,
 					   .volumes_directory = volumes,

@@ -205,7 +205,7 @@ static int open_all(struct program *program, struct error *error)
 {
 	struct config *config = &program->config;
 	struct router *router = &program->router;
-	char path[600];
+	char path[PROCESS_FOLDER_MAX], snapshot[PROCESS_FOLDER_MAX + 16];
 
 	int rc = open_contexts(program, error);
 	/* Listeners first: low ports need the privileges. Nothing is accepted before
@@ -221,15 +221,17 @@ static int open_all(struct program *program, struct error *error)
 	if (rc == 0)
 		rc = process_drop_privileges(config->user, error);
 	if (rc == 0)
+		rc = process_make_folder(config, "router", path, error);
+	if (rc == 0)
 		rc = dns_create(router->loop, &router->dns, error);
 	if (rc == 0) {
 		router->login = login_create(router);
 		router->clients = clients_create();
 		router->forward = forward_create(router);
 		router->proxies = proxies_create(router);
-		snprintf(path, sizeof(path), "%s/router-directory.db", config->data_dir);
+		snprintf(snapshot, sizeof(snapshot), "%s/directory.db", path);
 		struct directory *directory = NULL;
-		rc = directory_open(router->loop, config, path, on_directory_change, program,
+		rc = directory_open(router->loop, config, snapshot, on_directory_change, program,
 			&directory, error);
 		router->directory = directory;
 	}

@@ -169,7 +169,8 @@ int queue_log_open(struct router *router,
 
 	log->router = router;
 	list_init(&log->waiting);
-	snprintf(log->directory, sizeof(log->directory), "%s/queue", router->config->data_dir);
+	snprintf(log->directory, sizeof(log->directory), "%s/router/queue",
+		router->config->data_dir);
 	rc = disk_create(
 		router->loop, (enum io_backend)router->config->io_backend, &log->disk, error);
 	if (rc == 0)

@@ -2,7 +2,7 @@
 #define PANDO_ROUTER_QUEUE_LOG_H
 
 /*
- * The queue's own log: a volume log (spool/volume_log.h) in data_dir/queue that nobody
+ * The queue's own log: a volume log (spool/volume_log.h) in data_dir/router/queue that nobody
  * replicates. What lies below everything that is alive is given back; queue_clean.c moves up
  * what would keep it.
  */

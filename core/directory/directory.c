@@ -379,6 +379,11 @@ static int load_snapshot(struct directory *directory, const char *path, struct e
 	return 0;
 }
 
+void directory_file_path(const struct config *config, struct buf *out)
+{
+	buf_printf(out, "%s/directory/directory.sqlite", config->data_dir);
+}
+
 int directory_open(struct loop *loop, const struct config *config, const char *snapshot_path,
 	void (*on_change)(void *arg), void *arg, struct directory **directory_out,
 	struct error *error)
@@ -393,7 +398,7 @@ int directory_open(struct loop *loop, const struct config *config, const char *s
 	contents_init(&directory->head.contents);
 	if (strcmp(config->directory, "standalone") == 0) {
 		struct buf path = { 0 };
-		buf_printf(&path, "%s/directory.sqlite", config->data_dir);
+		directory_file_path(config, &path);
 		directory->file_path = str_to_heap(buf_str(&path));
 		buf_deinit(&path);
 	} else {

@@ -10,6 +10,7 @@
  * kept. A directory that cannot be reached changes nothing but directory_is_fresh.
  */
 
+#include "core/buf.h"
 #include "core/config.h"
 #include "core/digest.h"
 #include "core/error.h"
@@ -83,6 +84,10 @@ struct directory_credential {
 };
 
 enum directory_found { DIRECTORY_FOUND, DIRECTORY_NO_USER, DIRECTORY_NO_DOMAIN };
+
+/* Appends where a standalone cluster's directory is: directory/directory.sqlite in data_dir. The
+ * folder holds nothing else: who reads the file must be able to make SQLite's files beside it. */
+void directory_file_path(const struct config *config, struct buf *out);
 
 /* Opens the snapshot file `snapshot_path` (made when missing, replaced when unusable) and begins to
  * follow. on_change is called on the loop, never from inside this call: with the first complete

@@ -8,7 +8,8 @@
  *
  * Calls outside directory_begin/directory_commit are transactions of their own. Errors are
  * sentences for the operator: -EEXIST already there, -ENOENT a name that does not exist, -EINVAL a
- * malformed name, -EBUSY still in use, -ESTALE lost a compare-and-swap, -EHOSTUNREACH, -EIO.
+ * malformed name, -ELOOP an alias that leads back to itself, -EBUSY still in use, -ESTALE lost a
+ * compare-and-swap, -EHOSTUNREACH, -EIO.
  */
 
 #include "core/buf.h"
@@ -36,6 +37,12 @@ int directory_move_to_postgres(
 int directory_begin(struct directory_writer *writer, struct error *error) must_check;
 int directory_commit(struct directory_writer *writer, struct error *error) must_check;
 void directory_rollback(struct directory_writer *writer);
+
+/* What a site, node, router or volume (`what`, for the sentence) may be called. */
+int directory_check_name(const char *what, const char *name, struct error *error) must_check;
+
+/* An address that others connect to: numbers, not names, so that no lookup stands in the way. */
+int directory_check_endpoint(const char *what, const char *address, struct error *error) must_check;
 
 int directory_add_site(
 	struct directory_writer *writer, const char *name, struct error *error) must_check;

@@ -1,0 +1,309 @@
+#include "core/directory/write_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+struct volume_load {
+	uint64_t id, mailboxes;
+};
+
+static bool is_printable(const char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			return false;
+	return true;
+}
+
+int directory_add_domain(struct directory_writer *writer, const char *name, struct error *error)
+{
+	char lower[256];
+	size_t length = strlen(name);
+	if (length == 0 || length > 253 || !is_printable(name) ||
+		strpbrk(name, "@ []()%!:;,<>\"\\/"))
+		return error_set(error, -EINVAL, "`%s` is no domain name", name);
+	for (size_t i = 0; i <= length; i++)
+		lower[i] = ascii_lower(name[i]);
+	return writer_add_named(writer, "domain", lower, error);
+}
+
+/* Canonical form in `out` (domain in lower case) and the domain's id. */
+static int check_address(struct directory_writer *writer, const char *address, struct buf *out,
+	char domain_id_out[24], struct error *error)
+{
+	struct str text = str_from(address);
+	ptrdiff_t at = str_find_last_byte(text, '@');
+	/* RFC 5321 section 4.5.3.1.1: 64 octets of local part. */
+	if (at < 1 || at > 64 || (size_t)at + 1 == text.length || text.length > 320 ||
+		!is_printable(address) || strpbrk(address, " <>()[],;:\\\""))
+		return error_set(
+			error, -EINVAL, "`%s` is no address: write it as user@domain", address);
+	buf_append_str(out, str_first(text, (size_t)at + 1));
+	for (size_t i = (size_t)at + 1; i < text.length; i++)
+		buf_append_byte(out, ascii_lower(text.bytes[i]));
+	const char *domain = buf_terminated(out) + at + 1;
+	int code = writer_find_id(writer, "domain", domain, domain_id_out, NULL);
+	if (code == -ENOENT)
+		return error_set(error, code,
+			"the cluster does not serve `%s`: run `pando domain add %s` first", domain,
+			domain);
+	return code < 0 ? error_set(error, code, "the directory cannot be read") : 0;
+}
+
+static int load_volumes(struct directory_writer *writer, struct error *error)
+{
+	struct sql_result *result = NULL;
+	int code = writer_query(writer, error,
+		"select v.id, count(m.id) from volume v left join mailbox m on m.volume_id = v.id "
+		"group by v.id order by v.id",
+		NULL, 0, &result);
+	for (unsigned i = 0; code == 0 && i < sql_rows(result); i++) {
+		struct volume_load load = { sql_value_u64(result, i, 0),
+			sql_value_u64(result, i, 1) };
+		buf_append(&writer->loads, &load, sizeof(load));
+	}
+	sql_result_free(&result);
+	return code;
+}
+
+static int least_loaded(struct directory_writer *writer, char id_out[24], struct error *error)
+{
+	int code = buf_length(&writer->loads) ? 0 : load_volumes(writer, error);
+	if (code < 0)
+		return code;
+	size_t count = buf_length(&writer->loads) / sizeof(struct volume_load);
+	struct volume_load *loads = (void *)(writer->loads.memory + writer->loads.start),
+			   *least = loads;
+	if (count == 0)
+		return error_set(error, -ENOENT,
+			"there is no volume to place the mailbox on: run `pando volume add` first");
+	for (size_t i = 1; i < count; i++)
+		if (loads[i].mailboxes < least->mailboxes)
+			least = &loads[i];
+	least->mailboxes++;
+	snprintf(id_out, 24, "%llu", (unsigned long long)least->id);
+	return 0;
+}
+
+static int put_credential(
+	struct directory_writer *writer, const char *id, const char *scram, struct error *error)
+{
+	return writer_query(writer, error,
+		"insert into credential (id, scram) values ($1, $2) "
+		"on conflict (id) do update set scram = excluded.scram",
+		SQL_VALUES(id, scram), NULL);
+}
+
+static int refuse_alias_address(
+	struct directory_writer *writer, const char *address, struct error *error)
+{
+	struct sql_result *result = NULL;
+	int code =
+		writer_query(writer, error, "select 1 from alias where lower(address) = lower($1)",
+			SQL_VALUES(address), &result);
+	if (code == 0 && sql_rows(result) > 0)
+		code = error_set(error, -EEXIST,
+			"`%s` is an alias: `pando alias remove` it before it becomes a mailbox",
+			address);
+	sql_result_free(&result);
+	return code;
+}
+
+static int insert_mailbox(struct directory_writer *writer,
+	const struct mailbox_description *mailbox, struct error *error)
+{
+	char id[24], domain_id[24], volume_id[24], quota[24];
+	struct buf address = { 0 };
+	int code = check_address(writer, mailbox->address, &address, domain_id, error);
+	if (code == 0)
+		code = mailbox->volume
+			? writer_find_id(writer, "volume", mailbox->volume, volume_id, error)
+			: least_loaded(writer, volume_id, error);
+	if (code == 0)
+		code = refuse_alias_address(writer, buf_terminated(&address), error);
+	if (code == 0)
+		code = writer_next_id(writer, "mailbox", id, error);
+	snprintf(quota, sizeof(quota), "%llu", (unsigned long long)mailbox->quota_bytes);
+	if (code == 0)
+		code = writer_exists_already(
+			writer_query(writer, error,
+				"insert into mailbox (id, address, domain_id, volume_id, "
+				"durability, enabled, quota_bytes) "
+				"values ($1, $2, $3, $4, $5, true, $6)",
+				SQL_VALUES(id, buf_terminated(&address), domain_id, volume_id,
+					mailbox->durability ? mailbox->durability : "", quota),
+				NULL),
+			"mailbox", mailbox->address, error);
+	if (code == 0 && mailbox->scram)
+		code = put_credential(writer, id, mailbox->scram, error);
+	if (code == 0)
+		code = writer_audit(writer, "mailbox add", buf_terminated(&address), error);
+	buf_deinit(&address);
+	return code;
+}
+
+int directory_add_mailbox(struct directory_writer *writer,
+	const struct mailbox_description *mailbox, struct error *error)
+{
+	bool own;
+	int code = mailbox->durability ? writer_check_durability(mailbox->durability, error) : 0;
+	if (code == 0)
+		code = writer_enter(writer, &own, error);
+	if (code < 0)
+		return code;
+	return writer_leave(writer, own, insert_mailbox(writer, mailbox, error), error);
+}
+
+static int find_mailbox(
+	struct directory_writer *writer, const char *address, char id_out[24], struct error *error)
+{
+	struct sql_result *result = NULL;
+	int code = writer_query(writer, error,
+		"select id from mailbox where lower(address) = lower($1)", SQL_VALUES(address),
+		&result);
+	if (code == 0 && sql_rows(result) == 0)
+		code = error_set(error, -ENOENT,
+			"there is no mailbox `%s`: see `pando mailbox list`", address);
+	else if (code == 0)
+		snprintf(id_out, 24, "%s", sql_value(result, 0, 0));
+	sql_result_free(&result);
+	return code;
+}
+
+int directory_remove_mailbox(
+	struct directory_writer *writer, const char *address, struct error *error)
+{
+	char id[24];
+	bool own;
+	int code = writer_enter(writer, &own, error);
+	if (code < 0)
+		return code;
+	code = find_mailbox(writer, address, id, error);
+	if (code == 0)
+		code = writer_query(writer, error, "delete from credential where id = $1",
+			SQL_VALUES(id), NULL);
+	if (code == 0)
+		code = writer_query(
+			writer, error, "delete from mailbox where id = $1", SQL_VALUES(id), NULL);
+	if (code == 0)
+		code = writer_query(writer, error,
+			"delete from alias where lower(target) = lower($1)", SQL_VALUES(address),
+			NULL);
+	if (code == 0)
+		code = writer_audit(writer, "mailbox remove", address, error);
+	return writer_leave(writer, own, code, error);
+}
+
+int directory_set_credential(struct directory_writer *writer, const char *address,
+	const char *scram, struct error *error)
+{
+	char id[24];
+	bool own;
+	int code = writer_enter(writer, &own, error);
+	if (code < 0)
+		return code;
+	code = find_mailbox(writer, address, id, error);
+	if (code == 0)
+		code = put_credential(writer, id, scram, error);
+	if (code == 0)
+		code = writer_audit(writer, "mailbox passwd", address, error);
+	return writer_leave(writer, own, code, error);
+}
+
+/* Whether mail for `from` reaches `to` by aliases. */
+static int leads_to(struct directory_writer *writer, const char *from, const char *to,
+	bool *found_out, struct error *error)
+{
+	struct sql_result *result = NULL;
+	int code = writer_query(writer, error,
+		"with recursive reached(address) as (select lower($1) union "
+		"select lower(a.target) from alias a join reached r on lower(a.address) = "
+		"r.address) "
+		"select 1 from reached where address = lower($2)",
+		SQL_VALUES(from, to), &result);
+	*found_out = code == 0 && sql_rows(result) > 0;
+	sql_result_free(&result);
+	return code;
+}
+
+static int check_alias(struct directory_writer *writer, const char *address, const char *target,
+	struct error *error)
+{
+	char id[24];
+	bool loops = false;
+	struct sql_result *result = NULL;
+	if (find_mailbox(writer, address, id, NULL) == 0)
+		return error_set(error, -EEXIST,
+			"`%s` is a mailbox: an alias cannot have its address", address);
+	int code = writer_query(writer, error,
+		"select 1 from mailbox where lower(address) = lower($1) union all "
+		"select 1 from alias where lower(address) = lower($1)",
+		SQL_VALUES(target), &result);
+	if (code == 0 && sql_rows(result) == 0)
+		code = error_set(error, -ENOENT,
+			"the target `%s` is neither a mailbox nor an alias here: see `pando "
+			"mailbox list`",
+			target);
+	sql_result_free(&result);
+	if (code == 0)
+		code = leads_to(writer, target, address, &loops, error);
+	if (loops)
+		code = error_set(error, -ELOOP,
+			"mail for `%s` would go round: `%s` leads back to it, see `pando alias "
+			"list`",
+			address, target);
+	return code;
+}
+
+static int insert_alias(struct directory_writer *writer, const char *address, const char *target,
+	struct error *error)
+{
+	char id[24], domain_id[24];
+	struct buf canonical = { 0 };
+	int code = check_address(writer, address, &canonical, domain_id, error);
+	if (code == 0)
+		code = check_alias(writer, address, target, error);
+	if (code == 0)
+		code = writer_next_id(writer, "alias", id, error);
+	if (code == 0)
+		code = writer_exists_already(
+			writer_query(writer, error,
+				"insert into alias (id, address, target) values ($1, $2, $3)",
+				SQL_VALUES(id, buf_terminated(&canonical), target), NULL),
+			"alias with this target,", address, error);
+	if (code == 0)
+		code = writer_audit(writer, "alias add", buf_terminated(&canonical), error);
+	buf_deinit(&canonical);
+	return code;
+}
+
+int directory_add_alias(struct directory_writer *writer, const char *address, const char *target,
+	struct error *error)
+{
+	bool own;
+	int code = writer_enter(writer, &own, error);
+	if (code < 0)
+		return code;
+	return writer_leave(writer, own, insert_alias(writer, address, target, error), error);
+}
+
+int directory_remove_alias(struct directory_writer *writer, const char *address, const char *target,
+	struct error *error)
+{
+	struct sql_result *result = NULL;
+	bool own;
+	int code = writer_enter(writer, &own, error);
+	if (code < 0)
+		return code;
+	code = writer_query(writer, error,
+		"delete from alias where lower(address) = lower($1) and "
+		"(lower(target) = lower($2) or $2 = '') returning id",
+		SQL_VALUES(address, target ? target : ""), &result);
+	if (code == 0 && sql_rows(result) == 0)
+		code = error_set(error, -ENOENT, "there is no such alias: see `pando alias list`");
+	sql_result_free(&result);
+	if (code == 0)
+		code = writer_audit(writer, "alias remove", address, error);
+	return writer_leave(writer, own, code, error);
+}
