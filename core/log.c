@@ -4,32 +4,61 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 static const char *log_program = "pando";
 static enum log_level log_minimum = LOG_LEVEL_INFO;
+static bool log_to_journal;
+
+/* systemd.exec(5): JOURNAL_STREAM names device and inode of what it gave as standard error; a child
+ * that got another one inherits the variable all the same. */
+static bool stderr_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	struct stat status;
+	char own[48];
+	if (!stream || fstat(STDERR_FILENO, &status) < 0)
+		return false;
+	snprintf(own, sizeof(own), "%llu:%llu", (unsigned long long)status.st_dev,
+		(unsigned long long)status.st_ino);
+	return strcmp(stream, own) == 0;
+}
 
 void log_setup(const char *program, enum log_level minimum)
 {
 	log_program = program;
 	log_minimum = minimum;
+	log_to_journal = stderr_is_journal();
 }
 
-void log_event(enum log_level level, const char *event, const char *format, ...)
+/* What stands in front of the event; its length. */
+static size_t write_head(char *line, size_t capacity, enum log_level level)
 {
 	static const char *const names[] = { "debug", "info", "warn", "error" };
-	if (level < log_minimum)
-		return;
-	/* One line is cut at this length: longer ones would not be written atomically to a pipe. */
-	char line[4000];
+	static const int priorities[] = { 7, 6, 4, 3 }; /* syslog(3) */
+	if (log_to_journal)
+		return (size_t)snprintf(line, capacity, "<%d>", priorities[level]);
 	int64_t now_us = clock_wall_us();
 	time_t seconds = (time_t)(now_us / 1000000);
 	struct tm broken_down;
 	gmtime_r(&seconds, &broken_down);
-	size_t length = strftime(line, sizeof(line), "%Y-%m-%dT%H:%M:%S", &broken_down);
-	length += (size_t)snprintf(line + length, sizeof(line) - length, ".%06dZ %s %s %s ",
-		(int)(now_us % 1000000), names[level], log_program, event);
+	size_t length = strftime(line, capacity, "%Y-%m-%dT%H:%M:%S", &broken_down);
+	return length +
+		(size_t)snprintf(line + length, capacity - length, ".%06dZ %s %s ",
+			(int)(now_us % 1000000), names[level], log_program);
+}
+
+void log_event(enum log_level level, const char *event, const char *format, ...)
+{
+	if (level < log_minimum)
+		return;
+	/* One line is cut at this length: longer ones would not be written atomically to a pipe. */
+	char line[4000];
+	size_t length = write_head(line, sizeof(line), level);
+	length += (size_t)snprintf(line + length, sizeof(line) - length, "%s ", event);
 	va_list arguments;
 	va_start(arguments, format);
 	int rest = vsnprintf(line + length, sizeof(line) - length - 1, format, arguments);

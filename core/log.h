@@ -3,8 +3,10 @@
 
 /*
  * Structured lines on standard error: `<time> <level> <program> event key=value ...`, one write
- * each, from any thread. Log once, where an error is absorbed. Values with spaces or controls are
- * quoted by log_quote. Session id and queue id come first.
+ * each, from any thread. Where standard error is the journal of systemd, which knows time and
+ * program, a line is `<priority>event key=value ...`, so that `journalctl -p warning` finds it. Log
+ * once, where an error is absorbed. Values with spaces or controls are quoted by log_quote. Session
+ * id and queue id come first.
  */
 
 #include "core/check.h"
