@@ -162,7 +162,7 @@ static unsigned segment_files(const struct fixture *f)
 	char path[160];
 	unsigned count = 0;
 	for (unsigned i = 0; i < 20; i++) {
-		snprintf(path, sizeof(path), "%s/queue/%016x.log", f->directory, i);
+		snprintf(path, sizeof(path), "%s/router/queue/%016x.log", f->directory, i);
 		count += access(path, F_OK) == 0;
 	}
 	return count;
@@ -172,7 +172,7 @@ static unsigned segment_files(const struct fixture *f)
 static void keep_segment(const struct fixture *f, unsigned segment, bool restore)
 {
 	char file[160], kept[160];
-	snprintf(file, sizeof(file), "%s/queue/%016x.log", f->directory, segment);
+	snprintf(file, sizeof(file), "%s/router/queue/%016x.log", f->directory, segment);
 	snprintf(kept, sizeof(kept), "%s/kept-%u", f->directory, segment);
 	if (restore)
 		(void)!unlink(file);
@@ -244,7 +244,7 @@ TEST(a_crash_between_moving_and_freeing_leaves_one_message)
 	queue_close(&f.queue);
 	keep_segment(&f, 0, true);
 	char path[160];
-	snprintf(path, sizeof(path), "%s/queue/%016x.log", f.directory, 1);
+	snprintf(path, sizeof(path), "%s/router/queue/%016x.log", f.directory, 1);
 	(void)!unlink(path);
 	open_queue(&f);
 	EXPECT_INT(1, queue_count(f.queue));
