@@ -37,6 +37,7 @@ enum {
 /* One transaction on a connection: what its next replies belong to. */
 struct forward_slot {
 	struct list link;
+	struct forward_link *owner;
 	struct forward_job *job; /* NULL when it timed out: its replies are read and dropped */
 	unsigned recipient_count, replies, accepted;
 	unsigned *waiting;       /* indices of recipients accepted at RCPT, in order */
@@ -52,6 +53,7 @@ struct forward_link {
 	enum link_state state;
 	struct list slots;
 	unsigned slot_count;
+	uint64_t heard_us; /* when the node said something last */
 	struct timer *idle;
 };
 
@@ -147,6 +149,7 @@ static void link_send(struct forward_link *link, struct forward_job *job)
 	struct forward_slot *slot = mem_alloc(sizeof(*slot));
 	struct buf out = { 0 };
 
+	slot->owner = link;
 	slot->job = job;
 	job->slot = slot;
 	list_append(&link->slots, &slot->link);
@@ -257,6 +260,7 @@ static void link_on_input(void *arg, struct buf *input)
 	struct smtp_reply reply;
 	size_t length;
 
+	link->heard_us = clock_mono_us();
 	for (;;) {
 		enum smtp_scan scan = smtp_scan_reply(buf_str(input), &reply, &length);
 		if (scan == SMTP_MORE)
@@ -480,6 +484,28 @@ void forward_send(struct forward *forward, struct forward_job *job)
 		timer_start(forward->tick, TICK_MS);
 }
 
+/* A node that takes connections and says nothing, as one whose process hangs: no link to it is worth
+ * waiting for, and the next messages must not wait as long as the first did. */
+static void pool_is_silent(struct node_pool *pool)
+{
+	log_warn("forward_node_silent", "node=%s links=%u", pool->address, pool->link_count);
+	list_for_each_safe(entry, following, &pool->links)
+		link_abort(list_entry(entry, struct forward_link, link));
+	pool_failed(pool);
+}
+
+/* The job's time is over. */
+static void job_is_late(struct forward *forward, struct forward_job *job)
+{
+	struct forward_link *link = job->slot ? job->slot->owner : NULL;
+	uint64_t begun_us =
+		job->deadline_us - forward->router->config->forward_timeout_ms * 1000;
+
+	job_end(forward, job, "4.4.7 The mailbox's home did not answer in time");
+	if (link && link->heard_us < begun_us)
+		pool_is_silent(link->pool);
+}
+
 /* All jobs wait equally long, so the oldest is the first to run out. */
 static void on_tick(void *arg)
 {
@@ -491,7 +517,7 @@ static void on_tick(void *arg)
 			list_entry(forward->timing.next, struct forward_job, timing);
 		if (job->deadline_us > now)
 			break;
-		job_end(forward, job, "4.4.7 The mailbox's home did not answer in time");
+		job_is_late(forward, job);
 	}
 	if (!list_is_empty(&forward->timing))
 		timer_start(forward->tick, TICK_MS);

@@ -10,7 +10,8 @@
  * 1. A job ends with done, once, with a code for every recipient; never from inside forward_send.
  * 2. A job whose connection breaks is sent again on another one under the same delivery id: the
  *    node stores it once.
- * 3. A job that has no answer after forward_timeout_ms ends with FORWARD_UNKNOWN for the recipients
+ * 3. A node that has said nothing while a job waited its whole time is taken for away.
+ * 4. A job that has no answer after forward_timeout_ms ends with FORWARD_UNKNOWN for the recipients
  *    that were not answered; the node may have stored it all the same, so that a later attempt must
  *    use the same delivery id.
  */
