@@ -32,6 +32,7 @@ struct peer_record {
 struct login {
 	struct router *router;
 	struct map *peers; /* by address without port */
+	atomic_bool stopping; /* read by pool threads */
 	uint8_t secret[SHA256_LENGTH]; /* for invented salts */
 };
 
@@ -163,7 +164,7 @@ static void on_derive(void *arg)
 	uint8_t stored[SHA256_LENGTH], server[SHA256_LENGTH];
 
 	/* Who asks and leaves costs nothing. */
-	if (atomic_load(&attempt->aborted))
+	if (atomic_load(&attempt->aborted) || atomic_load(&attempt->login->stopping))
 		return;
 	attempt->matched = scram_derive(buf_str(&attempt->password),
 				   str_of(credential->salt, credential->salt_length),
@@ -319,6 +320,11 @@ struct login *login_create(struct router *router)
 	login->peers = map_create();
 	make_secret(login);
 	return login;
+}
+
+void login_stop(struct login *login)
+{
+	atomic_store(&login->stopping, true);
 }
 
 void login_destroy(struct login **login)

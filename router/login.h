@@ -33,6 +33,8 @@ struct login_attempt;
 
 struct login *login_create(struct router *router);
 void login_destroy(struct login **login);
+/* The process ends: keys that are to be derived are not any more, nobody would learn of them. */
+void login_stop(struct login *login);
 
 /* `peer` is the client's "address:port"; `handler` outlives the attempt.
  * Follow with login_message. */

@@ -300,7 +300,9 @@ int main(int argument_count, char **arguments)
 	log_info("ready", "hostname=%s queue=%u", program.config.hostname,
 		queue_count(router->queue));
 	loop_run(router->loop);
-	/* What is in flight has not been confirmed to anybody; the log holds the rest. */
+	/* What is in flight has not been confirmed to anybody; the log holds the rest. The process
+	 * ends when its pool threads have nothing left to do. */
+	login_stop(router->login);
 	close_all(&program);
 	log_info("stopped", "hostname=%s", program.config.hostname);
 	return EXIT_SUCCESS;

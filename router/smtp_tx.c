@@ -3,6 +3,7 @@
 #include "core/clock.h"
 #include "core/encode.h"
 #include "core/log.h"
+#include "core/map.h"
 #include "core/pool.h"
 #include "core/rand.h"
 #include "proto/mail/trace.h"
@@ -19,6 +20,11 @@ enum {
 	/* Bodies of all transactions together: an ordinary load holds a few megabytes, a thousand
 	 * clients that each send slowly up to the size limit must not fill the machine's memory. */
 	BODY_BYTES_MAX = 512 << 20,
+	/* Mailboxes of one transaction, of which an alias may be 1,000: as many as its recipients
+	 * may be ten times over. */
+	TARGETS_MAX = 10000,
+	/* From so many on a mailbox that is there already is looked for by a map. */
+	TARGETS_SCANNED_MAX = 16,
 };
 
 /* One mailbox, or one address elsewhere. */
@@ -40,6 +46,7 @@ struct smtp_tx {
 	struct smtp_mail mail; /* its strs are dead after MAIL */
 	struct tx_target *targets;
 	unsigned target_count, target_capacity;
+	struct map *mailboxes; /* of the targets, by id; NULL: they are few */
 	unsigned rcpt_count;
 	unsigned disabled_count; /* of the RCPT being resolved */
 	const struct smtp_rcpt *rcpt;
@@ -87,6 +94,7 @@ static void tx_free(struct smtp_tx *tx)
 	smtp_data_deinit(&tx->data);
 	bytes_unref(&tx->body);
 	free(tx->targets);
+	map_destroy(&tx->mailboxes);
 	pool_destroy(&tx->pool);
 	free(tx);
 }
@@ -126,6 +134,39 @@ static struct tx_target *add_target(struct smtp_tx *tx)
 	return target;
 }
 
+static bool has_mailbox(const struct smtp_tx *tx, uint64_t id)
+{
+	if (tx->mailboxes)
+		return map_get(tx->mailboxes, map_key_u64(&id)) != NULL;
+	for (unsigned i = 0; i < tx->target_count; i++)
+		if (tx->targets[i].kind == QUEUE_HOME && tx->targets[i].mailbox_id == id)
+			return true;
+	return false;
+}
+
+static void note_mailbox(struct smtp_tx *tx, struct tx_target *target)
+{
+	if (tx->mailboxes) {
+		map_set(tx->mailboxes, map_key_u64(&target->mailbox_id), tx);
+		return;
+	}
+	if (tx->target_count < TARGETS_SCANNED_MAX)
+		return;
+	tx->mailboxes = map_create();
+	for (unsigned i = 0; i < tx->target_count; i++)
+		if (tx->targets[i].kind == QUEUE_HOME)
+			map_set(tx->mailboxes, map_key_u64(&tx->targets[i].mailbox_id), tx);
+}
+
+/* The recipient is not taken after all. */
+static void remove_targets(struct smtp_tx *tx, unsigned first)
+{
+	for (unsigned i = first; tx->mailboxes && i < tx->target_count; i++)
+		if (tx->targets[i].kind == QUEUE_HOME)
+			map_remove(tx->mailboxes, map_key_u64(&tx->targets[i].mailbox_id));
+	tx->target_count = first;
+}
+
 static void on_resolved(void *arg, const struct resolved *resolved)
 {
 	struct smtp_tx *tx = arg;
@@ -134,16 +175,27 @@ static void on_resolved(void *arg, const struct resolved *resolved)
 		tx->disabled_count++;
 		return;
 	}
-	for (unsigned i = 0; i < tx->target_count; i++)
-		if (tx->targets[i].kind == QUEUE_HOME &&
-			tx->targets[i].mailbox_id == resolved->mailbox_id)
-			return; /* one copy per mailbox */
+	if (has_mailbox(tx, resolved->mailbox_id))
+		return; /* one copy per mailbox */
 	struct tx_target *target = add_target(tx);
 	target->mailbox_id = resolved->mailbox_id;
 	target->volume_id = resolved->volume_id;
 	target->node_id = resolved->node_id;
 	target->durability = resolved->durability;
 	target->address = pool_copy_terminated(tx->pool, str_from(resolved->address));
+	note_mailbox(tx, target);
+}
+
+/* For the smart host; an address that was given twice gets one copy there too. */
+static void add_relay_target(struct smtp_tx *tx)
+{
+	for (unsigned i = 0; i < tx->target_count; i++)
+		if (tx->targets[i].kind == QUEUE_RELAY &&
+			strcmp(tx->targets[i].address, tx->rcpt_text) == 0)
+			return;
+	struct tx_target *target = add_target(tx);
+	target->kind = QUEUE_RELAY;
+	target->address = tx->rcpt_text;
 }
 
 /* Invariant 2: a strict recipient shares its transaction with its own volume only. */
@@ -194,17 +246,19 @@ const char *smtp_tx_add_recipient(struct smtp_tx *tx, const struct smtp_rcpt *rc
 	buf_deinit(&text);
 	if (found == DIRECTORY_NO_DOMAIN && tx->may_relay && !recipient->is_literal &&
 		!address_is_relay_hack(recipient)) {
-		struct tx_target *target = add_target(tx);
-		target->kind = QUEUE_RELAY;
-		target->address = tx->rcpt_text;
+		add_relay_target(tx);
 		found = DIRECTORY_FOUND;
 	}
 	if (found != DIRECTORY_FOUND)
 		return refuse_unknown(tx, recipient, found);
 	if (tx->target_count == first && tx->disabled_count > 0)
 		return "550 5.2.1 Mailbox is disabled";
+	if (tx->target_count > TARGETS_MAX) {
+		remove_targets(tx, first);
+		return "452 4.5.3 Too many recipients";
+	}
 	if (!is_mix_allowed(tx, first)) {
-		tx->target_count = first;
+		remove_targets(tx, first);
 		return "452 4.5.3 Send to this recipient in a transaction of its own";
 	}
 	tx->rcpt_count++;
