@@ -486,11 +486,12 @@ void forward_send(struct forward *forward, struct forward_job *job)
 
 /* A node that takes connections and says nothing, as one whose process hangs: no link to it is worth
  * waiting for, and the next messages must not wait as long as the first did. */
-static void pool_is_silent(struct node_pool *pool)
+static void pool_is_silent(struct node_pool *pool, uint64_t since_us)
 {
 	log_warn("forward_node_silent", "node=%s links=%u", pool->address, pool->link_count);
 	list_for_each_safe(entry, following, &pool->links)
 		link_abort(list_entry(entry, struct forward_link, link));
+	pool->down_since_us = since_us;
 	pool_failed(pool);
 }
 
@@ -503,7 +504,7 @@ static void job_is_late(struct forward *forward, struct forward_job *job)
 
 	job_end(forward, job, "4.4.7 The mailbox's home did not answer in time");
 	if (link && link->heard_us < begun_us)
-		pool_is_silent(link->pool);
+		pool_is_silent(link->pool, begun_us);
 }
 
 /* All jobs wait equally long, so the oldest is the first to run out. */
