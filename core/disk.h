@@ -81,6 +81,9 @@ int disk_make_directory(const char *path) must_check;
 int disk_list_directory(
 	const char *path, void (*fn)(void *arg, const char *name), void *arg) must_check;
 int disk_remove_file(const char *path) must_check;
+/* Bytes that an unprivileged process may still write on the disk that holds `path`, or a negative
+ * errno. */
+int64_t disk_space_free(const char *path) must_check;
 /* Atomic, directory synced. */
 int disk_rename(const char *from, const char *to) must_check;
 

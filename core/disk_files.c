@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum {
@@ -189,6 +190,14 @@ int disk_remove_file(const char *path)
 	if (unlink(path) < 0)
 		return -errno;
 	return sync_parent(path);
+}
+
+int64_t disk_space_free(const char *path)
+{
+	struct statvfs disk;
+	if (statvfs(path, &disk) < 0)
+		return -errno;
+	return (int64_t)disk.f_bavail * (int64_t)disk.f_frsize;
 }
 
 int disk_rename(const char *from, const char *to)

@@ -15,6 +15,8 @@ enum {
 	BUSY_MAX = 50,
 	/* How late a message may be tried again; the shortest delay is a second. */
 	TICK_MS = 200,
+	/* Between two lines about a full disk. */
+	FULL_TOLD_US = 60 * 1000 * 1000,
 };
 
 /* A record on its way into the log. */
@@ -237,9 +239,52 @@ static void on_added(struct queue_write *write)
 	free(addition);
 }
 
+struct answer {
+	struct task task;
+	void (*done)(void *arg, int status);
+	void *arg;
+	int status;
+};
+
+static void run_answer(void *arg)
+{
+	struct answer answer = *(struct answer *)arg;
+	free(arg);
+	answer.done(answer.arg, answer.status);
+}
+
+void queue_answer_later(
+	struct queue *queue, void (*done)(void *arg, int status), void *arg, int status)
+{
+	struct answer *answer = mem_alloc(sizeof(*answer));
+	answer->done = done;
+	answer->arg = arg;
+	answer->status = status;
+	answer->task.run = run_answer;
+	answer->task.arg = answer;
+	loop_defer(queue->router->loop, &answer->task);
+}
+
+/* Not for every message: the log stands on the same disk as a rule. */
+static void tell_full(struct queue *queue)
+{
+	uint64_t now = clock_mono_us();
+
+	if (queue->full_told_us != 0 && now - queue->full_told_us < FULL_TOLD_US)
+		return;
+	queue->full_told_us = now;
+	log_error("queue_full", "messages=%zu hint=\"free space on the disk of the queue\"",
+		map_count(queue->items));
+}
+
 void queue_enter(struct queue *queue, const struct queue_record *record, struct bytes *body,
 	void (*done)(void *arg, int status), void *arg)
 {
+	if (!queue_log_has_room(queue->log)) {
+		tell_full(queue);
+		queue_answer_later(queue, done, arg, -ENOSPC);
+		return;
+	}
 	struct addition *addition = mem_alloc(sizeof(*addition));
 	struct pool *pool = pool_create();
 	struct queue_record copy;

@@ -103,32 +103,6 @@ void queue_copy_release(struct queue_item *item)
 			str_from(item->id));
 }
 
-struct held_already {
-	struct task task;
-	void (*done)(void *arg, int status);
-	void *arg;
-	int status;
-};
-
-static void run_held_already(void *arg)
-{
-	struct held_already held = *(struct held_already *)arg;
-	free(arg);
-	held.done(held.arg, held.status);
-}
-
-static void answer_later(
-	struct queue *queue, void (*done)(void *arg, int status), void *arg, int status)
-{
-	struct held_already *held = mem_alloc(sizeof(*held));
-	held->done = done;
-	held->arg = arg;
-	held->status = status;
-	held->task.run = run_held_already;
-	held->task.arg = held;
-	loop_defer(queue->router->loop, &held->task);
-}
-
 void queue_hold(struct queue *queue, struct str bytes, struct bytes *body, const char *owner,
 	void (*done)(void *arg, int status), void *arg)
 {
@@ -137,9 +111,9 @@ void queue_hold(struct queue *queue, struct str bytes, struct bytes *body, const
 
 	if (!queue_record_decode(bytes, pool, &record) || record.is_change ||
 		record.owner[0] != 0 || record.body_length != body->length) {
-		answer_later(queue, done, arg, -EINVAL);
+		queue_answer_later(queue, done, arg, -EINVAL);
 	} else if (map_get(queue->items, str_of(record.delivery_id, sizeof(record.delivery_id)))) {
-		answer_later(queue, done, arg, 0);
+		queue_answer_later(queue, done, arg, 0);
 	} else {
 		record.owner = owner;
 		queue_enter(queue, &record, body, done, arg);

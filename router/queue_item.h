@@ -61,6 +61,7 @@ struct queue {
 	struct list additions; /* on their way into the log */
 	struct list ages;      /* all items by body_lsn, the lowest first */
 	uint64_t live_bytes;   /* of the log: of all items */
+	uint64_t full_told_us;   /* that the disk is full, last; 0: never */
 	uint64_t clean_after_us; /* a move has failed: not before */
 	struct queue_move *move; /* NULL: none */
 	unsigned busy_count, adding;
@@ -107,6 +108,10 @@ void queue_record_of_entry(const struct queue_entry *entry, struct pool *pool,
  * or not. */
 void queue_enter(struct queue *queue, const struct queue_record *record, struct bytes *body,
 	void (*done)(void *arg, int status), void *arg);
+
+/* Calls done from the loop. */
+void queue_answer_later(
+	struct queue *queue, void (*done)(void *arg, int status), void *arg, int status);
 
 /* ---- queue_attempt.c ---- */
 

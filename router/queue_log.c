@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 enum {
+	/* A change takes a block of 4 KiB: this is 16,000 of them. */
+	RESERVE = SEGMENT_LENGTH,
 	/* Read at a time at the start. */
 	READ_TARGET = 1 << 20,
 };
@@ -198,6 +200,13 @@ void queue_log_close(struct queue_log **log_pointer)
 		disk_destroy(&log->disk);
 	free(log);
 	*log_pointer = NULL;
+}
+
+bool queue_log_has_room(const struct queue_log *log)
+{
+	int64_t left = disk_space_free(log->directory);
+	/* Who cannot be asked is tried. */
+	return left < 0 || left >= RESERVE;
 }
 
 uint64_t queue_log_length(const struct queue_log *log)

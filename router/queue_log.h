@@ -38,6 +38,9 @@ void queue_log_close(struct queue_log **log);
 /* done is never called from inside. */
 void queue_log_write(struct queue_log *log, struct queue_write *write);
 bool queue_log_read(struct queue_log *log, uint64_t lsn, size_t length, struct record_read *read);
+/* There is room for more messages: what is left of the disk beyond it is kept for saying what has
+ * become of those that are here already, without which nothing would ever go. */
+bool queue_log_has_room(const struct queue_log *log) must_check;
 /* What the log takes on disk, in bytes. */
 uint64_t queue_log_length(const struct queue_log *log);
 /* Nothing below `lsn` is alive or being read: its whole segments are given back. */

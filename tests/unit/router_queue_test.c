@@ -6,8 +6,10 @@
 #include "router/queue_item.h"
 #include "unit/test.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 enum { MEGABYTE = 1 << 20 };
@@ -85,15 +87,17 @@ static void on_added(void *arg, int status)
 		loop_stop(f->router.loop);
 }
 
-/* Messages of a megabyte with the delivery ids first, first + 1, ... */
-static void add(struct fixture *f, unsigned first, unsigned count)
+/* Messages of a megabyte with the delivery ids first, first + 1, ... The first status that is not
+ * 0 ends it. */
+static int try_add(struct fixture *f, unsigned first, unsigned count)
 {
 	const struct queue_recipient recipients[] = {
 		{ .kind = QUEUE_HOME, .address = "a@b", .original = "a@b", .orcpt = "", .reply = "" },
 		{ .kind = QUEUE_HOME, .address = "c@d", .original = "c@d", .orcpt = "", .reply = "" },
 	};
 
-	for (unsigned i = 0; i < count; i++) {
+	f->status = 0;
+	for (unsigned i = 0; i < count && f->status == 0; i++) {
 		struct queue_entry entry = {
 			.delivery_id = { (uint8_t)((first + i) >> 8), (uint8_t)(first + i) },
 			.accepted_wall_us = clock_wall_us(),
@@ -107,7 +111,12 @@ static void add(struct fixture *f, unsigned first, unsigned count)
 		queue_add(f->queue, &entry, on_added, f);
 		loop_run(f->router.loop);
 	}
-	EXPECT_INT(0, f->status);
+	return f->status;
+}
+
+static void add(struct fixture *f, unsigned first, unsigned count)
+{
+	EXPECT_INT(0, try_add(f, first, count));
 }
 
 static struct queue_item *find(struct fixture *f, unsigned number)
@@ -254,6 +263,38 @@ TEST(a_crash_between_moving_and_freeing_leaves_one_message)
 	/* What the crash has left is given back with the next that goes. */
 	deliver(&f, 0, 2);
 	EXPECT(segment_files(&f) <= 2);
+	teardown(&f);
+}
+
+TEST(a_full_disk_has_room_left_for_what_became_of_messages)
+{
+	struct fixture f;
+	char path[128];
+	setup(&f);
+	snprintf(path, sizeof(path), "%s/router/queue", f.directory);
+	queue_close(&f.queue);
+	if (mount("tmpfs", path, "tmpfs", 0, "size=100m") < 0) {
+		/* Only root can make a small disk. */
+		open_queue(&f);
+		teardown(&f);
+		return;
+	}
+	open_queue(&f);
+	EXPECT_INT(-ENOSPC, try_add(&f, 0, 90));
+	unsigned taken = queue_count(f.queue);
+	EXPECT(taken >= 20 && taken < 40);
+	f.status = 0;
+	for (unsigned i = 0; i < taken; i++)
+		deliver(&f, i, 2);
+	EXPECT_INT(0, queue_count(f.queue));
+	EXPECT_INT(0, mount("tmpfs", path, "tmpfs", MS_REMOUNT, "size=200m"));
+	add(&f, 100, 1);
+	queue_close(&f.queue);
+	open_queue(&f);
+	EXPECT_INT(1, queue_count(f.queue));
+	queue_close(&f.queue);
+	EXPECT_INT(0, umount(path));
+	open_queue(&f);
 	teardown(&f);
 }
 
