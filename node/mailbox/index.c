@@ -159,11 +159,53 @@ static bool is_inbox(struct str name)
 	return str_equal_ignore_case(name, STR("INBOX"));
 }
 
+/* INBOX in any case is one name, and the first. */
+static int compare_names(struct str left, struct str right)
+{
+	bool left_inbox = is_inbox(left), right_inbox = is_inbox(right);
+	if (left_inbox || right_inbox)
+		return (int)right_inbox - (int)left_inbox;
+	return str_compare(left, right);
+}
+
 static int compare_folders(const void *a, const void *b)
 {
 	const struct folder *left = *(struct folder *const *)a, *right = *(struct folder *const *)b;
-	int inbox = (int)is_inbox(right->name) - (int)is_inbox(left->name);
-	return inbox != 0 ? inbox : str_compare(left->name, right->name);
+	return compare_names(left->name, right->name);
+}
+
+/* The number of folders whose names come before `name`. */
+static uint32_t rank_of(const struct mailbox *mailbox, struct str name)
+{
+	uint32_t low = 0, high = mailbox->folder_count;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		if (compare_names(mailbox->folders[middle]->name, name) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static void number_folders(struct mailbox *mailbox, uint32_t from)
+{
+	for (uint32_t i = from; i < mailbox->folder_count; i++)
+		mailbox->folders[i]->position = i;
+}
+
+struct folder *mailbox_find_folder(struct mailbox *mailbox, struct str name)
+{
+	uint32_t rank = rank_of(mailbox, name);
+	if (rank == mailbox->folder_count || compare_names(mailbox->folders[rank]->name, name) != 0)
+		return NULL;
+	return mailbox->folders[rank];
+}
+
+struct folder *mailbox_next_folder(struct mailbox *mailbox, struct folder *previous)
+{
+	uint32_t position = previous ? previous->position + 1 : 0;
+	return position < mailbox->folder_count ? mailbox->folders[position] : NULL;
 }
 
 void mailbox_sort_folders(struct mailbox *mailbox)
@@ -171,6 +213,7 @@ void mailbox_sort_folders(struct mailbox *mailbox)
 	if (mailbox->folder_count > 1)
 		qsort(mailbox->folders, mailbox->folder_count, sizeof(*mailbox->folders),
 			compare_folders);
+	number_folders(mailbox, 0);
 }
 
 void folder_set_name(struct folder *folder, struct str name)
@@ -192,7 +235,6 @@ struct folder *mailbox_add_folder(struct mailbox *mailbox, uint32_t id, struct s
 	folder->private->loaded = true;
 	list_init(&folder->private->dirty_link);
 	list_init(&folder->sessions);
-	list_init(&folder->link);
 	folder_set_name(folder, name);
 	if (mailbox->folder_count == mailbox->folder_capacity) {
 		mailbox->folder_capacity =
@@ -200,22 +242,23 @@ struct folder *mailbox_add_folder(struct mailbox *mailbox, uint32_t id, struct s
 		mailbox->folders = mem_resize(
 			mailbox->folders, mailbox->folder_capacity * sizeof(*mailbox->folders));
 	}
-	mailbox->folders[mailbox->folder_count++] = folder;
-	mailbox_sort_folders(mailbox);
+	uint32_t rank = rank_of(mailbox, name);
+	memmove(&mailbox->folders[rank + 1], &mailbox->folders[rank],
+		(mailbox->folder_count - rank) * sizeof(*mailbox->folders));
+	mailbox->folders[rank] = folder;
+	mailbox->folder_count++;
+	number_folders(mailbox, rank);
 	return folder;
 }
 
 void mailbox_drop_folder(struct folder *folder)
 {
 	struct mailbox *mailbox = folder->mailbox;
-	for (uint32_t i = 0; i < mailbox->folder_count; i++) {
-		if (mailbox->folders[i] != folder)
-			continue;
-		memmove(&mailbox->folders[i], &mailbox->folders[i + 1],
-			(mailbox->folder_count - i - 1) * sizeof(*mailbox->folders));
-		mailbox->folder_count--;
-		break;
-	}
+	uint32_t at = folder->position;
+	mailbox->folder_count--;
+	memmove(&mailbox->folders[at], &mailbox->folders[at + 1],
+		(mailbox->folder_count - at) * sizeof(*mailbox->folders));
+	number_folders(mailbox, at);
 	folder_free(folder);
 }
 

@@ -83,7 +83,8 @@ struct folder {
 	uint64_t append_counter, flag_counter, expunge_counter, keyword_counter;
 	/* private to mailbox/ */
 	struct folder_private *private;
-	struct list link, sessions;
+	uint32_t position; /* among the mailbox's folders */
+	struct list sessions;
 };
 
 /* One IMAP (or POP3) session's interest. Zero it and set the callbacks before mailbox_attach. */

@@ -237,29 +237,6 @@ uint32_t mailbox_select(struct mailbox_session *session, struct folder *folder, 
 
 /* ---- looking ---- */
 
-struct folder *mailbox_find_folder(struct mailbox *mailbox, struct str name)
-{
-	bool inbox = str_equal_ignore_case(name, STR("INBOX"));
-	for (uint32_t i = 0; i < mailbox->folder_count; i++) {
-		struct folder *folder = mailbox->folders[i];
-		if (inbox ? str_equal_ignore_case(folder->name, name)
-			  : str_equal(folder->name, name))
-			return folder;
-	}
-	return NULL;
-}
-
-struct folder *mailbox_next_folder(struct mailbox *mailbox, struct folder *previous)
-{
-	uint32_t i = 0;
-	if (previous != NULL) {
-		while (i < mailbox->folder_count && mailbox->folders[i] != previous)
-			i++;
-		i++;
-	}
-	return i < mailbox->folder_count ? mailbox->folders[i] : NULL;
-}
-
 bool mailbox_is_subscribed(struct mailbox *mailbox, struct str name)
 {
 	return map_get(mailbox->subscriptions, name) != NULL;
@@ -295,15 +272,28 @@ static int add_keywords(struct folder *folder, const struct str *names, unsigned
 	return 0;
 }
 
+/* The message with this uid, or message_count. `*next`: where the one after the last was found,
+ * since callers come with rising uids. */
+static uint32_t find_message(const struct folder *folder, uint32_t uid, uint32_t *next)
+{
+	uint32_t at = *next;
+	if (at >= folder->message_count || folder->messages[at].uid != uid)
+		at = folder_find_uid(folder, uid);
+	if (at < folder->message_count && folder->messages[at].uid != uid)
+		return folder->message_count;
+	*next = at + 1;
+	return at;
+}
+
 /* Neighbouring messages become one range, whatever uids are missing between them. */
 static void add_uids(struct folder *folder, const uint32_t *uids, uint32_t count, struct pool *pool,
 	struct action *action)
 {
 	action->uids = pool_alloc(pool, count * sizeof(*action->uids));
-	uint32_t previous_index = UINT32_MAX;
+	uint32_t previous_index = UINT32_MAX, next = 0;
 	for (uint32_t i = 0; i < count; i++) {
-		uint32_t at = folder_find_uid(folder, uids[i]);
-		if (at == folder->message_count || folder->messages[at].uid != uids[i])
+		uint32_t at = find_message(folder, uids[i], &next);
+		if (at == folder->message_count)
 			continue;
 		if (action->uid_range_count > 0 && at == previous_index + 1)
 			action->uids[action->uid_range_count - 1].last = uids[i];
@@ -440,11 +430,12 @@ static int translate_flags(const struct folder *from, const struct message *mess
 static int copy_messages(struct folder *from, const uint32_t *uids, uint32_t count,
 	struct folder *to, struct pool *pool, struct action *action)
 {
+	uint32_t next = 0;
 	action->added = pool_alloc(pool, count * sizeof(*action->added));
 	for (uint32_t i = 0; i < count; i++) {
-		uint32_t at = folder_find_uid(from, uids[i]);
+		uint32_t at = find_message(from, uids[i], &next);
 		uint64_t flags;
-		if (at == from->message_count || from->messages[at].uid != uids[i])
+		if (at == from->message_count)
 			continue;
 		const struct message *message = &from->messages[at];
 		int status = translate_flags(from, message, to, pool, action, &flags);
