@@ -3,13 +3,15 @@
  * (LIST-STATUS), RFC 6154 (SPECIAL-USE), RFC 3348 (CHILDREN).
  *
  * The names that may be listed are gathered first: folders, their missing parents, and subscribed
- * names.
+ * names. A command that has used up its turn gathers them anew in the next one, since folders may
+ * have come and gone, and goes on behind the last name.
  */
 
 #include "node/session/imap_view.h"
 #include "proto/mail/imap_write.h"
 #include "proto/mail/utf7.h"
 
+#include "core/clock.h"
 #include "core/map.h"
 
 #include <stdlib.h>
@@ -25,12 +27,20 @@ struct entry {
 
 struct listing {
 	struct imap_session *session;
+	bool is_lsub;
+	struct imap_list arguments;
+	struct str *patterns; /* UTF-8, reference included */
+	struct str last;      /* the name that was looked at last; empty: none */
+	/* of one turn */
 	struct pool *pool;
 	struct map *by_name;
 	struct entry **entries;
 	unsigned count, capacity;
-	struct imap_list arguments;
-	struct str *patterns; /* UTF-8, reference included */
+};
+
+enum {
+	/* Names between two looks at the clock: long patterns cost microseconds for each. */
+	NAMES_PER_SLICE = 16,
 };
 
 static struct entry *entry_of(struct listing *listing, struct str name)
@@ -81,13 +91,18 @@ static void gather(struct listing *listing)
 	}
 }
 
+static int compare_names(struct str x, struct str y)
+{
+	bool x_inbox = str_equal(x, STR("INBOX")), y_inbox = str_equal(y, STR("INBOX"));
+	if (x_inbox != y_inbox)
+		return x_inbox ? -1 : 1;
+	return str_compare(x, y);
+}
+
 static int compare_entries(const void *a, const void *b)
 {
 	const struct entry *x = *(struct entry *const *)a, *y = *(struct entry *const *)b;
-	bool x_inbox = str_equal(x->name, STR("INBOX")), y_inbox = str_equal(y->name, STR("INBOX"));
-	if (x_inbox != y_inbox)
-		return x_inbox ? -1 : 1;
-	return str_compare(x->name, y->name);
+	return compare_names(x->name, y->name);
 }
 
 static struct str special_use_name(const struct folder *folder)
@@ -105,14 +120,9 @@ static struct str special_use_name(const struct folder *folder)
 
 static bool matches_any(const struct listing *listing, struct str name)
 {
-	for (unsigned i = 0; i < listing->arguments.pattern_count; i++) {
-		struct str pattern = listing->patterns[i];
-		if (imap_pattern_matches(pattern, name))
+	for (unsigned i = 0; i < listing->arguments.pattern_count; i++)
+		if (imap_pattern_matches(listing->patterns[i], name))
 			return true;
-		/* INBOX in any case, as the whole name. */
-		if (str_equal(name, STR("INBOX")) && str_equal_ignore_case(pattern, STR("INBOX")))
-			return true;
-	}
 	return false;
 }
 
@@ -171,67 +181,6 @@ static void list_entry_if(struct listing *listing, const struct entry *entry)
 		write_entry(listing, entry, child_info);
 }
 
-/* The pattern with the reference before it, in UTF-8; false when it is no modified UTF-7. */
-static bool prepare_pattern(struct listing *listing, unsigned index)
-{
-	struct buf whole = { 0 }, decoded = { 0 };
-	const struct imap_list *arguments = &listing->arguments;
-
-	buf_append_str(&whole, arguments->reference);
-	buf_append_str(&whole, arguments->patterns[index]);
-	bool is_valid = utf7_decode(buf_str(&whole), &decoded);
-	struct str pattern = pool_copy(listing->pool, buf_str(&decoded));
-	if (str_starts_with_ignore_case(pattern, STR("INBOX/")))
-		memcpy((char *)pattern.bytes, "INBOX", 5);
-	listing->patterns[index] = pattern;
-	buf_deinit(&whole);
-	buf_deinit(&decoded);
-	return is_valid && pattern.length <= IMAP_PATTERN_LENGTH_MAX;
-}
-
-static void listing_begin(struct listing *listing, struct imap_session *session,
-	struct imap_command *command)
-{
-	listing->session = session;
-	listing->pool = command->pool;
-	listing->by_name = map_create();
-	listing->patterns = pool_alloc(command->pool,
-		(listing->arguments.pattern_count + 1) * sizeof(struct str));
-	for (unsigned i = 0; i < listing->arguments.pattern_count; i++)
-		if (!prepare_pattern(listing, i))
-			listing->patterns[i] = str_of("", 0); /* matches nothing */
-	gather(listing);
-	qsort(listing->entries, listing->count, sizeof(*listing->entries), compare_entries);
-}
-
-static void listing_end(struct listing *listing)
-{
-	map_destroy(&listing->by_name);
-	free(listing->entries);
-}
-
-enum imap_wait cmd_list(struct imap_session *session, struct imap_command *command)
-{
-	struct imap_parser *parser = &command->parser;
-	struct listing listing = { 0 };
-
-	if (!imap_space(parser) || !imap_list_arguments(parser, &listing.arguments) ||
-		!imap_end(parser))
-		return imap_bad(command);
-	if (!listing.arguments.is_extended && listing.arguments.pattern_count == 1 &&
-		!listing.arguments.patterns[0].length) {
-		buf_append_literal(&session->out, "* LIST (\\Noselect) \"/\" \"\"\r\n");
-		return imap_reply(command, "OK Done");
-	}
-	if (listing.arguments.status_items & IMAP_STATUS_HIGHESTMODSEQ)
-		imap_condstore_enable(session);
-	listing_begin(&listing, session, command);
-	for (unsigned i = 0; i < listing.count; i++)
-		list_entry_if(&listing, listing.entries[i]);
-	listing_end(&listing);
-	return imap_reply(command, "OK Done");
-}
-
 /* Whether some pattern ends in "%" and matches `name`, below which something is subscribed. */
 static bool matches_level(const struct listing *listing, struct str name)
 {
@@ -242,26 +191,119 @@ static bool matches_level(const struct listing *listing, struct str name)
 	return false;
 }
 
-enum imap_wait cmd_lsub(struct imap_session *session, struct imap_command *command)
+static void lsub_entry_if(struct listing *listing, const struct entry *entry)
+{
+	struct buf *out = &listing->session->out;
+	bool shows_level = !entry->is_subscribed && entry->has_subscribed_below &&
+		matches_level(listing, entry->name);
+
+	if (!shows_level && !(entry->is_subscribed && matches_any(listing, entry->name)))
+		return;
+	buf_append_str(out,
+		shows_level ? STR("* LSUB (\\Noselect) \"/\" ") : STR("* LSUB () \"/\" "));
+	imap_write_mailbox(out, entry->name);
+	buf_append_literal(out, "\r\n");
+}
+
+/* The pattern with the reference before it, in UTF-8; one that is no modified UTF-7 matches
+ * nothing. */
+static struct str prepare_pattern(const struct imap_list *arguments, unsigned index,
+	struct pool *pool)
+{
+	struct buf whole = { 0 }, decoded = { 0 };
+
+	buf_append_str(&whole, arguments->reference);
+	buf_append_str(&whole, arguments->patterns[index]);
+	bool is_valid = utf7_decode(buf_str(&whole), &decoded) &&
+		buf_length(&decoded) <= IMAP_PATTERN_LENGTH_MAX;
+	struct str pattern = is_valid ? pool_copy(pool, buf_str(&decoded)) : str_of("", 0);
+	buf_deinit(&whole);
+	buf_deinit(&decoded);
+	return pattern;
+}
+
+static void listing_begin(struct listing *listing)
+{
+	listing->pool = pool_create();
+	listing->by_name = map_create();
+	listing->count = 0;
+	gather(listing);
+	if (listing->count)
+		qsort(listing->entries, listing->count, sizeof(*listing->entries), compare_entries);
+}
+
+static void listing_end(struct listing *listing)
+{
+	map_destroy(&listing->by_name);
+	pool_destroy(&listing->pool);
+	free(listing->entries);
+	listing->entries = NULL;
+	listing->capacity = 0;
+}
+
+static enum imap_wait list_on(struct imap_session *session, struct imap_command *command)
+{
+	struct listing *listing = command->state;
+	enum imap_wait wait = IMAP_DONE;
+	unsigned i = 0;
+
+	listing_begin(listing);
+	/* What gathering took is not the names' time: each turn gets on. */
+	command->slice_start_us = clock_mono_us();
+	while (listing->last.length && i < listing->count &&
+		compare_names(listing->entries[i]->name, listing->last) <= 0)
+		i++;
+	for (unsigned looked = 1; i < listing->count && wait == IMAP_DONE; i++, looked++) {
+		if (listing->is_lsub)
+			lsub_entry_if(listing, listing->entries[i]);
+		else
+			list_entry_if(listing, listing->entries[i]);
+		if (looked % NAMES_PER_SLICE == 0)
+			wait = imap_pause(session, command);
+		if (wait != IMAP_DONE)
+			listing->last = pool_copy(command->pool, listing->entries[i]->name);
+	}
+	listing_end(listing);
+	return wait == IMAP_DONE ? imap_reply(command, "OK Done") : wait;
+}
+
+static enum imap_wait start(struct imap_session *session, struct imap_command *command,
+	bool is_lsub)
 {
 	struct imap_parser *parser = &command->parser;
-	struct listing listing = { 0 };
+	struct listing *listing = pool_alloc(command->pool, sizeof(*listing));
+	const struct imap_list *arguments = &listing->arguments;
 
-	if (!imap_space(parser) || !imap_list_arguments(parser, &listing.arguments) ||
-		!imap_end(parser) || listing.arguments.is_extended)
+	if (!imap_space(parser) || !imap_list_arguments(parser, &listing->arguments) ||
+		!imap_end(parser))
 		return imap_bad(command);
-	listing_begin(&listing, session, command);
-	for (unsigned i = 0; i < listing.count; i++) {
-		const struct entry *entry = listing.entries[i];
-		bool shows_level = !entry->is_subscribed && entry->has_subscribed_below &&
-			matches_level(&listing, entry->name);
-		if (!shows_level && !(entry->is_subscribed && matches_any(&listing, entry->name)))
-			continue;
-		buf_append_str(&session->out,
-			shows_level ? STR("* LSUB (\\Noselect) \"/\" ") : STR("* LSUB () \"/\" "));
-		imap_write_mailbox(&session->out, entry->name);
-		buf_append_literal(&session->out, "\r\n");
+	if (is_lsub && arguments->is_extended) {
+		parser->error = "LSUB takes a reference and one pattern";
+		return imap_bad(command);
 	}
-	listing_end(&listing);
-	return imap_reply(command, "OK Done");
+	if (!is_lsub && !arguments->is_extended && !arguments->patterns[0].length) {
+		buf_append_literal(&session->out, "* LIST (\\Noselect) \"/\" \"\"\r\n");
+		return imap_reply(command, "OK Done");
+	}
+	if (arguments->status_items & IMAP_STATUS_HIGHESTMODSEQ)
+		imap_condstore_enable(session);
+	listing->session = session;
+	listing->is_lsub = is_lsub;
+	listing->patterns =
+		pool_alloc(command->pool, arguments->pattern_count * sizeof(struct str));
+	for (unsigned i = 0; i < arguments->pattern_count; i++)
+		listing->patterns[i] = prepare_pattern(arguments, i, command->pool);
+	command->state = listing;
+	command->resume = list_on;
+	return list_on(session, command);
+}
+
+enum imap_wait cmd_list(struct imap_session *session, struct imap_command *command)
+{
+	return start(session, command, false);
+}
+
+enum imap_wait cmd_lsub(struct imap_session *session, struct imap_command *command)
+{
+	return start(session, command, true);
 }

@@ -219,7 +219,8 @@ struct imap_list {
 };
 
 bool imap_list_arguments(struct imap_parser *parser, struct imap_list *list_out);
-/* Whether `name` matches a LIST pattern in which "*" takes anything and "%" anything but "/". */
+/* Whether `name` matches a LIST pattern in which "*" takes anything and "%" anything but "/"; the
+ * letters of a leading INBOX in any case. */
 bool imap_pattern_matches(struct str pattern, struct str name);
 
 /* What stands between APPEND and its message. `is_message_next` tells that all of it is there and

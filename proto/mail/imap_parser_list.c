@@ -150,6 +150,8 @@ bool imap_list_arguments(struct imap_parser *parser, struct imap_list *list_out)
 
 bool imap_pattern_matches(struct str pattern, struct str name)
 {
+	/* INBOX is one name in any case (RFC 3501 section 5.1). */
+	bool is_inbox = str_equal(name, STR("INBOX")) || str_starts_with(name, STR("INBOX/"));
 	/* Which positions of the pattern are reached after each byte of the name: no backtracking,
 	 * so that the cost is bounded by the product of the lengths. */
 	bool reached[IMAP_PATTERN_LENGTH_MAX + 1] = { true };
@@ -161,6 +163,7 @@ bool imap_pattern_matches(struct str pattern, struct str name)
 		reached[j + 1] = true;
 	for (size_t i = 0; i < name.length; i++) {
 		char c = name.bytes[i];
+		bool any_case = is_inbox && i < 5;
 		bool diagonal = reached[0]; /* of position j before this byte */
 		reached[0] = false;
 		for (size_t j = 0; j < length; j++) {
@@ -171,7 +174,8 @@ bool imap_pattern_matches(struct str pattern, struct str name)
 				reached[j + 1] = reached[j] || ((p == '*' || c != '/') && before) ||
 					((p == '*' || c != '/') && diagonal);
 			else
-				reached[j + 1] = diagonal && p == c;
+				reached[j + 1] =
+					diagonal && (p == c || (any_case && ascii_upper(p) == c));
 			diagonal = before;
 		}
 	}

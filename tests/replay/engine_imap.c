@@ -4,6 +4,7 @@
  *
  *   do deliver FOLDER TEXT   a message arrives; \r \n are understood
  *   do fill FOLDER COUNT     that many small messages arrive
+ *   do folders COUNT         that many folders with long names appear: 0001xx..., 0002xx...
  *   do fail ERRNO            changes fail from now on: erofs, enospc, edquot, eagain, eio, none
  *   do slow                  reads take a turn from now on
  *   do lose                  the mailbox moves to another node
@@ -125,6 +126,17 @@ static void fill(struct str folder, uint64_t count)
 	}
 }
 
+static void add_folders(uint64_t count)
+{
+	for (uint64_t i = 1; i <= count; i++) {
+		char name[600];
+		memset(name, 'x', sizeof(name));
+		snprintf(name, sizeof(name), "%04llu", (unsigned long long)i);
+		name[4] = 'x';
+		world_mailbox_add_folder(str_of(name, sizeof(name)));
+	}
+}
+
 static bool command(struct str text)
 {
 	static const struct {
@@ -157,6 +169,10 @@ static bool command(struct str text)
 		if (!str_to_u64(text, 1000000, &count))
 			return false;
 		fill(folder, count);
+	} else if (str_equal(verb, STR("folders"))) {
+		if (!str_to_u64(text, 4000, &count))
+			return false;
+		add_folders(count);
 	} else {
 		return false;
 	}

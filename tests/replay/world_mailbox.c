@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { FOLDERS_MAX = 64, SUBSCRIPTIONS_MAX = 64 };
+enum { FOLDERS_MAX = 4096, SUBSCRIPTIONS_MAX = 64 };
 
 struct stored {
 	struct bytes *body, *summary;
@@ -172,6 +172,11 @@ void world_mailbox_reset(void)
 	list_init(&mailbox->sessions);
 	for (size_t i = 0; i < array_length(folders); i++)
 		folder_add(str_from(folders[i].name), folders[i].use);
+}
+
+void world_mailbox_add_folder(struct str name)
+{
+	folder_add(name, SPECIAL_NONE);
 }
 
 void world_mailbox_deliver(struct str name, struct str text)

@@ -8,6 +8,7 @@
 
 struct mailbox *world_mailbox(void);
 void world_mailbox_reset(void);
+void world_mailbox_add_folder(struct str name);
 /* Stores a message as a delivery does. */
 void world_mailbox_deliver(struct str folder, struct str message);
 /* From now on every change ends with this status. */

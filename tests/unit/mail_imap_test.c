@@ -208,6 +208,10 @@ static const struct {
 	{ "percent before a slash", "a%/c", "a/b/c", false },
 	{ "nothing matches nothing", "", "", true },
 	{ "case counts", "a", "A", false },
+	{ "but not in INBOX", "in*x", "INBOX", true },
+	{ "and above its children", "inbox/%", "INBOX/x", true },
+	{ "whose own case counts", "inbox/X", "INBOX/x", false },
+	{ "a name that only begins so is another", "inboxx", "INBOXx", false },
 	{ "many stars cost little", "*a*a*a*a*a*a*a*a*a*a*b",
 		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false },
 };
