@@ -137,8 +137,20 @@ void volume_add_at_risk(struct volume *volume, const struct at_risk *entry)
 
 uint64_t volume_wait_deadline(const struct volume *volume)
 {
-	uint64_t from = has_replica_in_step(volume) ? clock_mono_us() : volume->hope_us;
-	return from > 0 ? from + volume->options.remote_wait_ms_max * 1000 : 0;
+	uint64_t now = clock_mono_us(), from = has_replica_in_step(volume) ? now : volume->hope_us;
+	uint64_t deadline = from > 0 ? from + volume->options.remote_wait_ms_max * 1000 : now;
+	return deadline > now ? deadline : now;
+}
+
+/* Nobody waited while this process was stopped, or starved: what has happened since, a failover above
+ * all, is still to be read. Whoever waits does so anew. */
+static void wait_anew(struct volume *volume, uint64_t now)
+{
+	uint64_t deadline_us = now + volume->options.remote_wait_ms_max * 1000;
+	log_warn("was_stopped", "volume=%u effect=\"answers wait anew for a replica\"",
+		volume->options.id);
+	list_for_each (link, &volume->waits)
+		list_entry(link, struct ack_wait, link)->deadline_us = deadline_us;
 }
 
 /* An answer was waited for in vain. A replica that has not moved all the while is hung, or its line
@@ -175,6 +187,8 @@ void volume_settle_waits(struct volume *volume)
 			volume_fail_waits(volume);
 			return;
 		}
+		if (!met && wait->deadline_us + LATE_MS_MAX * 1000 < now)
+			wait_anew(volume, now);
 		if (!met && wait->deadline_us > now)
 			break;
 		if (!met)

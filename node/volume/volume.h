@@ -115,6 +115,9 @@ enum {
 	AT_RISK_SCAN_MAX = 256 << 20,
 	/* What a start has to replay at most; at full load a few hundred MB. */
 	CHECKPOINT_MS = 5000,
+	/* An answer is given up this much after its time at most, or this process did not run: a
+	 * turn of the loop takes a few milliseconds, ten times that under a heavy load. */
+	LATE_MS_MAX = 250,
 	/* While another process lets go of the log: a sync or two. */
 	LOCK_RETRY_MS = 20,
 	/* A fence or hold that is not followed by a promotion ends after this; `pando failover` gives

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { DIRECTORY_WAIT_US = 3000000 };
+
 /* The directory's truth. */
 struct truth {
 	uint64_t epoch;
@@ -31,6 +33,10 @@ struct machine {
 static struct machine *machines[CLUSTER_MACHINES_MAX];
 static unsigned machine_count;
 static struct truth truths[CLUSTER_VOLUMES];
+/* What each machine has heard of it, and keeps over its restarts; while it is cut off from the
+ * directory it hears nothing more. */
+static struct truth known[CLUSTER_MACHINES_MAX][CLUSTER_VOLUMES];
+static bool is_cut_off[CLUSTER_MACHINES_MAX];
 static struct history history;
 static bool load_is_on;
 bool cluster_failed;
@@ -93,7 +99,7 @@ static void watch_reigns(void *arg)
 
 static void tell_directory(struct machine *machine, unsigned v)
 {
-	const struct truth *truth = &truths[v];
+	const struct truth *truth = &known[machine->number][v];
 	struct slot *slot = &machine->slots[v];
 	bool primary = truth->primary == machine->number;
 	struct volume_desired desired = { .primary = primary,
@@ -125,8 +131,11 @@ static void on_directory_word(void *arg)
 {
 	struct directory_word word = *(struct directory_word *)arg;
 	free(arg);
-	if (world_is_running(word.machine))
-		tell_directory(machines[word.machine], word.volume);
+	if (!world_is_running(word.machine))
+		return;
+	if (!is_cut_off[word.machine])
+		known[word.machine][word.volume] = truths[word.volume];
+	tell_directory(machines[word.machine], word.volume);
 }
 
 /* The change feed reaches a machine a little later; runs as an event of that machine. */
@@ -135,6 +144,14 @@ static void spread(unsigned machine, unsigned v, uint64_t delay_us)
 	struct directory_word *word = mem_alloc(sizeof(*word));
 	*word = (struct directory_word){ .machine = machine, .volume = v };
 	world_call_on(machine, delay_us, on_directory_word, word);
+}
+
+void cluster_cut_off(unsigned machine, bool cut_off)
+{
+	bool is_back = is_cut_off[machine] && !cut_off;
+	is_cut_off[machine] = cut_off;
+	for (unsigned v = 0; v < CLUSTER_VOLUMES && is_back && world_is_running(machine); v++)
+		spread(machine, v, world_pick(300000));
 }
 
 static void make_slot(struct machine *machine, unsigned v)
@@ -192,8 +209,10 @@ void cluster_restart(unsigned number)
 	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++)
 		make_slot(machine, v);
 	machine->volumes.link = replicator_link_create(&machine->volumes);
+	/* Without the directory a node waits for a while before it trusts what it knew. */
+	uint64_t wait_us = is_cut_off[number] ? DIRECTORY_WAIT_US : 1000;
 	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++)
-		spread(number, v, 1000 + world_pick(300000));
+		spread(number, v, wait_us + world_pick(300000));
 }
 
 void cluster_crash(unsigned machine)
@@ -214,8 +233,11 @@ void cluster_start(unsigned count)
 		for (size_t i = 0; i < GROUP_REIGN_LENGTH; i++)
 			truths[v].reign[i] = (uint8_t)world_pick(256);
 	}
-	for (unsigned m = 0; m < machine_count; m++)
+	for (unsigned m = 0; m < machine_count; m++) {
+		memcpy(known[m], truths, sizeof(truths));
+		is_cut_off[m] = false;
 		cluster_restart(m);
+	}
 	watch_reigns(NULL);
 }
 

@@ -3,8 +3,8 @@
 
 /*
  * Two or three machines, each with a node's volumes (a copy of every one) and a replicator (the
- * shipped code), a directory that is always right but reaches machines late, and an operator who
- * fails over. Keeps the history that the checkers read.
+ * shipped code), a directory that is always right but reaches machines late or not at all, and an
+ * operator who fails over. Keeps the history that the checkers read.
  */
 
 #include "sim/world.h"
@@ -45,6 +45,8 @@ void cluster_stop_load(void);
 size_t cluster_deliver(uint32_t volume_id, uint64_t mailbox_id, enum durability durability);
 void cluster_crash(unsigned machine);
 void cluster_restart(unsigned machine);
+/* A machine that is cut off from the directory goes on with what it knows, over restarts too. */
+void cluster_cut_off(unsigned machine, bool cut_off);
 /* The operator moves a volume: cleanly while its primary is up, now and then blindly, as if it were
  * out of reach; else as the loss of one site. Not clean means: to the best of the other copies,
  * which must all answer. */

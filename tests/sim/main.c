@@ -39,6 +39,7 @@ static void random_fault(void)
 		if (world_is_running(machine))
 			world_freeze_machine(machine, world_pick(8000000));
 		break;
+	case 14: cluster_cut_off(machine, world_pick(2) == 0); break;
 	case 10: cluster_fail_over(1 + (uint32_t)world_pick(CLUSTER_VOLUMES)); break;
 	default: break;
 	}
@@ -65,6 +66,7 @@ static bool run_seed(uint64_t seed, uint64_t seconds)
 	/* A volume that was fenced by a disk error serves again after a restart only. */
 	for (unsigned machine = 0; machine < cluster_machines(); machine++) {
 		world_fail_next_write(machine, false);
+		cluster_cut_off(machine, false);
 		if (world_is_running(machine))
 			cluster_crash(machine);
 		cluster_restart(machine);

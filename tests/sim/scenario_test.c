@@ -126,6 +126,21 @@ TEST(a_primary_that_is_deposed_claims_no_success_for_what_it_has_in_flight)
 	EXPECT(check_all());
 }
 
+TEST(a_primary_that_was_frozen_hears_what_happened_before_it_gives_up_waiting)
+{
+	start();
+	unsigned primary = cluster_primary(1);
+	world_set_link(0, 1, false);
+	size_t delivery = cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	run_us(10000);
+	world_freeze_machine(primary, 3 * SECOND_US);
+	run_us(SECOND_US);
+	cluster_promote(1, replica_of(1));
+	run_us(2 * SECOND_US + CLUSTER_REMOTE_WAIT_MS * 1000 / 2);
+	EXPECT(cluster_volume(primary, 1)->state == VOLUME_REPLICA);
+	EXPECT(!entry(delivery)->answered_ok);
+}
+
 TEST(a_held_replica_acknowledges_nothing_until_the_hold_is_over)
 {
 	start();
