@@ -54,6 +54,7 @@ struct config {
 	uint64_t remote_wait_ms_max;          /* how long `remote` waits for the replica */
 	uint64_t forward_timeout_ms;          /* until a message goes to the queue */
 	uint64_t queue_retry_ms_min, queue_retry_ms_max, queue_lifetime_s;
+	uint64_t queue_delay_notice_s;        /* 0: none */
 };
 
 extern const struct config_row config_rows[];

@@ -78,6 +78,9 @@ const struct config_row config_rows[] = {
 	NUMBER(queue_lifetime_s, "432000", 60, 2592000,
 		"Age at which a queued message bounces; RFC 5321 section 4.5.4.1 asks for 4 to 5 "
 		"days."),
+	NUMBER(queue_delay_notice_s, "14400", 0, 2592000,
+		"Age at which the sender of a queued message is told once that it is late; 0 tells "
+		"nobody. After four hours a person may want to try another way."),
 };
 
 const size_t config_row_count = array_length(config_rows);

@@ -61,20 +61,20 @@ static bool find_sender(struct router *router, const char *sender, struct pool *
 	return collector.count > 0;
 }
 
-static const char *status_of(struct pool *pool, const char *reply, bool failed)
+static const char *status_of(struct pool *pool, const char *reply, enum bounce_news news)
 {
+	unsigned class = news == BOUNCE_FAILED ? 5 : news == BOUNCE_DELAYED ? 4 : 2;
 	struct str text = str_from(reply), rest;
 	struct str first = smtp_verb(text, &rest);
 	uint64_t number;
 	/* "550 5.1.1 text", or our own "4.4.1 text" when nobody answered. */
 	if (str_to_u64(first, 599, &number))
 		text = rest;
-	struct smtp_reply parsed = { .code = failed ? 500 : 250, .text = text };
+	struct smtp_reply parsed = { .code = class * 100, .text = text };
 	char code[16];
 	smtp_enhanced_code(&parsed, code);
 	/* Given up: what was temporary until now is permanent. */
-	if (failed)
-		code[0] = '5';
+	code[0] = (char)('0' + class);
 	return pool_copy_terminated(pool, str_from(code));
 }
 
@@ -82,6 +82,8 @@ static bool is_told(const struct queue_recipient *recipient, enum bounce_news ne
 {
 	if (news == BOUNCE_FAILED)
 		return recipient->notify == 0 || recipient->notify & SMTP_NOTIFY_FAILURE;
+	if (news == BOUNCE_DELAYED)
+		return recipient->notify == 0 || recipient->notify & SMTP_NOTIFY_DELAY;
 	return news != BOUNCE_NOTHING && recipient->notify & SMTP_NOTIFY_SUCCESS;
 }
 
@@ -91,6 +93,7 @@ bool bounce_make(struct router *router, const struct queue_record *record,
 {
 	static const enum dsn_action actions[] = {
 		[BOUNCE_FAILED] = DSN_FAILED,
+		[BOUNCE_DELAYED] = DSN_DELAYED,
 		[BOUNCE_DELIVERED] = DSN_DELIVERED,
 		[BOUNCE_RELAYED] = DSN_RELAYED,
 	};
@@ -105,6 +108,8 @@ bool bounce_make(struct router *router, const struct queue_record *record,
 		.envid = record->envid,
 		.arrival_wall_us = record->accepted_wall_us,
 		.now_wall_us = clock_wall_us(),
+		.retry_until_wall_us = record->accepted_wall_us +
+			(int64_t)router->config->queue_lifetime_s * 1000000,
 		.recipients = recipients,
 		.full = record->ret != SMTP_RET_HDRS && message.length <= ORIGINAL_MAX,
 		.utf8 = record->utf8,
@@ -120,7 +125,7 @@ bool bounce_make(struct router *router, const struct queue_record *record,
 			.action = actions[news[i]],
 			.address = recipient->original,
 			.orcpt = recipient->orcpt,
-			.status = status_of(pool, recipient->reply, news[i] == BOUNCE_FAILED),
+			.status = status_of(pool, recipient->reply, news[i]),
 			.diagnostic = recipient->reply,
 		};
 	}
@@ -130,7 +135,7 @@ bool bounce_make(struct router *router, const struct queue_record *record,
 		log_warn("bounce_undeliverable", "sender=%s", log_quote(str_from(record->sender)));
 		return false;
 	}
-	/* A success is told with the header alone (RFC 3461 section 4.3). */
+	/* A success or a delay is told with the header alone (RFC 3461 section 4.3). */
 	dsn.full &= failures;
 	rand_bytes(entry_out->delivery_id, sizeof(entry_out->delivery_id));
 	rand_bytes(random, sizeof(random));

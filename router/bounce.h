@@ -10,6 +10,7 @@
 enum bounce_news {
 	BOUNCE_NOTHING,
 	BOUNCE_FAILED,    /* told unless NOTIFY says otherwise */
+	BOUNCE_DELAYED,   /* still being tried; told when NOTIFY asks for DELAY or says nothing */
 	BOUNCE_DELIVERED, /* told when NOTIFY asks for SUCCESS */
 	BOUNCE_RELAYED,   /* the same, by a host that does not know DSN */
 };

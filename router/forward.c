@@ -484,8 +484,8 @@ void forward_send(struct forward *forward, struct forward_job *job)
 		timer_start(forward->tick, TICK_MS);
 }
 
-/* A node that takes connections and says nothing, as one whose process hangs: no link to it is worth
- * waiting for, and the next messages must not wait as long as the first did. */
+/* A node that takes connections and says nothing, as one whose process hangs: no link to it is
+ * worth waiting for, and the next messages must not wait as long as the first did. */
 static void pool_is_silent(struct node_pool *pool, uint64_t since_us)
 {
 	log_warn("forward_node_silent", "node=%s links=%u", pool->address, pool->link_count);

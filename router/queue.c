@@ -154,7 +154,7 @@ void queue_item_apply(struct queue_item *item, const struct queue_record *change
 			continue;
 		struct queue_record_recipient *recipient =
 			&item->record.recipients[entry->recipient];
-		recipient->state = entry->state;
+		queue_recipient_set_state(recipient, entry->state);
 		recipient->unsaved = false;
 		recipient->public.reply = pool_copy_terminated(item->pool, str_from(entry->reply));
 	}

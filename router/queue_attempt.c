@@ -153,6 +153,20 @@ static enum bounce_news success_news(const struct queue_item *item, unsigned ind
 	return relay && relay->carries_dsn ? BOUNCE_NOTHING : BOUNCE_RELAYED;
 }
 
+/* Once per recipient, when it has been waiting for so long and the sender wants to know (RFC 3461
+ * section 4.1: without NOTIFY that is ours to say). */
+static bool is_delay_news(
+	const struct queue_item *item, const struct queue_record_recipient *recipient)
+{
+	uint64_t delay_s = item->queue->router->config->queue_delay_notice_s;
+	unsigned notify = recipient->public.notify;
+	int64_t age_us = clock_wall_us() - item->record.accepted_wall_us;
+
+	return delay_s > 0 && age_us > (int64_t)delay_s * 1000000 && !recipient->delay_told &&
+		!item_is_copy(item) && item->record.sender[0] != 0 &&
+		(notify == 0 || notify & SMTP_NOTIFY_DELAY);
+}
+
 /* Everybody has answered: states, bounce and retry follow, in one durable group. */
 static void attempt_conclude(struct queue_item *item)
 {
@@ -175,9 +189,11 @@ static void attempt_conclude(struct queue_item *item)
 		if (state == QUEUE_PENDING) {
 			/* Kept in memory only: it changes with every attempt. */
 			recipient->public.reply = pool_copy_terminated(item->pool, str_from(reply));
-			continue;
-		}
-		if (state == QUEUE_FAILED) {
+			if (!is_delay_news(item, recipient))
+				continue;
+			news[i] = BOUNCE_DELAYED;
+			state = QUEUE_DELAYED;
+		} else if (state == QUEUE_FAILED) {
 			failures = true;
 			news[i] = BOUNCE_FAILED;
 			recipient->state = QUEUE_FAILED;

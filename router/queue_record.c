@@ -17,6 +17,12 @@ static void append_text(struct buf *out, const char *text)
 	buf_append(out, text, length);
 }
 
+static enum queue_state encoded_state(const struct queue_record_recipient *recipient)
+{
+	bool delayed = recipient->state == QUEUE_PENDING && recipient->delay_told;
+	return delayed ? QUEUE_DELAYED : recipient->state;
+}
+
 void queue_record_encode(const struct queue_record *record, struct buf *out)
 {
 	append_u8(out, VERSION);
@@ -44,7 +50,7 @@ void queue_record_encode(const struct queue_record *record, struct buf *out)
 	for (uint32_t i = 0; i < record->recipient_count; i++) {
 		const struct queue_recipient *recipient = &record->recipients[i].public;
 		append_u8(out, recipient->kind);
-		append_u8(out, record->recipients[i].state);
+		append_u8(out, encoded_state(&record->recipients[i]));
 		append_u8(out, recipient->notify);
 		append_le64(out, recipient->mailbox_id);
 		append_text(out, recipient->address);
@@ -112,9 +118,15 @@ static void take_changes(struct cursor *cursor, struct queue_record *record)
 		pool_alloc(cursor->pool, record->change_count * sizeof(*record->changes) + 1);
 	for (uint32_t i = 0; i < record->change_count; i++) {
 		record->changes[i].recipient = get_le32(take(cursor, 4));
-		record->changes[i].state = take_choice(cursor, QUEUE_BOUNCED);
+		record->changes[i].state = take_choice(cursor, QUEUE_DELAYED);
 		record->changes[i].reply = take_text(cursor);
 	}
+}
+
+void queue_recipient_set_state(struct queue_record_recipient *recipient, enum queue_state state)
+{
+	recipient->delay_told = state == QUEUE_DELAYED;
+	recipient->state = recipient->delay_told ? QUEUE_PENDING : state;
 }
 
 static void take_added(struct cursor *cursor, struct queue_record *record)
@@ -135,7 +147,8 @@ static void take_added(struct cursor *cursor, struct queue_record *record)
 	for (uint32_t i = 0; i < record->recipient_count; i++) {
 		struct queue_recipient *recipient = &record->recipients[i].public;
 		recipient->kind = take_choice(cursor, QUEUE_RELAY);
-		record->recipients[i].state = take_choice(cursor, QUEUE_BOUNCED);
+		queue_recipient_set_state(
+			&record->recipients[i], take_choice(cursor, QUEUE_DELAYED));
 		recipient->notify = take_u8(cursor);
 		recipient->mailbox_id = get_le64(take(cursor, 8));
 		recipient->address = take_text(cursor);

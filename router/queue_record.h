@@ -27,11 +27,14 @@ enum queue_state {
 	QUEUE_FAILED,    /* a bounce is still to be made */
 	QUEUE_DELIVERED,
 	QUEUE_BOUNCED,   /* or nobody wants to hear of it */
+	/* In records only: pending, and the sender has been told of the delay. */
+	QUEUE_DELAYED,
 };
 
 struct queue_record_recipient {
 	struct queue_recipient public;
-	enum queue_state state;
+	enum queue_state state; /* never QUEUE_DELAYED: */
+	bool delay_told;        /* the sender knows that it is pending */
 	bool unsaved; /* delivered, and the log does not say so yet: not part of the record */
 };
 
@@ -57,6 +60,8 @@ struct queue_record {
 	struct queue_record_change *changes;
 };
 
+/* What a record says about a recipient becomes true of it. */
+void queue_recipient_set_state(struct queue_record_recipient *recipient, enum queue_state state);
 void queue_record_encode(const struct queue_record *record, struct buf *out);
 /* Everything is copied into the pool. */
 bool queue_record_decode(

@@ -9,18 +9,31 @@ static void append_text(struct buf *out, const char *key, const char *text)
 	encode_json(out, str_from(text));
 }
 
-static void append_item(const struct queue_item *item, struct buf *out)
+/* Seconds until it is tried again; 0 while it is being tried. */
+static long long next_try_s(const struct queue_item *item)
+{
+	uint64_t now = clock_mono_us();
+	return item->is_busy || item->next_us <= now ? 0 : (long long)(item->next_us - now) / 1000000;
+}
+
+static const char *recipient_state(const struct queue_record_recipient *recipient)
 {
 	static const char *const states[] = { "pending", "failed", "delivered", "bounced" };
+	return states[recipient->state];
+}
+
+static void append_item(const struct queue_item *item, struct buf *out)
+{
 	const struct queue_record *record = &item->record;
 
 	buf_printf(out, "{\"id\": \"%s\", ", item->id);
 	append_text(out, "sender", record->sender);
 	buf_printf(out,
-		", \"accepted_s\": %lld, \"age_s\": %lld, \"bytes\": %u, \"attempts\": %u, ",
+		", \"accepted_s\": %lld, \"age_s\": %lld, \"bytes\": %u, \"attempts\": %u, "
+		"\"next_try_s\": %lld, ",
 		(long long)(record->accepted_wall_us / 1000000),
 		(long long)((clock_wall_us() - record->accepted_wall_us) / 1000000),
-		record->body_length, item->attempts);
+		record->body_length, item->attempts, next_try_s(item));
 	append_text(out, "owner", record->owner);
 	buf_printf(out, ", \"copied\": %s, \"active\": %s, \"recipients\": [",
 		item->copy_router_id != 0 ? "true" : "false", item->is_busy ? "true" : "false");
@@ -30,7 +43,7 @@ static void append_item(const struct queue_item *item, struct buf *out)
 		append_text(out, "address", recipient->public.address);
 		buf_printf(out, ", \"via\": \"%s\", \"state\": \"%s\", ",
 			recipient->public.kind == QUEUE_RELAY ? "relay" : "home",
-			states[recipient->state]);
+			recipient_state(recipient));
 		append_text(out, "reply", recipient->public.reply);
 		buf_append_byte(out, '}');
 	}
@@ -90,13 +103,36 @@ void queue_at_risk(struct queue *queue, struct buf *out)
 	buf_append_literal(out, "]}");
 }
 
+/* One row per recipient: what is known of each, and the last answer about it. */
+static void append_recipient(const struct queue_item *item,
+	const struct queue_record_recipient *recipient, struct buf *out)
+{
+	buf_printf(out, "{\"id\": \"%s\", ", item->id);
+	append_text(out, "sender", item->record.sender);
+	buf_append_literal(out, ", ");
+	append_text(out, "recipient", recipient->public.address);
+	buf_printf(out,
+		", \"via\": \"%s\", \"state\": \"%s\", \"attempts\": %u, "
+		"\"next_try_s\": %lld, ",
+		recipient->public.kind == QUEUE_RELAY ? "relay" : "home",
+		recipient_state(recipient), item->attempts, next_try_s(item));
+	append_text(out, "owner", item->record.owner);
+	buf_append_literal(out, ", ");
+	append_text(out, "reply", recipient->public.reply);
+	buf_append_byte(out, '}');
+}
+
 bool queue_show(struct queue *queue, struct str id, struct buf *out)
 {
 	const struct queue_item *item = queue_find(queue, id);
 	if (!item)
 		return false;
 	buf_append_literal(out, "{\"messages\": [");
-	append_item(item, out);
+	for (unsigned i = 0; i < item->record.recipient_count; i++) {
+		if (i > 0)
+			buf_append_literal(out, ", ");
+		append_recipient(item, &item->record.recipients[i], out);
+	}
 	buf_append_literal(out, "]}");
 	return true;
 }

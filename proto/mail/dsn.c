@@ -34,9 +34,11 @@ static void append_xtext_decoded(struct buf *out, const char *text)
 
 static void append_headers(const struct dsn *dsn, struct buf *out)
 {
-	bool failed = false;
-	for (unsigned i = 0; i < dsn->recipient_count; i++)
+	bool failed = false, delayed = false;
+	for (unsigned i = 0; i < dsn->recipient_count; i++) {
 		failed |= dsn->recipients[i].action == DSN_FAILED;
+		delayed |= dsn->recipients[i].action == DSN_DELAYED;
+	}
 
 	buf_printf(out, "From: Mail Delivery System <MAILER-DAEMON@%s>\r\nTo: <", dsn->hostname);
 	append_line_text(out, dsn->sender, dsn->utf8);
@@ -44,6 +46,7 @@ static void append_headers(const struct dsn *dsn, struct buf *out)
 	trace_append_date(out, dsn->now_wall_us);
 	buf_printf(out, "\r\nMessage-ID: <%s@%s>\r\n", dsn->id, dsn->hostname);
 	buf_printf(out, "Subject: %s\r\n", failed ? "Undelivered mail returned to sender" :
+		delayed				  ? "Delayed mail, still being tried" :
 						    "Delivery status notification");
 	buf_append_literal(out, "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n");
 	buf_printf(out, "Content-Type: multipart/report; report-type=delivery-status;\r\n"
@@ -69,6 +72,12 @@ static void append_explanation(const struct dsn *dsn, struct buf *out)
 		buf_append_literal(out, "\r\n");
 	}
 	buf_append_literal(out, "\r\n");
+}
+
+static bool is_reply(const char *diagnostic)
+{
+	return ascii_is_digit(diagnostic[0]) && ascii_is_digit(diagnostic[1]) &&
+		ascii_is_digit(diagnostic[2]);
 }
 
 static void append_status(const struct dsn *dsn, struct buf *out)
@@ -97,8 +106,14 @@ static void append_status(const struct dsn *dsn, struct buf *out)
 		buf_printf(out, "\r\nAction: %s\r\nStatus: ", actions[recipient->action]);
 		append_line_text(out, recipient->status, false);
 		if (recipient->diagnostic[0]) {
-			buf_append_literal(out, "\r\nDiagnostic-Code: smtp; ");
+			/* RFC 3464 section 2.3.6: "smtp" is what another server replied. */
+			buf_printf(out, "\r\nDiagnostic-Code: %s; ",
+				is_reply(recipient->diagnostic) ? "smtp" : "x-pando");
 			append_line_text(out, recipient->diagnostic, dsn->utf8);
+		}
+		if (recipient->action == DSN_DELAYED) {
+			buf_append_literal(out, "\r\nWill-Retry-Until: ");
+			trace_append_date(out, dsn->retry_until_wall_us);
 		}
 		buf_append_literal(out, "\r\n");
 	}

@@ -13,7 +13,8 @@ struct dsn_recipient {
 	const char *address;    /* as the sender wrote it */
 	const char *orcpt;      /* "rfc822;xtext", "" when not given */
 	const char *status;     /* "5.1.1" */
-	const char *diagnostic; /* "550 5.1.1 No such user", "" */
+	/* A server's reply, "550 5.1.1 No such user", our own sentence, or "". */
+	const char *diagnostic;
 };
 
 struct dsn {
@@ -22,6 +23,7 @@ struct dsn {
 	const char *envid;      /* xtext, "" */
 	const char *id;         /* unique: becomes the Message-ID and the boundary */
 	int64_t arrival_wall_us, now_wall_us;
+	int64_t retry_until_wall_us; /* for what is delayed */
 	const struct dsn_recipient *recipients;
 	unsigned recipient_count;
 	struct str original;    /* the header, or the whole message when `full` */

@@ -217,7 +217,7 @@ def test_queue_can_be_shown_flushed_and_dropped(c):
     try:
         c.send("site-b", user(79))
         row = c.pando_json("queue", "list", check=False)[0]
-        assert c.pando_json("queue", "show", row["id"], check=False)[0]["recipients"] == user(79), row
+        assert c.pando_json("queue", "show", row["id"], check=False)[0]["recipient"] == user(79), row
         c.pando("queue", "drop", row["id"])
         wait_for("its end", 10, lambda: c.pando_json("queue", "list", check=False) == [])
         subject = c.send("site-b", user(79))

@@ -11,6 +11,7 @@ TEST(a_bounce_tells_what_rfc_3464_asks_for)
 		{ DSN_FAILED, "gone@example.org", "rfc822;Gone+2B1@example.org", "5.1.1",
 			"550 5.1.1 No such\r\nuser" },
 		{ DSN_FAILED, "full@example.org", "", "5.2.2", "" },
+		{ DSN_DELAYED, "late@example.org", "", "4.4.1", "4.4.1 Nobody there" },
 	};
 	const struct dsn dsn = {
 		.hostname = "mx.example.org",
@@ -18,7 +19,8 @@ TEST(a_bounce_tells_what_rfc_3464_asks_for)
 		.envid = "QQ+20314",
 		.id = "abc",
 		.recipients = recipients,
-		.recipient_count = 2,
+		.recipient_count = 3,
+		.retry_until_wall_us = 1767225600000000,
 		.original = STR("Subject: x\r\n\r\n"),
 	};
 	static const char *const parts[] = {
@@ -33,6 +35,9 @@ TEST(a_bounce_tells_what_rfc_3464_asks_for)
 		"Final-Recipient: rfc822; gone@example.org\r\nAction: failed\r\nStatus: 5.1.1\r\n"
 		"Diagnostic-Code: smtp; 550 5.1.1 No such??user\r\n",
 		"Final-Recipient: rfc822; full@example.org\r\nAction: failed\r\nStatus: 5.2.2\r\n",
+		"Final-Recipient: rfc822; late@example.org\r\nAction: delayed\r\nStatus: 4.4.1\r\n"
+		"Diagnostic-Code: x-pando; 4.4.1 Nobody there\r\n"
+		"Will-Retry-Until: Thu, 1 Jan 2026 00:00:00 +0000\r\n",
 		"Content-Type: text/rfc822-headers\r\n\r\nSubject: x\r\n",
 		"\r\n--=_abc--\r\n",
 	};

@@ -8,7 +8,8 @@
 static struct queue_record_recipient recipients[] = {
 	{ .public = { QUEUE_HOME, 7, "u1@example.org", "U1@example.org", "rfc822;x",
 		  SMTP_NOTIFY_FAILURE, false, "4.4.1 away" },
-		.state = QUEUE_PENDING },
+		.state = QUEUE_PENDING,
+		.delay_told = true },
 	{ .public = { QUEUE_RELAY, 0, "a@b.example", "a@b.example", "", 0, false, "" },
 		.state = QUEUE_FAILED },
 };
@@ -45,6 +46,8 @@ TEST(a_queue_record_comes_back_as_it_was)
 	EXPECT_INT(7, back.recipients[0].public.mailbox_id);
 	EXPECT_STR(STR("rfc822;x"), str_from(back.recipients[0].public.orcpt));
 	EXPECT_STR(STR("4.4.1 away"), str_from(back.recipients[0].public.reply));
+	EXPECT_INT(QUEUE_PENDING, back.recipients[0].state);
+	EXPECT(back.recipients[0].delay_told && !back.recipients[1].delay_told);
 	EXPECT_INT(QUEUE_RELAY, back.recipients[1].public.kind);
 	EXPECT_INT(QUEUE_FAILED, back.recipients[1].state);
 	buf_deinit(&bytes);

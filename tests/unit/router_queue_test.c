@@ -92,8 +92,8 @@ static void on_added(void *arg, int status)
 static int try_add(struct fixture *f, unsigned first, unsigned count)
 {
 	const struct queue_recipient recipients[] = {
-		{ .kind = QUEUE_HOME, .address = "a@b", .original = "a@b", .orcpt = "", .reply = "" },
-		{ .kind = QUEUE_HOME, .address = "c@d", .original = "c@d", .orcpt = "", .reply = "" },
+		{ .address = "a@b", .original = "a@b", .orcpt = "", .reply = "" },
+		{ .address = "c@d", .original = "c@d", .orcpt = "", .reply = "" },
 	};
 
 	f->status = 0;
