@@ -2,9 +2,15 @@
 
 #include <stdlib.h>
 
+enum {
+	/* RFC 2046 section 5.1.1 allows 70 bytes; only one that is folded or escaped is copied. */
+	UNQUOTED_BOUNDARY_MAX = 128,
+};
+
 struct open_boundary {
-	struct str boundary;
+	struct str boundary; /* in the message or in `unquoted` */
 	uint16_t part;
+	char unquoted[UNQUOTED_BOUNDARY_MAX];
 };
 
 struct parser {
@@ -201,21 +207,28 @@ static enum mime_encoding encoding_of(struct str value)
 	return MIME_IDENTITY;
 }
 
-static struct str find_boundary(struct parser *parser, struct str params)
+static bool find_boundary(struct parser *parser, struct str params, struct open_boundary *open_out)
 {
 	struct str name, value;
 	struct buf scratch = { 0 };
-	struct str boundary = { 0 };
 
-	while (!boundary.length && mime_next_param(&params, &name, &value, &scratch)) {
-		/* Quoted pairs have no use in a boundary; one that needed unquoting is not found
-		 * again. */
-		if (str_equal_ignore_case(name, STR("boundary")) && value.bytes >= parser->bytes &&
-			value.bytes < parser->bytes + parser->length)
-			boundary = str_trim(value);
+	open_out->boundary = (struct str){ 0 };
+	while (!open_out->boundary.length && mime_next_param(&params, &name, &value, &scratch)) {
+		if (!str_equal_ignore_case(name, STR("boundary")))
+			continue;
+		value = str_trim(value);
+		bool in_message = value.bytes >= parser->bytes &&
+			value.bytes < parser->bytes + parser->length;
+		if (!in_message && value.length > UNQUOTED_BOUNDARY_MAX)
+			continue;
+		if (!in_message) {
+			memcpy(open_out->unquoted, value.bytes, value.length);
+			value.bytes = open_out->unquoted;
+		}
+		open_out->boundary = value;
 	}
 	buf_deinit(&scratch);
-	return boundary;
+	return open_out->boundary.length != 0;
 }
 
 /* Decides from its header what the current part is. */
@@ -244,16 +257,16 @@ static void classify(struct parser *parser)
 	part->is_text = str_equal_ignore_case(type, STR("text"));
 	bool too_deep = part->depth + 1 >= MIME_DEPTH_MAX || parser->open_count == MIME_DEPTH_MAX;
 	if (str_equal_ignore_case(type, STR("multipart"))) {
-		struct str boundary = find_boundary(parser, params);
-		if (!boundary.length) {
+		struct open_boundary *open = &parser->open[parser->open_count];
+		if (too_deep) {
+			part->description = MIME_AS_OCTETS;
+		} else if (!find_boundary(parser, params, open)) {
 			part->description = MIME_AS_TEXT;
 			part->is_text = true;
-		} else if (too_deep) {
-			part->description = MIME_AS_OCTETS;
 		} else {
 			part->kind = MIME_MULTIPART;
-			parser->open[parser->open_count++] =
-				(struct open_boundary){ boundary, parser->current };
+			open->part = parser->current;
+			parser->open_count++;
 		}
 	} else if (str_equal_ignore_case(type, STR("message")) &&
 		str_equal_ignore_case(subtype, STR("rfc822"))) {

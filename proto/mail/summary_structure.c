@@ -13,7 +13,7 @@ enum {
 	/* Of a Content-* field or a message id: file names in RFC 2231 form take some
 	 * hundred bytes. */
 	CONTENT_FIELD_LENGTH_MAX = 4 << 10,
-	/* Of one Content-* field: a file name cut into lines of 60 bytes fills the field's length. */
+	/* Of one Content-* field: a file name cut into lines of 60 bytes fills it. */
 	PARAMS_MAX = 64,
 };
 

@@ -104,6 +104,11 @@ static const struct {
 		"Content-Type: multipart/mixed; boundary=b\n\n--b\n\none\n--b--\n",
 		"((\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0 NIL NIL NIL "
 		"NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL NIL)" },
+	{ "a boundary is unfolded and unquoted",
+		"Content-Type: multipart/mixed; boundary=\"a\r\n \\b\"\r\n\r\n--a b\r\n\r\none\r\n"
+		"--a b--\r\n",
+		"((\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 3 0 NIL NIL NIL "
+		"NIL) \"mixed\" (\"boundary\" \"a b\") NIL NIL NIL)" },
 	{ "a parameter cut into pieces is one, in the order of their numbers",
 		"Content-Type: a/b; name*1=\"c d.\"; x=y; name*0=\"a b\"; name*2=e; "
 		"name*4=f\r\n\r\n",
