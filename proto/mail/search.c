@@ -1,6 +1,7 @@
 #include "proto/mail/search.h"
 
 #include "proto/mail/charset.h"
+#include "proto/mail/mime_address.h"
 
 enum value { VALUE_NO, VALUE_YES, VALUE_OPEN };
 
@@ -160,22 +161,70 @@ static bool sent_value(const struct imap_search_key *key, bool has_date, int64_t
 	}
 }
 
-/* One decoded field against the keys that are still open. TEXT sees its name too. */
-static void match_field(struct search *search, struct str name, struct str field)
+/* One text of a field against the keys for its value that are still open. */
+static void match_value(struct search *search, struct str name, struct str value)
 {
 	const struct imap_search *program = search->program;
-	struct str value = str_trim(str_from_index(field, (size_t)str_find_byte(field, ':') + 1));
-
 	for (unsigned i = 0; i < program->key_count; i++) {
 		const struct imap_search_key *key = &program->keys[i];
-		bool is_text = key->op == IMAP_SEARCH_TEXT;
-		if (search->values[i] == VALUE_YES)
-			continue;
-		bool applies = is_text ||
-			(key->op == IMAP_SEARCH_HEADER && str_equal_ignore_case(key->field, name));
-		if (applies && text_needle_is_in(search->needles[i], is_text ? field : value))
+		if (key->op == IMAP_SEARCH_HEADER && search->values[i] != VALUE_YES &&
+			str_equal_ignore_case(key->field, name) &&
+			text_needle_is_in(search->needles[i], value))
 			search->values[i] = VALUE_YES;
 	}
+}
+
+static bool is_address_field(struct str name)
+{
+	static const struct str names[] = { { "From", 4 }, { "To", 2 }, { "Cc", 2 }, { "Bcc", 3 },
+		{ "Sender", 6 }, { "Reply-To", 8 } };
+	for (size_t i = 0; i < array_length(names); i++)
+		if (str_equal_ignore_case(name, names[i]))
+			return true;
+	return false;
+}
+
+/* Addresses as ENVELOPE has them, which is what RFC 3501 searches: without comments and quotes. */
+static void append_addresses(struct str value, struct buf *out)
+{
+	struct mime_addresses list = { .rest = value };
+	struct mime_address address;
+
+	while (mime_next_address(&list, &address)) {
+		if (address.kind == MIME_GROUP_END)
+			continue;
+		charset_decode_header(address.name, out);
+		if (address.kind == MIME_MAILBOX) {
+			buf_append_literal(out, " <");
+			buf_append_str(out, address.mailbox);
+			buf_append_byte(out, '@');
+			buf_append_str(out, address.domain);
+			buf_append_byte(out, '>');
+		}
+		buf_append_literal(out, ", ");
+	}
+	mime_addresses_deinit(&list);
+}
+
+/* One field, and decoded, against the keys that are still open. TEXT sees its name too. */
+static void match_field(struct search *search, const struct mime_header_field *field,
+	struct str text)
+{
+	const struct imap_search *program = search->program;
+
+	for (unsigned i = 0; i < program->key_count; i++)
+		if (program->keys[i].op == IMAP_SEARCH_TEXT && search->values[i] != VALUE_YES &&
+			text_needle_is_in(search->needles[i], text))
+			search->values[i] = VALUE_YES;
+	match_value(search, field->name,
+		str_trim(str_from_index(text, (size_t)str_find_byte(text, ':') + 1)));
+	if (!is_address_field(field->name) || (str_find_byte(field->value, '(') < 0 &&
+		str_find_byte(field->value, '"') < 0 && str_find_byte(field->value, '\n') < 0))
+		return;
+	struct buf addresses = { 0 };
+	append_addresses(field->value, &addresses);
+	match_value(search, field->name, buf_str(&addresses));
+	buf_deinit(&addresses);
 }
 
 static bool is_wanted(const struct search *search, struct str name)
@@ -205,7 +254,7 @@ enum search_verdict search_header(struct search *search, struct str header)
 			continue;
 		buf_clear(&text);
 		charset_decode_header(str_trim(field.raw), &text);
-		match_field(search, field.name, buf_str(&text));
+		match_field(search, &field, buf_str(&text));
 	}
 	buf_deinit(&text);
 	int64_t day = day_of(sent_s + (int64_t)zone * 60);

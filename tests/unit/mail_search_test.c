@@ -5,6 +5,7 @@
 
 static const char message[] = "Date: Fri, 31 Dec 2021 23:30:00 -0500\r\n"
 			      "From: Anna Example <anna@example.org>\r\n"
+			      "To: <bob (the builder)@ (x) example.net>, \"Smith, J.\" <j@c.d>\r\n"
 			      "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n"
 			      "Content-Type: multipart/mixed; boundary=b\r\n\r\n"
 			      "--b\r\nContent-Type: text/html\r\n\r\n<b>hello</b>\r\n"
@@ -33,6 +34,10 @@ static const struct {
 	{ "encoded words are found decoded", "SUBJECT \"GR\xc3\x9c\"", true, SEARCH_NEEDS_HEADER },
 	{ "a field that is there", "HEADER Subject \"\"", true, SEARCH_NEEDS_HEADER },
 	{ "a field that is not", "HEADER X-No \"\"", false, SEARCH_NEEDS_HEADER },
+	{ "addresses are found without their comments", "TO bob@example.net", true,
+		SEARCH_NEEDS_HEADER },
+	{ "and without quotes", "TO \"Smith, J. <j@\"", true, SEARCH_NEEDS_HEADER },
+	{ "and as they stand", "TO \"the builder\"", true, SEARCH_NEEDS_HEADER },
 	{ "TEXT sees the header", "TEXT example.org", true, SEARCH_NEEDS_HEADER },
 	{ "TEXT sees a field with its name", "TEXT \"Subject: GR\xc3\x9c\"", true,
 		SEARCH_NEEDS_HEADER },
