@@ -20,7 +20,8 @@ struct search_command {
 	enum search_verdict verdict;
 	uint32_t *found;    /* sequence numbers or UIDs, rising */
 	uint32_t found_count;
-	uint64_t highest_modseq;
+	/* Of all that were found, of the first, of the last. */
+	uint64_t highest_modseq, first_modseq, last_modseq;
 	bool failed;        /* some message could not be read */
 };
 
@@ -42,6 +43,22 @@ static void resolve_keys(struct imap_session *session, struct imap_search *progr
 			if (str_equal_ignore_case(folder->keywords[k], key->text))
 				key->number = 1ull << (MESSAGE_KEYWORD_SHIFT + k);
 	}
+}
+
+/* MODSEQ tells of what is returned: of the first and last message when only these are (RFC 4731
+ * section 3.2). */
+static uint64_t returned_modseq(const struct search_command *state)
+{
+	unsigned returns = state->program.returns;
+	uint64_t modseq = 0;
+
+	if (returns & (IMAP_RETURN_ALL | IMAP_RETURN_COUNT))
+		return state->highest_modseq;
+	if (returns & IMAP_RETURN_MIN)
+		modseq = state->first_modseq;
+	if ((returns & IMAP_RETURN_MAX) && state->last_modseq > modseq)
+		modseq = state->last_modseq;
+	return modseq;
 }
 
 static void write_esearch(struct imap_session *session, struct imap_command *command,
@@ -71,7 +88,7 @@ static void write_esearch(struct imap_session *session, struct imap_command *com
 	if (returns & IMAP_RETURN_COUNT)
 		buf_printf(out, " COUNT %u", state->found_count);
 	if (state->program.uses_modseq && state->found_count)
-		buf_printf(out, " MODSEQ %llu", (unsigned long long)state->highest_modseq);
+		buf_printf(out, " MODSEQ %llu", (unsigned long long)returned_modseq(state));
 	buf_append_literal(out, "\r\n");
 }
 
@@ -176,6 +193,15 @@ static enum search_verdict ask_index(struct imap_session *session, struct search
 	return search_index(state->search, &facts);
 }
 
+static void note_modseq(struct search_command *state, uint64_t modseq)
+{
+	if (state->found_count == 1)
+		state->first_modseq = modseq;
+	state->last_modseq = modseq;
+	if (modseq > state->highest_modseq)
+		state->highest_modseq = modseq;
+}
+
 static enum imap_wait search_on(struct imap_session *session, struct imap_command *command)
 {
 	struct search_command *state = command->state;
@@ -196,8 +222,7 @@ static enum imap_wait search_on(struct imap_session *session, struct imap_comman
 			if (state->verdict == SEARCH_YES) {
 				state->found[state->found_count++] =
 					command->by_uid ? message->uid : state->sequence;
-				if (message->modseq > state->highest_modseq)
-					state->highest_modseq = message->modseq;
+				note_modseq(state, message->modseq);
 			}
 		}
 		state->has_verdict_of_index = false;
