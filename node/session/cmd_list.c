@@ -22,6 +22,7 @@ struct entry {
 	bool is_subscribed;
 	bool has_children;
 	bool has_subscribed_below;
+	bool has_hidden_below; /* subscribed, and not to be listed itself */
 	bool is_level; /* exists at least as the parent of a folder */
 };
 
@@ -69,9 +70,18 @@ static bool parent_of(struct str name, struct str *parent_out)
 	return true;
 }
 
+static bool matches_any(const struct listing *listing, struct str name)
+{
+	for (unsigned i = 0; i < listing->arguments.pattern_count; i++)
+		if (imap_pattern_matches(listing->patterns[i], name))
+			return true;
+	return false;
+}
+
 static void gather(struct listing *listing)
 {
 	struct mailbox *mailbox = listing->session->mailbox.mailbox;
+	bool is_recursive = listing->arguments.select & IMAP_LIST_RECURSIVEMATCH;
 	struct str parent, name;
 	size_t position = 0;
 
@@ -86,8 +96,12 @@ static void gather(struct listing *listing)
 	}
 	while (mailbox_next_subscription(mailbox, &position, &name)) {
 		entry_of(listing, name)->is_subscribed = true;
-		for (struct str at = name; parent_of(at, &parent); at = parent)
-			entry_of(listing, parent)->has_subscribed_below = true;
+		bool is_hidden = is_recursive && !matches_any(listing, name);
+		for (struct str at = name; parent_of(at, &parent); at = parent) {
+			struct entry *above = entry_of(listing, parent);
+			above->has_subscribed_below = true;
+			above->has_hidden_below |= is_hidden;
+		}
 	}
 }
 
@@ -118,14 +132,6 @@ static struct str special_use_name(const struct folder *folder)
 	return str_of("", 0);
 }
 
-static bool matches_any(const struct listing *listing, struct str name)
-{
-	for (unsigned i = 0; i < listing->arguments.pattern_count; i++)
-		if (imap_pattern_matches(listing->patterns[i], name))
-			return true;
-	return false;
-}
-
 static void write_attribute(struct buf *out, bool *any, struct str name)
 {
 	if (*any)
@@ -141,10 +147,11 @@ static void write_entry(struct listing *listing, const struct entry *entry, bool
 	bool any = false;
 
 	buf_append_literal(out, "* LIST (");
-	if (!entry->folder) {
+	if (!entry->folder)
 		write_attribute(out, &any, STR("\\NonExistent"));
+	/* It implies \Noselect (RFC 5258 section 3), for clients that know it. */
+	if (!entry->folder && !arguments->is_extended)
 		write_attribute(out, &any, STR("\\Noselect"));
-	}
 	if (entry->is_subscribed &&
 		((arguments->select | arguments->returns) & IMAP_LIST_SUBSCRIBED))
 		write_attribute(out, &any, STR("\\Subscribed"));
@@ -171,7 +178,8 @@ static void list_entry_if(struct listing *listing, const struct entry *entry)
 		return;
 	if (select & IMAP_LIST_SUBSCRIBED) {
 		is_selected = entry->is_subscribed;
-		child_info = (select & IMAP_LIST_RECURSIVEMATCH) && entry->has_subscribed_below;
+		/* No hint at children that are listed themselves (RFC 5258 section 3). */
+		child_info = entry->has_hidden_below;
 	} else {
 		is_selected = entry->is_level;
 	}
