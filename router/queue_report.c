@@ -13,7 +13,9 @@ static void append_text(struct buf *out, const char *key, const char *text)
 static long long next_try_s(const struct queue_item *item)
 {
 	uint64_t now = clock_mono_us();
-	return item->is_busy || item->next_us <= now ? 0 : (long long)(item->next_us - now) / 1000000;
+	if (item->is_busy || item->next_us <= now)
+		return 0;
+	return (long long)(item->next_us - now) / 1000000;
 }
 
 static const char *recipient_state(const struct queue_record_recipient *recipient)

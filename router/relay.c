@@ -3,6 +3,7 @@
 #include "core/log.h"
 #include "core/net.h"
 #include "core/timer.h"
+#include "proto/mail/trace.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,11 +12,14 @@ enum {
 	/* The queue waits, not a client. */
 	CONNECT_MS = 20 * 1000,
 	REPLY_MS = 300 * 1000, /* RFC 5321 section 4.5.3.2 */
+	/* To a whole message: section 4.5.3.2.6. Who gives up early sends it twice. */
+	BODY_REPLY_MS = 600 * 1000,
 };
 
 enum relay_state {
 	RELAY_GREETING,
 	RELAY_EHLO,
+	RELAY_HELO, /* to a host that does not know EHLO */
 	RELAY_STARTTLS,
 	RELAY_HANDSHAKE,
 	RELAY_MAIL,
@@ -103,10 +107,24 @@ static void answer_all(struct relay_connection *connection, const struct smtp_re
 	finish(connection, "");
 }
 
+static bool is_ascii(struct str text)
+{
+	for (size_t i = 0; i < text.length; i++)
+		if ((unsigned char)text.bytes[i] >= 0x80)
+			return false;
+	return true;
+}
+
 static void say_ehlo(struct relay_connection *connection)
 {
 	stream_printf(connection->stream, "EHLO %s\r\n", connection->router->config->hostname);
 	connection->state = RELAY_EHLO;
+}
+
+static void say_helo(struct relay_connection *connection)
+{
+	stream_printf(connection->stream, "HELO %s\r\n", connection->router->config->hostname);
+	connection->state = RELAY_HELO;
 }
 
 static void say_mail(struct relay_connection *connection)
@@ -199,12 +217,39 @@ static void say_data(struct relay_connection *connection)
 	}
 }
 
-static void on_ehlo(struct relay_connection *connection, const struct smtp_reply *reply)
+/* RFC 6531 section 3.1: such a message cannot be given to a host that does not know SMTPUTF8. */
+static bool needs_utf8(const struct relay_job *job)
+{
+	if (!job->record->utf8)
+		return false;
+	bool needs = !is_ascii(str_from(job->record->sender)) ||
+		!is_ascii(trace_header(bytes_str(job->body)));
+	for (unsigned i = 0; i < job->recipient_count; i++)
+		needs |= !is_ascii(str_from(job->recipients[i].address));
+	return needs;
+}
+
+/* False when the connection is over. */
+static bool begin_message(struct relay_connection *connection)
+{
+	static const struct smtp_reply refusal = { .code = 550,
+		.text = { "5.6.7 The smart host does not take addresses in UTF-8", 53 } };
+
+	if (!connection->utf8 && needs_utf8(connection->job)) {
+		connection->state = RELAY_QUIT;
+		answer_all(connection, &refusal);
+		return false;
+	}
+	say_mail(connection);
+	return true;
+}
+
+static bool on_ehlo(struct relay_connection *connection, const struct smtp_reply *reply)
 {
 	if (!connection->tls && smtp_reply_offers(reply, STR("STARTTLS"), NULL)) {
 		stream_write_str(connection->stream, STR("STARTTLS\r\n"));
 		connection->state = RELAY_STARTTLS;
-		return;
+		return true;
 	}
 	connection->eight_bit = smtp_reply_offers(reply, STR("8BITMIME"), NULL);
 	connection->dsn = smtp_reply_offers(reply, STR("DSN"), NULL);
@@ -212,7 +257,7 @@ static void on_ehlo(struct relay_connection *connection, const struct smtp_reply
 	connection->size = smtp_reply_offers(reply, STR("SIZE"), NULL);
 	connection->utf8 = smtp_reply_offers(reply, STR("SMTPUTF8"), NULL);
 	connection->chunking = smtp_reply_offers(reply, STR("CHUNKING"), NULL);
-	say_mail(connection);
+	return begin_message(connection);
 }
 
 /* False when the connection is over. */
@@ -224,15 +269,21 @@ static bool on_reply(struct relay_connection *connection, const struct smtp_repl
 	switch (connection->state) {
 	case RELAY_GREETING:
 	case RELAY_EHLO:
+	case RELAY_HELO:
+		if (connection->state == RELAY_EHLO && reply->code >= 500) {
+			say_helo(connection);
+			return true;
+		}
 		if (!good) {
 			lost(connection, "4.4.2 The smart host refused the connection");
 			return false;
 		}
-		if (connection->state == RELAY_GREETING)
+		if (connection->state == RELAY_GREETING) {
 			say_ehlo(connection);
-		else
-			on_ehlo(connection, reply);
-		return true;
+			return true;
+		}
+		return connection->state == RELAY_EHLO ? on_ehlo(connection, reply) :
+							 begin_message(connection);
 	case RELAY_STARTTLS:
 		if (good) {
 			connection->state = RELAY_HANDSHAKE;
@@ -291,6 +342,8 @@ static void on_input(void *arg, struct buf *input)
 		buf_consume(input, length); /* the reply's bytes stay until more is read */
 		if (!on_reply(connection, &reply))
 			return;
+		if (connection->state == RELAY_BODY)
+			timer_start(connection->timer, BODY_REPLY_MS);
 	}
 }
 

@@ -106,5 +106,6 @@ static void stop(void)
 }
 
 const struct replay_engine engine_lmtp = { "lmtp", start, open_session, command, stop };
-extern const struct replay_engine engine_smtp;
-const struct replay_engine *const replay_engines[] = { &engine_lmtp, &engine_smtp, NULL };
+extern const struct replay_engine engine_relay, engine_smtp;
+const struct replay_engine *const replay_engines[] = { &engine_lmtp, &engine_relay, &engine_smtp,
+	NULL };
