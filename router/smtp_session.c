@@ -14,6 +14,9 @@ enum {
 	/* Between two messages: above a transaction of 1,000 recipients whose every second is put
 	 * off, with a NOOP for each. */
 	COMMANDS_MAX = 5000,
+	/* Replies that a client leaves unread: a transaction of 1,000 recipients has 20 KiB, and
+	 * what is counted here is what the kernel's buffers do not hold. */
+	REPLIES_MAX = 64 << 10,
 };
 
 /* What may follow what; anything may close. */
@@ -311,6 +314,11 @@ static void on_input(void *arg, struct buf *input)
 		if (session->errors > ERRORS_MAX) {
 			session_say(session, "421 4.7.0 Too many errors");
 			session_close(session);
+			return;
+		}
+		if (stream_backlog(session->stream) > REPLIES_MAX) {
+			stream_abort(session->stream);
+			session_free(session);
 			return;
 		}
 		if (session->commands > COMMANDS_MAX) {
