@@ -29,6 +29,9 @@ enum {
 	RECEIVE_QUEUE_MAX = 16 << 20,
 	/* While the node lets go of a log: a sync or two. */
 	LOCK_RETRY_MS = 20,
+	/* How often the node hears where its replicas end: under load one message, one wake-up and
+	 * one reading are then of many commits, and the index is still warm. */
+	REPORT_MS = 20,
 	/* After what only time or the operator can mend: a full disk, a log that does not open. */
 	REFUSED_RETRY_MS = 5000,
 };
@@ -100,6 +103,9 @@ struct copy {
 	struct queued_chunk *current;
 	struct list chunks;
 	struct timer *open_timer;
+	/* What the node has not been told yet, and what it is told about the leader. */
+	bool report_owed;
+	uint64_t leader_end, leader_time_us;
 };
 
 struct replicator {
@@ -115,6 +121,7 @@ struct replicator {
 	struct pool *pool;
 	struct buf out;
 	struct task ship_task;
+	struct timer *report_timer;
 	struct metric *shipped_bytes, *received_bytes;
 };
 
@@ -144,6 +151,9 @@ void ship_retire(struct copy *copy, const char *why);
 
 void receive_reconcile(struct copy *copy);
 void receive_on_open_timer(void *arg);
+/* Tells the node where the replica ends; of a copy whose log is open. */
+void receive_report(struct copy *copy);
+void receive_on_report_timer(void *arg);
 void receive_on_following(struct connection *connection, const struct cluster_message *message);
 void receive_on_cut(struct connection *connection, const struct cluster_message *message);
 void receive_on_refuse(struct connection *connection, const struct cluster_message *message);

@@ -25,11 +25,7 @@ static void tell_all(struct replicator *replicator)
 	for (size_t i = 0; map_next(replicator->copies, &i, NULL, &value);) {
 		struct copy *copy = value;
 		if (copy->log != NULL)
-			node_side_send(replicator,
-				&(struct cluster_message){ .kind = MESSAGE_RECEIVED,
-					.volume = copy->id,
-					.lsn = volume_log_end(copy->log),
-					.end = volume_log_end(copy->log) });
+			receive_report(copy);
 		node_side_send(replicator, &(struct cluster_message){ .kind = MESSAGE_HIGHER_EPOCH,
 						   .volume = copy->id,
 						   .epoch = copy->highest_epoch });

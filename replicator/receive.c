@@ -24,13 +24,43 @@ static struct connection *leader_connection(const struct copy *copy)
 		: NULL;
 }
 
-static void report_end(struct copy *copy, uint64_t leader_end, uint64_t time_us)
+void receive_report(struct copy *copy)
 {
+	copy->report_owed = false;
 	node_side_send(copy->replicator, &(struct cluster_message){ .kind = MESSAGE_RECEIVED,
 						 .volume = copy->id,
 						 .lsn = volume_log_end(copy->log),
-						 .end = leader_end,
-						 .time_us = time_us });
+						 .end = copy->leader_end,
+						 .time_us = copy->leader_time_us });
+}
+
+/* At once after a pause, and then not more often than every REPORT_MS. */
+static void report_end(struct copy *copy, uint64_t leader_end, uint64_t time_us)
+{
+	struct timer *timer = copy->replicator->report_timer;
+	copy->leader_end = leader_end;
+	copy->leader_time_us = time_us;
+	copy->report_owed = true;
+	if (timer_is_running(timer))
+		return;
+	receive_report(copy);
+	timer_start(timer, REPORT_MS);
+}
+
+void receive_on_report_timer(void *arg)
+{
+	struct replicator *replicator = arg;
+	void *value;
+	bool any = false;
+	for (size_t i = 0; map_next(replicator->copies, &i, NULL, &value);) {
+		struct copy *copy = value;
+		if (!copy->report_owed || copy->log == NULL)
+			continue;
+		any = true;
+		receive_report(copy);
+	}
+	if (any)
+		timer_start(replicator->report_timer, REPORT_MS);
 }
 
 static void ask(struct copy *copy, struct connection *connection)
@@ -123,6 +153,8 @@ void receive_release(struct copy *copy)
 	if (copy->is_receiving)
 		return; /* on_received comes back here */
 	timer_stop(copy->open_timer);
+	if (copy->report_owed)
+		receive_report(copy);
 	volume_log_close(&copy->log);
 	if (copy->release_owed) {
 		copy->release_owed = false;
@@ -168,6 +200,7 @@ void receive_on_cut(struct connection *connection, const struct cluster_message 
 		timer_start(copy->open_timer, REFUSED_RETRY_MS);
 		return;
 	}
+	copy->report_owed = false;
 	node_side_send(copy->replicator, &(struct cluster_message){ .kind = MESSAGE_WAS_CUT,
 						 .volume = copy->id,
 						 .lsn = volume_log_end(copy->log) });

@@ -23,6 +23,8 @@ int replicator_create(const struct replicator_options *options, struct replicato
 	replicator->pool = pool_create();
 	list_init(&replicator->connections);
 	replicator->ship_task = (struct task){ .run = ship_task, .arg = replicator };
+	replicator->report_timer =
+		timer_new(options->loop, receive_on_report_timer, replicator);
 	replicator->shipped_bytes =
 		metric_counter("pando_shipped_bytes_total", "", "Log bytes sent to followers");
 	replicator->received_bytes = metric_counter(
@@ -71,6 +73,7 @@ void replicator_destroy(struct replicator **replicator_pointer)
 		timer_destroy(&peer->dial_timer);
 		free(peer);
 	}
+	timer_destroy(&replicator->report_timer);
 	loop_cancel_deferred(replicator->options.loop, &replicator->ship_task);
 	map_destroy(&replicator->copies);
 	map_destroy(&replicator->peers);

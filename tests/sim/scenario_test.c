@@ -31,6 +31,11 @@ static uint64_t took_ms(size_t index)
 	return (entry(index)->answered_us - entry(index)->sent_us) / 1000;
 }
 
+static bool was_answered_in(size_t index, uint64_t epoch)
+{
+	return entry(index)->answered_ok && entry(index)->answered_epoch == epoch;
+}
+
 static unsigned replica_of(uint32_t volume_id)
 {
 	return 1 - cluster_primary(volume_id);
@@ -118,7 +123,7 @@ TEST(a_primary_that_is_deposed_claims_no_success_for_what_it_has_in_flight)
 	cluster_promote(1, replica_of(1));
 	run_us(CLUSTER_REMOTE_WAIT_MS * 1000 / 2);
 	EXPECT(cluster_volume(primary, 1)->state == VOLUME_REPLICA);
-	EXPECT(!entry(delivery)->answered_ok);
+	EXPECT(!was_answered_in(delivery, 1));
 	/* The next try, under the same id, reaches the new primary. */
 	world_set_link(0, 1, true);
 	run_us(20 * SECOND_US);
@@ -138,7 +143,7 @@ TEST(a_primary_that_was_frozen_hears_what_happened_before_it_gives_up_waiting)
 	cluster_promote(1, replica_of(1));
 	run_us(2 * SECOND_US + CLUSTER_REMOTE_WAIT_MS * 1000 / 2);
 	EXPECT(cluster_volume(primary, 1)->state == VOLUME_REPLICA);
-	EXPECT(!entry(delivery)->answered_ok);
+	EXPECT(!was_answered_in(delivery, 1));
 }
 
 TEST(a_held_replica_acknowledges_nothing_until_the_hold_is_over)
