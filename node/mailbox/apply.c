@@ -70,6 +70,7 @@ static int apply_add(struct index *index, const struct action *action, uint64_t 
 		folder_push_message(folder, &message);
 		folder_mark_dirty(folder, added->uid);
 		folder->uidnext = added->uid + 1;
+		folder->recent_count++;
 		folder->unseen_count += !(added->flags & MESSAGE_SEEN);
 		folder->total_bytes += added->size;
 		index->message_count++;
@@ -105,6 +106,7 @@ static int apply_expunge(struct index *index, const struct action *action, uint3
 			range++;
 		if (range < action->uid_range_count && action->uids[range].first <= message->uid) {
 			folder_mark_dirty(folder, message->uid);
+			folder->recent_count -= message->uid >= folder->first_recent_uid;
 			folder->unseen_count -= !(message->flags & MESSAGE_SEEN);
 			folder->total_bytes -= message->size;
 			index->message_count--;

@@ -19,8 +19,8 @@
  *                 u16 length, bytes, ...
  *   "f" mailbox folder
  *                 u32 uidvalidity, u32 uidnext, u64 highest modseq, u32 special use,
- *                 u32 messages, u32 unseen, u32 keywords, u64 bytes, u16 length + name,
- *                 then keywords: u16 length, bytes, ...
+ *                 u32 messages, u32 unseen, u32 keywords, u64 bytes, u32 first recent uid,
+ *                 u32 recent, u16 length + name, then keywords: u16 length, bytes, ...
  *   "c" mailbox folder chunk
  *                 messages of 48 bytes: u32 uid, u32 size, u64 flags, u64 modseq,
  *                 u64 body LSN, i64 internal date, u32 summary length, u32 0
@@ -28,7 +28,13 @@
  * In keys a mailbox is a u64, a folder and a chunk a u32.
  */
 
-enum { STORE_VERSION = 1, MESSAGE_BYTES = 48, DEDUPE_CHUNK = 1024, VOLUME_HEADER_BYTES = 80 };
+enum {
+	STORE_VERSION = 2, /* another one is set aside, and the log replayed */
+	MESSAGE_BYTES = 48,
+	FOLDER_BYTES = 48, /* without name and keywords */
+	DEDUPE_CHUNK = 1024,
+	VOLUME_HEADER_BYTES = 80,
+};
 
 static struct str make_key(
 	uint8_t *out, char kind, uint64_t mailbox, uint32_t folder, uint32_t chunk)
@@ -99,6 +105,8 @@ static int save_folder_header(struct index *index, const struct folder *folder, 
 	append_le32(value, folder->unseen_count);
 	append_le32(value, folder->keyword_count);
 	append_le64(value, folder->total_bytes);
+	append_le32(value, folder->first_recent_uid);
+	append_le32(value, folder->recent_count);
 	add_text(value, folder->name);
 	for (unsigned i = 0; i < folder->keyword_count; i++)
 		add_text(value, folder->keywords[i]);
@@ -251,7 +259,8 @@ static void mark_clean(struct index *index)
 
 bool index_is_dirty(const struct index *index)
 {
-	return index->saved_lsn != index->applied_lsn || index->reset_store;
+	return index->saved_lsn != index->applied_lsn || index->reset_store ||
+		!list_is_empty(&index->dirty_folders);
 }
 
 int index_checkpoint(struct index *index)
@@ -293,10 +302,10 @@ static int load_folder(void *arg, struct str key, struct str value)
 {
 	struct index *index = arg;
 	struct str name, rest;
-	if (key.length != 13 || value.length < 40)
+	if (key.length != 13 || value.length < FOLDER_BYTES)
 		return -EUCLEAN;
 	struct mailbox *mailbox = index_find_mailbox(index, key_number(key, 1, 8));
-	rest = str_from_index(value, 40);
+	rest = str_from_index(value, FOLDER_BYTES);
 	if (mailbox == NULL || !take_text(&rest, &name))
 		return -EUCLEAN;
 	struct folder *folder = mailbox_add_folder(mailbox, (uint32_t)key_number(key, 9, 4), name);
@@ -309,7 +318,8 @@ static int load_folder(void *arg, struct str key, struct str value)
 	folder->unseen_count = get_le32(p + 24);
 	folder->total_bytes = get_le64(p + 32);
 	folder->private->loaded = folder->message_count == 0;
-	folder->first_recent_uid = folder->uidnext;
+	folder->first_recent_uid = get_le32(p + 40);
+	folder->recent_count = get_le32(p + 44);
 	for (uint32_t i = 0; i < get_le32(p + 28); i++) {
 		if (!take_text(&rest, &name))
 			return -EUCLEAN;

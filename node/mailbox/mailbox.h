@@ -68,8 +68,10 @@ struct folder {
 	uint32_t id;            /* unique in the mailbox for ever, survives renames */
 	uint32_t uidvalidity;
 	uint32_t uidnext;
-	uint32_t first_recent_uid; /* \Recent for the next session that selects read-write: uid >=
-				      this */
+	/* \Recent for the next session that selects read-write, or that has it selected so and is
+	 * told of them: those from this uid on, and how many they are. Kept beside the index, not
+	 * in the log: a copy elsewhere takes for recent what nobody was told of there. */
+	uint32_t first_recent_uid, recent_count;
 	uint64_t highest_modseq;   /* at least 1 */
 	struct str name;           /* UTF-8, '/' between levels, "INBOX" in capitals */
 	enum special_use special_use;
@@ -108,8 +110,8 @@ struct mailbox_op;
 void mailbox_attach(struct volume *volume, uint64_t mailbox_id, struct mailbox_session *session,
 	struct mailbox_op *op);
 void mailbox_detach(struct mailbox_session *session);
-/* Makes `folder` (or NULL) the session's selected one. The first read-write selection takes the
- * recent messages: returns the first recent uid for this session. */
+/* Makes `folder` (or NULL) the session's selected one. A read-write selection, also of the folder
+ * that is selected already, takes the recent messages: returns the uid of the first. */
 uint32_t mailbox_select(struct mailbox_session *session, struct folder *folder, bool read_only);
 
 /* INBOX matches in any case. NULL when missing. */

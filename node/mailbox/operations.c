@@ -230,8 +230,11 @@ uint32_t mailbox_select(struct mailbox_session *session, struct folder *folder, 
 			(unsigned long long)folder->mailbox->id, folder->id);
 	list_append(&folder->sessions, &session->folder_link);
 	uint32_t first_recent = folder->first_recent_uid;
-	if (!read_only)
+	if (!read_only && first_recent != folder->uidnext) {
 		folder->first_recent_uid = folder->uidnext;
+		folder->recent_count = 0;
+		folder_mark_header_dirty(folder);
+	}
 	return first_recent;
 }
 

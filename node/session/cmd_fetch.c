@@ -71,7 +71,7 @@ static void write_items(struct imap_session *session, const struct fetch *fetch,
 		separate(out, any);
 		buf_append_literal(out, "FLAGS ");
 		imap_write_flags(out, session->mailbox.folder, message->flags,
-			message->uid >= session->view.first_recent_uid);
+			imap_view_is_recent(&session->view, message->uid));
 	}
 	if (items & IMAP_FETCH_INTERNALDATE) {
 		separate(out, any);

@@ -188,7 +188,7 @@ static enum search_verdict ask_index(struct imap_session *session, struct search
 		.flags = message->flags,
 		.modseq = message->modseq,
 		.internal_date_s = message->internal_date_s,
-		.is_recent = message->uid >= session->view.first_recent_uid,
+		.is_recent = imap_view_is_recent(&session->view, message->uid),
 	};
 	return search_index(state->search, &facts);
 }

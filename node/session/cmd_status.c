@@ -3,15 +3,6 @@
 #include "node/session/imap_view.h"
 #include "proto/mail/imap_write.h"
 
-/* From the counters alone, so that STATUS of many folders loads none of them: too many by those
- * recent messages that were expunged unseen. */
-static uint32_t recent_count(const struct folder *folder)
-{
-	uint32_t span = folder->first_recent_uid < folder->uidnext ?
-		folder->uidnext - folder->first_recent_uid : 0;
-	return span < folder->message_count ? span : folder->message_count;
-}
-
 void imap_write_status(struct imap_session *session, const struct folder *folder, unsigned items)
 {
 	struct buf *out = &session->out;
@@ -21,7 +12,7 @@ void imap_write_status(struct imap_session *session, const struct folder *folder
 		uint64_t value;
 	} rows[] = {
 		{ IMAP_STATUS_MESSAGES, "MESSAGES", folder->message_count },
-		{ IMAP_STATUS_RECENT, "RECENT", recent_count(folder) },
+		{ IMAP_STATUS_RECENT, "RECENT", folder->recent_count },
 		{ IMAP_STATUS_UIDNEXT, "UIDNEXT", folder->uidnext },
 		{ IMAP_STATUS_UIDVALIDITY, "UIDVALIDITY", folder->uidvalidity },
 		{ IMAP_STATUS_UNSEEN, "UNSEEN", folder->unseen_count },

@@ -89,10 +89,18 @@ struct imap_command {
 	uint64_t slice_start_us;
 };
 
+/* Uids from `first` on and below `behind`. */
+struct imap_recent {
+	uint32_t first, behind;
+};
+
 struct imap_view {
 	uint32_t *uids;
 	uint32_t count, capacity;
-	uint32_t first_recent_uid;
+	/* What this session was the first to be told of, rising; at most one more with every time
+	 * that another session was first in between. */
+	struct imap_recent *recent;
+	uint32_t recent_count, recent_capacity;
 	uint64_t seen_modseq, seen_expunge, seen_flag, seen_append, seen_keyword;
 	/* The newest change of this session, which its own STORE has answered: 0 for none. */
 	uint64_t own_modseq;

@@ -65,7 +65,7 @@ void imap_write_flag_update(struct imap_session *session, uint32_t sequence,
 		buf_append_str(out, str_from(separator));
 		buf_append_literal(out, "FLAGS ");
 		imap_write_flags(out, session->mailbox.folder, message->flags,
-			message->uid >= session->view.first_recent_uid);
+			imap_view_is_recent(&session->view, message->uid));
 		separator = " ";
 	}
 	if (session->is_condstore) {
@@ -100,6 +100,7 @@ void imap_write_folder_flags(struct imap_session *session, const struct folder *
 void imap_view_clear(struct imap_view *view)
 {
 	free(view->uids);
+	free(view->recent);
 	*view = (struct imap_view){ 0 };
 }
 
@@ -119,12 +120,34 @@ static void remember(struct imap_view *view, const struct folder *folder)
 	view->seen_keyword = folder->keyword_counter;
 }
 
+/* The folder's recent messages become the session's, or with EXAMINE are seen as such. */
+static void take_recent(struct imap_session *session, struct folder *folder, bool read_only)
+{
+	struct imap_view *view = &session->view;
+	uint32_t first = mailbox_select(&session->mailbox, folder, read_only);
+	struct imap_recent *last =
+		view->recent_count ? &view->recent[view->recent_count - 1] : NULL;
+
+	if (first >= folder->uidnext)
+		return;
+	if (last && first <= last->behind) {
+		last->behind = folder->uidnext;
+		return;
+	}
+	if (view->recent_count == view->recent_capacity) {
+		view->recent_capacity = view->recent_capacity ? view->recent_capacity * 2 : 1;
+		view->recent = mem_resize(
+			view->recent, view->recent_capacity * sizeof(*view->recent));
+	}
+	view->recent[view->recent_count++] = (struct imap_recent){ first, folder->uidnext };
+}
+
 void imap_view_select(struct imap_session *session, struct folder *folder, bool read_only)
 {
 	struct imap_view *view = &session->view;
 
 	imap_view_clear(view);
-	view->first_recent_uid = mailbox_select(&session->mailbox, folder, read_only);
+	take_recent(session, folder, read_only);
 	session->is_read_only = read_only;
 	session->state = IMAP_SELECTED;
 	view_reserve(view, folder->message_count);
@@ -145,11 +168,39 @@ void imap_view_deselect(struct imap_session *session)
 	session->is_read_only = false;
 }
 
+/* The number of uids in the view below `uid`. */
+static uint32_t view_rank(const struct imap_view *view, uint64_t uid)
+{
+	uint32_t low = 0, high = view->count;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		if (view->uids[middle] < uid)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+bool imap_view_is_recent(const struct imap_view *view, uint32_t uid)
+{
+	uint32_t low = 0, high = view->recent_count;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		if (view->recent[middle].behind <= uid)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < view->recent_count && view->recent[low].first <= uid;
+}
+
 uint32_t imap_view_recent(const struct imap_view *view)
 {
 	uint32_t count = 0;
-	while (count < view->count && view->uids[view->count - 1 - count] >= view->first_recent_uid)
-		count++;
+	for (uint32_t i = 0; i < view->recent_count; i++)
+		count += view_rank(view, view->recent[i].behind) -
+			view_rank(view, view->recent[i].first);
 	return count;
 }
 
@@ -202,9 +253,7 @@ static void sync_appends(struct imap_session *session, const struct folder *fold
 		view_reserve(view, view->count + (folder->message_count - first_new));
 		for (uint32_t i = first_new; i < folder->message_count; i++)
 			view->uids[view->count++] = folder->messages[i].uid;
-		/* \Recent is used up: the next session that selects does not see it any more. */
-		if (!session->is_read_only)
-			mailbox_select(&session->mailbox, session->mailbox.folder, false);
+		take_recent(session, session->mailbox.folder, session->is_read_only);
 	}
 }
 
@@ -247,20 +296,6 @@ const struct message *imap_view_message(const struct imap_session *session, uint
 	if (index >= folder->message_count || folder->messages[index].uid != uid)
 		return NULL;
 	return &folder->messages[index];
-}
-
-/* The number of uids in the view below `uid`. */
-static uint32_t view_rank(const struct imap_view *view, uint64_t uid)
-{
-	uint32_t low = 0, high = view->count;
-	while (low < high) {
-		uint32_t middle = low + (high - low) / 2;
-		if (view->uids[middle] < uid)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
 }
 
 bool imap_view_resolve(const struct imap_session *session, struct imap_command *command,

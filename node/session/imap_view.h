@@ -17,7 +17,8 @@ void imap_view_clear(struct imap_view *view);
 /* Tells the client what has changed: EXPUNGE (only when allowed), FETCH of
  * flags, EXISTS, RECENT. */
 void imap_view_sync(struct imap_session *session, bool expunge_allowed);
-/* Messages of the view that are \Recent in this session. */
+/* Whether a message is \Recent in this session, and how many of the view are. */
+bool imap_view_is_recent(const struct imap_view *view, uint32_t uid);
 uint32_t imap_view_recent(const struct imap_view *view);
 
 /* The message of a sequence number, or NULL when it was expunged meanwhile. Sequence numbers close

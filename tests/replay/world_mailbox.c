@@ -88,9 +88,11 @@ static void recount(struct folder *folder)
 {
 	folder->unseen_count = 0;
 	folder->total_bytes = 0;
+	folder->recent_count = 0;
 	for (uint32_t i = 0; i < folder->message_count; i++) {
 		folder->unseen_count += !(folder->messages[i].flags & MESSAGE_SEEN);
 		folder->total_bytes += folder->messages[i].size;
+		folder->recent_count += folder->messages[i].uid >= folder->first_recent_uid;
 	}
 }
 
@@ -108,6 +110,7 @@ static struct message *message_add(struct folder *folder)
 	*message = (struct message){ .uid = folder->uidnext++, .modseq = ++the_mailbox.modseq };
 	folder->highest_modseq = the_mailbox.modseq;
 	folder->append_counter++;
+	folder->recent_count++;
 	return message;
 }
 
@@ -321,8 +324,10 @@ uint32_t mailbox_select(struct mailbox_session *session, struct folder *folder, 
 		return 0;
 	list_append(&folder->sessions, &session->folder_link);
 	uint32_t recent = folder->first_recent_uid;
-	if (!read_only)
+	if (!read_only) {
 		folder->first_recent_uid = folder->uidnext;
+		folder->recent_count = 0;
+	}
 	return recent;
 }
 
