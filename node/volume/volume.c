@@ -33,15 +33,22 @@ uint64_t volume_durable_end(const struct volume *volume)
 void volume_publish(struct volume *volume)
 {
 	struct volume_numbers *numbers = &volume->numbers;
-	uint64_t durable = volume_durable_end(volume);
+	uint64_t durable = volume_durable_end(volume), epoch = log_epoch(volume);
+	/* Others read the rest when they want to; these the replicator waits for, of a writer. */
+	bool changed = !volume->is_published ||
+		atomic_load(&numbers->state) != (int)volume->state ||
+		atomic_load(&numbers->epoch) != epoch ||
+		(volume->state != VOLUME_REPLICA && atomic_load(&numbers->durable_lsn) != durable);
 	atomic_store(&numbers->state, volume->state);
-	atomic_store(&numbers->epoch, log_epoch(volume));
+	atomic_store(&numbers->epoch, epoch);
 	atomic_store(&numbers->durable_lsn, durable);
 	atomic_store(&numbers->applied_lsn, volume->index.applied_lsn);
 	atomic_store(&numbers->messages, volume->index.message_count);
 	atomic_store(&numbers->at_risk, volume->at_risk_total);
 	atomic_store(&numbers->lag_ms, volume_lag_ms(volume));
-	volume->options.events.changed(volume->options.events.arg, volume);
+	volume->is_published = true;
+	if (changed)
+		volume->options.events.changed(volume->options.events.arg, volume);
 }
 
 void volume_enter(struct volume *volume, enum volume_state state)

@@ -148,6 +148,7 @@ struct volume {
 	struct log_reader *reader;
 	struct volume_desired desired;
 	bool has_desired, is_releasing, is_new_reign;
+	bool is_published;
 	bool branch_is_checked; /* the index belongs to the log as it is now */
 	uint64_t reign_epoch; /* of the last opening */
 	/* Highest epoch anybody has shown; below it nothing may be written. */

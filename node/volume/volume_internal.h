@@ -8,7 +8,7 @@
 
 /* ---- volume.c ---- */
 
-/* Puts the numbers where other threads read them, and tells that they have changed. */
+/* Puts the numbers where other threads read them, and tells when the replicator has to know. */
 void volume_publish(struct volume *volume);
 /* Where the log here ends, whoever writes it. */
 uint64_t volume_durable_end(const struct volume *volume);
