@@ -8,6 +8,7 @@
 struct store {
 	struct imap_set set;
 	bool is_silent;
+	bool misses_some; /* some of the messages were expunged meanwhile */
 	struct store_request request;
 };
 
@@ -110,7 +111,8 @@ static enum imap_wait store_done(struct imap_session *session, struct imap_comma
 	session->view.own_modseq = change->modseq;
 	if (change->failed_count)
 		return reply_modified(session, command, store);
-	return imap_reply(command, "OK Stored");
+	return imap_reply(command, store->misses_some ?
+		"OK [EXPUNGEISSUED] Some of the messages no longer exist" : "OK Stored");
 }
 
 enum imap_wait cmd_store(struct imap_session *session, struct imap_command *command)
@@ -123,9 +125,12 @@ enum imap_wait cmd_store(struct imap_session *session, struct imap_command *comm
 	if (session->is_read_only)
 		return imap_reply(command, "NO [READ-ONLY] The folder is selected read-only");
 	store->request.uids = imap_view_uids(session, command, &store->set, &store->request.count);
-	if (!command->by_uid && store->request.count != imap_set_size(&store->set))
-		return imap_reply(
-			command, "NO [EXPUNGEISSUED] Some of the messages no longer exist");
+	/* RFC 2180 section 4.2: those that are left get their flags. */
+	store->misses_some =
+		!command->by_uid && store->request.count != imap_set_size(&store->set);
+	if (!store->request.count && store->misses_some)
+		return imap_reply(command, "%s [EXPUNGEISSUED] The messages no longer exist",
+			store->is_silent ? "OK" : "NO");
 	if (!store->request.count)
 		return imap_reply(command, "OK No messages found");
 	command->state = store;
