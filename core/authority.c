@@ -43,9 +43,10 @@ static bool add_name(X509 *certificate, const char *name, const char *role)
 {
 	X509_NAME *subject = X509_get_subject_name(certificate);
 	const unsigned char *cn = (const unsigned char *)name, *ou = (const unsigned char *)role;
-	return (!role || X509_NAME_add_entry_by_txt(subject, "OU", MBSTRING_UTF8, ou, -1, -1, 0) ==
-				 1) &&
-	       X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, cn, -1, -1, 0) == 1;
+	return (!role ||
+		       X509_NAME_add_entry_by_txt(subject, "OU", MBSTRING_UTF8, ou, -1, -1, 0) ==
+			       1) &&
+		X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, cn, -1, -1, 0) == 1;
 }
 
 static X509 *new_certificate(EVP_PKEY *key, const char *name, const char *role, int days)
@@ -56,12 +57,12 @@ static X509 *new_certificate(EVP_PKEY *key, const char *name, const char *role, 
 	serial[0] &= 0x7f;
 	BIGNUM *number = BN_bin2bn(serial, sizeof(serial), NULL);
 	bool good = certificate && number &&
-		    BN_to_ASN1_INTEGER(number, X509_get_serialNumber(certificate)) &&
-		    X509_set_version(certificate, 2) == 1 &&
-		    /* An hour back: machines' clocks differ. */
-		    X509_gmtime_adj(X509_getm_notBefore(certificate), -3600) &&
-		    X509_time_adj_ex(X509_getm_notAfter(certificate), days, 0, NULL) &&
-		    X509_set_pubkey(certificate, key) == 1 && add_name(certificate, name, role);
+		BN_to_ASN1_INTEGER(number, X509_get_serialNumber(certificate)) &&
+		X509_set_version(certificate, 2) == 1 &&
+		/* An hour back: machines' clocks differ. */
+		X509_gmtime_adj(X509_getm_notBefore(certificate), -3600) &&
+		X509_time_adj_ex(X509_getm_notAfter(certificate), days, 0, NULL) &&
+		X509_set_pubkey(certificate, key) == 1 && add_name(certificate, name, role);
 	BN_free(number);
 	if (good)
 		return certificate;
@@ -77,7 +78,12 @@ static FILE *create_file(const char *path, mode_t mode, struct error *error, int
 	*code_out = 0;
 	if (!file) {
 		*code_out = -errno;
-		error_set(error, *code_out, "%s cannot be made: %s", path, strerror(errno));
+		error_set(error, *code_out,
+			errno == EEXIST
+				? "%s cannot be made: %s. It is never replaced: name another "
+				  "file, or move it away"
+				: "%s cannot be made: %s",
+			path, strerror(errno));
 		if (fd >= 0)
 			close(fd);
 	}
@@ -94,7 +100,6 @@ static int write_pair(X509 *certificate, EVP_PKEY *key, const char *certificate_
 	bool good = PEM_write_PKCS8PrivateKey(file, key, NULL, NULL, 0, NULL, NULL) == 1;
 	good = fclose(file) == 0 && good;
 	if (good) {
-		(void)unlink(certificate_file);
 		file = create_file(certificate_file, 0644, error, &code);
 		if (!file) {
 			(void)unlink(key_file);
@@ -153,6 +158,12 @@ static int load_authority(const char *certificate_file, const char *key_file,
 			"the key of the cluster's authority %s cannot be read: run this where "
 			"`pando init` was run",
 			key_file);
+	if (X509_check_private_key(*certificate_out, *key_out) != 1) {
+		ERR_clear_error();
+		return error_set(error, -EINVAL,
+			"%s is not the key of the authority %s: nobody would trust what it issues",
+			key_file, certificate_file);
+	}
 	return 0;
 }
 
@@ -163,10 +174,10 @@ static bool add_usage(X509 *certificate, X509 *issuer, const char *name)
 	int length =
 		snprintf(names, sizeof(names), "DNS:%s,DNS:localhost,IP:127.0.0.1,IP:::1", name);
 	return length > 0 && (size_t)length < sizeof(names) && !strpbrk(name, ",:; \n") &&
-	       add_extension(certificate, issuer, NID_basic_constraints, "critical,CA:FALSE") &&
-	       add_extension(certificate, issuer, NID_key_usage, "critical,digitalSignature") &&
-	       add_extension(certificate, issuer, NID_ext_key_usage, "serverAuth,clientAuth") &&
-	       add_extension(certificate, issuer, NID_subject_alt_name, names);
+		add_extension(certificate, issuer, NID_basic_constraints, "critical,CA:FALSE") &&
+		add_extension(certificate, issuer, NID_key_usage, "critical,digitalSignature") &&
+		add_extension(certificate, issuer, NID_ext_key_usage, "serverAuth,clientAuth") &&
+		add_extension(certificate, issuer, NID_subject_alt_name, names);
 }
 
 int authority_issue(const char *authority_certificate_file, const char *authority_key_file,

@@ -5,7 +5,7 @@
  * The cluster's own certificate authority, as `pando init` makes it and `pando cert issue` uses it
  * (OpenSSL inside): P-256 keys, certificates with CN = holder's name and OU = role, as core/tls.h
  * expects them. Keys are written with mode 0600. Files are written whole or not at all, and an
- * existing key is never replaced (-EEXIST).
+ * existing file is never replaced (-EEXIST).
  */
 
 #include "core/error.h"

@@ -107,7 +107,7 @@ static int parse_line(struct config *config, struct str line, bool *given, struc
 	if (line.length == 0 || line.bytes[0] == '#')
 		return 0;
 	ptrdiff_t equals = str_find_byte(line, '=');
-	if (equals < 0)
+	if (equals <= 0)
 		return error_set(error, -EINVAL, "expected `key = value`, found `" STR_FORMAT "`",
 			STR_ARG(str_first(line, 80)));
 	struct str key = str_trim(str_first(line, (size_t)equals));

@@ -194,11 +194,13 @@ static void on_question_close(void *arg, int reason)
 		finish_question(question, NULL);
 		return;
 	}
+	/* Its alert may be lost on the way: then all that is seen is the end. */
+	bool is_hang_up = reason == 0 || reason == -ECONNRESET || reason == -EPIPE;
 	error_set(&error, reason ? reason : -ECONNRESET, "%s does not answer: %s",
 		question->address,
-		reason == -EPROTO     ? "it refuses our certificate, or shows none of this cluster"
-			: reason == 0 ? "it closed the connection (wrong role?)"
-				      : strerror(-reason));
+		reason == -EPROTO    ? "it refuses our certificate, or shows none of this cluster"
+			: is_hang_up ? "it hung up: is ours a ctl certificate of its cluster?"
+				     : strerror(-reason));
 	finish_question(question, &error);
 }
 

@@ -17,7 +17,9 @@ struct tls_context {
 
 static const char *last_reason(void)
 {
-	const char *reason = ERR_reason_error_string(ERR_get_error());
+	unsigned long code = ERR_get_error();
+	const char *reason = ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code))
+						    : ERR_reason_error_string(code);
 	ERR_clear_error();
 	return reason ? reason : "unknown reason";
 }
@@ -55,10 +57,12 @@ int tls_context_create(
 	SSL_CTX *ssl = SSL_CTX_new(options->is_server ? TLS_server_method() : TLS_client_method());
 	CHECK(ssl != NULL);
 	SSL_CTX_set_min_proto_version(ssl, options->cluster ? TLS1_3_VERSION : TLS1_2_VERSION);
-	SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-			SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
+	SSL_CTX_set_options(ssl,
+		SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
+			SSL_OP_IGNORE_UNEXPECTED_EOF);
 	/* Idle connections give their record buffers back; output may move between attempts. */
-	SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+	SSL_CTX_set_mode(ssl,
+		SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
 			SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_session_id_context(ssl, (const unsigned char *)"pando", 5);
 	if (options->cluster)

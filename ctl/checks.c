@@ -122,8 +122,10 @@ static void check_daemons(struct command *command, struct checks *checks)
 	const struct directory_node *node;
 	const struct directory_router *router;
 	char what[96];
-	if (cluster_open(command, &cluster) != EXIT_DONE)
+	if (cluster_open(command, &cluster) != EXIT_DONE) {
+		note(checks, "daemons", VERDICT_BAD, "they could not be asked");
 		return;
+	}
 	struct question *nodes = cluster_ask_nodes(&cluster, "status", ASK_MS, &node_count);
 	struct question *routers = cluster_ask_routers(&cluster, "status", ASK_MS, &router_count);
 	while ((node = directory_next_node(cluster.directory, &position)) != NULL) {

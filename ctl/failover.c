@@ -14,6 +14,7 @@
 
 #include "core/clock.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -28,11 +29,16 @@ static int select_volumes(struct command *command, struct plan *plan)
 	size_t position = 0;
 	const struct directory_volume *volume;
 	if (to && !target)
-		return command_usage(command, "there is no site `%s`: see `pando site list`", to);
-	if (!from && !one)
-		return command_usage(command, "`%s` is neither a site nor a volume", what);
-	if (from && target && from == target)
-		return command_usage(command, "%s is where it leaves from", to);
+		error_set(&error, -ENOENT, "there is no site `%s`: see `pando site list`", to);
+	else if (!from && !one)
+		error_set(&error, -ENOENT,
+			"`%s` is neither a site nor a volume: see `pando site list`, `pando volume "
+			"list`",
+			what);
+	else if (from && from == target)
+		error_set(&error, -EINVAL, "%s is where the volumes leave from", to);
+	if (error.text[0])
+		return command_fail(&error);
 	while ((volume = directory_next_volume(plan->cluster->directory, &position)) != NULL) {
 		const struct directory_node *node =
 			directory_find_node(plan->cluster->directory, volume->primary_node_id);
@@ -53,9 +59,11 @@ static int select_returning(struct command *command, struct plan *plan)
 		cluster_find_site(plan->cluster, command->positionals[0]);
 	struct error error = { 0 };
 	struct sql_result *result = NULL;
-	if (!site)
-		return command_usage(command, "there is no site `%s`: see `pando site list`",
+	if (!site) {
+		error_set(&error, -ENOENT, "there is no site `%s`: see `pando site list`",
 			command->positionals[0]);
+		return command_fail(&error);
+	}
 	if (directory_list(command->writer, LIST_VOLUMES, NULL, &result, &error) < 0)
 		return command_fail(&error);
 	unsigned last = sql_columns(result) - 1; /* preferred_node */
@@ -63,15 +71,15 @@ static int select_returning(struct command *command, struct plan *plan)
 		const struct directory_volume *volume = directory_find_volume(
 			plan->cluster->directory, (uint32_t)sql_value_u64(result, row, 0));
 		const char *name = sql_value(result, row, last);
-		const struct directory_node *node =
-			name ? directory_find_node_by_name(plan->cluster->directory, str_from(name))
-			     : NULL;
+		const struct directory_node *node = name
+			? directory_find_node_by_name(plan->cluster->directory, str_from(name))
+			: NULL;
 		if (volume && node && node->site_id == site->id &&
 			volume->primary_node_id != node->id)
 			plan_add(plan, volume, site->id, 0, node->id);
 	}
 	sql_result_free(&result);
-	if (plan->count == 0)
+	if (plan->count == 0 && !command_json(command))
 		printf("every volume that prefers %s is served there already\n", site->name);
 	return EXIT_DONE;
 }
@@ -92,8 +100,8 @@ static void describe_loss(const struct move *move, struct buf *out)
 	else if (move->from_answers)
 		buf_printf(out, "up to %llu bytes, %llu messages at risk",
 			(unsigned long long)(move->from_end_lsn > move->chosen_end_lsn
-						     ? move->from_end_lsn - move->chosen_end_lsn
-						     : 0),
+					? move->from_end_lsn - move->chosen_end_lsn
+					: 0),
 			(unsigned long long)move->at_risk);
 	else if (move->lag_known)
 		buf_printf(out, "unknown: old primary unreachable, last known lag %llu bytes",
@@ -116,10 +124,11 @@ static void report(const struct plan *plan, bool json, bool dry_run)
 		table_add(&table, move->volume->name);
 		table_add(&table, node_name(plan, move->volume->primary_node_id));
 		table_add(&table, node_name(plan, move->chosen_node_id));
-		table_add(&table, move->problem[0] ? move->problem
-				  : dry_run        ? "would move"
-				  : move->served   ? "served"
-						   : "promoted, not serving yet");
+		table_add(&table,
+			move->problem[0]       ? move->problem
+				: dry_run      ? "would move"
+				: move->served ? "served"
+					       : "promoted, not serving yet");
 		table_addf(&table, "%llu",
 			(unsigned long long)(move->chosen_node_id ? move->epoch
 								  : move->volume->epoch));
@@ -177,6 +186,8 @@ static int run(
 		for (unsigned i = 0; i < plan.count && code == EXIT_DONE; i++)
 			if (plan.moves[i].problem[0] || (!dry_run && !plan.moves[i].served))
 				code = EXIT_FAILED;
+	} else if (code == EXIT_DONE && command_json(command)) {
+		report(&plan, true, dry_run);
 	}
 	plan_free(&plan);
 	cluster_close(&cluster);

@@ -72,6 +72,8 @@ int cert_issue(struct command *command)
 	if (!known)
 		return command_usage(
 			command, "`%s` is no role: router, node, replicator or ctl", request.role);
+	if (directory_check_name("certificate's holder", request.name, &error) < 0)
+		return command_fail(&error);
 	struct buf beside = { 0 }, beside_key = { 0 };
 	char *folder = str_to_heap(str_from(command->config_file));
 	char *slash = strrchr(folder, '/');
@@ -95,6 +97,11 @@ int cert_self_signed(struct command *command)
 	const char *key = command_option(command, "key");
 	if (!certificate || !key)
 		return command_usage(command, "--certificate and --key are needed");
+	if (!address_is_domain(str_from(command->positionals[0]))) {
+		error_set(&error, -EINVAL, "`%s` is no host name: write it as mail.example.org",
+			command->positionals[0]);
+		return command_fail(&error);
+	}
 	if (authority_self_signed(command->positionals[0], certificate, key, &error) < 0)
 		return command_fail(&error);
 	return EXIT_DONE;
@@ -355,11 +362,15 @@ static int check_values(struct setup *setup, const char *domain)
 			"`%s` is no host name: give this machine's with --hostname",
 			setup->hostname);
 	if (domain && !address_is_domain(str_from(domain)))
-		return error_set(setup->error, -EINVAL, "`%s` is no domain name", domain);
+		return error_set(setup->error, -EINVAL,
+			"`%s` is no domain name: write it as example.org", domain);
 	snprintf(endpoint, sizeof(endpoint), "%s:%u", setup->address, setup->port);
-	int code = directory_check_endpoint("internal", endpoint, setup->error);
-	if (code == 0)
-		code = directory_check_name("site", setup->site, setup->error);
+	if (directory_check_endpoint("internal", endpoint, setup->error) < 0)
+		return error_set(setup->error, -EINVAL,
+			"`%s` is no address that others can connect to: write --internal-address "
+			"192.0.2.1 or [2001:db8::1]",
+			setup->address);
+	int code = directory_check_name("site", setup->site, setup->error);
 	return code == 0 ? directory_check_name("node", setup->node, setup->error) : code;
 }
 
@@ -428,13 +439,16 @@ static const char *option_or(
 	return value ? value : otherwise;
 }
 
-/* The machine's own name in lower case, as names in the directory are. */
+/* The machine's own name, spelt as names in the directory are. */
 static void machine_name(char *out, size_t capacity)
 {
 	snprintf(out, capacity, "localhost");
 	(void)!gethostname(out, capacity - 1);
-	for (char *c = out; *c; c++)
+	for (char *c = out; *c; c++) {
 		*c = ascii_lower(*c);
+		if (!(*c >= 'a' && *c <= 'z') && !ascii_is_digit(*c) && *c != '.')
+			*c = '-';
+	}
 }
 
 static int init_with(struct setup *setup, const char *url)

@@ -57,6 +57,10 @@ static int read_password(const struct command *command, char line[LINE_MAX_BYTES
 {
 	const char *given = command_option(command, "password");
 	char again[LINE_MAX_BYTES];
+	if ((given != NULL) + command_has(command, "password-stdin") +
+			command_has(command, "no-password") >
+		1)
+		return command_usage(command, "the password is given in more than one way");
 	if (given) {
 		snprintf(line, LINE_MAX_BYTES, "%s", given);
 		return EXIT_DONE;
@@ -64,13 +68,16 @@ static int read_password(const struct command *command, char line[LINE_MAX_BYTES
 	if (command_has(command, "password-stdin")) {
 		if (read_line(stdin, line))
 			return EXIT_DONE;
-		return command_usage(command, "there is no password on standard input");
+		return command_usage(command,
+			"there is no password in the first line of standard "
+			"input, or it is far too long");
 	}
 	if (!prompt("Password: ", line))
 		return command_usage(command, "there is no terminal to ask: use --password-stdin");
-	if (!prompt("Again: ", again) || strcmp(line, again) != 0)
-		return command_usage(command, "the two passwords differ");
-	return EXIT_DONE;
+	if (prompt("Again: ", again) && strcmp(line, again) == 0)
+		return EXIT_DONE;
+	fprintf(stderr, "pando: the two passwords differ: nothing was changed\n");
+	return EXIT_FAILED;
 }
 
 /* "SCRAM-SHA-256$4096:<salt>$<stored key>:<server key>" appended to `out`. */
@@ -78,13 +85,19 @@ static int make_credential(const char *password, struct buf *out, struct error *
 {
 	uint8_t salt[SCRAM_SALT_LENGTH], stored_key[SHA256_LENGTH], server_key[SHA256_LENGTH];
 	rand_bytes(salt, sizeof(salt));
+	if (!password[0])
+		return error_set(error, -EINVAL,
+			"the password is empty: give one, or --no-password for a mailbox that "
+			"nobody "
+			"logs in to");
+	if (strlen(password) > SCRAM_PASSWORD_MAX)
+		return error_set(
+			error, -EINVAL, "the password is longer than %d bytes", SCRAM_PASSWORD_MAX);
 	if (scram_derive(str_from(password), str_of(salt, sizeof(salt)), SCRAM_ITERATIONS,
 		    stored_key, server_key) < 0)
 		return error_set(error, -EINVAL,
-			"the password cannot be used: it is empty, longer than %d bytes, not UTF-8 "
-			"or holds "
-			"control characters",
-			SCRAM_PASSWORD_MAX);
+			"the password cannot be used: it holds control characters (a tab is one), "
+			"unassigned ones, or is not UTF-8");
 	buf_printf(out, "SCRAM-SHA-256$%d:", SCRAM_ITERATIONS);
 	encode_base64(out, str_of(salt, sizeof(salt)));
 	buf_append_byte(out, '$');
@@ -125,7 +138,8 @@ int mailbox_add(struct command *command)
 	int code = command_open_directory(command);
 	if (code != EXIT_DONE)
 		return code;
-	if (!command_has(command, "no-password")) {
+	if (!command_has(command, "no-password") || command_has(command, "password") ||
+		command_has(command, "password-stdin")) {
 		code = read_password(command, password);
 		if (code != EXIT_DONE)
 			return code;
@@ -191,9 +205,16 @@ static int import_file(struct command *command, FILE *file, const char *name)
 		added++;
 	}
 	if (!feof(file)) {
+		int why = ferror(file) ? errno : 0;
 		directory_rollback(command->writer);
-		error_set(&error, -EINVAL, "%s line %u is too long. Nothing was added", name,
-			number + 1);
+		if (why)
+			error_set(&error, -why, "%s cannot be read: %s. Nothing was added", name,
+				strerror(why));
+		else
+			error_set(&error, -EINVAL,
+				"%s line %u is no line of text, or longer than %d bytes. Nothing "
+				"was added",
+				name, number + 1, LINE_MAX_BYTES);
 		return command_fail(&error);
 	}
 	if (directory_commit(command->writer, &error) < 0)
@@ -218,14 +239,16 @@ int mailbox_import(struct command *command)
 	return code;
 }
 
-/* The operator's pattern (`*`, `?`) as an SQL LIKE pattern; an exact name when there is no
- * wildcard. */
-static void like_pattern(const char *pattern, struct buf *out)
+/* The operator's pattern (`*`, `?`) as an SQL LIKE pattern, or an exact name. */
+static void like_pattern(const char *pattern, bool exact, struct buf *out)
 {
 	for (; *pattern; pattern++) {
 		if (strchr("%_\\", *pattern))
 			buf_append_byte(out, '\\');
-		buf_append_byte(out, *pattern == '*' ? '%' : *pattern == '?' ? '_' : *pattern);
+		buf_append_byte(out,
+			*pattern == '*' && !exact           ? '%'
+				: *pattern == '?' && !exact ? '_'
+							    : *pattern);
 	}
 }
 
@@ -238,7 +261,7 @@ static int list(struct command *command, enum directory_listing listing, const c
 	int code = command_open_directory(command);
 	if (code != EXIT_DONE)
 		return code;
-	like_pattern(pattern, &like);
+	like_pattern(pattern, single, &like);
 	if (directory_list(command->writer, listing, buf_terminated(&like), &result, &error) < 0) {
 		code = command_fail(&error);
 	} else if (single && sql_rows(result) == 0) {

@@ -175,9 +175,12 @@ int command_open_directory(struct command *command)
 	struct error error = { 0 };
 	if (command->writer)
 		return EXIT_DONE;
-	if (directory_writer_open(&command->config, &command->writer, &error) < 0)
-		return command_fail(&error);
-	return EXIT_DONE;
+	int code = directory_writer_open(&command->config, &command->writer, &error);
+	if (code == 0)
+		return EXIT_DONE;
+	(void)command_fail(&error);
+	/* A connection string that is none stands in the configuration. */
+	return code == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
 }
 
 enum option_kind { OPTION_UNKNOWN, OPTION_FLAG, OPTION_VALUE, OPTION_VALUES };

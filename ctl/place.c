@@ -21,7 +21,8 @@ static int list(struct command *command, enum directory_listing listing, const c
 	if (directory_list(command->writer, listing, name, &result, &error) < 0)
 		return command_fail(&error);
 	if (name && sql_rows(result) == 0) {
-		error_set(&error, -1, "there is no `%s`", name);
+		error_set(
+			&error, -ENOENT, "there is no volume `%s`: see `pando volume list`", name);
 		code = command_fail(&error);
 	} else {
 		print_listing(result, command_json(command), name != NULL, empty);
@@ -143,6 +144,10 @@ int volume_list(struct command *command)
 
 int volume_show(struct command *command)
 {
+	struct error error = { 0 };
+	/* A name without wildcards of SQL. */
+	if (directory_check_name("volume", command->positionals[0], &error) < 0)
+		return command_fail(&error);
 	return list(command, LIST_VOLUMES, command->positionals[0], "");
 }
 
@@ -151,7 +156,8 @@ int domain_add(struct command *command)
 	struct error error = { 0 };
 	const char *domain = command->positionals[0];
 	if (!address_is_domain(str_from(domain))) {
-		error_set(&error, -EINVAL, "`%s` is no domain name", domain);
+		error_set(
+			&error, -EINVAL, "`%s` is no domain name: write it as example.org", domain);
 		return command_fail(&error);
 	}
 	int code = command_open_directory(command);

@@ -34,8 +34,8 @@ static void take_columns(struct table *table, const struct json *message, struct
 	for (const struct json *member = message->first;
 		member && table->column_count < TABLE_COLUMNS_MAX; member = member->next) {
 		struct str name = member->type == JSON_NUMBER
-					  ? pool_printf(pool, "#" STR_FORMAT, STR_ARG(member->name))
-					  : member->name;
+			? pool_printf(pool, "#" STR_FORMAT, STR_ARG(member->name))
+			: member->name;
 		table->columns[table->column_count++] = pool_copy_terminated(pool, name);
 	}
 }
@@ -69,7 +69,7 @@ static int ask_queues(struct command *command, const char *verb, bool is_action)
 	unsigned count, index = 0, answered = 0;
 	size_t position = 0;
 	const struct directory_router *router;
-	if (id && strpbrk(id, " \r\n"))
+	if (id && (!id[0] || strpbrk(id, " \r\n")))
 		return command_usage(command, "`%s` is no queue id", id);
 	int code = cluster_open_to_look(command, &cluster);
 	if (code != EXIT_DONE)
@@ -81,11 +81,19 @@ static int ask_queues(struct command *command, const char *verb, bool is_action)
 		add_messages(&table, routers[index].answer, router->name, pool);
 		answered += routers[index++].answer != NULL;
 	}
-	for (unsigned i = 0; i < count; i++)
-		if (!routers[i].answer && !(id && answered)) {
+	for (unsigned i = 0; i < count; i++) {
+		if (routers[i].answer || (id && answered))
+			continue;
+		code = EXIT_FAILED;
+		/* A router that does not know the message is no trouble of its own. */
+		if (!id || !routers[i].answered)
 			command_fail(&routers[i].error);
-			code = EXIT_FAILED;
-		}
+	}
+	if (id && !answered && count)
+		fprintf(stderr,
+			"pando: no router that answers has a message `%s`: see `pando queue "
+			"list`\n",
+			id);
 	if (table.column_count)
 		table_print(&table, command_json(command), "");
 	else if (command_json(command))

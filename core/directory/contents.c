@@ -262,13 +262,14 @@ static void *add_alias(struct contents *contents, const struct directory_row *ro
 }
 
 /* "SCRAM-SHA-256$4096:<salt>$<stored key>:<server key>", the three in base64. */
-static bool parse_credential(struct str text, struct directory_credential *credential)
+bool directory_parse_credential(struct str text, struct directory_credential *credential)
 {
 	struct str scheme, parameters, iterations, salt, stored_key, rest = text;
 	uint64_t count;
 	if (!str_next(&rest, '$', &scheme) || !str_equal(scheme, STR("SCRAM-SHA-256")) ||
 		!str_next(&rest, '$', &parameters) || !str_next(&parameters, ':', &iterations) ||
-		!str_next(&rest, ':', &stored_key) || !str_to_u64(iterations, UINT32_MAX, &count))
+		!str_next(&rest, ':', &stored_key) || !str_to_u64(iterations, UINT32_MAX, &count) ||
+		count == 0)
 		return false;
 	salt = parameters;
 	struct buf bytes = { 0 };
@@ -279,7 +280,7 @@ static bool parse_credential(struct str text, struct directory_credential *crede
 		memcpy(credential->salt, buf_str(&bytes).bytes, credential->salt_length);
 		buf_clear(&bytes);
 		good = decode_base64(&bytes, stored_key) && decode_base64(&bytes, rest) &&
-		       buf_length(&bytes) == 2 * SHA256_LENGTH;
+			buf_length(&bytes) == 2 * SHA256_LENGTH;
 	}
 	if (good) {
 		memcpy(credential->stored_key, buf_str(&bytes).bytes, SHA256_LENGTH);
@@ -293,7 +294,8 @@ static bool parse_credential(struct str text, struct directory_credential *crede
 static void *add_credential(const struct directory_row *row)
 {
 	struct directory_credential *credential = mem_alloc(sizeof(*credential));
-	if (!parse_credential(str_from(row->columns[0] ? row->columns[0] : ""), credential)) {
+	if (!directory_parse_credential(
+		    str_from(row->columns[0] ? row->columns[0] : ""), credential)) {
 		log_error("directory_bad_credential", "mailbox=%llu", (unsigned long long)row->id);
 		memset(credential, 0, sizeof(*credential));
 	}
@@ -367,8 +369,9 @@ static void link_mailboxes(struct contents *contents)
 		else
 			mailbox->mailbox.durability =
 				volume ? volume->durability : DURABILITY_REMOTE;
-		if (domain && (!domain->first_mailbox_id ||
-				      mailbox->mailbox.id < domain->first_mailbox_id))
+		if (domain &&
+			(!domain->first_mailbox_id ||
+				mailbox->mailbox.id < domain->first_mailbox_id))
 			domain->first_mailbox_id = mailbox->mailbox.id;
 	}
 }

@@ -171,9 +171,11 @@ static void tell_unreachable(struct directory *directory, const char *reason)
 			(unsigned long long)directory->revision, log_quote(str_from(reason)));
 	else if (!directory->told_unreachable)
 		log_error("directory_never_reached",
-			"effect=\"nothing is served\" action=\"start PostgreSQL, check `directory` "
-			"in the "
-			"configuration, run `pando init`\" reason=%s",
+			"effect=\"nothing is served\" action=\"%s\" reason=%s",
+			directory->source ? "start PostgreSQL, check `directory` in the "
+					    "configuration, run `pando init`"
+					  : "run `pando init --standalone`; let this account "
+					    "write in the file's folder",
 			log_quote(str_from(reason)));
 	directory->told_unreachable = true;
 }

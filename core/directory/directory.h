@@ -68,7 +68,7 @@ struct directory_volume {
 
 struct directory_mailbox {
 	uint64_t id;
-	struct str address;   /* canonical: lower-case domain, local part as stored */
+	struct str address; /* canonical: lower-case domain, local part as stored */
 	uint32_t volume_id;
 	enum durability durability; /* already resolved against the volume's default */
 	bool enabled;
@@ -82,6 +82,10 @@ struct directory_credential {
 	size_t salt_length;
 	uint8_t stored_key[SHA256_LENGTH], server_key[SHA256_LENGTH];
 };
+
+/* "SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>", PostgreSQL's own form. */
+bool directory_parse_credential(
+	struct str text, struct directory_credential *credential_out) must_check;
 
 enum directory_found { DIRECTORY_FOUND, DIRECTORY_NO_USER, DIRECTORY_NO_DOMAIN };
 
@@ -112,8 +116,8 @@ uint64_t directory_revision(const struct directory *directory);
 enum directory_found directory_resolve(const struct directory *directory, struct str address,
 	void (*fn)(void *arg, const struct directory_mailbox *mailbox), void *arg);
 /* The mailbox of exactly this login name (address or alias of one mailbox), or NULL. */
-const struct directory_mailbox *directory_find_login(const struct directory *directory,
-	struct str login);
+const struct directory_mailbox *directory_find_login(
+	const struct directory *directory, struct str login);
 const struct directory_mailbox *directory_find_mailbox(
 	const struct directory *directory, uint64_t id);
 /* False when the mailbox has no password. */
@@ -124,11 +128,11 @@ bool directory_has_domain(const struct directory *directory, struct str domain);
 const struct directory_volume *directory_find_volume(
 	const struct directory *directory, uint32_t id);
 const struct directory_node *directory_find_node(const struct directory *directory, uint32_t id);
-const struct directory_node *directory_find_node_by_name(const struct directory *directory,
-	struct str name);
+const struct directory_node *directory_find_node_by_name(
+	const struct directory *directory, struct str name);
 const struct directory_site *directory_find_site(const struct directory *directory, uint32_t id);
-const struct directory_router *directory_find_router_by_name(const struct directory *directory,
-	struct str name);
+const struct directory_router *directory_find_router_by_name(
+	const struct directory *directory, struct str name);
 
 /* Iteration: start with *position = 0; NULL ends. */
 const struct directory_site *directory_next_site(

@@ -22,7 +22,8 @@ int directory_add_domain(struct directory_writer *writer, const char *name, stru
 	size_t length = strlen(name);
 	if (length == 0 || length > 253 || !is_printable(name) ||
 		strpbrk(name, "@ []()%!:;,<>\"\\/"))
-		return error_set(error, -EINVAL, "`%s` is no domain name", name);
+		return error_set(
+			error, -EINVAL, "`%s` is no domain name: write it as example.org", name);
 	for (size_t i = 0; i <= length; i++)
 		lower[i] = ascii_lower(name[i]);
 	return writer_add_named(writer, "domain", lower, error);
@@ -89,6 +90,12 @@ static int least_loaded(struct directory_writer *writer, char id_out[24], struct
 static int put_credential(
 	struct directory_writer *writer, const char *id, const char *scram, struct error *error)
 {
+	struct directory_credential credential;
+	if (!directory_parse_credential(str_from(scram), &credential))
+		return error_set(error, -EINVAL,
+			"the prepared key is malformed: it is "
+			"SCRAM-SHA-256$ITERATIONS:SALT$STORED-KEY:"
+			"SERVER-KEY, the last three in base64");
 	return writer_query(writer, error,
 		"insert into credential (id, scram) values ($1, $2) "
 		"on conflict (id) do update set scram = excluded.scram",
@@ -266,12 +273,14 @@ static int insert_alias(struct directory_writer *writer, const char *address, co
 		code = check_alias(writer, address, target, error);
 	if (code == 0)
 		code = writer_next_id(writer, "alias", id, error);
-	if (code == 0)
-		code = writer_exists_already(
-			writer_query(writer, error,
-				"insert into alias (id, address, target) values ($1, $2, $3)",
-				SQL_VALUES(id, buf_terminated(&canonical), target), NULL),
-			"alias with this target,", address, error);
+	if (code == 0) {
+		code = writer_query(writer, error,
+			"insert into alias (id, address, target) values ($1, $2, $3)",
+			SQL_VALUES(id, buf_terminated(&canonical), target), NULL);
+		if (code == -EEXIST)
+			code = error_set(
+				error, code, "`%s` leads to `%s` already", address, target);
+	}
 	if (code == 0)
 		code = writer_audit(writer, "alias add", buf_terminated(&canonical), error);
 	buf_deinit(&canonical);

@@ -391,6 +391,10 @@ int directory_add_volume(struct directory_writer *writer, const struct volume_de
 	int code = directory_check_name("volume", volume->name, error);
 	if (code == 0)
 		code = writer_check_durability(durability, error);
+	if (code == 0 && volume->replica_count == 0 && strcmp(durability, "strict") == 0)
+		code = error_set(error, -EINVAL,
+			"a strict volume needs a replica, without which it refuses every message: "
+			"name one with --replica");
 	if (code == 0)
 		code = writer_enter(writer, &own, error);
 	if (code < 0)

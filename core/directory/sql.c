@@ -1,6 +1,7 @@
 #include "core/directory/sql.h"
 
 #include "core/buf.h"
+#include "core/directory/sql_connect.h"
 #include "core/pool.h"
 
 #include <errno.h>
@@ -31,20 +32,18 @@ struct sql_result {
 int sql_open_postgres(
 	const char *conninfo, bool writable, struct sql **sql_out, struct error *error)
 {
-	const char *const names[] = { "dbname", "target_session_attrs", "connect_timeout",
-		"application_name", "client_encoding", NULL };
-	const char *const values[] = { conninfo, writable ? "read-write" : "any", "3", "pando",
-		"UTF8", NULL };
 	struct sql *sql = mem_alloc(sizeof(*sql));
-	sql->postgres = PQconnectdbParams(names, values, 1);
-	if (PQstatus(sql->postgres) != CONNECTION_OK) {
-		struct str reason = str_trim(str_from(PQerrorMessage(sql->postgres)));
-		int code = error_set(error, -EHOSTUNREACH,
-			"the directory's PostgreSQL cannot be reached for writing: " STR_FORMAT
-			". Check that it runs and the `directory` line of the configuration",
-			STR_ARG(reason));
+	struct error reason = { 0 };
+	int connected = sql_connect(conninfo, writable, &sql->postgres, &reason);
+	if (connected < 0) {
 		sql_close(&sql);
-		return code;
+		if (connected != -EHOSTUNREACH)
+			return error_set(error, connected, "%s", reason.text);
+		return error_set(error, connected,
+			"the directory's PostgreSQL cannot be reached for writing: %s. Check that "
+			"it "
+			"runs and the `directory` line of the configuration",
+			reason.text);
 	}
 	int code = sql_script(
 		sql, "set client_min_messages = warning; set search_path = pando", error);

@@ -132,6 +132,7 @@ TEST(configuration_errors_name_line_key_and_nearest_key)
 		{ "io_backend = fast", "line 1: `io_backend` is one of auto|uring|posix" },
 		{ "# comment\n\nsite = a\nsite = b\n", "line 4: `site` is set twice" },
 		{ "nonsense", "line 1: expected `key = value`" },
+		{ "site = a\n= b", "line 2: expected `key = value`" },
 	};
 	for (size_t i = 0; i < array_length(rows); i++) {
 		struct config config = { 0 };
