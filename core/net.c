@@ -153,7 +153,10 @@ static void update_poll(struct stream *stream)
 	case STREAM_OPEN:
 		if (!stream->paused && buf_length(&stream->input) < STREAM_INPUT_MAX)
 			events |= UV_READABLE;
-		if (stream->output.length > 0)
+		/* What was written in this turn leaves at its end; only what is left then waits. A
+		 * change of events costs up to three system calls. */
+		if (stream->output.length > 0 &&
+			(!stream->turn.queued || stream->polled_events & UV_WRITABLE))
 			events |= UV_WRITABLE;
 		break;
 	case STREAM_LINGERING:
@@ -663,8 +666,8 @@ const char *stream_tls_description(const struct stream *stream)
 
 void stream_pause(struct stream *stream)
 {
+	/* The poll stays until something arrives or the turn ends: most pauses are over before. */
 	stream->paused = true;
-	update_poll(stream);
 }
 
 void stream_resume(struct stream *stream)
