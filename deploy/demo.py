@@ -34,6 +34,8 @@ PASSWORD = "pando-demo"
 VOLUMES_PER_NODE = 4
 # The thousands digit of a site's ports.
 SITE_BASE = {"site-a": 2000, "site-b": 3000, "site-c": 4000}
+# The highest port of site-c must still be one.
+OFFSET_MAX = 60000
 FRONT = {
     "smtp": 25, "submission": 587, "submissions": 465, "imap": 143, "imaps": 993, "pop3s": 995,
     "managesieve": 190,
@@ -351,8 +353,7 @@ class Cluster:
                 tail = open(daemon.log, errors="replace").read()[-2000:] if os.path.exists(daemon.log) else ""
                 raise Failure(f"{daemon.name} has ended; the end of {daemon.log}:\n{tail}")
 
-    def wait_serving(self, site=None, seconds=30):
-        """Front doors open, and (all sites) every volume in step."""
+    def wait_doors(self, site=None, seconds=30):
         def doors():
             for name in self.sites:
                 if site and name != site:
@@ -366,6 +367,11 @@ class Cluster:
         time.sleep(0.1)
         self.check_alive(site)
         wait_for("front doors", seconds, doors)
+        self.check_alive(site)
+
+    def wait_serving(self, site=None, seconds=30):
+        """Front doors open, and (all sites) every volume in step."""
+        self.wait_doors(site, seconds)
         wait_for("replicas in step", seconds, self.in_step)
         self.check_alive(site)
 
@@ -379,16 +385,21 @@ def has_ipv6():
         return False
 
 
-def check_ports(cluster, sites):
-    ports = [cluster.postgres_port()]
+def check_ports(cluster, sites, nodes=1):
+    doors = [cluster.port(site, service) for site in sites for service in FRONT]
+    places = [("127.0.0.1", port) for port in doors] + [("127.0.0.1", cluster.postgres_port())]
+    if has_ipv6():
+        places += [("::1", port) for port in doors]
     for site in sites:
-        ports += [cluster.port(site, service) for service in (*FRONT, "http")]
-        ports += [cluster.router_control(site), *cluster.node_ports(site, 1).values()]
-    for port in ports:
-        with socket.socket() as probe:
+        inside = [cluster.port(site, "http"), cluster.router_control(site), cluster.router_queue(site)]
+        for i in range(1, nodes + 1):
+            inside += cluster.node_ports(site, i).values()
+        places += [("127.0.0.1", port) for port in inside]
+    for host, port in places:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind((host, port))
             except OSError:
                 raise Failure(f"port {port} is in use: another demo? `deploy/demo down --dir ITS-DIR` ends it, "
                               "and --offset moves this one aside") from None
@@ -405,7 +416,7 @@ def up(options):
         if not os.path.exists(program):
             raise Failure(f"{program} has not been built")
     sites = list(SITE_BASE)[:options.sites]
-    check_ports(cluster, sites)
+    check_ports(cluster, sites, options.nodes)
     cluster.offset = options.offset
     os.makedirs(cluster.folder, exist_ok=True)
     say(f"== making a cluster of {len(sites)} sites, {options.nodes} nodes each, in {cluster.folder}")
@@ -565,16 +576,14 @@ def story(options):
 def kill(options):
     cluster = Cluster(options.dir)
     need_site(cluster, options.site)
-    for daemon in cluster.daemons(options.site):
-        daemon.stop(signal.SIGKILL)
+    cluster.stop(signal.SIGKILL, options.site)
 
 
 def start_site(options):
     cluster = Cluster(options.dir)
     need_site(cluster, options.site)
     cluster.start(options.site)
-    time.sleep(0.1)
-    cluster.check_alive(options.site)
+    cluster.wait_doors(options.site)
 
 
 def need_site(cluster, site):
@@ -620,6 +629,8 @@ def main():
     options = parser.parse_args(arguments)
     if not 1 <= getattr(options, "nodes", 1) <= 20:
         parser.error("--nodes: 1 to 20")
+    if not 0 <= getattr(options, "offset", 0) <= OFFSET_MAX:
+        parser.error(f"--offset: 0 to {OFFSET_MAX}")
     try:
         if options.verb == "story":
             story(options)
@@ -629,6 +640,9 @@ def main():
             {"down": down, "status": show_status, "kill": kill, "start": start_site}[options.verb](options)
     except Failure as failure:
         print(f"demo: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"demo: interrupted; `deploy/demo down --dir {options.dir}` removes what has been made", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # Whoever read our words has heard enough.

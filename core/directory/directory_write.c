@@ -6,6 +6,7 @@
 #include "core/rand.h"
 
 #include <errno.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,9 +122,10 @@ int writer_audit(struct directory_writer *writer, const char *action, const char
 	struct error *error)
 {
 	const char *who = getenv("SUDO_USER");
-	if (!who)
-		who = getenv("USER");
+	const struct passwd *account = who ? NULL : getpwuid(getuid());
 	char number[32];
+	if (account)
+		who = account->pw_name;
 	if (!who) {
 		snprintf(number, sizeof(number), "uid %u", (unsigned)getuid());
 		who = number;
