@@ -9,8 +9,9 @@
 #include <stdlib.h>
 
 enum {
-	/* A verb and a few ids: longer requests are no requests. */
-	CONTROL_LINE_MAX = 4096,
+	/* A verb, and an id and an epoch of each of some thousand volumes: longer requests are no
+	 * requests. */
+	CONTROL_LINE_MAX = 65536,
 	CONTROL_ARGUMENTS_MAX = 16,
 	/* A status of thousands of volumes or a list of ten thousands of messages. */
 	CONTROL_ANSWER_MAX = 64 << 20,

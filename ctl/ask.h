@@ -8,7 +8,7 @@
 
 struct question {
 	char address[96];
-	char request[256];
+	const char *request; /* the asker's: alive until ask_all returns */
 	/* The answer: NULL with `error` set when the daemon refused, or did not answer in time. */
 	struct json *answer;
 	struct error error;

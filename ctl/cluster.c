@@ -82,9 +82,8 @@ const struct directory_volume *cluster_find_volume(const struct cluster *cluster
 
 static void add_question(struct buf *questions, const char *address, const char *request)
 {
-	struct question question = { 0 };
+	struct question question = { .request = request };
 	snprintf(question.address, sizeof(question.address), "%s", address);
-	snprintf(question.request, sizeof(question.request), "%s", request);
 	buf_append(questions, &question, sizeof(question));
 }
 

@@ -2,6 +2,7 @@
 
 #include "core/clock.h"
 #include "core/rand.h"
+#include "ctl/ends.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,11 +35,10 @@ static void pause_ms(long ms)
 	nanosleep(&time, NULL);
 }
 
-static void problem(struct move *move, const char *text)
+static void problem(struct move *move, struct str text)
 {
 	if (!move->problem[0])
-		snprintf(move->problem, sizeof(move->problem), "%.*s",
-			(int)sizeof(move->problem) - 1, text);
+		snprintf(move->problem, sizeof(move->problem), STR_FORMAT, STR_ARG(text));
 }
 
 void plan_add(struct plan *plan, const struct directory_volume *volume, uint32_t to_site_id,
@@ -58,7 +58,7 @@ void plan_add(struct plan *plan, const struct directory_volume *volume, uint32_t
 		any = any || eligible;
 	}
 	if (!any)
-		problem(&move, "there is no replica");
+		problem(&move, STR("there is no replica"));
 	plan->moves = mem_resize(plan->moves, (plan->count + 1) * sizeof(move));
 	plan->moves[plan->count++] = move;
 }
@@ -81,14 +81,13 @@ static void answers_want(struct answers *answers, const struct plan *plan, uint3
 {
 	const struct directory_node *node = directory_find_node(plan->cluster->directory, node_id);
 	const uint32_t *ids = (const void *)buf_str(&answers->node_ids).bytes;
-	struct question question = { 0 };
+	struct question question = { .request = "status" };
 	for (size_t i = 0; i < buf_length(&answers->node_ids) / sizeof(*ids); i++)
 		if (ids[i] == node_id)
 			return;
 	if (!node)
 		return;
 	snprintf(question.address, sizeof(question.address), "%s", node->control);
-	snprintf(question.request, sizeof(question.request), "status");
 	buf_append(&answers->node_ids, &node_id, sizeof(node_id));
 	buf_append(&answers->questions, &question, sizeof(question));
 }
@@ -219,7 +218,7 @@ static void choose(const struct plan *plan, struct move *move)
 	}
 	move->epoch++;
 	if (!best) {
-		problem(move, "no replica answers");
+		problem(move, STR("no replica answers"));
 		return;
 	}
 	move->chosen_node_id = best->node_id;
@@ -262,7 +261,7 @@ void plan_look(struct plan *plan)
 		struct move *move = &plan->moves[i];
 		choose(plan, move);
 		if (plan->must_be_clean && !move->from_answers)
-			problem(move, "its primary does not answer: use `pando failover`");
+			problem(move, STR("its primary does not answer: use `pando failover`"));
 	}
 	plan->asked_ms = elapsed_ms(plan);
 }
@@ -270,30 +269,26 @@ void plan_look(struct plan *plan)
 /* All at once; those that do not answer count as dead. */
 static void fence_all(struct plan *plan)
 {
-	struct question *questions = mem_alloc((plan->count + 1) * sizeof(*questions));
+	struct end_question *questions = mem_alloc((plan->count + 1) * sizeof(*questions));
 	struct move **moves = mem_alloc((plan->count + 1) * sizeof(struct move *));
 	unsigned count = 0;
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
-		const struct directory_node *node = directory_find_node(
-			plan->cluster->directory, move->volume->primary_node_id);
-		if (!node || !move->from_answers || move->problem[0])
+		if (!move->from_answers || move->problem[0])
 			continue;
-		struct question *question = &questions[count];
-		snprintf(question->address, sizeof(question->address), "%s", node->control);
-		snprintf(question->request, sizeof(question->request), "fence %u %llu",
-			move->volume->id, (unsigned long long)move->volume->epoch);
+		questions[count] = (struct end_question){
+			.node_id = move->volume->primary_node_id, .volume = move->volume
+		};
 		moves[count++] = move;
 	}
-	ask_all(plan->cluster->asker, questions, count, FENCE_MS);
+	ends_ask(plan->cluster, "fence", questions, count, FENCE_MS);
 	for (unsigned i = 0; i < count; i++) {
-		moves[i]->fenced = questions[i].answer != NULL;
-		if (moves[i]->fenced)
-			moves[i]->from_end_lsn = json_u64(questions[i].answer, "end_lsn");
+		moves[i]->fenced = questions[i].stands;
+		moves[i]->from_answers = questions[i].answered;
+		if (questions[i].stands)
+			moves[i]->from_end_lsn = questions[i].end_lsn;
 		else if (questions[i].answered)
-			problem(moves[i], questions[i].error.text);
-		else
-			moves[i]->from_answers = false;
+			problem(moves[i], questions[i].refusal);
 	}
 	free(questions);
 	free(moves);
@@ -331,28 +326,25 @@ static void wait_caught_up(struct plan *plan)
 static void hold_all(struct plan *plan)
 {
 	size_t most = (size_t)plan->count * VOLUME_COPIES_MAX + 1;
-	struct question *questions = mem_alloc(most * sizeof(*questions));
+	struct end_question *questions = mem_alloc(most * sizeof(*questions));
 	struct candidate **asked = mem_alloc(most * sizeof(struct candidate *));
 	unsigned count = 0;
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
 		for (unsigned k = 0; k < move->candidate_count && !has_settled(plan, move); k++) {
-			const struct directory_node *node = directory_find_node(
-				plan->cluster->directory, move->candidates[k].node_id);
-			if (!node || !move->candidates[k].answers)
+			if (!move->candidates[k].answers)
 				continue;
-			struct question *question = &questions[count];
-			snprintf(question->address, sizeof(question->address), "%s", node->control);
-			snprintf(question->request, sizeof(question->request), "hold %u %llu",
-				move->volume->id, (unsigned long long)move->volume->epoch);
+			questions[count] = (struct end_question){
+				.node_id = move->candidates[k].node_id, .volume = move->volume
+			};
 			asked[count++] = &move->candidates[k];
 		}
 	}
-	ask_all(plan->cluster->asker, questions, count, FENCE_MS);
+	ends_ask(plan->cluster, "hold", questions, count, FENCE_MS);
 	for (unsigned i = 0; i < count; i++) {
-		asked[i]->answers = questions[i].answer != NULL;
-		asked[i]->epoch = json_u64(questions[i].answer, "epoch");
-		asked[i]->end_lsn = json_u64(questions[i].answer, "end_lsn");
+		asked[i]->answers = questions[i].stands;
+		asked[i]->epoch = questions[i].epoch;
+		asked[i]->end_lsn = questions[i].end_lsn;
 	}
 	for (unsigned i = 0; i < plan->count; i++)
 		if (!has_settled(plan, &plan->moves[i]))
@@ -381,7 +373,7 @@ void plan_compare(struct plan *plan)
 				"%s has more of it: fail over to its site first (--accept-loss "
 				"leaves that)",
 				node->name);
-			problem(move, text);
+			problem(move, str_from(text));
 		}
 	}
 }
@@ -397,10 +389,10 @@ void plan_fence(struct plan *plan)
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
 		if (move->fenced && !move->clean && !plan->accept_loss)
-			problem(move, "no replica caught up in time (--accept-loss leaves it all "
-				      "the same)");
+			problem(move, STR("no replica caught up in time (--accept-loss leaves it all "
+				      "the same)"));
 		else if (plan->must_be_clean && !move->clean)
-			problem(move, "its primary stopped answering: use `pando failover`");
+			problem(move, STR("its primary stopped answering: use `pando failover`"));
 	}
 	plan->fenced_ms = elapsed_ms(plan);
 }

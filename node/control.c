@@ -2,8 +2,6 @@
 
 #include "core/log.h"
 
-#include <errno.h>
-
 static void on_json(void *arg, struct str json)
 {
 	control_reply(arg, json);
@@ -26,52 +24,23 @@ static void answer_at_risk(struct volumes *volumes, struct control_request *requ
 	volumes_at_risk(volumes, on_json, request);
 }
 
-/* `fence` and `hold`: VOLUME EPOCH. */
 static void answer_end(struct volumes *volumes, struct control_request *request,
-	const struct str *arguments, bool is_fence)
+	enum volumes_end how, struct str list)
 {
-	uint64_t id, epoch;
-	if (!str_to_u64(arguments[0], UINT32_MAX, &id) ||
-		!str_to_u64(arguments[1], UINT64_MAX, &epoch)) {
-		control_reply_error(request, "usage: fence|hold VOLUME EPOCH, both numbers");
-		return;
-	}
-	int result = (is_fence ? volumes_fence : volumes_hold)(
-		volumes, (uint32_t)id, epoch, on_json, request);
-	if (result == -ENOENT)
-		control_reply_error(
-			request, "this node holds no volume %llu", (unsigned long long)id);
-	else if (result < 0)
-		control_reply_error(request, "this node %s volume %llu in epoch %llu",
-			is_fence ? "does not write" : "is no replica of", (unsigned long long)id,
-			(unsigned long long)epoch);
+	if (volumes_end(volumes, how, list, on_json, request) < 0)
+		control_reply_error(request, "usage: fence|hold ID:EPOCH,ID:EPOCH,...");
 }
 
 static void answer_fence(struct volumes *volumes, struct control_request *request,
 	const struct str *arguments)
 {
-	answer_end(volumes, request, arguments, true);
+	answer_end(volumes, request, VOLUMES_FENCE, arguments[0]);
 }
 
 static void answer_hold(struct volumes *volumes, struct control_request *request,
 	const struct str *arguments)
 {
-	answer_end(volumes, request, arguments, false);
-}
-
-static void answer_position(struct volumes *volumes, struct control_request *request,
-	const struct str *arguments)
-{
-	uint64_t id;
-	struct buf json = { 0 };
-	if (!str_to_u64(arguments[0], UINT32_MAX, &id))
-		control_reply_error(request, "usage: position VOLUME, a number");
-	else if (volumes_position(volumes, (uint32_t)id, &json) < 0)
-		control_reply_error(
-			request, "this node holds no volume %llu", (unsigned long long)id);
-	else
-		control_reply(request, buf_str(&json));
-	buf_deinit(&json);
+	answer_end(volumes, request, VOLUMES_HOLD, arguments[0]);
 }
 
 static const struct {
@@ -82,9 +51,8 @@ static const struct {
 } verbs[] = {
 	{ "status", 0, answer_status },
 	{ "at-risk", 0, answer_at_risk },
-	{ "fence", 2, answer_fence },
-	{ "hold", 2, answer_hold },
-	{ "position", 1, answer_position },
+	{ "fence", 1, answer_fence },
+	{ "hold", 1, answer_hold },
 };
 
 void node_control(void *arg, struct control_request *request, struct str verb,

@@ -75,15 +75,13 @@ bool volumes_are_settled(const struct volumes *volumes);
 /* JSON for `pando`; see docs/operating.md. Called back on the front thread, once. */
 void volumes_status(struct volumes *volumes, struct buf *json_out);
 void volumes_at_risk(struct volumes *volumes, void (*done)(void *arg, struct str json), void *arg);
-/* -ENOENT no such volume here; -ESTALE another epoch or role than asked for. The JSON holds the
- * epoch and the durable end of the log, or an error. */
-int volumes_fence(struct volumes *volumes, uint32_t volume_id, uint64_t epoch,
+/* How a volume is made to stand still: a primary is fenced, a replica held (see volume.h). */
+enum volumes_end { VOLUMES_FENCE, VOLUMES_HOLD };
+/* For many volumes at once, `list` being ID:EPOCH,ID:EPOCH,...; of each the answer has the durable end
+ * or an error. A volume that takes longer than a few seconds does not hold up the others' answer.
+ * -EINVAL for a malformed list. */
+int volumes_end(struct volumes *volumes, enum volumes_end how, struct str list,
 	void (*done)(void *arg, struct str json), void *arg) must_check;
-/* The same for a replica, which acknowledges nothing more until the directory names a later epoch
- * or half a minute has passed. */
-int volumes_hold(struct volumes *volumes, uint32_t volume_id, uint64_t epoch,
-	void (*done)(void *arg, struct str json), void *arg) must_check;
-int volumes_position(struct volumes *volumes, uint32_t volume_id, struct buf *json_out) must_check;
 
 /* Worker side. */
 struct loop *volume_loop(const struct volume *volume);

@@ -1,0 +1,23 @@
+#ifndef PANDO_CTL_ENDS_H
+#define PANDO_CTL_ENDS_H
+
+/* Asking nodes to make volumes stand still, and where they end: one question per node, so that a node
+ * of hundreds of volumes is asked as quickly as one of a single one. */
+
+#include "ctl/cluster.h"
+
+struct end_question {
+	uint32_t node_id;
+	const struct directory_volume *volume;
+	/* The answer. answered: the node spoke of it in time; then it stands still at (epoch,
+	 * end_lsn), or `refusal` says why not (it lives as long as the cluster). */
+	bool answered, stands;
+	uint64_t epoch, end_lsn;
+	struct str refusal;
+};
+
+/* `verb` is fence or hold (see node/volume/volumes.h). */
+void ends_ask(struct cluster *cluster, const char *verb, struct end_question *questions,
+	unsigned count, unsigned timeout_ms);
+
+#endif

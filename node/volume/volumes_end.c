@@ -1,0 +1,186 @@
+#include "node/volume/volumes_internal.h"
+
+#include "core/timer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Fences and holds for `pando failover`: many volumes in one question, each asked on its worker. */
+
+enum {
+	/* Longer than a healthy disk takes to sync what is in flight, shorter than `pando` waits. */
+	END_MS_MAX = 4000,
+};
+
+struct end_request;
+
+struct end_item {
+	struct end_request *request;
+	struct end_wait wait;
+	struct task task;
+	uint32_t volume_id;
+	struct slot *slot;
+	bool answered;
+	int status;
+	uint64_t asked_epoch, epoch, end;
+};
+
+/* Lives until every volume has answered, which may be after the answer to the asker. */
+struct end_request {
+	enum volumes_end how;
+	struct timer *timer;
+	unsigned count, waiting;
+	struct end_item *items;
+	/* NULL: answered already. */
+	void (*done)(void *arg, struct str json);
+	void *arg;
+};
+
+static void describe(const struct end_item *item, struct buf *json)
+{
+	buf_printf(json, "{\"volume\": %u, ", item->volume_id);
+	if (!item->answered)
+		buf_append_literal(json, "\"late\": true, \"error\": \"it does not stand still in time\"}");
+	else if (item->status == -ENOENT)
+		buf_append_literal(json, "\"error\": \"this node does not hold it\"}");
+	else if (item->status == -ESTALE)
+		buf_printf(json, "\"error\": \"this node %s it in epoch %llu\"}",
+			item->request->how == VOLUMES_FENCE ? "does not write"
+							    : "is no replica of",
+			(unsigned long long)item->asked_epoch);
+	else if (item->status < 0)
+		buf_printf(json, "\"error\": \"its log cannot be opened: %s\"}",
+			strerror(-item->status));
+	else
+		buf_printf(json, "\"epoch\": %llu, \"end_lsn\": %llu}",
+			(unsigned long long)item->epoch, (unsigned long long)item->end);
+}
+
+static void answer(struct end_request *request)
+{
+	struct buf json = { 0 };
+	buf_append_literal(&json, "{\"volumes\": [");
+	for (unsigned i = 0; i < request->count; i++) {
+		if (i > 0)
+			buf_append_literal(&json, ", ");
+		describe(&request->items[i], &json);
+	}
+	buf_append_literal(&json, "]}");
+	request->done(request->arg, buf_str(&json));
+	request->done = NULL;
+	buf_deinit(&json);
+}
+
+static void finish(struct end_request *request)
+{
+	if (request->done != NULL)
+		answer(request);
+	timer_destroy(&request->timer);
+	free(request->items);
+	free(request);
+}
+
+static void on_late(void *arg)
+{
+	struct end_request *request = arg;
+	if (request->done != NULL)
+		answer(request);
+}
+
+/* ---- on the worker, and back ---- */
+
+static void on_end_reply(void *arg)
+{
+	struct end_item *item = arg;
+	item->answered = true;
+	if (--item->request->waiting == 0)
+		finish(item->request);
+}
+
+static void on_end(struct end_wait *wait, int status, uint64_t end)
+{
+	struct end_item *item = container_of(wait, struct end_item, wait);
+	item->status = status;
+	item->end = end;
+	item->epoch = atomic_load(&item->slot->volume->numbers.epoch);
+	item->task = (struct task){ .run = on_end_reply, .arg = item };
+	loop_post(item->slot->volumes->front, &item->task);
+}
+
+static void run_end(struct worker_call *call)
+{
+	struct end_item *item = call->arg;
+	if (item->request->how == VOLUMES_FENCE)
+		volume_fence(call->slot->volume, true, &item->wait);
+	else
+		volume_hold(call->slot->volume, item->asked_epoch, &item->wait);
+}
+
+static int refusal(const struct end_request *request, const struct end_item *item)
+{
+	const struct slot *slot = item->slot;
+	if (slot == NULL)
+		return -ENOENT;
+	if (request->how == VOLUMES_HOLD)
+		return slot->wants_primary || slot->epoch > item->asked_epoch ? -ESTALE : 0;
+	return atomic_load(&slot->volume->numbers.epoch) == item->asked_epoch && slot->wants_primary
+		? 0
+		: -ESTALE;
+}
+
+/* The items of the list; NULL when it is malformed. */
+static struct end_item *parse(struct volumes *volumes, struct str list, unsigned *count_out)
+{
+	struct buf items = { 0 };
+	struct str part;
+	*count_out = 0;
+	while (str_next(&list, ',', &part)) {
+		struct end_item item = { .wait.done = on_end };
+		struct str id;
+		uint64_t number;
+		if (!str_next(&part, ':', &id) || !str_to_u64(id, UINT32_MAX, &number) ||
+			!str_to_u64(part, UINT64_MAX, &item.asked_epoch)) {
+			buf_deinit(&items);
+			return NULL;
+		}
+		item.volume_id = (uint32_t)number;
+		item.slot = volumes_find_slot(volumes, item.volume_id);
+		buf_append(&items, &item, sizeof(item));
+		++*count_out;
+	}
+	struct end_item *parsed = mem_alloc((*count_out + 1) * sizeof(*parsed));
+	memcpy(parsed, buf_str(&items).bytes, *count_out * sizeof(*parsed));
+	buf_deinit(&items);
+	return parsed;
+}
+
+int volumes_end(struct volumes *volumes, enum volumes_end how, struct str list,
+	void (*done)(void *arg, struct str json), void *arg)
+{
+	unsigned count;
+	struct end_item *items = parse(volumes, list, &count);
+	if (items == NULL)
+		return -EINVAL;
+	struct end_request *request = mem_alloc(sizeof(*request));
+	*request = (struct end_request){
+		.how = how, .count = count, .waiting = 1, .items = items, .done = done, .arg = arg
+	};
+	request->timer = timer_new(volumes->front, on_late, request);
+	timer_start(request->timer, END_MS_MAX);
+	for (unsigned i = 0; i < count; i++) {
+		struct end_item *item = &items[i];
+		item->request = request;
+		item->status = refusal(request, item);
+		item->answered = item->status < 0;
+		if (item->answered)
+			continue;
+		request->waiting++;
+		struct worker_call *call = slot_call(item->slot, run_end);
+		call->arg = item;
+		slot_send(call);
+	}
+	if (--request->waiting == 0)
+		finish(request);
+	return 0;
+}
