@@ -77,8 +77,8 @@ void volumes_status(struct volumes *volumes, struct buf *json_out);
 void volumes_at_risk(struct volumes *volumes, void (*done)(void *arg, struct str json), void *arg);
 /* How a volume is made to stand still: a primary is fenced, a replica held (see volume.h). */
 enum volumes_end { VOLUMES_FENCE, VOLUMES_HOLD };
-/* For many volumes at once, `list` being ID:EPOCH,ID:EPOCH,...; of each the answer has the durable end
- * or an error. A volume that takes longer than a few seconds does not hold up the others' answer.
+/* For many volumes at once, `list` being ID:EPOCH,ID:EPOCH,...; of each the answer has the durable
+ * end or an error. A volume that takes longer than a few seconds does not hold up the answer.
  * -EINVAL for a malformed list. */
 int volumes_end(struct volumes *volumes, enum volumes_end how, struct str list,
 	void (*done)(void *arg, struct str json), void *arg) must_check;
