@@ -14,9 +14,9 @@ enum {
 	/* Between two messages: above a transaction of 1,000 recipients whose every second is put
 	 * off, with a NOOP for each. */
 	COMMANDS_MAX = 5000,
-	/* Replies that a client leaves unread: a transaction of 1,000 recipients has 20 KiB, and
-	 * what is counted here is what the kernel's buffers do not hold. */
-	REPLIES_MAX = 64 << 10,
+	/* Replies that a client leaves unread, beyond what the kernel's buffers hold: above those
+	 * of one turn's commands, however many were pipelined. */
+	REPLIES_MAX = 256 << 10,
 };
 
 /* What may follow what; anything may close. */
