@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -18,6 +19,10 @@ enum {
 	LISTEN_BACKLOG = 4096,
 	/* Connections taken per turn, so that running sessions are not starved by a flood. */
 	ACCEPTS_PER_TURN_MAX = 64,
+	/* How long a start waits for an address that is taken: a process that was killed in the
+	 * middle of a write holds its sockets until the disk has answered. */
+	BIND_WAIT_MS_MAX = 5000,
+	BIND_RETRY_MS = 50,
 	/* Pause when the process is out of descriptors; sessions that end meanwhile free some. */
 	ACCEPT_PAUSE_MS = 100,
 };
@@ -72,6 +77,22 @@ static void on_connection(uv_poll_t *poll, int status, int events)
 	}
 }
 
+static int bind_patiently(int fd, const struct net_address *address, const char *text)
+{
+	const struct timespec pause = { 0, BIND_RETRY_MS * 1000000 };
+	for (int waited_ms = 0;; waited_ms += BIND_RETRY_MS) {
+		if (bind(fd, &address->socket.any, address->length) == 0 &&
+			listen(fd, LISTEN_BACKLOG) == 0)
+			return 0;
+		if (errno != EADDRINUSE || waited_ms >= BIND_WAIT_MS_MAX)
+			return -errno;
+		if (waited_ms == 0)
+			log_info("address_taken", "address=%s wait_ms_max=%d", text,
+				BIND_WAIT_MS_MAX);
+		nanosleep(&pause, NULL);
+	}
+}
+
 static int bind_socket(const char *text, int *fd_out, struct error *error)
 {
 	struct net_address address;
@@ -87,8 +108,8 @@ static int bind_socket(const char *text, int *fd_out, struct error *error)
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
 	if (address.socket.any.sa_family == AF_UNIX)
 		unlink(address.socket.local.sun_path);
-	if (bind(fd, &address.socket.any, address.length) < 0 || listen(fd, LISTEN_BACKLOG) < 0) {
-		int code = -errno;
+	int code = bind_patiently(fd, &address, text);
+	if (code < 0) {
 		close(fd);
 		return error_set(error, code, "cannot listen on %s: %s", text, strerror(-code));
 	}

@@ -87,10 +87,14 @@ class Daemon:
         try:
             pid = int(open(self.pid_file).read())
             command = open(f"/proc/{pid}/cmdline").read()
-            state = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0]
+            name, state = open(f"/proc/{pid}/stat").read().split("(", 1)[1].rsplit(")", 1)
+            threads = len(os.listdir(f"/proc/{pid}/task"))
         except (OSError, ValueError):
             return None
-        return pid if self.config in command and state != "Z" else None
+        if state.split()[0] == "Z":
+            # While a thread still waits for the disk, the process keeps its sockets and locks.
+            return pid if threads > 1 and name == os.path.basename(PROGRAMS[self.kind])[:15] else None
+        return pid if self.config in command else None
 
     def start(self):
         if self.pid():

@@ -4,7 +4,9 @@
 #include "core/timer.h"
 #include "unit/test.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -106,6 +108,28 @@ TEST(a_stream_carries_megabytes_both_ways_unchanged)
 	run_echo("[::1]:29872");
 	run_echo("unix:/tmp/pando-net-test.sock");
 	unlink("/tmp/pando-net-test.sock");
+}
+
+/* As a process does that was killed while its disk was busy. */
+static void *let_go(void *arg)
+{
+	nanosleep(&(struct timespec){ 0, 150 * 1000000 }, NULL);
+	close(*(int *)arg);
+	return NULL;
+}
+
+TEST(an_address_that_is_given_up_in_a_moment_is_waited_for)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(29873),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int yes = 1, before = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	setsockopt(before, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+	EXPECT(bind(before, (struct sockaddr *)&address, sizeof(address)) == 0);
+	EXPECT(listen(before, 1) == 0);
+	pthread_t thread;
+	EXPECT(pthread_create(&thread, NULL, let_go, &before) == 0);
+	run_echo("127.0.0.1:29873");
+	pthread_join(thread, NULL);
 }
 
 TEST(a_refused_connection_is_reported_as_a_close)
