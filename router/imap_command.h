@@ -10,7 +10,7 @@
 #include "core/buf.h"
 
 enum {
-	IMAP_COMMAND_MAX = 8192, /* RFC 7162 section 4 asks for lines of 8192 */
+	IMAP_COMMAND_MAX = 40 << 10, /* ID: 30 names of 30 bytes, values of 1024 (RFC 2971) */
 	IMAP_LITERAL_MAX = 1024, /* a user name or a password */
 	IMAP_ARGUMENTS_MAX = 4,
 };
