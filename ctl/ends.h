@@ -1,8 +1,8 @@
 #ifndef PANDO_CTL_ENDS_H
 #define PANDO_CTL_ENDS_H
 
-/* Asking nodes to make volumes stand still, and where they end: one question per node, so that a node
- * of hundreds of volumes is asked as quickly as one of a single one. */
+/* Asking nodes to make volumes stand still, and where they end: one question per node, so that a
+ * node of hundreds of volumes is asked as quickly as one of a single one. */
 
 #include "ctl/cluster.h"
 

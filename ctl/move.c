@@ -52,7 +52,7 @@ void plan_add(struct plan *plan, const struct directory_volume *volume, uint32_t
 		if (!node || node->site_id == from_site_id)
 			continue;
 		bool eligible = (!node_id || node->id == node_id) &&
-				(!to_site_id || node->site_id == to_site_id);
+			(!to_site_id || node->site_id == to_site_id);
 		move.candidates[move.candidate_count++] =
 			(struct candidate){ .node_id = node->id, .eligible = eligible };
 		any = any || eligible;
@@ -143,8 +143,8 @@ static void take_candidate(const struct plan *plan, struct move *move, struct ca
 	candidate->answers = volume != NULL && (candidate->epoch > 0 || plan->accept_loss);
 	if (candidate->leader_lsn > 0) {
 		uint64_t lag = candidate->leader_lsn > candidate->end_lsn
-				       ? candidate->leader_lsn - candidate->end_lsn
-				       : 0;
+			? candidate->leader_lsn - candidate->end_lsn
+			: 0;
 		move->last_lag_bytes =
 			move->lag_known && move->last_lag_bytes < lag ? move->last_lag_bytes : lag;
 		move->lag_known = true;
@@ -197,8 +197,8 @@ static int compare(const struct candidate *a, const struct candidate *b)
 static bool is_better(const struct plan *plan, const struct candidate *a, const struct candidate *b)
 {
 	int order = compare(a, b);
-	return order > 0 || (order == 0 && times_chosen(plan, a->node_id) <
-						    times_chosen(plan, b->node_id));
+	return order > 0 ||
+		(order == 0 && times_chosen(plan, a->node_id) < times_chosen(plan, b->node_id));
 }
 
 static void choose(const struct plan *plan, struct move *move)
@@ -226,7 +226,7 @@ static void choose(const struct plan *plan, struct move *move)
 	move->chosen_end_lsn = best->end_lsn;
 	/* A replica that has not even the epoch of the directory lacks all of that reign. */
 	move->clean = move->from_answers && best->epoch == move->volume->epoch &&
-		      best->end_lsn >= move->from_end_lsn;
+		best->end_lsn >= move->from_end_lsn;
 }
 
 static bool has_candidate(const struct move *move)
@@ -276,9 +276,8 @@ static void fence_all(struct plan *plan)
 		struct move *move = &plan->moves[i];
 		if (!move->from_answers || move->problem[0])
 			continue;
-		questions[count] = (struct end_question){
-			.node_id = move->volume->primary_node_id, .volume = move->volume
-		};
+		questions[count] = (struct end_question){ .node_id = move->volume->primary_node_id,
+			.volume = move->volume };
 		moves[count++] = move;
 	}
 	ends_ask(plan->cluster, "fence", questions, count, FENCE_MS);
@@ -322,7 +321,7 @@ static void wait_caught_up(struct plan *plan)
 	}
 }
 
-/* Replicas stop acknowledging and say where they stand; one that does not answer is no candidate. */
+/* Replicas acknowledge nothing more and say where they stand; who does not answer is out. */
 static void hold_all(struct plan *plan)
 {
 	size_t most = (size_t)plan->count * VOLUME_COPIES_MAX + 1;
@@ -334,9 +333,9 @@ static void hold_all(struct plan *plan)
 		for (unsigned k = 0; k < move->candidate_count && !has_settled(plan, move); k++) {
 			if (!move->candidates[k].answers)
 				continue;
-			questions[count] = (struct end_question){
-				.node_id = move->candidates[k].node_id, .volume = move->volume
-			};
+			questions[count] =
+				(struct end_question){ .node_id = move->candidates[k].node_id,
+					.volume = move->volume };
 			asked[count++] = &move->candidates[k];
 		}
 	}
@@ -389,8 +388,9 @@ void plan_fence(struct plan *plan)
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
 		if (move->fenced && !move->clean && !plan->accept_loss)
-			problem(move, STR("no replica caught up in time (--accept-loss leaves it all "
-				      "the same)"));
+			problem(move,
+				STR("no replica caught up in time (--accept-loss leaves it all "
+				    "the same)"));
 		else if (plan->must_be_clean && !move->clean)
 			problem(move, STR("its primary stopped answering: use `pando failover`"));
 	}
@@ -452,7 +452,7 @@ void plan_wait(struct plan *plan)
 			const struct json *volume =
 				answers_volume(&answers, move->chosen_node_id, move->volume->id);
 			move->served = str_equal(json_text(volume, "role"), STR("primary")) &&
-				       json_u64(volume, "epoch") == move->epoch;
+				json_u64(volume, "epoch") == move->epoch;
 			move->served_after_ms = elapsed_ms(plan);
 			waiting = waiting || !move->served;
 		}

@@ -41,19 +41,19 @@ struct plan {
 	uint64_t asked_ms, fenced_ms, promoted_ms, served_ms;
 };
 
-/* Eligible are the replicas at `to_site_id` (0: anywhere but `from_site_id`), or `node_id` alone. */
+/* Eligible are the replicas at `to_site_id` (0: anywhere but `from_site_id`) or `node_id` alone. */
 void plan_add(struct plan *plan, const struct directory_volume *volume, uint32_t to_site_id,
 	uint32_t from_site_id, uint32_t node_id);
 void plan_free(struct plan *plan);
 
 /* Asks old primaries and candidates where they stand, and decides as far as can be known. */
 void plan_look(struct plan *plan);
-/* Fences the old primaries that answer and waits, bounded, for a candidate to have everything. Where
- * that cannot be had, holds the replicas, so that where they stand is where they stay, and decides
- * by that. */
+/* Fences the old primaries that answer and waits, bounded, for a candidate to have everything.
+ * Where that cannot be had, holds the replicas, so that where they stand is where they stay, and
+ * decides by that. */
 void plan_fence(struct plan *plan);
-/* A volume that a replica elsewhere has more of does not move (unless loss is accepted): its problem
- * says so. */
+/* A volume that a replica elsewhere has more of does not move (unless loss is accepted): its
+ * problem says so. */
 void plan_compare(struct plan *plan);
 /* Changes the directory for every move without a problem; a fenced volume that cannot move is given
  * back to its old primary under a new epoch. */

@@ -142,8 +142,8 @@ uint64_t volume_wait_deadline(const struct volume *volume)
 	return deadline > now ? deadline : now;
 }
 
-/* Nobody waited while this process was stopped, or starved: what has happened since, a failover above
- * all, is still to be read. Whoever waits does so anew. */
+/* Nobody waited while this process was stopped, or starved: what has happened since, a failover
+ * above all, is still to be read. Whoever waits does so anew. */
 static void wait_anew(struct volume *volume, uint64_t now)
 {
 	uint64_t deadline_us = now + volume->options.remote_wait_ms_max * 1000;

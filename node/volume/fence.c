@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Standing still, so that what is here is all there will be: a primary is fenced, a replica held. */
+/* Standing still: what is here is all there will be. A primary is fenced, a replica held. */
 
 /* ---- fencing a primary ---- */
 

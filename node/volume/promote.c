@@ -113,8 +113,9 @@ void volume_try_open(struct volume *volume)
 		return;
 	}
 	volume->fence_expired = false;
-	int result = volume->index.store == NULL ? -EIO
-						 : volume_apply_up_to(volume, volume_log_end(volume->log));
+	int result = volume->index.store == NULL
+		? -EIO
+		: volume_apply_up_to(volume, volume_log_end(volume->log));
 	if (result < 0) {
 		log_error("volume_unreadable",
 			"volume=%u applied=%llu reason=%s hint=\"pando scrub\"", options->id,

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* What the log says goes into the index: as the replicator reports it, and before a reign begins. */
+/* What the log says goes into the index: as it is received, and before a reign begins. */
 
 /* Read and applied at a time: milliseconds, so that the worker's other volumes have their turns. */
 enum { APPLY_BYTES = 1 << 20 };

@@ -7,7 +7,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static const char *const state_names[] = { "replica", "opening", "primary", "fenced", "held", "closed" };
+static const char *const state_names[] = { "replica", "opening", "primary", "fenced", "held",
+	"closed" };
 
 static void on_retry(void *arg);
 static void on_checkpoint(void *arg);

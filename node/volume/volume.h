@@ -14,8 +14,8 @@
  *   PRIMARY    serves sessions and deliveries
  *   FENCED     was primary; takes nothing, serves nothing, holds the log until it is told what to
  *              become
- *   HELD       a replica that acknowledges nothing more, so that a promotion can be decided by where
- *              the replicas stand; holds the log until the directory has a new epoch, or
+ *   HELD       a replica that acknowledges nothing more, so that a promotion can be decided by
+ *              where the replicas stand; holds the log until the directory has a new epoch, or
  *              for FENCE_MS_MAX
  *   CLOSED     being destroyed
  *
@@ -120,8 +120,8 @@ enum {
 	LATE_MS_MAX = 250,
 	/* While another process lets go of the log: a sync or two. */
 	LOCK_RETRY_MS = 20,
-	/* A fence or hold that is not followed by a promotion ends after this; `pando failover` gives
-	 * up after a third of it. */
+	/* A fence or hold that is not followed by a promotion ends after this; `pando failover`
+	 * gives up after a third of it. */
 	FENCE_MS_MAX = 30000,
 	/* How late that may be noticed. */
 	FENCE_POLL_MS = 500,
@@ -192,9 +192,9 @@ void volume_was_cut(struct volume *volume, uint64_t lsn);
 void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool connected);
 /* Somebody has shown a higher epoch: stop writing below it, whatever the directory copy says. */
 void volume_higher_epoch(struct volume *volume, uint64_t epoch);
-/* Takes nothing more; `wait` (may be NULL) is told when everything taken is durable. With `lasting`,
- * a FENCE record ends the log, so that the promise outlives a restart and the next primary knows
- * that it lacks nothing. */
+/* Takes nothing more; `wait` (may be NULL) is told when everything taken is durable. With
+ * `lasting`, a FENCE record ends the log, so that the promise outlives a restart and the next
+ * primary knows that it lacks nothing. */
 void volume_fence(struct volume *volume, bool lasting, struct end_wait *wait);
 /* A replica of `epoch` stops acknowledging: `wait` is told when nothing more can come into its log.
  * -ESTALE at once for a volume that is no replica or knows a later epoch. */

@@ -1,8 +1,8 @@
 #ifndef PANDO_NODE_VOLUME_INTERNAL_H
 #define PANDO_NODE_VOLUME_INTERNAL_H
 
-/* Between the files of a volume: volume.c (states), replica.c (applying), promote.c, fence.c, submit.c
- * (changes) and durability.c (lag, waits, at risk). */
+/* Between the files of a volume: volume.c (states), replica.c (applying), promote.c, fence.c,
+ * submit.c (changes) and durability.c (lag, waits, at risk). */
 
 #include "node/volume/volume.h"
 

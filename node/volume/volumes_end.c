@@ -9,7 +9,7 @@
 /* Fences and holds for `pando failover`: many volumes in one question, each asked on its worker. */
 
 enum {
-	/* Longer than a healthy disk takes to sync what is in flight, shorter than `pando` waits. */
+	/* Longer than a healthy disk takes to sync what is in flight; `pando` waits longer. */
 	END_MS_MAX = 4000,
 };
 
@@ -41,13 +41,13 @@ static void describe(const struct end_item *item, struct buf *json)
 {
 	buf_printf(json, "{\"volume\": %u, ", item->volume_id);
 	if (!item->answered)
-		buf_append_literal(json, "\"late\": true, \"error\": \"it does not stand still in time\"}");
+		buf_append_literal(
+			json, "\"late\": true, \"error\": \"it does not stand still in time\"}");
 	else if (item->status == -ENOENT)
 		buf_append_literal(json, "\"error\": \"this node does not hold it\"}");
 	else if (item->status == -ESTALE)
 		buf_printf(json, "\"error\": \"this node %s it in epoch %llu\"}",
-			item->request->how == VOLUMES_FENCE ? "does not write"
-							    : "is no replica of",
+			item->request->how == VOLUMES_FENCE ? "does not write" : "is no replica of",
 			(unsigned long long)item->asked_epoch);
 	else if (item->status < 0)
 		buf_printf(json, "\"error\": \"its log cannot be opened: %s\"}",
