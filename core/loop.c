@@ -40,6 +40,7 @@ struct loop {
 	void (*submit)(void *arg);
 	void *submit_arg;
 	char *scratch;
+	struct handshakes handshakes;
 };
 
 static void queue_init(struct queue *queue)
@@ -131,6 +132,7 @@ static void on_turn_end(uv_prepare_t *prepare)
 struct loop *loop_create(void)
 {
 	struct loop *loop = mem_alloc(sizeof(*loop));
+	list_init(&loop->handshakes.list);
 	signal(SIGPIPE, SIG_IGN);
 	CHECK(uv_loop_init(&loop->uv) == 0);
 	loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -272,6 +274,11 @@ void loop_on_signal(struct loop *loop, int signal_number, void (*fn)(void *arg),
 struct uv_loop_s *loop_uv(struct loop *loop)
 {
 	return &loop->uv;
+}
+
+struct handshakes *loop_handshakes(struct loop *loop)
+{
+	return &loop->handshakes;
 }
 
 char *loop_scratch(struct loop *loop)

@@ -1,39 +1,19 @@
-#include "core/net.h"
+#include "core/net_internal.h"
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "core/loop_internal.h"
 #include "core/net_address.h"
-#include "core/net_internal.h"
-#include "core/output.h"
 #include "core/timer.h"
-#include "core/tls_internal.h"
 
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <uv.h>
 
-/*
- * States of a stream and what is allowed in each:
- *
- *   FRESH      accepted, no handler yet; nothing is read
- *   CONNECTING connect(2) is under way; output is queued
- *   HANDSHAKE  TLS is being set up; output is queued
- *   OPEN       bytes pass both ways
- *   LINGERING  the owner has closed it: queued output leaves, input is thrown away, then it goes
- *   DETACHED   between two loops: no handle, no callback
- */
-enum stream_state {
-	STREAM_FRESH,
-	STREAM_CONNECTING,
-	STREAM_HANDSHAKE,
-	STREAM_OPEN,
-	STREAM_LINGERING,
-	STREAM_DETACHED,
-};
+/* What happens to a stream: readiness, the TLS handshake, input and output, its end. */
 
 enum {
 	/* One writev's worth; more vectors than this in one turn are rare. */
@@ -45,35 +25,16 @@ enum {
 	/* A TLS handshake of an accepted connection that takes longer is an attack or
 	 * a dead peer. */
 	HANDSHAKE_MS_MAX = 30000,
-	/* How long a closed stream may take to deliver its last bytes. */
-	LINGER_MS_MAX = 5000,
+	/* Accepted streams in their handshake at a time. A core does about as many in a second;
+	 * what is behind them waits in the kernel's queue, where it costs no descriptor. */
+	HANDSHAKES_MAX = 1000,
+	/* When there are as many, one that has taken this long makes room: a handshake is two round
+	 * trips, and half a second at most when the machine is busy with all the others. */
+	HANDSHAKE_PATIENCE_MS = 3000,
+	/* Between two lines about that. */
+	HANDSHAKES_TOLD_MS = 60000,
 };
 
-struct stream {
-	struct loop *loop;
-	uv_poll_t *poll; /* on the heap: it outlives the stream until libuv lets go of it */
-	int fd;
-	int polled_events;
-	enum stream_state state;
-	bool paused, handshake_wants_write, write_shut;
-	bool must_report_open, must_show_input;
-	const struct stream_handler *handler;
-	void *arg;
-	SSL *ssl;
-	struct tls_context *accept_tls;
-	struct buf input;
-	struct buf *shown; /* while on_input runs */
-	bool *gone;        /* set when the stream goes or is detached inside a callback */
-	struct output output;
-	bool backlog_was_high;
-	int failure; /* to be reported by the deferred task */
-	struct task turn;
-	struct timer *timer;
-	char peer_text[64], local_text[64], tls_text[64];
-	struct tls_peer peer;
-};
-
-static void on_turn(void *arg);
 static void on_poll(uv_poll_t *poll, int status, int events);
 
 static void on_poll_closed(uv_handle_t *handle)
@@ -81,7 +42,7 @@ static void on_poll_closed(uv_handle_t *handle)
 	free(handle);
 }
 
-static void drop_poll(struct stream *stream)
+void stream_drop_poll(struct stream *stream)
 {
 	if (stream->poll == NULL)
 		return;
@@ -92,21 +53,30 @@ static void drop_poll(struct stream *stream)
 	stream->polled_events = 0;
 }
 
-static void start_poll(struct stream *stream)
+void stream_start_poll(struct stream *stream)
 {
 	stream->poll = mem_alloc(sizeof(*stream->poll));
 	CHECK(uv_poll_init(loop_uv(stream->loop), stream->poll, stream->fd) == 0);
 	stream->poll->data = stream;
 }
 
-/* Free everything; no callback. */
-static void stream_free(struct stream *stream)
+static void leave_handshake(struct stream *stream)
 {
+	if (!stream->is_in_handshakes)
+		return;
+	stream->is_in_handshakes = false;
+	list_remove(&stream->handshake_link);
+	loop_handshakes(stream->loop)->count--;
+}
+
+void stream_free(struct stream *stream)
+{
+	leave_handshake(stream);
 	if (stream->gone != NULL)
 		*stream->gone = true;
 	if (stream->loop != NULL)
 		loop_cancel_deferred(stream->loop, &stream->turn);
-	drop_poll(stream);
+	stream_drop_poll(stream);
 	timer_destroy(&stream->timer);
 	if (stream->ssl != NULL) {
 		SSL_free(stream->ssl);
@@ -130,7 +100,7 @@ static void fail(struct stream *stream, int reason)
 	/* The owner may still look at the addresses inside on_close. */
 	bool gone = false;
 	stream->gone = &gone;
-	drop_poll(stream);
+	stream_drop_poll(stream);
 	handler->on_close(arg, reason);
 	if (!gone) {
 		stream->gone = NULL;
@@ -138,7 +108,7 @@ static void fail(struct stream *stream, int reason)
 	}
 }
 
-static void update_poll(struct stream *stream)
+void stream_update_poll(struct stream *stream)
 {
 	int events = 0;
 	if (stream->poll == NULL)
@@ -172,7 +142,7 @@ static void update_poll(struct stream *stream)
 		CHECK(uv_poll_start(stream->poll, events, on_poll) == 0);
 }
 
-static void later(struct stream *stream)
+void stream_later(struct stream *stream)
 {
 	if (stream->loop != NULL)
 		loop_defer(stream->loop, &stream->turn);
@@ -180,12 +150,12 @@ static void later(struct stream *stream)
 
 /* ---- output ---- */
 
-static void add_output(struct stream *stream, struct bytes *bytes, size_t offset, size_t length)
+void stream_add_output(struct stream *stream, struct bytes *bytes, size_t offset, size_t length)
 {
 	output_add(&stream->output, bytes, offset, length);
 	if (stream->output.length >= STREAM_BACKLOG_HIGH)
 		stream->backlog_was_high = true;
-	later(stream);
+	stream_later(stream);
 }
 
 /* Bytes taken, -EAGAIN or a failure. */
@@ -228,7 +198,7 @@ static ssize_t write_tls(struct stream *stream)
 }
 
 /* 0, or the failure. */
-static int flush(struct stream *stream)
+int stream_flush(struct stream *stream)
 {
 	while (stream->output.length > 0) {
 		ssize_t written = stream->ssl != NULL ? write_tls(stream) : write_clear(stream);
@@ -311,7 +281,7 @@ static bool read_input(struct stream *stream)
 	}
 	if (stream->ssl != NULL && stream->state == STREAM_OPEN && !stream->paused &&
 		SSL_pending(stream->ssl) > 0)
-		later(stream);
+		stream_later(stream);
 	return true;
 }
 
@@ -319,6 +289,7 @@ static bool read_input(struct stream *stream)
 
 static void enter_open(struct stream *stream)
 {
+	leave_handshake(stream);
 	timer_destroy(&stream->timer);
 	stream->state = STREAM_OPEN;
 	if (stream->handler->on_open != NULL && stream->must_report_open) {
@@ -332,8 +303,8 @@ static void enter_open(struct stream *stream)
 	}
 	/* TLS may have bytes already that no poll will announce. */
 	stream->must_show_input |= stream->ssl != NULL;
-	later(stream);
-	update_poll(stream);
+	stream_later(stream);
+	stream_update_poll(stream);
 }
 
 static void handshake(struct stream *stream)
@@ -359,26 +330,51 @@ static void handshake(struct stream *stream)
 		return;
 	}
 	stream->handshake_wants_write = error == SSL_ERROR_WANT_WRITE;
-	update_poll(stream);
+	stream_update_poll(stream);
 }
 
-static void on_timeout(void *arg)
+void stream_on_timeout(void *arg)
 {
 	fail(arg, -ETIMEDOUT);
 }
 
-static void begin_handshake(struct stream *stream, struct tls_context *tls, bool is_server,
-	const char *server_name)
+void stream_begin_handshake(
+	struct stream *stream, struct tls_context *tls, bool is_server, const char *server_name)
 {
 	stream->ssl = tls_connection_create(tls, stream->fd, is_server, server_name);
 	stream->state = STREAM_HANDSHAKE;
 	stream->handshake_wants_write = !is_server;
+	if (is_server) {
+		struct handshakes *handshakes = loop_handshakes(stream->loop);
+		list_append(&handshakes->list, &stream->handshake_link);
+		handshakes->count++;
+		stream->is_in_handshakes = true;
+		stream->handshake_us = clock_mono_us();
+	}
 	if (stream->timer == NULL) {
-		stream->timer = timer_new(stream->loop, on_timeout, stream);
+		stream->timer = timer_new(stream->loop, stream_on_timeout, stream);
 		timer_start(stream->timer, HANDSHAKE_MS_MAX);
 	}
-	update_poll(stream);
-	later(stream);
+	stream_update_poll(stream);
+	stream_later(stream);
+}
+
+bool stream_may_accept_tls(struct loop *loop)
+{
+	struct handshakes *handshakes = loop_handshakes(loop);
+	uint64_t now = clock_mono_us();
+	if (handshakes->count < HANDSHAKES_MAX)
+		return true;
+	struct stream *oldest = list_entry(handshakes->list.next, struct stream, handshake_link);
+	if (now - oldest->handshake_us < HANDSHAKE_PATIENCE_MS * 1000)
+		return false;
+	if (handshakes->told_us == 0 || now - handshakes->told_us > HANDSHAKES_TOLD_MS * 1000) {
+		handshakes->told_us = now;
+		log_warn("handshakes_full", "held=%u oldest=%s action=\"drop the slowest\"",
+			handshakes->count, oldest->peer_text);
+	}
+	fail(oldest, -ETIMEDOUT);
+	return true;
 }
 
 static void finish_connect(struct stream *stream)
@@ -407,7 +403,7 @@ static void finish_connect(struct stream *stream)
  * a reset caused by unread input. */
 static void linger(struct stream *stream)
 {
-	if (flush(stream) < 0) {
+	if (stream_flush(stream) < 0) {
 		stream_free(stream);
 		return;
 	}
@@ -428,7 +424,7 @@ static void linger(struct stream *stream)
 		stream_free(stream);
 		return;
 	}
-	update_poll(stream);
+	stream_update_poll(stream);
 }
 
 /* False when the stream is gone. */
@@ -449,7 +445,7 @@ static bool report_drain(struct stream *stream)
 }
 
 /* The end of a turn: reports what could not be reported inside a call, sends what was queued. */
-static void on_turn(void *arg)
+void stream_on_turn(void *arg)
 {
 	struct stream *stream = arg;
 	if (stream->state == STREAM_LINGERING) {
@@ -466,7 +462,7 @@ static void on_turn(void *arg)
 	}
 	if (stream->state != STREAM_OPEN)
 		return;
-	int result = flush(stream);
+	int result = stream_flush(stream);
 	if (result < 0) {
 		fail(stream, result);
 		return;
@@ -484,7 +480,7 @@ static void on_turn(void *arg)
 		if (!read_input(stream))
 			return;
 	}
-	update_poll(stream);
+	stream_update_poll(stream);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events)
@@ -503,257 +499,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	case STREAM_OPEN: break;
 	}
 	if (events & UV_WRITABLE)
-		later(stream);
+		stream_later(stream);
 	if ((events & UV_READABLE) && !read_input(stream))
 		return;
-	update_poll(stream);
-}
-
-/* ---- creation ---- */
-
-static struct stream *stream_create(struct loop *loop, int fd)
-{
-	struct stream *stream = mem_alloc(sizeof(*stream));
-	stream->loop = loop;
-	stream->fd = fd;
-	stream->turn.run = on_turn;
-	stream->turn.arg = stream;
-	return stream;
-}
-
-static void set_socket_options(const struct net_address *peer, int fd)
-{
-	int yes = 1;
-	if (peer->socket.any.sa_family != AF_UNIX)
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(yes));
-}
-
-struct stream *stream_adopt(
-	struct loop *loop, int fd, const struct net_address *peer, struct tls_context *tls)
-{
-	struct stream *stream = stream_create(loop, fd);
-	struct net_address local;
-	set_socket_options(peer, fd);
-	net_address_print(peer, stream->peer_text, sizeof(stream->peer_text));
-	local.length = sizeof(local.socket);
-	if (getsockname(fd, &local.socket.any, &local.length) == 0)
-		net_address_print(&local, stream->local_text, sizeof(stream->local_text));
-	stream->accept_tls = tls;
-	stream->state = STREAM_FRESH;
-	start_poll(stream);
-	return stream;
-}
-
-struct stream *stream_connect(struct loop *loop, const char *address, struct tls_context *tls,
-	const char *server_name, unsigned timeout_ms, const struct stream_handler *handler,
-	void *arg)
-{
-	struct net_address peer;
-	struct stream *stream = stream_create(loop, -1);
-	stream->handler = handler;
-	stream->arg = arg;
-	stream->state = STREAM_CONNECTING;
-	snprintf(stream->peer_text, sizeof(stream->peer_text), "%s", address);
-	stream->failure = net_address_parse(address, &peer);
-	if (stream->failure == 0) {
-		stream->fd = socket(
-			peer.socket.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-		if (stream->fd < 0)
-			stream->failure = -errno;
-	}
-	if (stream->failure == 0) {
-		set_socket_options(&peer, stream->fd);
-		if (connect(stream->fd, &peer.socket.any, peer.length) < 0 && errno != EINPROGRESS)
-			stream->failure = -errno;
-	}
-	if (stream->failure != 0) {
-		later(stream);
-		return stream;
-	}
-	if (tls != NULL)
-		stream->ssl = tls_connection_create(tls, stream->fd, false, server_name);
-	start_poll(stream);
-	stream->timer = timer_new(loop, on_timeout, stream);
-	timer_start(stream->timer, timeout_ms);
-	update_poll(stream);
-	return stream;
-}
-
-void stream_set_handler(struct stream *stream, const struct stream_handler *handler, void *arg)
-{
-	stream->handler = handler;
-	stream->arg = arg;
-	if (stream->state != STREAM_FRESH)
-		return;
-	if (stream->accept_tls != NULL) {
-		begin_handshake(stream, stream->accept_tls, true, NULL);
-	} else {
-		stream->state = STREAM_OPEN;
-		update_poll(stream);
-	}
-}
-
-void stream_write(struct stream *stream, const void *bytes, size_t length)
-{
-	buf_append(&stream->output.copied, bytes, length);
-	add_output(stream, NULL, 0, length);
-}
-
-void stream_write_str(struct stream *stream, struct str s)
-{
-	stream_write(stream, s.bytes, s.length);
-}
-
-void stream_printf(struct stream *stream, const char *format, ...)
-{
-	struct buf *copied = &stream->output.copied;
-	size_t before = buf_length(copied);
-	va_list arguments;
-	va_start(arguments, format);
-	buf_vprintf(copied, format, arguments);
-	va_end(arguments);
-	add_output(stream, NULL, 0, buf_length(copied) - before);
-}
-
-void stream_write_bytes(struct stream *stream, struct bytes *bytes, size_t offset, size_t length)
-{
-	CHECK(offset <= bytes->length && length <= bytes->length - offset);
-	add_output(stream, bytes_ref(bytes), offset, length);
-}
-
-size_t stream_backlog(const struct stream *stream)
-{
-	return stream->output.length;
-}
-
-void stream_start_tls(struct stream *stream, struct tls_context *tls)
-{
-	CHECK(stream->ssl == NULL && stream->state == STREAM_OPEN);
-	/* What was sent in clear before the handshake must not count as said under TLS. */
-	buf_deinit(&stream->input);
-	if (stream->shown != NULL)
-		buf_consume(stream->shown, buf_length(stream->shown));
-	stream->must_show_input = false;
-	while (stream->output.length > 0 && stream->failure == 0) {
-		/* A reply line always fits the socket buffer of a peer that waits for it. */
-		int result = flush(stream);
-		if (result < 0 || stream->output.length > 0)
-			stream->failure = result < 0 ? result : -EPROTO;
-	}
-	begin_handshake(stream, tls, true, NULL);
-}
-
-void stream_start_tls_client(
-	struct stream *stream, struct tls_context *tls, const char *server_name)
-{
-	CHECK(stream->ssl == NULL && stream->state == STREAM_OPEN);
-	buf_deinit(&stream->input);
-	if (stream->shown != NULL)
-		buf_consume(stream->shown, buf_length(stream->shown));
-	begin_handshake(stream, tls, false, server_name);
-}
-
-bool stream_is_tls(const struct stream *stream)
-{
-	return stream->ssl != NULL && stream->state != STREAM_HANDSHAKE;
-}
-
-const char *stream_tls_description(const struct stream *stream)
-{
-	return stream->tls_text;
-}
-
-void stream_pause(struct stream *stream)
-{
-	/* The poll stays until something arrives or the turn ends: most pauses are over before. */
-	stream->paused = true;
-}
-
-void stream_resume(struct stream *stream)
-{
-	if (!stream->paused)
-		return;
-	stream->paused = false;
-	stream->must_show_input = true;
-	later(stream);
-	update_poll(stream);
-}
-
-void stream_abort(struct stream *stream)
-{
-	stream_free(stream);
-}
-
-void stream_close(struct stream *stream)
-{
-	bool can_linger =
-		stream->state == STREAM_OPEN && stream->poll != NULL && stream->failure == 0;
-	if (!can_linger) {
-		stream_free(stream);
-		return;
-	}
-	if (stream->gone != NULL)
-		*stream->gone = true;
-	stream->gone = NULL;
-	stream->shown = NULL;
-	stream->state = STREAM_LINGERING;
-	stream->handler = NULL;
-	buf_deinit(&stream->input);
-	stream->timer = timer_new(stream->loop, on_timeout, stream);
-	timer_start(stream->timer, LINGER_MS_MAX);
-	later(stream);
-	update_poll(stream);
-}
-
-const char *stream_peer_address(const struct stream *stream)
-{
-	return stream->peer_text;
-}
-
-const char *stream_local_address(const struct stream *stream)
-{
-	return stream->local_text;
-}
-
-const struct tls_peer *stream_peer(const struct stream *stream)
-{
-	return &stream->peer;
-}
-
-void stream_detach(struct stream *stream)
-{
-	CHECK(stream->state == STREAM_OPEN);
-	if (stream->gone != NULL)
-		*stream->gone = true;
-	stream->gone = NULL;
-	if (stream->shown != NULL && stream->shown != &stream->input)
-		buf_append_str(&stream->input, buf_str(stream->shown));
-	stream->shown = NULL;
-	loop_cancel_deferred(stream->loop, &stream->turn);
-	drop_poll(stream);
-	timer_destroy(&stream->timer);
-	stream->state = STREAM_DETACHED;
-	stream->loop = NULL;
-	stream->handler = NULL;
-}
-
-void stream_attach(struct stream *stream, struct loop *loop, const struct stream_handler *handler,
-	void *arg)
-{
-	CHECK(stream->state == STREAM_DETACHED);
-	stream->loop = loop;
-	stream->handler = handler;
-	stream->arg = arg;
-	stream->state = STREAM_OPEN;
-	stream->paused = false;
-	stream->must_show_input = true;
-	start_poll(stream);
-	later(stream);
-	update_poll(stream);
-}
-
-struct loop *stream_loop(const struct stream *stream)
-{
-	return stream->loop;
+	stream_update_poll(stream);
 }

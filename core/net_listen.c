@@ -23,7 +23,8 @@ enum {
 	 * middle of a write holds its sockets until the disk has answered. */
 	BIND_WAIT_MS_MAX = 5000,
 	BIND_RETRY_MS = 50,
-	/* Pause when the process is out of descriptors; sessions that end meanwhile free some. */
+	/* Pause when the process is out of descriptors, or all its handshakes are taken: what ends
+	 * meanwhile makes room. */
 	ACCEPT_PAUSE_MS = 100,
 };
 
@@ -46,6 +47,12 @@ static void on_pause_over(void *arg)
 	uv_poll_start(&listener->poll, UV_READABLE, on_connection);
 }
 
+static void pause_accepting(struct listener *listener)
+{
+	uv_poll_stop(&listener->poll);
+	timer_start(listener->pause, ACCEPT_PAUSE_MS);
+}
+
 static void on_connection(uv_poll_t *poll, int status, int events)
 {
 	struct listener *listener = container_of(poll, struct listener, poll);
@@ -53,6 +60,10 @@ static void on_connection(uv_poll_t *poll, int status, int events)
 	(void)events;
 	for (int i = 0; i < ACCEPTS_PER_TURN_MAX; i++) {
 		struct net_address peer;
+		if (listener->tls != NULL && !stream_may_accept_tls(listener->loop)) {
+			pause_accepting(listener);
+			return;
+		}
 		peer.length = sizeof(peer.socket);
 		int fd = accept4(
 			listener->fd, &peer.socket.any, &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -68,8 +79,7 @@ static void on_connection(uv_poll_t *poll, int status, int events)
 			log_error("accept_paused",
 				"address=%s reason=\"%s\" hint=\"raise LimitNOFILE\"",
 				listener->address, strerror(errno));
-			uv_poll_stop(&listener->poll);
-			timer_start(listener->pause, ACCEPT_PAUSE_MS);
+			pause_accepting(listener);
 			return;
 		}
 		if (errno != EINTR && errno != ECONNABORTED)

@@ -1,10 +1,12 @@
 """What bad input gets."""
 
 import concurrent.futures
+import os
+import socket
 import statistics
 import time
 
-from world import DOMAIN, PASSWORD, make_message, user
+from world import DOMAIN, PASSWORD, make_message, user, wait_for
 
 
 def rcpt(c, address, site="site-a"):
@@ -175,3 +177,19 @@ def test_other_peoples_login_is_refused_over_smtp(c):
             assert error.smtp_code == 535, error
             return
     raise AssertionError("logged in with a wrong password")
+
+
+def test_connections_that_never_finish_tls_do_not_keep_a_node_from_its_peers(c):
+    node = c.daemon("node-a1/node")
+    idle = []
+    try:
+        for _ in range(1500):
+            idle.append(socket.create_connection(("127.0.0.1", c.node_ports("site-a", 1)["lmtp"]), 5))
+        wait_for("an answer of the node", 15, lambda: any(
+            d["name"] == "node-a1" and d["state"] == "up" for d in c.status()["daemons"]))
+        descriptors = len(os.listdir(f"/proc/{node.pid()}/fd"))
+        assert descriptors < 1300, descriptors
+    finally:
+        for one in idle:
+            one.close()
+    assert c.send("site-b", user(1)) in c.subjects(user(1))
