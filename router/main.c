@@ -17,6 +17,7 @@
 #include "router/queue.h"
 #include "router/queue_peer.h"
 #include "router/router.h"
+#include "router/smtp_session.h"
 
 #include <signal.h>
 #include <stdatomic.h>
@@ -274,6 +275,8 @@ static void on_stop(void *arg)
 		program->router.smtp_session_count, program->router.imap_session_count,
 		program->router.finishing_count);
 	program->router.is_stopping = true;
+	smtp_sessions_stop(&program->router);
+	proxies_stop(program->router.proxies);
 	doors_close(&program->doors);
 	program->stop_timer = timer_new(program->router.loop, on_stop_tick, program);
 	timer_start(program->stop_timer, STOP_TICK_MS);
@@ -290,6 +293,7 @@ int main(int argument_count, char **arguments)
 	register_metrics(&router->metrics);
 	router->loop = loop_create();
 	router->config = &program.config;
+	list_init(&router->smtp_sessions);
 	if (open_all(&program, &error) < 0) {
 		log_error("start_failed", "reason=%s", log_quote(str_from(error.text)));
 		return EXIT_FAILURE;

@@ -158,11 +158,8 @@ struct proxies *proxies_create(struct router *router)
 	return proxies;
 }
 
-void proxies_destroy(struct proxies **proxies_pointer)
+void proxies_stop(struct proxies *proxies)
 {
-	struct proxies *proxies = *proxies_pointer;
-	if (!proxies)
-		return;
 	list_for_each_safe(entry, following, &proxies->all) {
 		struct proxy *proxy = list_entry(entry, struct proxy, link);
 		stream_write_str(proxy->client, STR("* BYE Server shuts down\r\n"));
@@ -170,6 +167,13 @@ void proxies_destroy(struct proxies **proxies_pointer)
 		stream_abort(proxy->backend);
 		proxy_free(proxy);
 	}
-	free(proxies);
-	*proxies_pointer = NULL;
+}
+
+void proxies_destroy(struct proxies **proxies)
+{
+	if (!*proxies)
+		return;
+	proxies_stop(*proxies);
+	free(*proxies);
+	*proxies = NULL;
 }

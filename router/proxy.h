@@ -16,6 +16,8 @@ struct proxies;
 
 struct proxies *proxies_create(struct router *router);
 void proxies_destroy(struct proxies **proxies);
+/* Says BYE to every client and ends its session. */
+void proxies_stop(struct proxies *proxies);
 
 /* Takes both streams. What was read from the client and not consumed is passed on at once. */
 void proxy_start(struct proxies *proxies, struct stream *client, struct stream *backend,

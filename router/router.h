@@ -9,6 +9,7 @@
 #include "core/config.h"
 #include "core/directory/directory.h"
 #include "core/dns.h"
+#include "core/list.h"
 #include "core/loop.h"
 #include "core/metric.h"
 #include "core/tls.h"
@@ -31,6 +32,7 @@ struct router {
 	struct tls_context *relay_tls;   /* as a client of the smart host */
 	struct login *login;
 	struct clients *clients;
+	struct list smtp_sessions;
 	struct forward *forward;
 	struct queue *queue;
 	struct queue_peers *queue_peers;

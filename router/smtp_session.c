@@ -76,6 +76,7 @@ static void session_free(struct smtp_session *session)
 	login_abort(&session->attempt);
 	timer_destroy(&session->idle);
 	clients_leave(router->clients, &session->place);
+	list_remove(&session->link);
 	router->smtp_session_count--;
 	metric_set(router->metrics.smtp_sessions, router->smtp_session_count);
 	free(session);
@@ -85,6 +86,13 @@ static void session_close(struct smtp_session *session)
 {
 	stream_close(session->stream);
 	session_free(session);
+}
+
+/* The session is gone then. */
+static void say_stopping(struct smtp_session *session)
+{
+	session_say(session, "421 4.3.2 %s shuts down", session->router->config->hostname);
+	session_close(session);
 }
 
 struct smtp_origin session_origin(const struct smtp_session *session)
@@ -126,6 +134,17 @@ static void on_submitted(void *arg, const char *reply)
 	session_say(session, "%s", reply);
 	session_set_state(session, SMTP_COMMANDS);
 	timer_start(session->idle, IDLE_MS);
+	if (session->router->is_stopping)
+		say_stopping(session);
+}
+
+void smtp_sessions_stop(struct router *router)
+{
+	list_for_each_safe(entry, following, &router->smtp_sessions) {
+		struct smtp_session *session = list_entry(entry, struct smtp_session, link);
+		if (session->state == SMTP_COMMANDS && !session->tx)
+			say_stopping(session);
+	}
 }
 
 void session_submit(struct smtp_session *session)
@@ -307,8 +326,7 @@ static void on_input(void *arg, struct buf *input)
 		}
 		if (session->router->is_stopping && !session->tx &&
 			session->state == SMTP_COMMANDS) {
-			session_say(session, "421 4.3.2 Server shuts down");
-			session_close(session);
+			say_stopping(session);
 			return;
 		}
 		if (session->errors > ERRORS_MAX) {
@@ -416,6 +434,7 @@ void smtp_session_start(struct router *router, enum smtp_service service, struct
 	struct smtp_session *session = mem_alloc(sizeof(*session));
 
 	session->router = router;
+	list_append(&router->smtp_sessions, &session->link);
 	session->service = service;
 	session->stream = stream;
 	session->place = place;

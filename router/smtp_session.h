@@ -34,6 +34,7 @@ enum smtp_state {
 };
 
 struct smtp_session {
+	struct list link; /* in router->smtp_sessions */
 	struct router *router;
 	struct stream *stream;
 	enum smtp_service service;
@@ -53,6 +54,9 @@ struct smtp_session {
 	char login[512]; /* canonical address once authenticated */
 };
 
+/* The router stops: sessions between two messages end with 421 now (RFC 5321 section 3.8), others
+ * with their reply. */
+void smtp_sessions_stop(struct router *router);
 /* Takes a stream fresh from its listener; ends by itself. */
 void smtp_session_start(struct router *router, enum smtp_service service, struct stream *stream);
 

@@ -3,7 +3,7 @@
  * they are shipped. The queue is played here, so that scripts can make it fail.
  *
  * connect mx|submission|submissions|imap|imaps
- * do move VOLUME NODE, do queue fails, do queue full, do queue works
+ * do move VOLUME NODE, do queue fails, do queue full, do queue works, do stop
  */
 
 #include "core/pool.h"
@@ -81,6 +81,8 @@ static void start(struct str arguments)
 	config.client_sessions_max = 6;
 	config.forward_timeout_ms = 10000;
 	router.loop = world_loop();
+	router.is_stopping = false;
+	list_init(&router.smtp_sessions);
 	router.config = &config;
 	router.directory = mail_directory();
 	router.public_tls = router.cluster_tls = (struct tls_context *)(void *)&some_tls;
@@ -120,6 +122,11 @@ static bool command(struct str text)
 		queue_status = str_equal(text, STR("queue fails")) ? -EIO :
 			str_equal(text, STR("queue full"))	   ? -ENOSPC :
 								     0;
+		return true;
+	}
+	if (str_equal(text, STR("stop"))) {
+		router.is_stopping = true;
+		smtp_sessions_stop(&router);
 		return true;
 	}
 	if (!str_next(&text, ' ', &word) || !str_equal(word, STR("move")))
