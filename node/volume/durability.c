@@ -135,7 +135,8 @@ void volume_add_at_risk(struct volume *volume, const struct at_risk *entry)
 	volume_publish(volume);
 }
 
-uint64_t volume_wait_deadline(const struct volume *volume)
+/* How long an answer waits that begins to wait now: from the last hope on; never in the past. */
+static uint64_t wait_deadline(const struct volume *volume)
 {
 	uint64_t now = clock_mono_us(), from = has_replica_in_step(volume) ? now : volume->hope_us;
 	uint64_t deadline = from > 0 ? from + volume->options.remote_wait_ms_max * 1000 : now;
@@ -180,6 +181,9 @@ static void note_stalls(struct volume *volume, uint64_t now)
 void volume_settle_waits(struct volume *volume)
 {
 	uint64_t acked = acked_elsewhere(volume), now = clock_mono_us();
+	if (!list_is_empty(&volume->waits) && now - volume->looked_us > LATE_MS_MAX * 1000)
+		wait_anew(volume, now);
+	volume->looked_us = now;
 	while (!list_is_empty(&volume->waits)) {
 		struct ack_wait *wait = list_entry(volume->waits.next, struct ack_wait, link);
 		bool met = wait->lsn <= acked;
@@ -187,8 +191,6 @@ void volume_settle_waits(struct volume *volume)
 			volume_fail_waits(volume);
 			return;
 		}
-		if (!met && wait->deadline_us + LATE_MS_MAX * 1000 < now)
-			wait_anew(volume, now);
 		if (!met && wait->deadline_us > now)
 			break;
 		if (!met)
@@ -196,10 +198,20 @@ void volume_settle_waits(struct volume *volume)
 		list_remove(&wait->link);
 		wait->done(wait, met || wait->durability == DURABILITY_REMOTE ? 0 : -EAGAIN, !met);
 	}
-	if (!list_is_empty(&volume->waits) && !timer_is_running(volume->wait_timer)) {
-		struct ack_wait *wait = list_entry(volume->waits.next, struct ack_wait, link);
-		timer_start(volume->wait_timer, (wait->deadline_us - now) / 1000 + 1);
-	}
+	if (list_is_empty(&volume->waits) || timer_is_running(volume->wait_timer))
+		return;
+	struct ack_wait *wait = list_entry(volume->waits.next, struct ack_wait, link);
+	uint64_t left_ms = (wait->deadline_us - now) / 1000 + 1;
+	timer_start(volume->wait_timer, left_ms < LOOK_MS ? left_ms : LOOK_MS);
+}
+
+void volume_wait(struct volume *volume, struct ack_wait *wait)
+{
+	if (list_is_empty(&volume->waits))
+		volume->looked_us = clock_mono_us();
+	wait->deadline_us = wait_deadline(volume);
+	list_append(&volume->waits, &wait->link);
+	volume_settle_waits(volume);
 }
 
 void volume_on_wait_timer(void *arg)

@@ -56,10 +56,8 @@ static void on_appended(struct volume_append *append)
 	} else {
 		pending->wait.lsn = append->end_lsn;
 		pending->wait.durability = pending->durability;
-		pending->wait.deadline_us = volume_wait_deadline(volume);
 		pending->wait.done = on_wait_done;
-		list_append(&volume->waits, &pending->wait.link);
-		volume_settle_waits(volume);
+		volume_wait(volume, &pending->wait);
 	}
 	volume_finish_fence(volume);
 }

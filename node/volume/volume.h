@@ -115,9 +115,11 @@ enum {
 	AT_RISK_SCAN_MAX = 256 << 20,
 	/* What a start has to replay at most; at full load a few hundred MB. */
 	CHECKPOINT_MS = 5000,
-	/* An answer is given up this much after its time at most, or this process did not run: a
-	 * turn of the loop takes a few milliseconds, ten times that under a heavy load. */
-	LATE_MS_MAX = 250,
+	/* While answers wait, their volume is looked at this often at least. */
+	LOOK_MS = 100,
+	/* When it was not looked at for this long, this process did not run: a turn of the loop
+	 * takes milliseconds, ten times that under a heavy load. */
+	LATE_MS_MAX = LOOK_MS + 250,
 	/* While another process lets go of the log: a sync or two. */
 	LOCK_RETRY_MS = 20,
 	/* A fence or hold that is not followed by a promotion ends after this; `pando failover`
@@ -161,6 +163,7 @@ struct volume {
 	 * going: answers wait for it as if it were still there. */
 	uint64_t hope_us;
 	struct list waits;   /* ack_wait by lsn */
+	uint64_t looked_us;  /* when they were last looked at */
 	struct list pending; /* changes on their way to the log */
 	struct timer *wait_timer, *checkpoint_timer, *retry_timer;
 	struct lag_sample *lag_samples; /* a ring of LAG_SAMPLES_MAX */

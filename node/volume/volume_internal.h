@@ -51,8 +51,9 @@ void volume_poll_hold(struct volume *volume);
 /* Age of the oldest byte that no counted replica has. */
 uint64_t volume_lag_ms(const struct volume *volume);
 void volume_note_durable(struct volume *volume, uint64_t lsn);
-/* How long an answer waits that begins to wait now: from the last hope on; never in the past. */
-uint64_t volume_wait_deadline(const struct volume *volume);
+/* Until a counted replica has wait->lsn, or it has been waited for in vain; fill lsn, durability
+ * and done before. */
+void volume_wait(struct volume *volume, struct ack_wait *wait);
 /* Ends the waits that are met, or that have waited long enough. */
 void volume_settle_waits(struct volume *volume);
 void volume_on_wait_timer(void *arg);
