@@ -1,9 +1,11 @@
 """Copies of queued messages at another site."""
 
+import os
 import signal
+import subprocess
 import time
 
-from world import user, wait_for
+from world import make_message, user, wait_for
 
 SLOW = True  # a holder waits 10 seconds for the owner before it takes over
 
@@ -69,3 +71,75 @@ def test_message_without_a_copy_is_listed_as_at_risk(c):
     node.start()
     c.wait_mail(name, subject)
     wait_for("both queues to be empty", 20, lambda: not queued(c))
+
+
+def test_home_that_hangs_is_queued_for_and_gets_each_message_once(c):
+    """It takes connections and says nothing; the router is killed meanwhile with all that waits."""
+    name = user(61)
+    home = c.daemon(f"{c.home(name)['home']}/node")
+    router = c.daemon("router-a/router")
+    subjects = []
+    home.send(signal.SIGSTOP)
+    try:
+        subjects.append(c.send("site-a", name))
+        with c.smtp("site-a") as smtp:
+            for _ in range(200):
+                subjects.append(c.unique("hang"))
+                assert not smtp.sendmail("s@example.net", [name], make_message(subjects[-1], 2000))
+        assert len(queued(c, "router-a")) == len(subjects)
+        router.stop(signal.SIGKILL)
+        router.start()
+        wait_for("the router", 10, lambda: queued(c, "router-a"))
+        assert len(queued(c, "router-a")) == len(subjects)
+    finally:
+        home.send(signal.SIGCONT)
+    c.wait_mail(name, subjects[-1], seconds=30)
+    wait_for("both queues to be empty", 30, lambda: not queued(c))
+    found = c.subjects(name)
+    assert all(found.count(subject) == 1 for subject in subjects)
+
+
+def test_full_disk_refuses_with_452_and_loses_nothing(c):
+    """A queue on a small disk of its own."""
+    if os.getuid() != 0:
+        return  # only root can make a small disk
+    name = user(62)
+    home = c.daemon(f"{c.home(name)['home']}/node")
+    router = c.daemon("router-a/router")
+    folder = os.path.join(c.folder, "site-a", "router-a", "data", "router", "queue")
+    accepted, code = [], 0
+    router.stop()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", folder], check=True)
+    try:
+        router.start()
+        home.stop(signal.SIGKILL)
+        wait_for("the router", 10, lambda: c.raw().greeting[0] == 220)
+        with c.smtp("site-a") as smtp:
+            smtp.ehlo()
+            while code != 452:
+                subject = c.unique("full")
+                smtp.mail("s@example.net")
+                smtp.rcpt(name)
+                code, text = smtp.data(make_message(subject, 2000000))
+                assert code in (250, 452), (code, text)
+                if code == 250:
+                    accepted.append(subject)
+                assert len(accepted) < 100
+        assert len(accepted) > 5, accepted
+        router.stop(signal.SIGKILL)
+        router.start()
+        home.start()
+        c.wait_mail(name, accepted[-1], seconds=40)
+        wait_for("both queues to be empty", 30, lambda: not queued(c))
+        found = c.subjects(name)
+        assert all(found.count(subject) == 1 for subject in accepted)
+        # What has gone has left its room.
+        home.stop(signal.SIGKILL)
+        again = c.send("site-a", name)
+        home.start()
+        c.wait_mail(name, again, seconds=40)
+        wait_for("both queues to be empty", 30, lambda: not queued(c))
+    finally:
+        router.stop()
+        subprocess.run(["umount", folder], check=True)
+        c.heal()
