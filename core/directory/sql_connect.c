@@ -19,6 +19,8 @@ enum {
 	CONNECT_MS = 3000,
 	/* A primary and standbys at a few sites; more hosts in a URL are asked no better. */
 	HOSTS_MAX = 8,
+	/* libpq 15 knows 42. */
+	OPTIONS_MAX = 64,
 };
 
 struct attempt {
@@ -54,22 +56,37 @@ static const char *option_of(const PQconninfoOption *options, const char *keywor
 	return NULL;
 }
 
-static void start(struct attempt *attempt, const char *conninfo, const PQconninfoOption *options,
-	unsigned index, bool writable)
+static bool is_per_host(const char *keyword)
 {
-	char *host = nth(option_of(options, "host"), index);
-	char *address = nth(option_of(options, "hostaddr"), index);
-	char *port = nth(option_of(options, "port"), index);
-	const char *const names[] = { "dbname", "host", "hostaddr", "port", "target_session_attrs",
-		"application_name", "client_encoding", NULL };
-	const char *const values[] = { conninfo, host, address, port,
-		writable ? "read-write" : "any", "pando", "UTF8", NULL };
-	attempt->connection = PQconnectStartParams(names, values, 1);
+	return strcmp(keyword, "host") == 0 || strcmp(keyword, "hostaddr") == 0 ||
+		strcmp(keyword, "port") == 0;
+}
+
+/* All options as they are, but of the lists of hosts the item `index`. */
+static void start(
+	struct attempt *attempt, const PQconninfoOption *options, unsigned index, bool writable)
+{
+	const char *names[OPTIONS_MAX + 1] = { "target_session_attrs", "application_name",
+		"client_encoding" };
+	const char *values[OPTIONS_MAX + 1] = { writable ? "read-write" : "any", "pando", "UTF8" };
+	char *items[OPTIONS_MAX];
+	unsigned count = 3, item_count = 0;
+	for (; options->keyword && count < OPTIONS_MAX; options++) {
+		if (!options->val || strcmp(options->keyword, names[0]) == 0 ||
+			strcmp(options->keyword, names[1]) == 0 ||
+			strcmp(options->keyword, names[2]) == 0)
+			continue;
+		names[count] = options->keyword;
+		values[count] = options->val;
+		if (is_per_host(options->keyword))
+			values[count] = items[item_count++] = nth(options->val, index);
+		count++;
+	}
+	attempt->connection = PQconnectStartParams(names, values, 0);
 	attempt->wants = PQstatus(attempt->connection) == CONNECTION_BAD ? PGRES_POLLING_FAILED
 									 : PGRES_POLLING_WRITING;
-	free(host);
-	free(address);
-	free(port);
+	while (item_count)
+		free(items[--item_count]);
 }
 
 static bool is_pending(const struct attempt *attempt)
@@ -146,7 +163,7 @@ int sql_connect(const char *conninfo, bool writable, PGconn **connection_out, st
 	unsigned count = hosts > addresses ? hosts : addresses;
 	count = count < HOSTS_MAX ? count : HOSTS_MAX;
 	for (unsigned i = 0; i < count; i++)
-		start(&attempts[i], conninfo, options, i, writable);
+		start(&attempts[i], options, i, writable);
 	PQconninfoFree(options);
 	uint64_t deadline_us = clock_mono_us() + (uint64_t)CONNECT_MS * 1000;
 	while (!first_done(attempts, count) && step(attempts, count, deadline_us))

@@ -144,6 +144,10 @@ def test_a_postgres_host_that_is_silent_is_passed_over(c):
             file.write(re.sub(r"@(127\.0\.0\.1:\d+)/", rf"@127.0.0.1:{port},\1/", text))
         assert pando(conf, "site", "list")[0] == 0
         with open(conf, "w") as file:
+            file.write(re.sub(r"(?m)^directory = .*$", "directory = postgresql://x@127.0.0.1,127.0.0.2/y", text))
+        code, _, errors = pando(conf, "site", "list")
+        assert code == 1 and errors.count("5432") == 2, errors
+        with open(conf, "w") as file:
             file.write(re.sub(r"(?m)^directory = .*$", "directory = postgresql://[x/y", text))
         expect(conf, 2, "malformed", "site", "list")
 
