@@ -8,8 +8,11 @@
 #include <openssl/crypto.h>
 #include <pwd.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 const char *process_config_argument(int argument_count, char **arguments)
@@ -76,6 +79,24 @@ int process_make_folder(const struct config *config, const char *name,
 				  "daemon runs as",
 				  made, strerror(-code))
 			: 0;
+}
+
+void process_say_ready(void)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	if (path == NULL || strlen(path) >= sizeof(address.sun_path))
+		return;
+	memcpy(address.sun_path, path, strlen(path));
+	/* An abstract socket is written with @ in place of the 0. */
+	if (path[0] == '@')
+		address.sun_path[0] = '\0';
+	socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || sendto(fd, "READY=1", 7, MSG_NOSIGNAL, (void *)&address, length) < 0)
+		log_warn("systemd_not_told", "reason=%s", log_quote(str_from(strerror(errno))));
+	if (fd >= 0)
+		close(fd);
 }
 
 void process_raise_file_limit(void)

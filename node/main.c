@@ -22,6 +22,9 @@ enum {
 	/* How old an answer to a health check may be, and how late `ready` is said: people do not
 	 * see it. */
 	HEALTH_MS = 200,
+	/* How long systemd is kept waiting for the volumes: a node that waits for its directory, or
+	 * has no volume yet, runs all the same. */
+	START_MS_MAX = 5000,
 };
 
 struct node {
@@ -37,7 +40,8 @@ struct node {
 	struct imap_front imap;
 	struct timer *health_timer;
 	atomic_bool healthy; /* read by the HTTP thread */
-	bool announced;
+	bool announced, told;
+	unsigned waited_ms;
 };
 
 static void on_directory_change(void *arg)
@@ -64,6 +68,10 @@ static void on_health_timer(void *arg)
 	if (settled && !node->announced) {
 		log_info("ready", "node=%s", node->config.node);
 		node->announced = true;
+	}
+	if (!node->told && (settled || (node->waited_ms += HEALTH_MS) > START_MS_MAX)) {
+		process_say_ready();
+		node->told = true;
 	}
 	timer_start(node->health_timer, HEALTH_MS);
 }

@@ -168,6 +168,7 @@ int main(int argument_count, char **arguments)
 	on_directory_change(&program);
 	log_info("ready", "node=%s io_backend=%s", program.config.node,
 		disk_backend_name(program.disk));
+	process_say_ready();
 	loop_run(program.loop);
 	http_server_close(&program.http);
 	log_info("stopped", "node=%s", program.config.node);

@@ -303,6 +303,7 @@ int main(int argument_count, char **arguments)
 	loop_on_signal(router->loop, SIGINT, on_stop, &program);
 	log_info("ready", "hostname=%s queue=%u", program.config.hostname,
 		queue_count(router->queue));
+	process_say_ready();
 	loop_run(router->loop);
 	/* What is in flight has not been confirmed to anybody; the log holds the rest. The process
 	 * ends when its pool threads have nothing left to do. */
