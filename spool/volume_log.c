@@ -330,6 +330,24 @@ static void write_received(struct volume_log *log)
 	disk_write(file, &log->op, &receive->vector, 1, offset);
 }
 
+/* A group never crosses the end of a segment. */
+static bool fits_segment(const struct volume_append *append)
+{
+	return group_padded(GROUP_HEADER_LENGTH + append_length(append)) <= SEGMENT_LENGTH;
+}
+
+static void refuse_first(struct volume_log *log)
+{
+	struct volume_append *append = log->queue_first;
+	log->queue_first = append->next;
+	append->next = NULL;
+	if (log->queue_first == NULL)
+		log->queue_link = &log->queue_first;
+	else
+		loop_defer(log->loop, &log->commit_task);
+	finish_appends(append, -EFBIG, log->end);
+}
+
 static void try_write(struct volume_log *log)
 {
 	if (log->writing)
@@ -337,6 +355,10 @@ static void try_write(struct volume_log *log)
 	/* Whoever is refused last may close the log: nothing follows a refusal. */
 	if (!log->may_append && log->queue_first != NULL && log->queue_first != &log->barrier) {
 		fail_queue(log, log->fenced ? -EIO : -EROFS);
+		return;
+	}
+	if (!log->fenced && log->queue_first != NULL && !fits_segment(log->queue_first)) {
+		refuse_first(log);
 		return;
 	}
 	if (!log->fenced && log->receive != NULL)

@@ -84,7 +84,7 @@ struct volume_append {
 	void (*on_addressed)(struct volume_append *append);
 	/* On the loop, in the order of the appends, after the group is durable (or failed). */
 	void (*done)(struct volume_append *append);
-	int status;       /* 0, -EIO, -ENOSPC, -EFBIG, -EROFS (no reign begun) */
+	int status;       /* 0, -EIO, -ENOSPC, -EFBIG (longer than a segment), -EROFS (no reign) */
 	uint64_t end_lsn; /* end of the group: what a replica must have acknowledged */
 	void *arg;
 	struct volume_append *next; /* private */

@@ -124,6 +124,7 @@ static const char *status_reply(int status)
 	case -EROFS: return "451 4.3.0 Mailbox is not served here now";
 	case -ENOSPC: return "452 4.3.1 Insufficient system storage";
 	case -EDQUOT: return "552 5.2.2 Mailbox is full";
+	case -EFBIG: return "552 5.3.4 Message too long";
 	case -EAGAIN: return "451 4.4.0 No second copy could be made in time";
 	default: return "451 4.3.0 Storage failed, try again later";
 	}

@@ -130,6 +130,26 @@ static unsigned count_records(struct fixture *f, enum record_type type)
 	return count;
 }
 
+TEST(an_append_longer_than_a_segment_is_refused_and_the_log_goes_on)
+{
+	struct fixture f;
+	struct error error;
+	char *bytes = mem_alloc(SEGMENT_LENGTH);
+	setup(&f);
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(0, reign(&f, 1, reign_one));
+	EXPECT_INT(0, append(&f, 1, STR("before")));
+	EXPECT_INT(-EFBIG, append(&f, 1, str_of(bytes, SEGMENT_LENGTH)));
+	EXPECT_INT(-EFBIG, append(&f, 3, str_of(bytes, SEGMENT_LENGTH - GROUP_HEADER_LENGTH)));
+	/* The longest that a segment holds goes into the next one. */
+	EXPECT_INT(0, append(&f, 1, str_of(bytes, SEGMENT_LENGTH - GROUP_ALIGNMENT)));
+	EXPECT_INT(0, append(&f, 1, STR("behind")));
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(3, count_records(&f, RECORD_MESSAGE));
+	teardown(&f);
+	free(bytes);
+}
+
 TEST(what_was_appended_is_there_after_reopening)
 {
 	struct fixture f;
