@@ -19,6 +19,9 @@ enum {
 	SUMMARY_WHOLE_READ_MAX = 32 << 10,
 	/* A header longer than this is not copied; its reader takes the body. */
 	SUMMARY_HEADER_MAX = 64 << 10,
+	/* No message has a longer one: beyond some megabytes what is optional in BODYSTRUCTURE is
+	 * left out. With the longest message it fits one segment of the log. */
+	SUMMARY_LENGTH_MAX = 6 << 20,
 };
 
 /* Parses `message` (any bytes; CRLF line ends expected, bare LF tolerated) and appends its encoded

@@ -13,9 +13,17 @@ enum {
 	/* Of a Content-* field or a message id: file names in RFC 2231 form take some
 	 * hundred bytes. */
 	CONTENT_FIELD_LENGTH_MAX = 4 << 10,
+	/* From here on what is optional is left out: two thousand parts with names of a hundred
+	 * bytes stay below. A message and its summary fit one segment of the log. */
+	STRUCTURE_LENGTH_HIGH = 2 << 20,
 	/* Of one Content-* field: a file name cut into lines of 60 bytes fills it. */
 	PARAMS_MAX = 64,
 };
+
+static bool is_full(const struct buf *out)
+{
+	return buf_length(out) >= STRUCTURE_LENGTH_HIGH;
+}
 
 static void write_addresses(struct str value, struct buf *out)
 {
@@ -63,7 +71,7 @@ static void write_addresses(struct str value, struct buf *out)
 static void write_text_field(const struct mime *mime, const struct mime_part *part,
 	enum mime_field_id id, size_t length_max, struct buf *out)
 {
-	if (mime_has_field(part, id))
+	if (mime_has_field(part, id) && !is_full(out))
 		imap_write_text(out, str_first(mime_field(mime, part, id), length_max));
 	else
 		buf_append_literal(out, "NIL");
@@ -91,6 +99,10 @@ static void write_address_field(const struct mime *mime, const struct mime_part 
 	struct str value = mime_field(mime, part, id);
 	struct buf joined = { 0 };
 
+	if (is_full(out)) {
+		buf_append_literal(out, "NIL");
+		return;
+	}
 	/* Sender and Reply-To default to From. */
 	if (!value.length && (id == MIME_SENDER || id == MIME_REPLY_TO))
 		value = mime_field(mime, part, MIME_FROM);
@@ -130,6 +142,15 @@ static struct str content_field(const struct mime *mime, const struct mime_part 
 	enum mime_field_id id)
 {
 	return str_first(mime_field(mime, part, id), CONTENT_FIELD_LENGTH_MAX);
+}
+
+static void write_content_field(const struct mime *mime, const struct mime_part *part,
+	enum mime_field_id id, struct buf *out)
+{
+	if (is_full(out))
+		buf_append_literal(out, "NIL");
+	else
+		imap_write_ntext(out, content_field(mime, part, id));
 }
 
 struct param {
@@ -251,7 +272,8 @@ static void write_params(struct str text, bool is_text, struct buf *out)
 	struct params params = { .count = 0 };
 	bool any = false;
 
-	read_params(text, &params);
+	if (!is_full(out))
+		read_params(text, &params);
 	join_params(&params);
 	for (unsigned i = 0; i < params.count; i++) {
 		const struct param *param = &params.list[i];
@@ -276,7 +298,8 @@ static void write_encoding(const struct mime *mime, const struct mime_part *part
 {
 	struct str value = content_field(mime, part, MIME_CONTENT_ENCODING);
 	struct str token, rest;
-	if (part->description == MIME_AS_DECLARED && mime_split_value(value, &token, &rest))
+	if (part->description == MIME_AS_DECLARED && !is_full(out) &&
+		mime_split_value(value, &token, &rest))
 		imap_write_text(out, token);
 	else if (part->encoding == MIME_BASE64)
 		buf_append_literal(out, "\"base64\"");
@@ -290,7 +313,7 @@ static void write_disposition(
 	const struct mime *mime, const struct mime_part *part, struct buf *out)
 {
 	struct str token, params;
-	if (!mime_split_value(
+	if (is_full(out) || !mime_split_value(
 		    content_field(mime, part, MIME_CONTENT_DISPOSITION), &token, &params)) {
 		buf_append_literal(out, "NIL");
 		return;
@@ -308,7 +331,7 @@ static void write_language(const struct mime *mime, const struct mime_part *part
 	struct str tag;
 	bool any = false;
 
-	if (rest.length)
+	if (rest.length && !is_full(out))
 		while (str_next(&rest, ',', &tag)) {
 			mime_skip_comments(&tag);
 			tag = str_trim(tag);
@@ -337,14 +360,14 @@ static void write_extension(const struct mime *mime, const struct mime_part *par
 		write_params(params, false, out);
 	} else {
 		buf_append_byte(out, ' ');
-		imap_write_ntext(out, content_field(mime, part, MIME_CONTENT_MD5));
+		write_content_field(mime, part, MIME_CONTENT_MD5, out);
 	}
 	buf_append_byte(out, ' ');
 	write_disposition(mime, part, out);
 	buf_append_byte(out, ' ');
 	write_language(mime, part, out);
 	buf_append_byte(out, ' ');
-	imap_write_ntext(out, content_field(mime, part, MIME_CONTENT_LOCATION));
+	write_content_field(mime, part, MIME_CONTENT_LOCATION, out);
 	struct structure_run run = { (uint32_t)start, (uint32_t)(buf_length(out) - start) };
 	buf_append(runs_out, &run, sizeof(run));
 }
@@ -352,7 +375,11 @@ static void write_extension(const struct mime *mime, const struct mime_part *par
 static void write_type(const struct mime *mime, const struct mime_part *part, struct buf *out)
 {
 	struct str type, subtype, params;
-	switch ((enum mime_default)part->description) {
+	enum mime_default description = part->description;
+	if (is_full(out) && description == MIME_AS_DECLARED)
+		description = part->kind == MIME_MESSAGE ? MIME_AS_MESSAGE :
+			part->is_text ? MIME_AS_TEXT : MIME_AS_OCTETS;
+	switch (description) {
 	case MIME_AS_TEXT:
 		buf_append_literal(out, "\"text\" \"plain\" (\"charset\" \"us-ascii\")");
 		return;
@@ -387,9 +414,9 @@ static void open_part(
 		return;
 	write_type(mime, part, out);
 	buf_append_byte(out, ' ');
-	imap_write_ntext(out, content_field(mime, part, MIME_CONTENT_ID));
+	write_content_field(mime, part, MIME_CONTENT_ID, out);
 	buf_append_byte(out, ' ');
-	imap_write_ntext(out, content_field(mime, part, MIME_CONTENT_DESCRIPTION));
+	write_content_field(mime, part, MIME_CONTENT_DESCRIPTION, out);
 	buf_append_byte(out, ' ');
 	write_encoding(mime, part, out);
 	buf_append_byte(out, ' ');
@@ -417,8 +444,8 @@ static void close_part(
 	buf_append_byte(out, ' ');
 	if (part->kind == MIME_MESSAGE)
 		imap_write_number(out, part->body_lines);
-	else if (mime_split_type(
-			 mime_field(mime, part, MIME_CONTENT_TYPE), &type, &subtype, &params))
+	else if (!is_full(out) && mime_split_type(content_field(mime, part, MIME_CONTENT_TYPE),
+			&type, &subtype, &params))
 		imap_write_text(out, subtype);
 	else
 		buf_append_literal(out, "\"mixed\"");

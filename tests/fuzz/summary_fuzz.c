@@ -37,6 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 	struct mime_header_field field;
 
 	summary_encode(message, &encoded);
+	CHECK(buf_length(&encoded) <= SUMMARY_LENGTH_MAX);
 	CHECK(summary_decode(buf_str(&encoded), &summary));
 	CHECK(summary.message_length == length);
 	walk(&summary, message);

@@ -227,6 +227,55 @@ TEST(envelopes_are_described)
 	test_row(NULL);
 }
 
+/* A part (or a message in a part) again and again, up to MIME_PARTS_MAX. */
+static void append_repeated(struct buf *message, struct str part, unsigned count)
+{
+	buf_append_literal(message, "Content-Type: multipart/mixed; boundary=b\r\n\r\n");
+	for (unsigned i = 0; i < count; i++)
+		buf_append_str(message, part);
+	buf_append_literal(message, "--b--\r\n");
+}
+
+static void expect_bounded_summary(struct str message, unsigned part_count)
+{
+	struct buf encoded = { 0 };
+	struct summary summary;
+	summary_encode(message, &encoded);
+	EXPECT(buf_length(&encoded) <= SUMMARY_LENGTH_MAX);
+	EXPECT(summary_decode(buf_str(&encoded), &summary));
+	EXPECT_INT(part_count, summary.part_count);
+	buf_deinit(&encoded);
+}
+
+TEST(the_summary_of_any_message_is_bounded)
+{
+	struct buf part = { 0 }, message = { 0 };
+	static const char *const fields[] = { "Content-Type: a/b; c=", "\r\nContent-ID: ",
+		"\r\nContent-Disposition: d; e=" };
+
+	/* Long fields in many parts. */
+	buf_append_literal(&part, "--b\r\n");
+	for (size_t i = 0; i < array_length(fields); i++) {
+		buf_append_str(&part, str_from(fields[i]));
+		for (unsigned k = 0; k < 3900; k++)
+			buf_append_byte(&part, 'x');
+	}
+	buf_append_literal(&part, "\r\n\r\ntext\r\n");
+	append_repeated(&message, buf_str(&part), 1900);
+	expect_bounded_summary(buf_str(&message), 1901);
+	/* Addresses of two bytes in many messages. */
+	buf_clear(&part);
+	buf_clear(&message);
+	buf_append_literal(&part, "--b\r\nContent-Type: message/rfc822\r\n\r\nTo: ");
+	for (unsigned k = 0; k < 2000; k++)
+		buf_append_literal(&part, "a,");
+	buf_append_literal(&part, "\r\n\r\ntext\r\n");
+	append_repeated(&message, buf_str(&part), 900);
+	expect_bounded_summary(buf_str(&message), 1801);
+	buf_deinit(&part);
+	buf_deinit(&message);
+}
+
 static const char nested[] =
 	"Content-Type: multipart/mixed; boundary=o\r\n\r\n"
 	"--o\r\nX: 1\r\n\r\nfirst\r\n"
