@@ -232,16 +232,25 @@ static bool needs_utf8(const struct relay_job *job)
 /* False when the connection is over. */
 static bool begin_message(struct relay_connection *connection)
 {
-	static const struct smtp_reply refusal = { .code = 550,
+	static const struct smtp_reply no_utf8 = { .code = 550,
 		.text = { "5.6.7 The smart host does not take addresses in UTF-8", 53 } };
+	static const struct smtp_reply no_8bit = { .code = 550,
+		.text = { "5.6.3 The smart host does not take 8-bit text", 45 } };
+	const struct relay_job *job = connection->job;
+	const struct smtp_reply *refusal = NULL;
 
-	if (!connection->utf8 && needs_utf8(connection->job)) {
-		connection->state = RELAY_QUIT;
-		answer_all(connection, &refusal);
-		return false;
+	if (!connection->utf8 && needs_utf8(job))
+		refusal = &no_utf8;
+	/* RFC 6152 section 3; nothing is converted here, which would break signatures. */
+	else if (!connection->eight_bit && !is_ascii(bytes_str(job->body)))
+		refusal = &no_8bit;
+	if (!refusal) {
+		say_mail(connection);
+		return true;
 	}
-	say_mail(connection);
-	return true;
+	connection->state = RELAY_QUIT;
+	answer_all(connection, refusal);
+	return false;
 }
 
 static bool on_ehlo(struct relay_connection *connection, const struct smtp_reply *reply)

@@ -35,6 +35,8 @@ void session_set_state(struct smtp_session *session, enum smtp_state state)
 {
 	CHECK(state == SMTP_CLOSING || allowed[session->state] & 1 << state);
 	session->state = state;
+	if (state == SMTP_HANDSHAKE)
+		timer_start(session->idle, HANDSHAKE_MS);
 	if (state != SMTP_WAITING && session->input_waits) {
 		session->input_waits = false;
 		stream_pause(session->stream);

@@ -2,7 +2,8 @@
  * The router's client of the smart host. Names resolve to two addresses.
  *
  * connect: what becomes of messages is said there, a line for each recipient: address, code, reply
- * do send FROM TO[,TO...] [8bit] [utf8] [notify]: a message goes out, "." at the start of a line
+ * do send FROM TO[,TO...] [8bit] [utf8] [notify]: a message goes out, "." at the start of a line;
+ *   8bit: in UTF-8
  * do cancel: the message that goes out is wanted no more
  */
 
@@ -24,7 +25,7 @@ static struct config config;
 static struct router router;
 static struct stream *told;
 static struct pool *pool;
-static struct bytes *body;
+static struct bytes *body, *body_8bit;
 static struct queue_record record;
 static struct relay_job job;
 static struct forward_recipient results[RECIPIENTS_MAX];
@@ -61,6 +62,7 @@ static void start(struct str arguments)
 	router.config = &config;
 	router.relay_tls = (struct tls_context *)(void *)&some_tls;
 	body = bytes_create_copy(STR("Subject: x\r\n\r\n.dot\r\n"));
+	body_8bit = bytes_create_copy(STR("Subject: x\r\n\r\n.d\xc3\xb6t\r\n"));
 	pool = pool_create();
 }
 
@@ -97,6 +99,8 @@ static bool send_message(struct str text)
 			for (unsigned i = 0; i < RECIPIENTS_MAX; i++)
 				details[i].notify = SMTP_NOTIFY_SUCCESS | SMTP_NOTIFY_DELAY;
 	}
+	if (record.eight_bit)
+		job.body = body_8bit;
 	while (job.recipient_count < RECIPIENTS_MAX && str_next(&recipients, ',', &recipient)) {
 		results[job.recipient_count].address = pool_copy_terminated(pool, recipient);
 		details[job.recipient_count].orcpt = "";
@@ -120,6 +124,7 @@ static void stop(void)
 {
 	relay_cancel(&job);
 	bytes_unref(&body);
+	bytes_unref(&body_8bit);
 	pool_destroy(&pool);
 }
 
