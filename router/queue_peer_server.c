@@ -13,8 +13,9 @@
 enum {
 	/* A verb, 32 digits and two lengths, three times over. */
 	LINE_MAX_BYTES = 200,
-	/* A thousand recipients with long addresses, ORCPT and replies. */
-	RECORD_MAX = 4 << 20,
+	/* Ten thousand mailboxes, the most of a transaction, with long addresses, ORCPT and
+	 * replies. */
+	RECORD_MAX = 16 << 20,
 	/* Far above the minute after which the other side closes. */
 	IDLE_MS = 300 * 1000,
 };
