@@ -59,6 +59,11 @@ struct folder_private {
 	struct str *pending_keywords;
 	unsigned pending_keyword_count; /* counts the applied ones too */
 	struct list dirty_link;         /* of index.dirty_folders while header_dirty */
+	/* For volume_is_uid_slack_used, in the epoch `shipped_epoch`: a copy elsewhere knows of the
+	 * uids below shipped_uidnext, and when it has the log up to mark_lsn (0: no mark) of those
+	 * below marked_uidnext. */
+	uint32_t shipped_uidnext, marked_uidnext;
+	uint64_t mark_lsn, shipped_epoch;
 };
 
 struct mailbox {

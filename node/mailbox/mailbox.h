@@ -183,9 +183,10 @@ void mailbox_store(
 void mailbox_expunge(
 	struct folder *folder, const uint32_t *uids, uint32_t count, struct mailbox_op *op);
 /* Copies these uids in order, flags and internal date included; with `move`, expunges them in the
- * same log record. */
+ * same log record. -EAGAIN also when the folder's uids would run too far ahead of its replica: a
+ * caller copies thousands, not tens of thousands, in one call. */
 void mailbox_copy(struct folder *from, const uint32_t *uids, uint32_t count, struct folder *to,
-	bool move, struct mailbox_op *op);
+	bool move, enum durability durability, struct mailbox_op *op);
 /* Missing parents are made too (RFC 3501 section 6.3.3). */
 void mailbox_create_folder(struct mailbox *mailbox, struct str name, enum special_use special_use,
 	struct mailbox_op *op);

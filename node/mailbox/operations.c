@@ -323,7 +323,7 @@ void mailbox_append(
 	if (status == 0)
 		status = add_keywords(folder, request->keywords, request->keyword_count,
 			change->pending.pool, action, &flags);
-	if (status == 0 && volume_is_uid_slack_used(volume, folder))
+	if (status == 0 && volume_is_uid_slack_used(volume, folder, 1))
 		status = -EAGAIN;
 	change->pending.durability = request->durability;
 	if (status == 0 && change->pending.durability == DURABILITY_STRICT &&
@@ -456,7 +456,7 @@ static int copy_messages(struct folder *from, const uint32_t *uids, uint32_t cou
 }
 
 void mailbox_copy(struct folder *from, const uint32_t *uids, uint32_t count, struct folder *to,
-	bool move, struct mailbox_op *op)
+	bool move, enum durability durability, struct mailbox_op *op)
 {
 	struct mailbox *mailbox = from->mailbox;
 	struct volume *volume = volume_of(mailbox);
@@ -466,7 +466,10 @@ void mailbox_copy(struct folder *from, const uint32_t *uids, uint32_t count, str
 	int status = folder_load(from);
 	if (status == 0)
 		status = folder_load(to);
-	if (status == 0 && volume_is_uid_slack_used(volume, to))
+	if (status == 0 && volume_is_uid_slack_used(volume, to, count))
+		status = -EAGAIN;
+	if (status == 0 && durability == DURABILITY_STRICT && volume_has_replica(volume) &&
+		!volume_has_live_replica(volume))
 		status = -EAGAIN;
 	uint32_t first_uid = to->private->allocated_uidnext;
 	if (status == 0)
@@ -481,6 +484,8 @@ void mailbox_copy(struct folder *from, const uint32_t *uids, uint32_t count, str
 	action->modseq = volume_next_modseq(volume, mailbox);
 	if (move)
 		add_uids(from, uids, count, change->pending.pool, action);
+	change->pending.durability = durability;
+	change->pending.waits_for_replica = true;
 	op->uidvalidity = to->uidvalidity;
 	op->first_uid = first_uid;
 	op->count = (uint32_t)action->added_count;

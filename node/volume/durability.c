@@ -89,16 +89,46 @@ static uint64_t acked_elsewhere(const struct volume *volume)
 	return acked;
 }
 
-bool volume_is_uid_slack_used(const struct volume *volume, const struct folder *folder)
+/* The first uid that another copy may lack. What stood in the log when this reign began, the copy
+ * has that may be promoted next: the old primary, or one that this reign has written to. */
+static uint32_t first_unshipped_uid(const struct volume *volume, struct folder *folder)
 {
-	uint64_t acked = acked_elsewhere(volume);
-	uint32_t ahead = folder->private->allocated_uidnext - folder->uidnext;
-	if (!volume_has_replica(volume) || folder->message_count < UID_SLACK / 2)
-		return ahead >= UID_SLACK / 2;
-	/* The message half a slack back must have been shipped. */
-	const struct message *far = &folder->messages[folder->message_count - UID_SLACK / 2];
-	return folder->private->loaded && far->body_lsn >= acked &&
-		folder->uidnext - far->uid + ahead >= UID_SLACK / 2;
+	struct folder_private *private = folder->private;
+	const struct epoch_entry *reign = epochs_last(volume_log_epochs(volume->log));
+	uint64_t applied = volume->index.applied_lsn, acked = acked_elsewhere(volume);
+
+	if (acked < reign->start_lsn)
+		acked = reign->start_lsn;
+	if (private->shipped_epoch != reign->epoch) {
+		/* The first look: messages above `acked` tell where shipping stood. */
+		uint32_t i = folder->message_count;
+		while (i > 0 && folder->messages[i - 1].body_lsn >= acked)
+			i--;
+		private->shipped_uidnext =
+			i < folder->message_count ? folder->messages[i].uid : folder->uidnext;
+		private->shipped_epoch = reign->epoch;
+		private->mark_lsn = 0;
+	}
+	if (acked >= applied)
+		private->shipped_uidnext = folder->uidnext;
+	else if (private->mark_lsn > 0 && private->mark_lsn <= acked)
+		private->shipped_uidnext = private->marked_uidnext;
+	if (acked >= applied) {
+		private->mark_lsn = 0;
+	} else if (private->mark_lsn <= acked) {
+		private->marked_uidnext = folder->uidnext;
+		private->mark_lsn = applied;
+	}
+	return private->shipped_uidnext;
+}
+
+bool volume_is_uid_slack_used(const struct volume *volume, struct folder *folder, uint32_t count)
+{
+	if (volume->state != VOLUME_PRIMARY)
+		return false; /* refused where it is submitted */
+	uint32_t known = volume_has_replica(volume) ? first_unshipped_uid(volume, folder) :
+		folder->uidnext;
+	return folder->private->allocated_uidnext - known + count > UID_SLACK / 2;
 }
 
 static void forget_shipped(struct volume *volume, uint64_t acked)

@@ -239,9 +239,9 @@ void volume_first_folders(struct volume *volume, struct mailbox *mailbox, struct
 /* False when `strict` cannot be met now: no counted replica is connected and moving. */
 bool volume_has_live_replica(const struct volume *volume);
 bool volume_has_replica(const struct volume *volume);
-/* Where the numbers of a folder that its replica lacks would run past the
- * slack: deliveries wait. */
-bool volume_is_uid_slack_used(const struct volume *volume, const struct folder *folder);
+/* Where with `count` more the uids of a folder that its replica lacks would run past the slack:
+ * deliveries and copies wait. */
+bool volume_is_uid_slack_used(const struct volume *volume, struct folder *folder, uint32_t count);
 void volume_add_at_risk(struct volume *volume, const struct at_risk *entry);
 
 /* deliver.c */

@@ -6,6 +6,7 @@
  *   do fill FOLDER COUNT     that many small messages arrive
  *   do folders COUNT         that many folders with long names appear: 0001xx..., 0002xx...
  *   do fail ERRNO            changes fail from now on: erofs, enospc, edquot, eagain, eio, none
+ *   do fail-second ERRNO     the change after the next one fails
  *   do slow                  reads take a turn from now on
  *   do lose                  the mailbox moves to another node
  */
@@ -154,10 +155,12 @@ static bool command(struct str text)
 		world_mailbox_lose();
 	} else if (str_equal(verb, STR("unserved"))) {
 		is_served = false;
-	} else if (str_equal(verb, STR("fail"))) {
+	} else if (str_equal(verb, STR("fail")) || str_equal(verb, STR("fail-second"))) {
+		bool is_second = str_equal(verb, STR("fail-second"));
 		for (size_t i = 0; i < array_length(failures); i++)
 			if (str_equal(text, str_from(failures[i].name)))
-				world_mailbox_fail(failures[i].status);
+				(is_second ? world_mailbox_fail_second : world_mailbox_fail)(
+					failures[i].status);
 	} else if (str_equal(verb, STR("deliver"))) {
 		struct buf message = { 0 };
 		str_next(&text, ' ', &folder);

@@ -23,6 +23,8 @@ struct mailbox {
 	uint64_t modseq;
 	struct list sessions;
 	int failure;
+	int second_failure;       /* of the change after the next one, alone */
+	unsigned until_failure;
 	bool reads_slowly;
 };
 
@@ -199,6 +201,12 @@ void world_mailbox_fail(int status)
 	the_mailbox.failure = status;
 }
 
+void world_mailbox_fail_second(int status)
+{
+	the_mailbox.second_failure = status;
+	the_mailbox.until_failure = 2;
+}
+
 void world_mailbox_read_slowly(void)
 {
 	the_mailbox.reads_slowly = true;
@@ -292,6 +300,8 @@ static struct pending *later(struct mailbox_op *op, struct message_read *read)
 static bool begin(struct mailbox_op *op)
 {
 	op->status = the_mailbox.failure;
+	if (the_mailbox.until_failure && --the_mailbox.until_failure == 0)
+		op->status = the_mailbox.second_failure;
 	later(op, NULL);
 	return op->status == 0;
 }
@@ -408,8 +418,9 @@ void mailbox_expunge(struct folder *folder, const uint32_t *uids, uint32_t count
 }
 
 void mailbox_copy(struct folder *from, const uint32_t *uids, uint32_t count, struct folder *to,
-	bool move, struct mailbox_op *op)
+	bool move, enum durability durability, struct mailbox_op *op)
 {
+	(void)durability;
 	if (!begin(op))
 		return;
 	op->uidvalidity = to->uidvalidity;

@@ -13,6 +13,8 @@ void world_mailbox_add_folder(struct str name);
 void world_mailbox_deliver(struct str folder, struct str message);
 /* From now on every change ends with this status. */
 void world_mailbox_fail(int status);
+/* The change after the next one ends with this status, and no other. */
+void world_mailbox_fail_second(int status);
 /* From now on bodies and summaries come a turn later. */
 void world_mailbox_read_slowly(void);
 /* The mailbox moves away: all sessions are told. */
