@@ -22,7 +22,8 @@ static bool take_helo(struct smtp_session *session, struct str arguments, bool e
 	struct str rest, name = smtp_verb(arguments, &rest);
 
 	if (!is_helo(name)) {
-		session_say(session, "501 5.5.4 Syntax: %s hostname", extended ? "EHLO" : "HELO");
+		/* The one reply without an enhanced code (RFC 2034 section 3). */
+		session_say(session, "501 Syntax: %s hostname", extended ? "EHLO" : "HELO");
 		return false;
 	}
 	session_forget_tx(session);

@@ -216,7 +216,7 @@ static void cmd_lhlo(struct lmtp_session *session, struct str arguments)
 	char line[512];
 
 	if (!address_is_domain(arguments)) {
-		say(session, "501 5.5.4 Syntax: LHLO hostname");
+		say(session, "501 Syntax: LHLO hostname"); /* RFC 2034 section 3 */
 		return;
 	}
 	session->greeted = true;
