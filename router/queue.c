@@ -13,6 +13,8 @@ enum {
 	/* Messages in delivery at a time: enough to keep the forward connections full, few enough
 	 * that their bodies fit in memory. */
 	BUSY_MAX = 50,
+	/* Or so many bytes of them: a few of the largest. */
+	BUSY_BYTES_MAX = 256 << 20,
 	/* How late a message may be tried again; the shortest delay is a second. */
 	TICK_MS = 200,
 	/* Between two lines about a full disk. */
@@ -193,7 +195,8 @@ static void queue_run(void *arg)
 			timer_start(queue->tick, TICK_MS);
 		return;
 	}
-	while (queue->busy_count < BUSY_MAX && !list_is_empty(&queue->due))
+	while (queue->busy_count < BUSY_MAX && queue->busy_bytes < BUSY_BYTES_MAX &&
+		!list_is_empty(&queue->due))
 		queue_attempt_begin(list_entry(queue->due.next, struct queue_item, link));
 }
 
@@ -221,7 +224,6 @@ static void on_added(struct queue_write *write)
 	int status = write->append.status;
 
 	list_remove(&addition->link);
-	addition->queue->adding--;
 	if (status == 0) {
 		addition->item->body_lsn = write->append.records[addition->message].lsn;
 		log_info("queue_added", "id=%s recipients=%u owner=%s", addition->item->id,
@@ -301,7 +303,6 @@ void queue_enter(struct queue *queue, const struct queue_record *record, struct 
 	addition->arg = arg;
 	addition->write.done = on_added;
 	addition->write.arg = addition;
-	queue->adding++;
 	list_append(&queue->additions, &addition->link);
 	queue_log_write(queue->log, &addition->write);
 }

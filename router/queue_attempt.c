@@ -29,6 +29,7 @@ static void attempt_free(struct queue_item *item)
 	memset(attempt, 0, sizeof(*attempt));
 	item->is_busy = false;
 	item->queue->busy_count--;
+	item->queue->busy_bytes -= item->record.body_length;
 }
 
 void queue_attempt_abandon(struct queue_item *item)
@@ -377,6 +378,7 @@ void queue_attempt_begin(struct queue_item *item)
 	item->is_busy = true;
 	item->attempts++;
 	queue->busy_count++;
+	queue->busy_bytes += item->record.body_length;
 	list_remove(&item->link);
 	list_append(&queue->busy, &item->link);
 	item->attempt.pool = pool_create();

@@ -64,7 +64,8 @@ struct queue {
 	uint64_t full_told_us;   /* that the disk is full, last; 0: never */
 	uint64_t clean_after_us; /* a move has failed: not before */
 	struct queue_move *move; /* NULL: none */
-	unsigned busy_count, adding;
+	unsigned busy_count;
+	uint64_t busy_bytes;   /* of the messages in delivery */
 	unsigned malformed; /* records that could not be read at the start */
 	struct timer *tick;
 	struct task run;
