@@ -182,6 +182,15 @@ static void decode_word(const struct encoded_word *word, struct buf *out)
 static void append_raw(struct str raw, struct buf *out)
 {
 	struct buf plain = { 0 };
+	size_t simple = 0;
+	while (simple < raw.length && raw.bytes[simple] != '\r' && raw.bytes[simple] != '\n' &&
+		(unsigned char)raw.bytes[simple] < 0x80)
+		simple++;
+	/* Most headers are one line of ASCII. */
+	buf_append(out, raw.bytes, simple);
+	if (simple == raw.length)
+		return;
+	raw = str_from_index(raw, simple);
 	for (size_t i = 0; i < raw.length;) {
 		char c = raw.bytes[i++];
 		if (c == '\r' && i < raw.length && raw.bytes[i] == '\n')
@@ -195,7 +204,7 @@ static void append_raw(struct str raw, struct buf *out)
 			i++;
 		if (i == line)
 			buf_append_byte(&plain, '\n');
-		else if (!str_ends_with(buf_str(&plain), STR(" ")))
+		else if (!str_ends_with(buf_str(buf_length(&plain) ? &plain : out), STR(" ")))
 			buf_append_byte(&plain, ' ');
 	}
 	struct str text = buf_str(&plain);
