@@ -19,8 +19,8 @@ enum { PROCESS_FOLDER_MAX = 512 };
  * things in a folder of its own, so that one machine's daemons can have accounts of their own. */
 int process_make_folder(const struct config *config, const char *name,
 	char folder_out[PROCESS_FOLDER_MAX], struct error *error) must_check;
-/* Tells systemd, where it asked (sd_notify(3)), that the daemon serves; once is enough, again does no
- * harm. */
+/* Tells systemd, where it asked (sd_notify(3)), that the daemon serves; once is enough, again does
+ * no harm. */
 void process_say_ready(void);
 /* Descriptors up to the hard limit: a session needs one or two. */
 void process_raise_file_limit(void);
