@@ -4,8 +4,8 @@
 /*
  * The queue's own log: a volume log (spool/volume_log.h) in data_dir/router/queue that nobody
  * replicates. Beside the segment that is written and the reserve it needs little, so that a disk of
- * 256 MiB is enough for a queue that is empty as a rule. What lies below everything that is alive is given back; queue_clean.c moves up
- * what would keep it.
+ * 256 MiB is enough for a queue that is empty as a rule. What lies below everything that is alive
+ * is given back; queue_clean.c moves up what would keep it.
  */
 
 #include "core/error.h"
