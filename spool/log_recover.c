@@ -72,12 +72,15 @@ int log_epochs_load(struct volume_log *log, struct error *error)
 {
 	char *path = log_files_path(&log->files, "epochs");
 	int result = read_epochs(log->disk, path, &log->epochs);
-	if (result == -ENOENT)
-		result = 0; /* a new volume, or log_find_end reads the barriers */
+	if (result == -EUCLEAN)
+		log_warn("epochs_unreadable",
+			"volume=%u file=%s action=\"rebuild it from the log\"", log->volume, path);
+	/* Also a new volume; else log_find_end reads the barriers. */
+	log->must_save_epochs = result == -ENOENT || result == -EUCLEAN;
+	if (log->must_save_epochs)
+		result = 0;
 	if (result < 0)
-		error_set(error, result,
-			"cannot read %s: %s; remove the file to have it rebuilt from the log", path,
-			result == -EUCLEAN ? "its checksum is wrong" : strerror(-result));
+		error_set(error, result, "cannot read %s: %s", path, strerror(-result));
 	free(path);
 	return result;
 }
@@ -349,6 +352,13 @@ int log_find_end(struct volume_log *log, struct error *error)
 		result = clean_behind_end(log, highest, error);
 	/* An epoch that was announced and then cut off again. */
 	epochs_truncate(&log->epochs, log->end + 1);
+	if (result == 0 && log->must_save_epochs && log->epochs.count > 0) {
+		result = log_epochs_save(log);
+		if (result < 0)
+			return error_set(error, result, "cannot write the epochs of %s: %s",
+				log->files.directory, strerror(-result));
+		log->must_save_epochs = false;
+	}
 	return result;
 }
 

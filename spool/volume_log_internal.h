@@ -34,6 +34,7 @@ struct volume_log {
 	uint64_t end, last_group;
 	bool is_empty, fenced, may_append, mark_first;
 	bool was_replica; /* the last writer received; the file `replica` says so */
+	bool must_save_epochs; /* the file was lost: they come from the barriers */
 	struct volume_append *queue_first, **queue_link;
 	struct task commit_task;
 

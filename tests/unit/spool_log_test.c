@@ -279,7 +279,7 @@ TEST(a_corrupt_middle_is_reported_and_nothing_is_cut)
 	teardown(&f);
 }
 
-TEST(a_lost_epochs_file_is_rebuilt_from_the_barriers)
+static void lose_epochs(bool is_damaged)
 {
 	struct fixture f;
 	struct error error;
@@ -290,11 +290,21 @@ TEST(a_lost_epochs_file_is_rebuilt_from_the_barriers)
 	EXPECT_INT(0, append(&f, 3, STR("x")));
 	EXPECT_INT(0, reign(&f, 2, reign_two));
 	snprintf(path, sizeof(path), "%s/epochs", f.directory);
-	EXPECT_INT(0, unlink(path));
+	EXPECT_INT(0, is_damaged ? truncate(path, 7) : unlink(path));
 	EXPECT_INT(0, reopen(&f, &error));
 	EXPECT_INT(2, volume_log_epochs(f.log)->count);
 	EXPECT_INT(-ESTALE, reign(&f, 2, reign_one));
+	struct epochs saved = { 0 };
+	EXPECT_INT(0, volume_epochs_read(f.disk, f.directory, &saved));
+	EXPECT_INT(2, saved.count);
+	epochs_deinit(&saved);
 	teardown(&f);
+}
+
+TEST(a_lost_or_damaged_epochs_file_is_rebuilt_from_the_barriers)
+{
+	lose_epochs(false);
+	lose_epochs(true);
 }
 
 TEST(truncation_saves_the_tail_and_leaves_a_prefix)
