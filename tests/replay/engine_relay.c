@@ -115,9 +115,12 @@ static bool command(struct str text)
 {
 	struct str verb;
 	str_next(&text, ' ', &verb);
-	if (str_equal(verb, STR("cancel")))
-		relay_cancel(&job);
-	return str_equal(verb, STR("cancel")) || (str_equal(verb, STR("send")) && send_message(text));
+	if (str_equal(verb, STR("send")))
+		return send_message(text);
+	if (!str_equal(verb, STR("cancel")))
+		return false;
+	relay_cancel(&job);
+	return true;
 }
 
 static void stop(void)
