@@ -22,6 +22,9 @@ struct parser {
 	uint16_t current; /* the innermost open part */
 	unsigned open_count;
 	struct open_boundary open[MIME_DEPTH_MAX];
+	/* The first bytes of each open boundary, and which of them count: nearly every line that
+	 * begins with "--" is told from all of them without looking at one. */
+	uint64_t open_start[MIME_DEPTH_MAX], open_mask[MIME_DEPTH_MAX];
 	uint32_t first_line[MIME_DEPTH_MAX + 2]; /* of the body of the open part at a depth */
 };
 
@@ -108,7 +111,7 @@ static void note_field(
 			!name_matches(line, field_names[id].name, name))
 			continue;
 		struct str value = str_trim(str_of(line + colon + 1, end - start - colon - 1));
-		if (mime_has_field(part, id))
+		if (part->fields[id].length && value.length)
 			part->repeated_fields |= 1u << id;
 		if (!mime_has_field(part, id) || (!part->fields[id].length && value.length)) {
 			/* A name and a colon come before it: never 0. */
@@ -121,6 +124,13 @@ static void note_field(
 	}
 }
 
+static uint64_t start_of(struct str text)
+{
+	uint64_t start = 0;
+	memcpy(&start, text.bytes, text.length < sizeof(start) ? text.length : sizeof(start));
+	return start;
+}
+
 /* Of the open boundaries that the line at `at` begins with, the longest, then the innermost. */
 static bool match_delimiter(const struct parser *parser, size_t at, size_t next,
 	struct delimiter *found_out)
@@ -131,7 +141,10 @@ static bool match_delimiter(const struct parser *parser, size_t at, size_t next,
 
 	if (length < 3 || line[0] != '-' || line[1] != '-')
 		return false;
+	uint64_t start = start_of(str_of(line + 2, length - 2));
 	for (unsigned i = parser->open_count; i-- > 0;) {
+		if ((start ^ parser->open_start[i]) & parser->open_mask[i])
+			continue;
 		struct str boundary = parser->open[i].boundary;
 		if (boundary.length <= best || boundary.length > length - 2 ||
 			memcmp(line + 2, boundary.bytes, boundary.length) != 0)
@@ -231,6 +244,19 @@ static bool find_boundary(struct parser *parser, struct str params, struct open_
 	return open_out->boundary.length != 0;
 }
 
+/* The current part's boundary, found already, is open from here on. */
+static void push_boundary(struct parser *parser)
+{
+	struct open_boundary *open = &parser->open[parser->open_count];
+	uint64_t all = UINT64_MAX;
+	struct str mask = str_of((const char *)&all, sizeof(all));
+
+	open->part = parser->current;
+	parser->open_start[parser->open_count] = start_of(open->boundary);
+	parser->open_mask[parser->open_count] = start_of(str_first(mask, open->boundary.length));
+	parser->open_count++;
+}
+
 /* Decides from its header what the current part is. */
 static void classify(struct parser *parser)
 {
@@ -265,8 +291,7 @@ static void classify(struct parser *parser)
 			part->is_text = true;
 		} else {
 			part->kind = MIME_MULTIPART;
-			open->part = parser->current;
-			parser->open_count++;
+			push_boundary(parser);
 		}
 	} else if (str_equal_ignore_case(type, STR("message")) &&
 		str_equal_ignore_case(subtype, STR("rfc822"))) {

@@ -66,7 +66,7 @@ struct mime_part {
 	struct {
 		uint32_t offset, length;
 	} fields[MIME_FIELD_COUNT];
-	uint32_t repeated_fields; /* bit 1 << enum mime_field_id: there is more than one */
+	uint32_t repeated_fields; /* bit 1 << enum mime_field_id: more than one has a value */
 };
 
 struct mime {

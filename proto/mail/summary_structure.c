@@ -8,6 +8,8 @@
 enum {
 	/* Of an address list or Subject that ENVELOPE shows: a thousand recipients with names. */
 	ENVELOPE_FIELD_LENGTH_MAX = 64 << 10,
+	/* Of a header in which repeated recipients are looked for: the longest genuine ones. */
+	JOINED_HEADER_LENGTH_MAX = 256 << 10,
 	/* A date takes 40 bytes, its comments some more. */
 	DATE_LENGTH_MAX = 256,
 	/* Of a Content-* field or a message id: file names in RFC 2231 form take some
@@ -81,7 +83,8 @@ static void write_text_field(const struct mime *mime, const struct mime_part *pa
 static void join_fields(const struct mime *mime, const struct mime_part *part, struct str name,
 	struct buf *out)
 {
-	struct str header = str_of(mime->message.bytes + part->header_offset, part->header_length);
+	struct str header = str_first(str_of(mime->message.bytes + part->header_offset,
+		part->header_length), JOINED_HEADER_LENGTH_MAX);
 	struct mime_header_field field;
 
 	while (buf_length(out) < ENVELOPE_FIELD_LENGTH_MAX && mime_next_field(&header, &field)) {
