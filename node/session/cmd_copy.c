@@ -10,8 +10,8 @@
 #include <errno.h>
 
 enum {
-	/* Some milliseconds of the worker's thread, and a quarter of how far a folder's uids may run
-	 * ahead of its replica (UID_SLACK). */
+	/* Some milliseconds of the worker's thread, and a quarter of how far a folder's uids may
+	 * run ahead of its replica (UID_SLACK). */
 	CHUNK_MESSAGES = 8192,
 };
 

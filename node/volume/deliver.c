@@ -95,7 +95,8 @@ static void add_target(struct delivery_part *part, struct delivery_target *targe
 		mailbox = index_make_mailbox(&volume->index, target->mailbox_id);
 	struct folder *inbox =
 		mailbox->folder_count > 0 ? mailbox_find_folder(mailbox, STR("INBOX")) : NULL;
-	if (inbox != NULL && (folder_load(inbox) < 0 || volume_is_uid_slack_used(volume, inbox, 1))) {
+	if (inbox != NULL &&
+		(folder_load(inbox) < 0 || volume_is_uid_slack_used(volume, inbox, 1))) {
 		target->status = -EAGAIN;
 		return;
 	}
