@@ -27,10 +27,10 @@ class History:
         return sum(1 for _, found in self.outcome.values() if found == outcome)
 
 
-def sender(c, history, stop, number):
+def sender(c, history, stop, number, users=USERS):
     chance = random.Random(number)
     while not stop.is_set():
-        name, subject = chance.choice(USERS), c.unique(f"crash{number}")
+        name, subject = chance.choice(users), c.unique(f"crash{number}")
         site = chance.choice(c.sites)
         sent = False
         try:
@@ -53,11 +53,11 @@ def sender(c, history, stop, number):
             time.sleep(0.02)
 
 
-def check_history(c, history, uids_before):
+def check_history(c, history, uids_before, users=USERS):
     wait_for("the queues to empty", 40, lambda: c.pando_json("queue", "list") == [])
     c.wait_serving(seconds=60)
     found = {}
-    for name in USERS:
+    for name in users:
         views = [c.mailbox(name, site)[0] for site in c.sites]
         assert views[0] == views[1], name
         for uid, (subject, _) in views[0].items():

@@ -23,17 +23,20 @@ claims = []
 
 
 def free_offset():
-    """Beside a demo, or another run, that may be on this machine; below the ports of outgoing connections."""
-    for offset in range(5000, 25001, 5000):
-        claim = open(f"/var/tmp/pando-ports-{offset}.lock", "w")
+    """Beside a demo, or other runs, that may be on this machine; below the ports of outgoing connections."""
+    for offset in range(4000, 25001, 1000):
+        taken = []
         try:
-            # Held until this process ends: another run takes other ports.
-            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A thousand ports per site. Held until this process ends: another run takes others.
+            for site in range(3):
+                taken.append(open(f"/var/tmp/pando-ports-{offset + 1000 * site}.lock", "w"))
+                fcntl.flock(taken[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
             demo.check_ports(demo.Cluster("/nonexistent", offset), ["site-a", "site-b", "site-c"])
-            claims.append(claim)
+            claims.extend(taken)
             return offset
         except (Failure, OSError):
-            claim.close()
+            for claim in taken:
+                claim.close()
     raise Failure("no free range of ports")
 
 
