@@ -40,6 +40,7 @@ struct loop {
 	void (*submit)(void *arg);
 	void *submit_arg;
 	char *scratch;
+	unsigned works; /* under way on the pool, or done and not yet told */
 	struct handshakes handshakes;
 };
 
@@ -155,6 +156,9 @@ void loop_destroy(struct loop **loop)
 {
 	if (*loop == NULL)
 		return;
+	/* The pool's threads would wake a loop that is no more; each work ends by itself. */
+	while ((*loop)->works > 0)
+		uv_run(&(*loop)->uv, UV_RUN_ONCE);
 	uv_close((uv_handle_t *)&(*loop)->wake, NULL);
 	uv_close((uv_handle_t *)&(*loop)->turn_end, NULL);
 	uv_close((uv_handle_t *)&(*loop)->no_sleep, NULL);
@@ -219,6 +223,7 @@ void loop_cancel_deferred(struct loop *loop, struct task *task)
 
 struct work {
 	uv_work_t request;
+	struct loop *loop;
 	void (*work)(void *arg);
 	void (*done)(void *arg);
 	void *arg;
@@ -234,6 +239,7 @@ static void on_work_done(uv_work_t *request, int status)
 {
 	struct work *work = container_of(request, struct work, request);
 	(void)status;
+	work->loop->works--;
 	work->done(work->arg);
 	free(work);
 }
@@ -244,6 +250,8 @@ void loop_work(struct loop *loop, void (*work_fn)(void *arg), void (*done)(void 
 	work->work = work_fn;
 	work->done = done;
 	work->arg = arg;
+	work->loop = loop;
+	loop->works++;
 	CHECK(uv_queue_work(&loop->uv, &work->request, on_work, on_work_done) == 0);
 }
 

@@ -23,7 +23,8 @@ struct task {
 };
 
 struct loop *loop_create(void);
-/* All streams, timers and disks of the loop must be gone. Sets *loop to NULL. */
+/* All streams, timers and disks of the loop must be gone; what loop_work has under way is waited
+ * for. Sets *loop to NULL. */
 void loop_destroy(struct loop **loop);
 /* Runs until loop_stop. */
 void loop_run(struct loop *loop);

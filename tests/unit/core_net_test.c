@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -236,4 +237,26 @@ TEST(store_rolls_back_and_lists_by_prefix)
 	store_close(&store);
 	buf_deinit(&out);
 	unlink(path);
+}
+
+/* ---- the pool ---- */
+
+static void on_slow_work(void *arg)
+{
+	(void)arg;
+	(void)!poll(NULL, 0, 50);
+}
+
+static void on_slow_work_done(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+TEST(a_loop_goes_when_its_work_on_the_pool_is_done)
+{
+	bool done = false;
+	struct loop *loop = loop_create();
+	loop_work(loop, on_slow_work, on_slow_work_done, &done);
+	loop_destroy(&loop);
+	EXPECT(done);
 }
