@@ -79,6 +79,10 @@ static int ask_queues(struct command *command, const char *verb, bool is_action)
 	struct pool *pool = pool_create();
 	while ((router = directory_next_router(cluster.directory, &position)) != NULL) {
 		add_messages(&table, routers[index].answer, router->name, pool);
+		uint64_t more = json_u64(routers[index].answer, "not_shown");
+		if (more > 0)
+			fprintf(stderr, "%s: %llu more messages wait\n", router->name,
+				(unsigned long long)more);
 		answered += routers[index++].answer != NULL;
 	}
 	for (unsigned i = 0; i < count; i++) {

@@ -67,7 +67,8 @@ bool queue_has(struct queue *queue, struct str id) must_check;
 /* Homes may have moved or come back: what waits for a home is tried now. */
 void queue_retry_homes(struct queue *queue);
 
-/* For `pando queue`: JSON. */
+/* For `pando queue`: JSON. Of many messages the list has the first of the log, mostly the oldest,
+ * and the number of those it leaves out. */
 void queue_list(struct queue *queue, struct buf *out);
 bool queue_show(struct queue *queue, struct str id, struct buf *out) must_check;
 /* Messages that stand on this machine only. */

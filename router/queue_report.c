@@ -3,6 +3,12 @@
 #include "core/clock.h"
 #include "core/encode.h"
 
+enum {
+	/* Messages of a list: nobody reads more, and half a million of them do not fit into an
+	 * answer. */
+	LIST_MAX = 10000,
+};
+
 static void append_text(struct buf *out, const char *key, const char *text)
 {
 	buf_printf(out, "\"%s\": ", key);
@@ -54,19 +60,17 @@ static void append_item(const struct queue_item *item, struct buf *out)
 
 void queue_list(struct queue *queue, struct buf *out)
 {
-	size_t position = 0;
-	struct str key;
-	void *value;
-	bool first = true;
+	size_t shown = 0;
 
 	buf_append_literal(out, "{\"messages\": [");
-	while (map_next(queue->items, &position, &key, &value)) {
-		if (!first)
+	list_for_each(entry, &queue->ages) {
+		if (shown == LIST_MAX)
+			break;
+		if (shown++ > 0)
 			buf_append_literal(out, ", ");
-		first = false;
-		append_item(value, out);
+		append_item(list_entry(entry, struct queue_item, age), out);
 	}
-	buf_append_literal(out, "]}");
+	buf_printf(out, "], \"not_shown\": %zu}", map_count(queue->items) - shown);
 }
 
 /* One row per recipient, in the shape in which nodes tell of their own. */
