@@ -64,7 +64,8 @@ enum imap_wait cmd_id(struct imap_session *session, struct imap_command *command
 {
 	if (!parse_id(&command->parser))
 		return imap_bad(command);
-	buf_append_literal(&session->out, "* ID (\"name\" \"Pando\")\r\n");
+	buf_append_literal(&session->out,
+		"* ID (\"name\" \"Pando\" \"version\" \"" PANDO_VERSION "\")\r\n");
 	return imap_reply(command, "OK Done");
 }
 
