@@ -74,6 +74,7 @@ int domain_add(struct command *command);
 int domain_list(struct command *command);
 int mailbox_add(struct command *command);
 int mailbox_import(struct command *command);
+int mailbox_set(struct command *command);
 int mailbox_list(struct command *command);
 int mailbox_show(struct command *command);
 int mailbox_passwd(struct command *command);

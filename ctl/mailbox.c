@@ -276,6 +276,32 @@ static int list(struct command *command, enum directory_listing listing, const c
 	return code;
 }
 
+int mailbox_set(struct command *command)
+{
+	struct error error = { 0 };
+	const char *durability = command_option(command, "durability");
+	const char *quota = command_option(command, "quota");
+	const char *enabled = command_option(command, "enabled");
+	uint64_t bytes = 0, is_enabled = enabled && strcmp(enabled, "yes") == 0;
+	if (!durability && !quota && !enabled)
+		return command_usage(command, "nothing to set");
+	if (quota && !str_to_u64(str_from(quota), INT64_MAX, &bytes))
+		return command_usage(command, "--quota wants a number of bytes; 0 is no limit");
+	if (enabled && !is_enabled && strcmp(enabled, "no") != 0)
+		return command_usage(command, "--enabled wants yes or no");
+	int code = command_open_directory(command);
+	if (code != EXIT_DONE)
+		return code;
+	struct mailbox_settings settings = {
+		.durability = durability && strcmp(durability, "volume") == 0 ? "" : durability,
+		.quota_bytes = quota ? &bytes : NULL,
+		.enabled = enabled ? &is_enabled : NULL,
+	};
+	if (directory_set_mailbox(command->writer, command->positionals[0], &settings, &error) < 0)
+		return command_fail(&error);
+	return EXIT_DONE;
+}
+
 int mailbox_list(struct command *command)
 {
 	return list(command, LIST_MAILBOXES,

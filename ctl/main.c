@@ -19,7 +19,9 @@ static const struct verb verbs[] = {
 		0, 0, false, init_run,
 		"make a cluster: authority, certificates, configuration, directory; again: bring "
 		"it up to date" },
-	{ "cert issue", "--role ROLE --name NAME --certificate FILE --key FILE",
+	{ "cert issue",
+		"--role ROLE --name NAME --certificate FILE --key FILE\n"
+		"        [--authority FILE --authority-key FILE]",
 		"role=,name=,certificate=,key=,authority=,authority-key=", 0, 0, false, cert_issue,
 		"issue a cluster certificate (roles: node, router, replicator, ctl)" },
 	{ "cert self-signed", "HOSTNAME --certificate FILE --key FILE", "certificate=,key=", 1, 1,
@@ -51,6 +53,12 @@ static const struct verb verbs[] = {
 	{ "mailbox import", "FILE|- [--password P]", "password=", 1, 1, true, mailbox_import,
 		"add many: lines of ADDRESS[<tab>PASSWORD[<tab>VOLUME[<tab>DURABILITY]]], all or "
 		"none" },
+	{ "mailbox set",
+		"ADDRESS [--durability remote|strict|local|volume] [--quota BYTES]\n"
+		"        [--enabled yes|no]",
+		"durability=,quota=,enabled=", 1, 1, true, mailbox_set,
+		"change how a mailbox is kept; one that is not enabled takes no mail and "
+		"no login" },
 	{ "mailbox list", "[PATTERN] [--json]", "json", 0, 1, true, mailbox_list,
 		"list mailboxes; * in the pattern matches anything" },
 	{ "mailbox show", "ADDRESS [--json]", "json", 1, 1, true, mailbox_show,

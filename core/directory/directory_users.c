@@ -178,6 +178,49 @@ static int find_mailbox(
 	return code;
 }
 
+static int update_mailbox(struct directory_writer *writer, const char *id,
+	const struct mailbox_settings *settings, struct error *error)
+{
+	char quota[24];
+	int code = 0;
+	if (settings->durability)
+		code = writer_query(writer, error,
+			"update mailbox set durability = $2 where id = $1",
+			SQL_VALUES(id, settings->durability), NULL);
+	if (code == 0 && settings->quota_bytes) {
+		snprintf(quota, sizeof(quota), "%llu", (unsigned long long)*settings->quota_bytes);
+		code = writer_query(writer, error,
+			"update mailbox set quota_bytes = $2 where id = $1", SQL_VALUES(id, quota),
+			NULL);
+	}
+	if (code == 0 && settings->enabled)
+		code = writer_query(writer, error,
+			*settings->enabled ? "update mailbox set enabled = true where id = $1"
+					   : "update mailbox set enabled = false where id = $1",
+			SQL_VALUES(id), NULL);
+	return code;
+}
+
+int directory_set_mailbox(struct directory_writer *writer, const char *address,
+	const struct mailbox_settings *settings, struct error *error)
+{
+	char id[24];
+	bool own;
+	int code = settings->durability && settings->durability[0]
+		? writer_check_durability(settings->durability, error)
+		: 0;
+	if (code == 0)
+		code = writer_enter(writer, &own, error);
+	if (code < 0)
+		return code;
+	code = find_mailbox(writer, address, id, error);
+	if (code == 0)
+		code = update_mailbox(writer, id, settings, error);
+	if (code == 0)
+		code = writer_audit(writer, "mailbox set", address, error);
+	return writer_leave(writer, own, code, error);
+}
+
 int directory_remove_mailbox(
 	struct directory_writer *writer, const char *address, struct error *error)
 {

@@ -80,6 +80,14 @@ struct mailbox_description {
 };
 int directory_add_mailbox(struct directory_writer *writer,
 	const struct mailbox_description *mailbox, struct error *error) must_check;
+
+/* What is to change; the rest stays as it is. */
+struct mailbox_settings {
+	const char *durability; /* NULL: stays; "": the volume's */
+	const uint64_t *quota_bytes, *enabled; /* NULL: stays; enabled: 0 or 1 */
+};
+int directory_set_mailbox(struct directory_writer *writer, const char *address,
+	const struct mailbox_settings *settings, struct error *error) must_check;
 int directory_remove_mailbox(
 	struct directory_writer *writer, const char *address, struct error *error) must_check;
 int directory_set_credential(struct directory_writer *writer, const char *address,

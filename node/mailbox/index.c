@@ -146,6 +146,15 @@ struct mailbox *index_make_mailbox(struct index *index, uint64_t mailbox_id)
 	return mailbox;
 }
 
+bool mailbox_has_room(const struct mailbox *mailbox, uint64_t quota_bytes, uint64_t bytes)
+{
+	if (quota_bytes == 0)
+		return true;
+	for (uint32_t i = 0; i < mailbox->folder_count; i++)
+		bytes += mailbox->folders[i]->total_bytes;
+	return bytes <= quota_bytes;
+}
+
 struct folder *mailbox_folder_by_id(const struct mailbox *mailbox, uint32_t folder_id)
 {
 	for (uint32_t i = 0; i < mailbox->folder_count; i++)

@@ -130,6 +130,9 @@ void index_deinit(struct index *index);
 void index_reset(struct index *index);
 struct mailbox *index_find_mailbox(const struct index *index, uint64_t mailbox_id);
 struct mailbox *index_make_mailbox(struct index *index, uint64_t mailbox_id);
+/* Whether so many more bytes are within the quota (0: none). What is on its way to the log is not
+ * counted yet: a mailbox can go past it by the messages of one moment. */
+bool mailbox_has_room(const struct mailbox *mailbox, uint64_t quota_bytes, uint64_t bytes);
 struct folder *mailbox_folder_by_id(const struct mailbox *mailbox, uint32_t folder_id);
 struct folder *mailbox_add_folder(struct mailbox *mailbox, uint32_t id, struct str name);
 /* Takes it out of the list and frees it; sessions have been told. */

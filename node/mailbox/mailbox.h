@@ -165,6 +165,12 @@ struct store_request {
 
 /* One or more messages (MULTIAPPEND ready) into a folder; durability as the
  * mailbox's policy says. */
+/* What the directory says of the mailbox. */
+struct mailbox_policy {
+	enum durability durability;
+	uint64_t quota_bytes; /* of all its messages; 0: as many as there is room for */
+};
+
 struct append_request {
 	struct bytes *body;     /* whole message with CRLF line ends; referenced until done */
 	struct str summary;     /* encoded; copied */
@@ -172,7 +178,7 @@ struct append_request {
 	const struct str *keywords;
 	unsigned keyword_count;
 	int64_t internal_date_s;
-	enum durability durability; /* the mailbox's policy */
+	struct mailbox_policy policy;
 };
 
 void mailbox_append(
@@ -183,10 +189,11 @@ void mailbox_store(
 void mailbox_expunge(
 	struct folder *folder, const uint32_t *uids, uint32_t count, struct mailbox_op *op);
 /* Copies these uids in order, flags and internal date included; with `move`, expunges them in the
- * same log record. -EAGAIN also when the folder's uids would run too far ahead of its replica: a
- * caller copies thousands, not tens of thousands, in one call. */
+ * same log record. -EDQUOT when the copies would go past the quota. -EAGAIN also when the folder's
+ * uids would run too far ahead of its replica: a caller copies thousands, not tens of thousands,
+ * in one call. */
 void mailbox_copy(struct folder *from, const uint32_t *uids, uint32_t count, struct folder *to,
-	bool move, enum durability durability, struct mailbox_op *op);
+	bool move, const struct mailbox_policy *policy, struct mailbox_op *op);
 /* Missing parents are made too (RFC 3501 section 6.3.3). */
 void mailbox_create_folder(struct mailbox *mailbox, struct str name, enum special_use special_use,
 	struct mailbox_op *op);

@@ -325,7 +325,10 @@ void mailbox_append(
 			change->pending.pool, action, &flags);
 	if (status == 0 && volume_is_uid_slack_used(volume, folder, 1))
 		status = -EAGAIN;
-	change->pending.durability = request->durability;
+	if (status == 0 && !mailbox_has_room(mailbox, request->policy.quota_bytes,
+				   request->body->length))
+		status = -EDQUOT;
+	change->pending.durability = request->policy.durability;
 	if (status == 0 && change->pending.durability == DURABILITY_STRICT &&
 		volume_has_replica(volume) && !volume_has_live_replica(volume))
 		status = -EAGAIN;
@@ -455,8 +458,16 @@ static int copy_messages(struct folder *from, const uint32_t *uids, uint32_t cou
 	return 0;
 }
 
+static uint64_t added_bytes(const struct action *action)
+{
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < action->added_count; i++)
+		bytes += action->added[i].size;
+	return bytes;
+}
+
 void mailbox_copy(struct folder *from, const uint32_t *uids, uint32_t count, struct folder *to,
-	bool move, enum durability durability, struct mailbox_op *op)
+	bool move, const struct mailbox_policy *policy, struct mailbox_op *op)
 {
 	struct mailbox *mailbox = from->mailbox;
 	struct volume *volume = volume_of(mailbox);
@@ -468,12 +479,15 @@ void mailbox_copy(struct folder *from, const uint32_t *uids, uint32_t count, str
 		status = folder_load(to);
 	if (status == 0 && volume_is_uid_slack_used(volume, to, count))
 		status = -EAGAIN;
-	if (status == 0 && durability == DURABILITY_STRICT && volume_has_replica(volume) &&
+	if (status == 0 && policy->durability == DURABILITY_STRICT && volume_has_replica(volume) &&
 		!volume_has_live_replica(volume))
 		status = -EAGAIN;
 	uint32_t first_uid = to->private->allocated_uidnext;
 	if (status == 0)
 		status = copy_messages(from, uids, count, to, change->pending.pool, action);
+	if (status == 0 && !move &&
+		!mailbox_has_room(mailbox, policy->quota_bytes, added_bytes(action)))
+		status = -EDQUOT;
 	if (status < 0) {
 		discard(change, status);
 		return;
@@ -484,7 +498,7 @@ void mailbox_copy(struct folder *from, const uint32_t *uids, uint32_t count, str
 	action->modseq = volume_next_modseq(volume, mailbox);
 	if (move)
 		add_uids(from, uids, count, change->pending.pool, action);
-	change->pending.durability = durability;
+	change->pending.durability = policy->durability;
 	change->pending.waits_for_replica = true;
 	op->uidvalidity = to->uidvalidity;
 	op->first_uid = first_uid;

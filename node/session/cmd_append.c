@@ -98,7 +98,7 @@ enum imap_wait cmd_append(struct imap_session *session, struct imap_command *com
 		.system_flags = arguments->flags.system,
 		.keywords = arguments->flags.keywords,
 		.keyword_count = arguments->flags.keyword_count,
-		.durability = session->login->durability,
+		.policy = session->login->policy,
 		.internal_date_s =
 			arguments->has_date ? arguments->date_s : clock_wall_us() / 1000000,
 	};

@@ -118,7 +118,7 @@ static enum imap_wait next_chunk(struct imap_session *session, struct imap_comma
 		return fail(session, command, -ENOENT);
 	command->resume = chunk_done;
 	mailbox_copy(session->mailbox.folder, copy->uids + copy->done, chunk_count(copy), to,
-		copy->moves, session->login->durability, imap_change(session));
+		copy->moves, &session->login->policy, imap_change(session));
 	return IMAP_WAIT_CHANGE;
 }
 

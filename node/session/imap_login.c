@@ -104,7 +104,7 @@ static enum login_step authenticate(struct imap_login *login, struct str identit
 	}
 	result->config = login->front->config;
 	result->mailbox_id = mailbox->id;
-	result->durability = mailbox->durability;
+	result->policy = (struct mailbox_policy){ mailbox->durability, mailbox->quota_bytes };
 	snprintf(result->address, sizeof(result->address), STR_FORMAT, STR_ARG(mailbox->address));
 
 	struct hand_over *hand_over = mem_alloc(sizeof(*hand_over));

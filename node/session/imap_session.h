@@ -36,7 +36,7 @@ enum {
 struct imap_login_result {
 	const struct config *config;
 	uint64_t mailbox_id;
-	enum durability durability; /* of the mailbox, for APPEND */
+	struct mailbox_policy policy;
 	char session_id[IMAP_SESSION_ID_LENGTH + 1];
 	char address[IMAP_ADDRESS_MAX];
 	char tag[IMAP_TAG_LENGTH_MAX + 1];

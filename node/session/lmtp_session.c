@@ -285,6 +285,7 @@ static void add_target(void *arg, const struct directory_mailbox *mailbox)
 		.mailbox_id = mailbox->id,
 		.volume_id = mailbox->volume_id,
 		.durability = mailbox->durability,
+		.quota_bytes = mailbox->quota_bytes,
 	};
 }
 

@@ -93,6 +93,10 @@ static void add_target(struct delivery_part *part, struct delivery_target *targe
 	struct mailbox *mailbox = index_find_mailbox(&volume->index, target->mailbox_id);
 	if (mailbox == NULL)
 		mailbox = index_make_mailbox(&volume->index, target->mailbox_id);
+	if (!mailbox_has_room(mailbox, target->quota_bytes, part->delivery->body->length)) {
+		target->status = -EDQUOT;
+		return;
+	}
 	struct folder *inbox =
 		mailbox->folder_count > 0 ? mailbox_find_folder(mailbox, STR("INBOX")) : NULL;
 	if (inbox != NULL &&

@@ -27,6 +27,7 @@ struct delivery_target {
 	uint64_t mailbox_id;
 	uint32_t volume_id;
 	enum durability durability;
+	uint64_t quota_bytes; /* 0: none */
 	/* 0 stored as the policy asks (also when this id was delivered there before); -EROFS not
 	 * the home; -ENOSPC; -EDQUOT; -EIO; -EAGAIN `strict` and no replica in time. */
 	int status;

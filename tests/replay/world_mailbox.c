@@ -418,9 +418,9 @@ void mailbox_expunge(struct folder *folder, const uint32_t *uids, uint32_t count
 }
 
 void mailbox_copy(struct folder *from, const uint32_t *uids, uint32_t count, struct folder *to,
-	bool move, enum durability durability, struct mailbox_op *op)
+	bool move, const struct mailbox_policy *policy, struct mailbox_op *op)
 {
-	(void)durability;
+	(void)policy;
 	if (!begin(op))
 		return;
 	op->uidvalidity = to->uidvalidity;

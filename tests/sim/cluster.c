@@ -377,7 +377,10 @@ static void new_change(void *arg)
 					     .system_flags = world_pick(32), .keywords = &keyword,
 					     .keyword_count = (unsigned)world_pick(2) }, op);
 		break;
-	case 2: mailbox_copy(inbox, &uid, 1, trash, false, DURABILITY_LOCAL, op); break;
+	case 2:
+		mailbox_copy(inbox, &uid, 1, trash, false,
+			&(struct mailbox_policy){ DURABILITY_LOCAL, 0 }, op);
+		break;
 	case 3:
 		uid = folder_load(trash) == 0 && trash->message_count > 0 ? trash->messages[0].uid
 									  : 0;

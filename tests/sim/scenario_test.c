@@ -250,7 +250,8 @@ static void grow(struct growth *growth)
 	}
 	for (uint32_t i = 0; i < count; i++)
 		growth->uids[i] = inbox->messages[i].uid;
-	mailbox_copy(inbox, growth->uids, count, inbox, false, DURABILITY_REMOTE, &growth->op);
+	mailbox_copy(inbox, growth->uids, count, inbox, false,
+		&(struct mailbox_policy){ DURABILITY_REMOTE, 0 }, &growth->op);
 }
 
 static void on_grown(struct mailbox_op *op)
