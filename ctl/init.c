@@ -1,4 +1,4 @@
-/* Making a cluster: authority, certificates, configuration, directory. */
+/* `pando init`: making a cluster's authority, certificates, configuration and directory. */
 
 #include "ctl/command.h"
 
@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -52,61 +53,6 @@ static void path_in(struct buf *out, const char *folder, const char *name, const
 	(void)buf_terminated(out);
 }
 
-int cert_issue(struct command *command)
-{
-	static const char *const roles[] = { "router", "node", "replicator", "ctl" };
-	struct error error = { 0 };
-	struct certificate_request request = {
-		.name = command_option(command, "name"),
-		.role = command_option(command, "role"),
-	};
-	const char *certificate = command_option(command, "certificate");
-	const char *key = command_option(command, "key");
-	const char *authority = command_option(command, "authority");
-	const char *authority_key = command_option(command, "authority-key");
-	bool known = false;
-	if (!request.name || !request.role || !certificate || !key)
-		return command_usage(command, "--role, --name, --certificate and --key are needed");
-	for (unsigned i = 0; i < array_length(roles); i++)
-		known = known || strcmp(request.role, roles[i]) == 0;
-	if (!known)
-		return command_usage(
-			command, "`%s` is no role: router, node, replicator or ctl", request.role);
-	if (directory_check_name("certificate's holder", request.name, &error) < 0)
-		return command_fail(&error);
-	struct buf beside = { 0 }, beside_key = { 0 };
-	char *folder = str_to_heap(str_from(command->config_file));
-	char *slash = strrchr(folder, '/');
-	if (slash)
-		*slash = '\0';
-	path_in(&beside, slash ? folder : ".", "authority", ".pem");
-	path_in(&beside_key, slash ? folder : ".", "authority", ".key");
-	int code = authority_issue(authority ? authority : buf_terminated(&beside),
-		authority_key ? authority_key : buf_terminated(&beside_key), &request, certificate,
-		key, &error);
-	buf_deinit(&beside);
-	buf_deinit(&beside_key);
-	free(folder);
-	return code < 0 ? command_fail(&error) : EXIT_DONE;
-}
-
-int cert_self_signed(struct command *command)
-{
-	struct error error = { 0 };
-	const char *certificate = command_option(command, "certificate");
-	const char *key = command_option(command, "key");
-	if (!certificate || !key)
-		return command_usage(command, "--certificate and --key are needed");
-	if (!address_is_domain(str_from(command->positionals[0]))) {
-		error_set(&error, -EINVAL, "`%s` is no host name: write it as mail.example.org",
-			command->positionals[0]);
-		return command_fail(&error);
-	}
-	if (authority_self_signed(command->positionals[0], certificate, key, &error) < 0)
-		return command_fail(&error);
-	return EXIT_DONE;
-}
-
 int config_sample(struct command *command)
 {
 	(void)command;
@@ -146,6 +92,28 @@ static int make_certificates(struct setup *setup)
 	return code;
 }
 
+/* The whole machine's addresses; one socket for IPv6 takes IPv4 too, where the kernel has both. */
+static void write_doors(FILE *file)
+{
+	static const struct {
+		const char *key;
+		unsigned port;
+	} doors[] = {
+		{ "smtp", 25 },
+		{ "submission", 587 },
+		{ "submissions", 465 },
+		{ "imap", 143 },
+		{ "imaps", 993 },
+	};
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fprintf(file, "\n");
+	for (unsigned i = 0; i < array_length(doors); i++)
+		fprintf(file, "%s_listen = %s:%u\n", doors[i].key, fd < 0 ? "0.0.0.0" : "[::]",
+			doors[i].port);
+	if (fd >= 0)
+		close(fd);
+}
+
 static int write_config(struct setup *setup)
 {
 	static const char *const roles[] = { "node", "router", "replicator", "ctl", "public" };
@@ -165,11 +133,10 @@ static int write_config(struct setup *setup)
 	for (unsigned i = 0; i < array_length(roles); i++)
 		fprintf(file, "%s_certificate = %s/%s.pem\n%s_key = %s/%s.key\n", roles[i],
 			setup->folder, roles[i], roles[i], setup->folder, roles[i]);
+	write_doors(file);
 	fprintf(file,
-		"\nsmtp_listen = [::]:25\nsubmission_listen = [::]:587\nsubmissions_listen = "
-		"[::]:465\n"
-		"imap_listen = [::]:143\nimaps_listen = [::]:993\n\n"
-		"# Inside the cluster, mutual TLS; as `pando node add` and `pando router add` tell "
+		"\n# Inside the cluster, mutual TLS; as `pando node add` and `pando router add` "
+		"tell "
 		"the others.\n"
 		"node_lmtp_listen = %s:%u\nnode_imap_listen = %s:%u\n"
 		"node_control_listen = %s:%u\nreplicator_listen = %s:%u\n"
