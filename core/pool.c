@@ -31,11 +31,16 @@ static struct block *block_create(size_t capacity)
 	return block;
 }
 
-struct pool *pool_create(void)
+struct pool *pool_create_sized(size_t first_bytes)
 {
 	struct pool *pool = mem_alloc(sizeof(*pool));
-	pool->first = pool->current = block_create(POOL_BLOCK_BYTES);
+	pool->first = pool->current = block_create(first_bytes);
 	return pool;
+}
+
+struct pool *pool_create(void)
+{
+	return pool_create_sized(POOL_BLOCK_BYTES);
 }
 
 static void free_blocks(struct block *block)

@@ -12,6 +12,8 @@
 struct pool;
 
 struct pool *pool_create(void);
+/* With a first block of so many bytes: for what there are many of, each with little in it. */
+struct pool *pool_create_sized(size_t first_bytes);
 /* Sets *pool to NULL; NULL is accepted. */
 void pool_destroy(struct pool **pool);
 /* Forgets all allocations and keeps the first block. */

@@ -288,10 +288,10 @@ void queue_enter(struct queue *queue, const struct queue_record *record, struct 
 		return;
 	}
 	struct addition *addition = mem_alloc(sizeof(*addition));
-	struct pool *pool = pool_create();
 	struct queue_record copy;
 
 	queue_write_record(&addition->write, record);
+	struct pool *pool = queue_record_pool(buf_length(&addition->write.encoded[0]));
 	CHECK(queue_record_decode(buf_str(&addition->write.encoded[0]), pool, &copy));
 	addition->queue = queue;
 	addition->item = queue_item_create(queue, pool, &copy);
@@ -358,7 +358,7 @@ void queue_add(struct queue *queue, const struct queue_entry *entry,
 static void on_replayed(void *arg, struct str bytes, uint64_t body_lsn)
 {
 	struct queue *queue = arg;
-	struct pool *pool = pool_create();
+	struct pool *pool = queue_record_pool(bytes.length);
 	struct queue_record record;
 
 	if (!queue_record_decode(bytes, pool, &record)) {

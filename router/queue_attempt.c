@@ -6,6 +6,7 @@
 #include "router/resolve.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum {
 	/* While the message is moved within the log, a matter of one write. */
@@ -20,13 +21,14 @@ enum {
 
 static void attempt_free(struct queue_item *item)
 {
-	struct attempt *attempt = &item->attempt;
+	struct attempt *attempt = item->attempt;
 
 	bytes_unref(&attempt->body);
 	bytes_unref(&attempt->bounce_body);
 	queue_write_deinit(&attempt->write);
 	pool_destroy(&attempt->pool);
-	memset(attempt, 0, sizeof(*attempt));
+	free(attempt);
+	item->attempt = NULL;
 	item->is_busy = false;
 	item->queue->busy_count--;
 	item->queue->busy_bytes -= item->record.body_length;
@@ -34,10 +36,11 @@ static void attempt_free(struct queue_item *item)
 
 void queue_attempt_abandon(struct queue_item *item)
 {
-	if (item->attempt.relay)
-		relay_cancel(item->attempt.relay);
-	if (item->is_busy)
-		attempt_free(item);
+	if (!item->attempt)
+		return;
+	if (item->attempt->relay)
+		relay_cancel(item->attempt->relay);
+	attempt_free(item);
 }
 
 static void attempt_end(struct queue_item *item)
@@ -46,8 +49,8 @@ static void attempt_end(struct queue_item *item)
 
 	/* What is still at risk tries again to get its copy. */
 	if (!item_is_finished(item) && item->record.wants_copy && !item_is_copy(item) &&
-		item->copy_router_id == 0 && !item->is_copying && item->attempt.body)
-		queue_copy_leave(queue, &item->record, item->attempt.body, NULL, NULL);
+		item->copy_router_id == 0 && !item->is_copying && item->attempt->body)
+		queue_copy_leave(queue, &item->record, item->attempt->body, NULL, NULL);
 	attempt_free(item);
 	if (item_is_finished(item)) {
 		queue_item_finish(item);
@@ -69,7 +72,7 @@ void queue_attempt_put_off(struct queue_item *item, uint64_t delay_ms)
  * sent again meanwhile; a smart host would not recognize it. */
 static void remember_deliveries(struct queue_item *item)
 {
-	const struct queue_record *change = &item->attempt.change;
+	const struct queue_record *change = &item->attempt->change;
 
 	for (uint32_t i = 0; i < change->change_count; i++) {
 		struct queue_record_recipient *recipient =
@@ -84,7 +87,7 @@ static void remember_deliveries(struct queue_item *item)
 static void on_concluded(struct queue_write *write)
 {
 	struct queue_item *item = write->arg;
-	struct attempt *attempt = &item->attempt;
+	struct attempt *attempt = item->attempt;
 
 	if (write->append.status != 0) {
 		log_error("queue_write_failed", "id=%s status=%d", item->id, write->append.status);
@@ -94,10 +97,10 @@ static void on_concluded(struct queue_write *write)
 	}
 	queue_item_apply(item, &attempt->change);
 	if (attempt->has_bounce) {
-		struct pool *pool = pool_create();
 		struct queue_record record;
 		struct buf encoded = { 0 };
 		queue_record_encode(&attempt->bounce_record, &encoded);
+		struct pool *pool = queue_record_pool(buf_length(&encoded));
 		CHECK(queue_record_decode(buf_str(&encoded), pool, &record));
 		buf_deinit(&encoded);
 		struct queue_item *bounce = queue_item_create(item->queue, pool, &record);
@@ -114,11 +117,11 @@ static enum queue_state next_state(struct queue_item *item, unsigned index, bool
 	const char **reply_out)
 {
 	const struct queue_record_recipient *recipient = &item->record.recipients[index];
-	const struct forward_recipient *result = item->attempt.results[index];
+	const struct forward_recipient *result = item->attempt->results[index];
 
 	*reply_out = !result ? recipient->public.reply :
 		result->code == FORWARD_UNKNOWN ? result->reply :
-		pool_printf(item->attempt.pool, "%u %s", result->code, result->reply).bytes;
+		pool_printf(item->attempt->pool, "%u %s", result->code, result->reply).bytes;
 	if (recipient->state != QUEUE_PENDING)
 		return recipient->state;
 	if (result && result->code / 100 == 2)
@@ -150,8 +153,16 @@ static enum bounce_news success_news(const struct queue_item *item, unsigned ind
 		return BOUNCE_DELIVERED;
 	/* No relaying now: an earlier one could not be written down. Better told twice than
 	 * never. */
-	const struct relay_job *relay = item->attempt.relay;
+	const struct relay_job *relay = item->attempt->relay;
 	return relay && relay->carries_dsn ? BOUNCE_NOTHING : BOUNCE_RELAYED;
+}
+
+/* The pool lives as long as the item, days perhaps: the same sentence is kept once. */
+static void set_reply(
+	struct queue_item *item, struct queue_record_recipient *recipient, const char *reply)
+{
+	if (strcmp(recipient->public.reply, reply) != 0)
+		recipient->public.reply = pool_copy_terminated(item->pool, str_from(reply));
 }
 
 /* Once per recipient, when it has been waiting for so long and the sender wants to know (RFC 3461
@@ -171,7 +182,7 @@ static bool is_delay_news(
 /* Everybody has answered: states, bounce and retry follow, in one durable group. */
 static void attempt_conclude(struct queue_item *item)
 {
-	struct attempt *attempt = &item->attempt;
+	struct attempt *attempt = item->attempt;
 	struct queue_record *record = &item->record;
 	bool expired = item_is_expired(item), failures = false;
 	enum bounce_news *news = pool_alloc(attempt->pool, record->recipient_count * sizeof(*news));
@@ -188,8 +199,8 @@ static void attempt_conclude(struct queue_item *item)
 		if (item->drop)
 			reply = "5.0.0 Dropped by the operator";
 		if (state == QUEUE_PENDING) {
-			/* Kept in memory only: it changes with every attempt. */
-			recipient->public.reply = pool_copy_terminated(item->pool, str_from(reply));
+			/* Kept in memory only: it may change with every attempt. */
+			set_reply(item, recipient, reply);
 			if (!is_delay_news(item, recipient))
 				continue;
 			news[i] = BOUNCE_DELAYED;
@@ -198,13 +209,13 @@ static void attempt_conclude(struct queue_item *item)
 			failures = true;
 			news[i] = BOUNCE_FAILED;
 			recipient->state = QUEUE_FAILED;
-			recipient->public.reply = pool_copy_terminated(item->pool, str_from(reply));
+			set_reply(item, recipient, reply);
 			state = QUEUE_BOUNCED;
 		} else if (state == recipient->state && !recipient->unsaved) {
 			continue;
 		} else if (state == QUEUE_DELIVERED) {
 			news[i] = success_news(item, i);
-			recipient->public.reply = pool_copy_terminated(item->pool, str_from(reply));
+			set_reply(item, recipient, reply);
 		}
 		attempt->change.changes[attempt->change.change_count++] =
 			(struct queue_record_change){
@@ -236,7 +247,7 @@ static void attempt_conclude(struct queue_item *item)
 
 static void attempt_part_ended(struct queue_item *item)
 {
-	if (--item->attempt.open == 0)
+	if (--item->attempt->open == 0)
 		attempt_conclude(item);
 }
 
@@ -252,7 +263,7 @@ static void on_relayed(struct relay_job *job)
 
 static void try_home(struct queue_item *item, uint32_t node_id, const uint32_t *homes)
 {
-	struct attempt *attempt = &item->attempt;
+	struct attempt *attempt = item->attempt;
 	const struct queue_record *record = &item->record;
 	struct forward_job *job = pool_alloc(attempt->pool, sizeof(*job));
 
@@ -289,18 +300,18 @@ static bool fail_if_removed(struct queue_item *item, unsigned index)
 	if (!directory_is_fresh(directory) ||
 		directory_find_mailbox(directory, recipient->public.mailbox_id) != NULL)
 		return false;
-	result = pool_alloc(item->attempt.pool, sizeof(*result));
+	result = pool_alloc(item->attempt->pool, sizeof(*result));
 	result->address = recipient->public.address;
 	result->code = 550;
 	snprintf(result->reply, sizeof(result->reply), "5.1.1 The mailbox has been removed");
-	item->attempt.results[index] = result;
+	item->attempt->results[index] = result;
 	return true;
 }
 
 static void try_homes(struct queue_item *item)
 {
 	const struct queue_record *record = &item->record;
-	struct attempt *attempt = &item->attempt;
+	struct attempt *attempt = item->attempt;
 	uint32_t *homes = pool_alloc(attempt->pool, record->recipient_count * sizeof(*homes));
 
 	for (unsigned i = 0; i < record->recipient_count; i++)
@@ -318,7 +329,7 @@ static void try_homes(struct queue_item *item)
 static void try_relay(struct queue_item *item)
 {
 	const struct queue_record *record = &item->record;
-	struct attempt *attempt = &item->attempt;
+	struct attempt *attempt = item->attempt;
 	struct relay_job *job = pool_alloc(attempt->pool, sizeof(*job));
 
 	if (item_is_copy(item) && !queue_copy_may_relay(item))
@@ -358,8 +369,8 @@ static void on_body(struct record_read *read)
 		attempt_end(item);
 		return;
 	}
-	item->attempt.body = read->bytes;
-	item->attempt.open = 1;
+	item->attempt->body = read->bytes;
+	item->attempt->open = 1;
 	if (!item->drop) {
 		try_homes(item);
 		try_relay(item);
@@ -381,9 +392,10 @@ void queue_attempt_begin(struct queue_item *item)
 	queue->busy_bytes += item->record.body_length;
 	list_remove(&item->link);
 	list_append(&queue->busy, &item->link);
-	item->attempt.pool = pool_create();
-	item->attempt.results =
-		pool_alloc(item->attempt.pool, item->record.recipient_count * sizeof(void *));
+	item->attempt = mem_alloc(sizeof(*item->attempt));
+	item->attempt->pool = pool_create();
+	item->attempt->results =
+		pool_alloc(item->attempt->pool, item->record.recipient_count * sizeof(void *));
 	if (item_is_copy(item) && !item->drop)
 		queue_copy_ask(item);
 	else
@@ -396,9 +408,9 @@ void queue_attempt_go_on(struct queue_item *item)
 		attempt_conclude(item);
 		return;
 	}
-	memset(&item->read, 0, sizeof(item->read));
-	item->read.done = on_body;
-	item->read.arg = item;
-	if (queue_log_read(item->queue->log, item->body_lsn, item->record.body_length, &item->read))
-		on_body(&item->read);
+	struct record_read *read = &item->attempt->read;
+	read->done = on_body;
+	read->arg = item;
+	if (queue_log_read(item->queue->log, item->body_lsn, item->record.body_length, read))
+		on_body(read);
 }

@@ -18,9 +18,9 @@
 /* One delivery attempt; everything in it goes with its pool. */
 struct attempt {
 	struct pool *pool;
+	struct record_read read;
 	struct bytes *body;
-	struct forward_job **jobs;
-	unsigned job_count, open;
+	unsigned open; /* parts that have not ended */
 	struct relay_job *relay;
 	/* By recipient of the item: its result, NULL when it was not tried. */
 	const struct forward_recipient **results;
@@ -49,8 +49,7 @@ struct queue_item {
 	 * can. */
 	uint64_t owner_gone_us;
 	char id[33];
-	struct record_read read;
-	struct attempt attempt;
+	struct attempt *attempt; /* NULL: none is under way */
 };
 
 struct queue {

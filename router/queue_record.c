@@ -158,6 +158,12 @@ static void take_added(struct cursor *cursor, struct queue_record *record)
 	}
 }
 
+struct pool *queue_record_pool(size_t encoded_length)
+{
+	/* Structures and padding take about as much again. */
+	return pool_create_sized(2 * encoded_length + 256);
+}
+
 bool queue_record_decode(struct str bytes, struct pool *pool, struct queue_record *record_out)
 {
 	struct cursor cursor = { .rest = bytes, .pool = pool };

@@ -63,6 +63,9 @@ struct queue_record {
 /* What a record says about a recipient becomes true of it. */
 void queue_recipient_set_state(struct queue_record_recipient *recipient, enum queue_state state);
 void queue_record_encode(const struct queue_record *record, struct buf *out);
+/* A pool for the decoding of a record of so many bytes, and not much larger: a long queue holds as
+ * many of them. */
+struct pool *queue_record_pool(size_t encoded_length);
 /* Everything is copied into the pool. */
 bool queue_record_decode(
 	struct str bytes, struct pool *pool, struct queue_record *record_out) must_check;
