@@ -14,11 +14,6 @@ uint64_t clock_mono_us(void)
 	return read_clock_us(CLOCK_MONOTONIC);
 }
 
-uint64_t clock_boot_ms(void)
-{
-	return read_clock_us(CLOCK_BOOTTIME) / 1000;
-}
-
 int64_t clock_wall_us(void)
 {
 	return (int64_t)read_clock_us(CLOCK_REALTIME);

@@ -7,8 +7,6 @@
 
 /* Monotonic, stops in suspend: for timeouts and measurements. */
 uint64_t clock_mono_us(void);
-/* Monotonic, goes on in suspend: for leases. */
-uint64_t clock_boot_ms(void);
 /* Microseconds since 1970-01-01 UTC: for dates people see. */
 int64_t clock_wall_us(void);
 

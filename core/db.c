@@ -14,7 +14,6 @@
 
 struct db_result {
 	PGresult *rows;
-	bool kept;
 };
 
 struct query {
@@ -129,26 +128,22 @@ static bool finish_query(struct db *db, struct query *query)
 	PGresult *rows = query->rows;
 	query->rows = NULL;
 	ExecStatusType status = PQresultStatus(rows);
-	struct db_result *result = NULL;
+	struct db_result result = { rows };
+	bool is_good = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
 	char reason[256] = "";
-	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) {
-		result = mem_alloc(sizeof(*result));
-		result->rows = rows;
-	} else {
+	if (!is_good) {
 		const char *text = PQresultErrorMessage(rows);
 		size_t length = strcspn(text, "\n");
 		if (length >= sizeof(reason))
 			length = sizeof(reason) - 1;
 		memcpy(reason, text, length);
-		PQclear(rows);
 	}
 	bool destroyed = false;
 	db->destroyed = &destroyed;
 	list_remove(&query->link);
-	query->done(query->arg, result, result ? NULL : reason);
+	query->done(query->arg, is_good ? &result : NULL, is_good ? NULL : reason);
 	query_free(query);
-	if (result && !result->kept)
-		db_result_free(&result);
+	PQclear(rows);
 	if (!destroyed)
 		db->destroyed = NULL;
 	return !destroyed;
@@ -334,18 +329,4 @@ const char *db_result_value(const struct db_result *result, unsigned row, unsign
 	if (PQgetisnull(result->rows, (int)row, (int)column))
 		return NULL;
 	return PQgetvalue(result->rows, (int)row, (int)column);
-}
-
-void db_result_keep(struct db_result *result)
-{
-	result->kept = true;
-}
-
-void db_result_free(struct db_result **result)
-{
-	if (!*result)
-		return;
-	PQclear((*result)->rows);
-	free(*result);
-	*result = NULL;
 }

@@ -23,7 +23,7 @@ struct db_handler {
 	void (*on_close)(void *arg, const char *reason);
 };
 
-/* Rows as text. Valid during done; db_result_keep lengthens that. Readable from any thread. */
+/* Rows as text. Valid during done. */
 struct db_result;
 
 /* `conninfo` is a libpq connection string or URL, several hosts allowed. `session` is what
@@ -42,8 +42,5 @@ unsigned db_result_rows(const struct db_result *result);
 unsigned db_result_columns(const struct db_result *result);
 /* NULL for an SQL null. */
 const char *db_result_value(const struct db_result *result, unsigned row, unsigned column);
-/* done's result stays until db_result_free. */
-void db_result_keep(struct db_result *result);
-void db_result_free(struct db_result **result);
 
 #endif

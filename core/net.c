@@ -3,7 +3,6 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/loop_internal.h"
-#include "core/net_address.h"
 #include "core/timer.h"
 
 #include <errno.h>
@@ -386,10 +385,6 @@ static void finish_connect(struct stream *stream)
 		fail(stream, -error);
 		return;
 	}
-	struct net_address local;
-	local.length = sizeof(local.socket);
-	if (getsockname(stream->fd, &local.socket.any, &local.length) == 0)
-		net_address_print(&local, stream->local_text, sizeof(stream->local_text));
 	if (stream->ssl != NULL) {
 		stream->state = STREAM_HANDSHAKE;
 		handshake(stream);

@@ -99,7 +99,6 @@ void stream_abort(struct stream *stream);
 
 /* "192.0.2.1:34567", "unix". Valid as long as the stream. */
 const char *stream_peer_address(const struct stream *stream);
-const char *stream_local_address(const struct stream *stream);
 /* Empty strings until a verified certificate was shown. */
 const struct tls_peer *stream_peer(const struct stream *stream);
 
@@ -109,7 +108,5 @@ const struct tls_peer *stream_peer(const struct stream *stream);
 void stream_detach(struct stream *stream);
 void stream_attach(struct stream *stream, struct loop *loop, const struct stream_handler *handler,
 	void *arg);
-
-struct loop *stream_loop(const struct stream *stream);
 
 #endif

@@ -55,7 +55,7 @@ struct stream {
 	struct list handshake_link;
 	bool is_in_handshakes;
 	uint64_t handshake_us;
-	char peer_text[64], local_text[64], tls_text[64];
+	char peer_text[64], tls_text[64];
 	struct tls_peer peer;
 };
 

@@ -39,12 +39,8 @@ struct stream *stream_adopt(
 	struct loop *loop, int fd, const struct net_address *peer, struct tls_context *tls)
 {
 	struct stream *stream = stream_create(loop, fd);
-	struct net_address local;
 	set_socket_options(peer, fd);
 	net_address_print(peer, stream->peer_text, sizeof(stream->peer_text));
-	local.length = sizeof(local.socket);
-	if (getsockname(fd, &local.socket.any, &local.length) == 0)
-		net_address_print(&local, stream->local_text, sizeof(stream->local_text));
 	stream->accept_tls = tls;
 	stream->state = STREAM_FRESH;
 	stream_start_poll(stream);
@@ -217,11 +213,6 @@ const char *stream_peer_address(const struct stream *stream)
 	return stream->peer_text;
 }
 
-const char *stream_local_address(const struct stream *stream)
-{
-	return stream->local_text;
-}
-
 const struct tls_peer *stream_peer(const struct stream *stream)
 {
 	return &stream->peer;
@@ -257,9 +248,4 @@ void stream_attach(
 	stream_start_poll(stream);
 	stream_later(stream);
 	stream_update_poll(stream);
-}
-
-struct loop *stream_loop(const struct stream *stream)
-{
-	return stream->loop;
 }

@@ -23,11 +23,6 @@ static void try_write(struct volume_log *log);
 
 /* ---- state ---- */
 
-uint32_t volume_log_volume(const struct volume_log *log)
-{
-	return log->volume;
-}
-
 uint64_t volume_log_end(const struct volume_log *log)
 {
 	return log->end;

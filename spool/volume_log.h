@@ -46,7 +46,6 @@ int volume_log_open(struct loop *loop, struct disk *disk, const char *directory,
  * is accepted. */
 void volume_log_close(struct volume_log **log);
 
-uint32_t volume_log_volume(const struct volume_log *log);
 /* Everything below is durable; the next group starts at or after it. */
 uint64_t volume_log_end(const struct volume_log *log);
 /* LSN of the last group, which the next one names; volume_log_end() when the log is empty. */

@@ -542,12 +542,6 @@ bool directory_find_credential(const struct directory *directory, uint64_t mailb
 	return true;
 }
 
-bool directory_has_domain(const struct directory *directory, struct str domain)
-{
-	char space[ADDRESS_MAX];
-	return map_get(contents_of(directory)->domain_names, lower(domain, space)) != NULL;
-}
-
 const struct directory_volume *directory_find_volume(const struct directory *directory, uint32_t id)
 {
 	return by_id(contents_of(directory), KIND_VOLUME, id);
@@ -604,11 +598,4 @@ const struct directory_volume *directory_next_volume(
 	const struct directory *directory, size_t *position)
 {
 	return next_row(directory, KIND_VOLUME, position);
-}
-
-const struct directory_mailbox *directory_next_mailbox(
-	const struct directory *directory, size_t *position)
-{
-	const struct mailbox_row *row = next_row(directory, KIND_MAILBOX, position);
-	return row ? &row->mailbox : NULL;
 }

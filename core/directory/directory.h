@@ -123,7 +123,6 @@ const struct directory_mailbox *directory_find_mailbox(
 /* False when the mailbox has no password. */
 bool directory_find_credential(const struct directory *directory, uint64_t mailbox_id,
 	struct directory_credential *credential_out);
-bool directory_has_domain(const struct directory *directory, struct str domain);
 
 const struct directory_volume *directory_find_volume(
 	const struct directory *directory, uint32_t id);
@@ -142,8 +141,6 @@ const struct directory_node *directory_next_node(
 const struct directory_router *directory_next_router(
 	const struct directory *directory, size_t *position);
 const struct directory_volume *directory_next_volume(
-	const struct directory *directory, size_t *position);
-const struct directory_mailbox *directory_next_mailbox(
 	const struct directory *directory, size_t *position);
 
 #endif

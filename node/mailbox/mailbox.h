@@ -89,7 +89,7 @@ struct folder {
 	struct list sessions;
 };
 
-/* One IMAP (or POP3) session's interest. Zero it and set the callbacks before mailbox_attach. */
+/* One session's interest. Zero it and set the callbacks before mailbox_attach. */
 struct mailbox_session {
 	struct mailbox *mailbox;
 	struct folder *folder; /* selected, or NULL */
@@ -104,8 +104,8 @@ struct mailbox_session {
 };
 
 /* Opens (and for a mailbox never used before prepares) the mailbox. -EROFS when this node is not
- * the volume's serving primary. A new mailbox shows INBOX, Archive, Drafts, Junk, Sent and Trash
- * once the returned state is ready: done may come later. */
+ * the volume's serving primary. A new mailbox has INBOX, Archive, Drafts, Junk, Sent and Trash when
+ * done is called. */
 struct mailbox_op;
 void mailbox_attach(struct volume *volume, uint64_t mailbox_id, struct mailbox_session *session,
 	struct mailbox_op *op);
@@ -121,7 +121,6 @@ struct folder *mailbox_next_folder(struct mailbox *mailbox, struct folder *previ
 bool mailbox_is_subscribed(struct mailbox *mailbox, struct str name);
 /* Subscribed names, also of folders that do not exist; position starts at 0. */
 bool mailbox_next_subscription(struct mailbox *mailbox, size_t *position, struct str *name_out);
-uint64_t mailbox_total_bytes(const struct mailbox *mailbox);
 
 /* Index of the first message with uid >= the given one (message_count when none). */
 uint32_t folder_find_uid(const struct folder *folder, uint32_t uid);
@@ -130,9 +129,10 @@ uint32_t folder_find_uid(const struct folder *folder, uint32_t uid);
  * Changes. Every call takes an operation that the caller keeps alive until done; done is called on
  * the worker's loop, never from inside the call, after the change is visible and as durable as the
  * call says. status: 0; -EROFS fenced or not primary (end the session with BYE); -EIO; -ENOENT;
- * -EEXIST; -EINVAL (name); -ENOSPC; -E2BIG (a limit: keywords, folders, name); -EFBIG (more than
- * a segment of the log holds: a million messages and more); -EAGAIN (durability `strict` and no
- * replica in time: the change exists here but may not be confirmed).
+ * -EEXIST; -EINVAL (name); -ENOSPC; -EDQUOT (past the quota); -E2BIG (a limit: keywords, folders);
+ * -EFBIG (more than a segment of the log holds: a million messages and more); -EAGAIN (durability
+ * `strict` and no replica in time: the change may exist here but may not be confirmed; or the
+ * folder's uids would run too far ahead of its replica: nothing has changed).
  */
 struct mailbox_op {
 	void (*done)(struct mailbox_op *op);
@@ -163,14 +163,13 @@ struct store_request {
 	uint64_t unchanged_since;
 };
 
-/* One or more messages (MULTIAPPEND ready) into a folder; durability as the
- * mailbox's policy says. */
 /* What the directory says of the mailbox. */
 struct mailbox_policy {
 	enum durability durability;
 	uint64_t quota_bytes; /* of all its messages; 0: as many as there is room for */
 };
 
+/* One message into a folder; the policy says how durable it is to be. */
 struct append_request {
 	struct bytes *body;     /* whole message with CRLF line ends; referenced until done */
 	struct str summary;     /* encoded; copied */
@@ -189,9 +188,8 @@ void mailbox_store(
 void mailbox_expunge(
 	struct folder *folder, const uint32_t *uids, uint32_t count, struct mailbox_op *op);
 /* Copies these uids in order, flags and internal date included; with `move`, expunges them in the
- * same log record. -EDQUOT when the copies would go past the quota. -EAGAIN also when the folder's
- * uids would run too far ahead of its replica: a caller copies thousands, not tens of thousands,
- * in one call. */
+ * same log record, for which the quota does not matter. A caller copies thousands, not tens of
+ * thousands, in one call: the uids that a folder may run ahead of its replica bound it. */
 void mailbox_copy(struct folder *from, const uint32_t *uids, uint32_t count, struct folder *to,
 	bool move, const struct mailbox_policy *policy, struct mailbox_op *op);
 /* Missing parents are made too (RFC 3501 section 6.3.3). */

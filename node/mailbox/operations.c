@@ -250,14 +250,6 @@ bool mailbox_next_subscription(struct mailbox *mailbox, size_t *position, struct
 	return map_next(mailbox->subscriptions, position, name_out, NULL);
 }
 
-uint64_t mailbox_total_bytes(const struct mailbox *mailbox)
-{
-	uint64_t total = 0;
-	for (uint32_t i = 0; i < mailbox->folder_count; i++)
-		total += mailbox->folders[i]->total_bytes;
-	return total;
-}
-
 /* ---- keywords and uid ranges of an action ---- */
 
 static int add_keywords(struct folder *folder, const struct str *names, unsigned count,

@@ -47,11 +47,6 @@ uint64_t clock_mono_us(void)
 	return now_ms * 1000;
 }
 
-uint64_t clock_boot_ms(void)
-{
-	return now_ms;
-}
-
 int64_t clock_wall_us(void)
 {
 	return (int64_t)now_ms * 1000;
@@ -471,12 +466,6 @@ const char *stream_peer_address(const struct stream *stream)
 	return "192.0.2.1:4711";
 }
 
-const char *stream_local_address(const struct stream *stream)
-{
-	(void)stream;
-	return "192.0.2.2:25";
-}
-
 const struct tls_peer *stream_peer(const struct stream *stream)
 {
 	return &stream->peer;
@@ -493,10 +482,4 @@ void stream_attach(struct stream *stream, struct loop *loop, const struct stream
 	(void)loop;
 	stream->is_detached = false;
 	stream_set_handler(stream, handler, arg);
-}
-
-struct loop *stream_loop(const struct stream *stream)
-{
-	(void)stream;
-	return world_loop();
 }

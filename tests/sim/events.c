@@ -61,11 +61,6 @@ uint64_t clock_mono_us(void)
 	return now_us;
 }
 
-uint64_t clock_boot_ms(void)
-{
-	return now_us / 1000;
-}
-
 int64_t clock_wall_us(void)
 {
 	return (int64_t)(1700000000000000u + now_us);

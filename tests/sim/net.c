@@ -429,8 +429,3 @@ const struct tls_peer *stream_peer(const struct stream *stream)
 	(void)stream;
 	return &nobody;
 }
-
-struct loop *stream_loop(const struct stream *stream)
-{
-	return stream->loop;
-}
