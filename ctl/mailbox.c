@@ -7,6 +7,7 @@
 #include "core/rand.h"
 #include "proto/mail/address.h"
 #include "proto/mail/scram.h"
+#include "proto/mail/utf7.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -111,7 +112,7 @@ static int make_credential(const char *password, struct buf *out, struct error *
 static int check_address(const char *text, struct error *error)
 {
 	struct address address;
-	if (address_parse(str_from(text), &address) && address_is_utf8(str_from(text)) &&
+	if (address_parse(str_from(text), &address) && utf8_is_valid(str_from(text)) &&
 		!address.is_literal && !address.is_quoted && !address_is_relay_hack(&address))
 		return 0;
 	return error_set(error, -EINVAL,

@@ -1,5 +1,7 @@
 #include "proto/mail/address.h"
 
+#include "proto/mail/utf7.h"
+
 #include <arpa/inet.h>
 
 static bool is_utf8_byte(char c)
@@ -15,27 +17,6 @@ static bool is_atext(char c)
 	if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || ascii_is_digit(c))
 		return true;
 	return c != 0 && strchr("!#$%&'*+-/=?^_`{|}~", c) != NULL;
-}
-
-bool address_is_utf8(struct str text)
-{
-	const unsigned char *p = (const unsigned char *)text.bytes, *end = p + text.length;
-
-	while (p < end) {
-		unsigned char c = *p++;
-		if (c < 0x80)
-			continue;
-		unsigned more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : 1;
-		if (c < 0xc2 || c > 0xf4 || (size_t)(end - p) < more)
-			return false;
-		if ((c == 0xe0 && *p < 0xa0) || (c == 0xed && *p > 0x9f) ||
-			(c == 0xf0 && *p < 0x90) || (c == 0xf4 && *p > 0x8f))
-			return false;
-		for (unsigned i = 0; i < more; i++)
-			if ((*p++ & 0xc0) != 0x80)
-				return false;
-	}
-	return true;
 }
 
 /* The length of the local part at the start, or 0. */
@@ -118,7 +99,7 @@ bool address_is_domain(struct str text)
 {
 	bool literal;
 	return text.length > 0 && scan_domain(text, &literal) == text.length &&
-		address_is_utf8(text);
+		utf8_is_valid(text);
 }
 
 /* local@domain at the start of `text`. */
@@ -140,7 +121,7 @@ static bool scan_mailbox(struct str text, struct address *address_out, struct st
 	for (size_t i = 0; i < whole.length; i++)
 		address_out->has_utf8 |= is_utf8_byte(whole.bytes[i]);
 	*rest_out = rest;
-	return address_is_utf8(whole);
+	return utf8_is_valid(whole);
 }
 
 /* "@a,@b:" of RFC 5321 appendix C. */

@@ -43,7 +43,4 @@ bool address_is_relay_hack(const struct address *address) must_check;
 /* A host name or an address literal, as in EHLO. Underscores are tolerated. */
 bool address_is_domain(struct str text) must_check;
 
-/* Well-formed UTF-8 without overlong forms and surrogates. */
-bool address_is_utf8(struct str text) must_check;
-
 #endif

@@ -1,6 +1,7 @@
 #include "proto/mail/smtp.h"
 
 #include "core/encode.h"
+#include "proto/mail/utf7.h"
 
 enum smtp_scan smtp_scan_line(
 	struct str input, size_t maximum, struct str *line_out, size_t *length_out)
@@ -178,7 +179,7 @@ static bool is_orcpt(struct str value, bool smtputf8)
 	if (!is_xtext(type, 64))
 		return false;
 	if (smtputf8 && str_equal_ignore_case(type, STR("utf-8")))
-		return address_is_utf8(address) && address.length > 0;
+		return utf8_is_valid(address) && address.length > 0;
 	return is_xtext(address, 500);
 }
 

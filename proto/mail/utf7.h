@@ -15,6 +15,7 @@ bool utf7_decode(struct str name, struct buf *out);
 /* One code point off *rest (which is not empty); -1 for a malformed byte, which is passed over. */
 int32_t utf8_next(struct str *rest);
 void utf8_append(struct buf *out, uint32_t code_point);
-bool utf8_is_valid(struct str s);
+/* Well-formed, without overlong forms and surrogates. */
+bool utf8_is_valid(struct str s) must_check;
 
 #endif
