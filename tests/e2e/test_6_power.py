@@ -9,7 +9,7 @@ import threading
 import time
 
 from test_6_crashes import History, check_history, sender
-from world import DOMAIN, PASSWORD, wait_for
+from world import DOMAIN, PASSWORD, unmount, wait_for
 
 SLOW = True
 SENDERS = 6
@@ -49,7 +49,7 @@ class Disk:
         finally:
             os.close(descriptor)
         self.each(lambda d: d.stop(signal.SIGKILL))
-        self.run("umount", self.data)
+        unmount(self.data)
         self.run("mount", "-o", "loop", self.image, self.data)
         self.each(lambda d: d.start())
 
@@ -57,7 +57,7 @@ class Disk:
         self.each(lambda d: d.stop())
         self.run("rm", "-r", self.before)
         self.run("cp", "-a", self.data, self.before)
-        self.run("umount", self.data)
+        unmount(self.data)
         os.rmdir(self.data)
         os.rename(self.before, self.data)
         os.remove(self.image)

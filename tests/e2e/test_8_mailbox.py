@@ -33,7 +33,8 @@ def test_a_full_mailbox_refuses_mail_until_there_is_room_again(c):
     imap.select("INBOX")
     assert imap.copy("2", "Archive")[0] == "NO"
     # A move needs no room, and what is expunged gives it back.
-    assert imap.uid("MOVE", "2", "Archive")[0] == "OK"
+    uid = imap.fetch("2", "(UID)")[1][0].split()[-1].rstrip(b")").decode()
+    assert imap.uid("MOVE", uid, "Archive")[0] == "OK"
     imap.select("Archive")
     imap.store("1", "+FLAGS", "\\Deleted")
     imap.expunge()

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 
-from world import make_message, user, wait_for
+from world import make_message, unmount, user, wait_for
 
 SLOW = True  # a holder waits 10 seconds for the owner before it takes over
 
@@ -141,5 +141,5 @@ def test_full_disk_refuses_with_452_and_loses_nothing(c):
         wait_for("both queues to be empty", 30, lambda: not queued(c))
     finally:
         router.stop()
-        subprocess.run(["umount", folder], check=True)
+        unmount(folder)
         c.heal()

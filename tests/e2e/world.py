@@ -59,6 +59,12 @@ def tls_context():
     return context
 
 
+def unmount(folder):
+    """The kernel lets go of a dead process's files a little after the process is gone."""
+    wait_for(f"{folder} to be let go", 10,
+             lambda: subprocess.run(["umount", folder], stderr=subprocess.PIPE).returncode == 0)
+
+
 class RawSmtp:
     """Bytes as they are: for what well-behaved libraries refuse to send."""
 
