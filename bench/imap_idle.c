@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 enum {
+	/* Logins wait for each other: a peer with few login processes takes seconds. */
 	CONNECT_MS = 30000,
 	/* Enough to keep both sides busy, few enough for any server's limit on logins under way. */
 	OPENING_MAX = 20,

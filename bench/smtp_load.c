@@ -22,8 +22,11 @@
 #include <stdlib.h>
 
 enum {
+	/* A peer that takes longer is not there. */
 	CONNECT_MS = 10000,
+	/* Far above what a server of this kind takes side by side. */
 	SESSIONS_MAX = 1000,
+	/* As mail programs write text. */
 	LINE_LENGTH = 72,
 };
 

@@ -11,8 +11,9 @@
 #include "core/error.h"
 
 enum {
-	/* The authority outlives the machines; certificates are issued anew with them. */
+	/* Twenty years: the authority outlives the machines. */
 	AUTHORITY_DAYS = 7300,
+	/* Ten years: longer than a machine is kept, and certificates are issued anew with it. */
 	CERTIFICATE_DAYS = 3650,
 };
 

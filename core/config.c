@@ -60,6 +60,7 @@ static int set_value(struct config *config, const struct config_row *row, struct
 /* Edits (insert, delete, replace) that turn one name into the other. */
 static unsigned edit_distance(struct str a, struct str b)
 {
+	/* More than the longest key has. */
 	enum { NAME_MAX_COMPARED = 63 };
 	unsigned row[NAME_MAX_COMPARED + 1];
 	a = str_first(a, NAME_MAX_COMPARED);

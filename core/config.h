@@ -4,7 +4,7 @@
 /*
  * The one configuration file of a machine, `key = value` lines with `#` comments. All daemons and
  * `pando` read the whole of it; config_rows (config_rows.c) has one row per key with its type,
- * default, limits and help, and the sample file and the reference page are printed from the rows.
+ * default, limits and help, and the sample file (`pando config sample`) is printed from the rows.
  */
 
 #include "core/disk.h"

@@ -12,6 +12,7 @@ enum {
 	/* A verb, and an id and an epoch of each of some thousand volumes: longer requests are no
 	 * requests. */
 	CONTROL_LINE_MAX = 65536,
+	/* Far above what any verb takes. */
 	CONTROL_ARGUMENTS_MAX = 16,
 	/* A status of thousands of volumes or a list of ten thousands of messages. */
 	CONTROL_ANSWER_MAX = 64 << 20,

@@ -22,6 +22,7 @@ enum {
 	/* How long a start waits for an address that is taken: a process that was killed in the
 	 * middle of a write holds its sockets until the disk has answered. */
 	BIND_WAIT_MS_MAX = 5000,
+	/* Within that. */
 	BIND_RETRY_MS = 50,
 	/* Pause when the process is out of descriptors, or all its handshakes are taken: what ends
 	 * meanwhile makes room. */

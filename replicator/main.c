@@ -16,6 +16,7 @@
 enum {
 	/* How old an answer to a health check may be: people do not see it. */
 	HEALTH_MS = 200,
+	/* And `/directory.db`. */
 	SNAPSHOT_PATH_MAX = PROCESS_FOLDER_MAX + 16,
 };
 

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 enum {
-	/* A person mistypes a few times, a program that guesses does it all day. */
+	/* In one window: a person mistypes a few times, a program that guesses does it all day. */
 	FAILURES_MAX = 30,
 	WINDOW_US = 60 * 1000 * 1000,
 	/* What a person behind the same address does not take for a failure. */

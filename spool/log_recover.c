@@ -11,6 +11,7 @@
 enum {
 	/* Read at a time when a tail is searched or copied. */
 	SCAN_BYTES = 1 << 20,
+	/* A full vector (proto/disk/epochs.h). */
 	EPOCHS_FILE_BYTES_MAX = 4 + EPOCHS_MAX * 32 + 4,
 };
 

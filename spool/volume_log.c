@@ -10,6 +10,7 @@ enum {
 	/* Zero-filled ahead of the end, so that a commit is a plain overwrite: at 100 MB/s of mail
 	 * this is 80 ms of warning, ten times what filling takes on a slow disk cache. */
 	PREPARE_STEP = 8 << 20,
+	/* With less than this left it goes on. */
 	PREPARE_LOW = 4 << 20,
 	/* Vectors of one write, below the kernel's 1024. A record takes up to four. */
 	VECTORS_MAX = 1000,

@@ -117,7 +117,7 @@ struct volume_receive {
 /* One at a time; checks every group and record first. */
 void volume_log_receive(struct volume_log *log, struct volume_receive *receive);
 
-/* Makes the log a prefix again: saves everything from `lsn` on in salvage-<epoch>-<lsn>.log,
+/* Makes the log a prefix again: saves everything from `lsn` on in salvage-<epoch>-<lsn>-<end>.log,
  * durably, then cuts it off. Synchronous. */
 int volume_log_truncate(struct volume_log *log, uint64_t lsn) must_check;
 

@@ -129,10 +129,10 @@ uint32_t folder_find_uid(const struct folder *folder, uint32_t uid);
  * Changes. Every call takes an operation that the caller keeps alive until done; done is called on
  * the worker's loop, never from inside the call, after the change is visible and as durable as the
  * call says. status: 0; -EROFS fenced or not primary (end the session with BYE); -EIO; -ENOENT;
- * -EEXIST; -EINVAL (name); -ENOSPC; -EDQUOT (past the quota); -E2BIG (a limit: keywords, folders);
- * -EFBIG (more than a segment of the log holds: a million messages and more); -EAGAIN (durability
- * `strict` and no replica in time: the change may exist here but may not be confirmed; or the
- * folder's uids would run too far ahead of its replica: nothing has changed).
+ * -EEXIST; -EINVAL (name); -ENOSPC; -EDQUOT (past the quota); -E2BIG (a limit: keywords, folders,
+ * name); -EFBIG (more than a segment of the log holds: a million messages and more); -EAGAIN
+ * (durability `strict` and no replica in time: the change may exist here but may not be confirmed;
+ * or the folder's uids would run too far ahead of its replica: nothing has changed).
  */
 struct mailbox_op {
 	void (*done)(struct mailbox_op *op);

@@ -28,7 +28,7 @@
 /* As told to the router and the client's ID; logged first. */
 enum {
 	IMAP_SESSION_ID_LENGTH = 16,
-	/* RFC 3696 section 3: 64 + 1 + 255. */
+	/* For logs, which cut a longer one. RFC 3696 section 3: 64 + 1 + 255. */
 	IMAP_ADDRESS_MAX = 320,
 };
 

@@ -22,11 +22,13 @@ enum {
 	IMAP_SECTIONS_MAX = 100,
 	/* Numbers of one section: above the depth to which messages are parsed. */
 	IMAP_SECTION_DEPTH_MAX = 100,
-	/* Keywords of one command: above what a folder can hold (FOLDER_KEYWORDS_MAX). */
+	/* Clients' keywords have one word or two. */
 	IMAP_KEYWORD_LENGTH_MAX = 255,
+	/* Of one command: above what a folder can hold (FOLDER_KEYWORDS_MAX). */
 	IMAP_KEYWORDS_MAX = 100,
-	/* LIST of RFC 5258; one is twice as long as a folder's name may be. */
+	/* Of one LIST (RFC 5258): clients ask with one or two. */
 	IMAP_PATTERNS_MAX = 100,
+	/* Twice as long as a folder's name may be. */
 	IMAP_PATTERN_LENGTH_MAX = 2000,
 };
 

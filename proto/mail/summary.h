@@ -3,7 +3,7 @@
 
 /*
  * The parsed shape of one message, made once when it is stored and kept beside it, so that no
- * FETCH, SEARCH or SORT parses MIME again: the byte layout of every body part, BODYSTRUCTURE and
+ * FETCH or SEARCH parses MIME again: the byte layout of every body part, BODYSTRUCTURE and
  * ENVELOPE ready to send, the sent date, and for large messages the header itself. Its encoding is
  * a versioned byte format (specified in summary.c); a decoder meets only what an encoder of this or
  * an older version wrote, and still checks every offset (the bytes may be corrupt).
