@@ -17,8 +17,8 @@
 /* Volumes of a one-machine cluster: one per worker thread of a small server, and room to grow. */
 enum { STANDALONE_VOLUMES = 4 };
 
-/* Ports inside the cluster, counted from --internal-port. What the directory names comes first; HTTP,
- * which other people's tools ask for, at 2480 to 2482 unless told otherwise. */
+/* Ports inside the cluster, counted from --internal-port. What the directory names comes first;
+ * HTTP, on loopback, at 2480 to 2482 unless told otherwise. */
 enum {
 	PORT_LMTP = 0,
 	PORT_IMAP = 1,
