@@ -190,6 +190,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "little"))
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     folder = tempfile.mkdtemp(prefix="pando-chaos-", dir="/var/tmp")
     os.chmod(folder, 0o755)
     cluster = world.World(folder, world.OFFSET)

@@ -9,6 +9,7 @@ import glob
 import importlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -37,6 +38,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="leave the cluster running")
     options = parser.parse_args()
     tests = list(load_tests(options.match, options.quick))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     passed = failed = 0
     folder = tempfile.mkdtemp(prefix="pando-e2e-", dir="/var/tmp")
     # The postgres account passes through.
@@ -52,20 +54,25 @@ def main():
         print(f"0 passed, {len(tests)} failed")
         end(cluster)
         return 1
-    for name, function in tests:
-        start = time.monotonic()
-        try:
-            function(cluster)
-            passed += 1
-            print(f"ok      {name} ({time.monotonic() - start:.1f} s)", flush=True)
-        except Exception:
-            failed += 1
-            print(f"FAILED  {name}", flush=True)
-            traceback.print_exc(file=sys.stdout)
+    try:
+        for name, function in tests:
+            start = time.monotonic()
             try:
-                cluster.heal()
-            except Exception as error:
-                print(f"        and the cluster did not heal: {error}")
+                function(cluster)
+                passed += 1
+                print(f"ok      {name} ({time.monotonic() - start:.1f} s)", flush=True)
+            except Exception:
+                failed += 1
+                print(f"FAILED  {name}", flush=True)
+                traceback.print_exc(file=sys.stdout)
+                try:
+                    cluster.heal()
+                except Exception as error:
+                    print(f"        and the cluster did not heal: {error}")
+    except BaseException:
+        # Interrupted: nothing is left running.
+        end(cluster)
+        raise
     if options.keep or failed:
         print(f"logs are in {folder}")
     if not options.keep:
