@@ -35,7 +35,7 @@ struct alias_targets {
 };
 
 enum {
-	/* Longest address looked up: RFC 5321 allows 64 + 1 + 255; a little more for UTF-8. */
+	/* Longest address looked up: RFC 5321 allows 64 + 1 + 255; local parts may be longer. */
 	ADDRESS_MAX = 512,
 	/* Aliases of aliases of aliases: more is a loop or a maze. */
 	ALIAS_DEPTH_MAX = 5,

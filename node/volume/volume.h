@@ -19,8 +19,8 @@
  *              for FENCE_MS_MAX
  *   CLOSED     being destroyed
  *
- * Edges: REPLICA -> OPENING -> PRIMARY -> FENCED -> REPLICA | OPENING; OPENING -> REPLICA;
- * REPLICA -> HELD -> REPLICA | OPENING; any -> CLOSED.
+ * Edges: REPLICA -> OPENING -> PRIMARY -> FENCED -> REPLICA | OPENING; OPENING -> REPLICA | FENCED;
+ * REPLICA -> HELD -> REPLICA | OPENING; any but PRIMARY -> CLOSED.
  */
 
 #include "core/timer.h"
