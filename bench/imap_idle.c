@@ -5,7 +5,6 @@
  * Sessions are opened a few at a time; session i logs in as mailbox i % mailboxes.
  */
 
-#include "core/config.h"
 #include "core/log.h"
 #include "core/loop.h"
 #include "core/net.h"

@@ -11,7 +11,6 @@
  */
 
 #include "core/clock.h"
-#include "core/config.h"
 #include "core/log.h"
 #include "core/loop.h"
 #include "core/net.h"

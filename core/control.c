@@ -1,7 +1,6 @@
 #include "core/control.h"
 
 #include "core/encode.h"
-#include "core/list.h"
 #include "core/log.h"
 #include "core/timer.h"
 

@@ -4,7 +4,6 @@
 #include "core/list.h"
 #include "core/watch.h"
 
-#include <errno.h>
 #include <libpq-fe.h>
 #include <stdlib.h>
 #include <string.h>

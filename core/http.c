@@ -1,6 +1,5 @@
 #include "core/http.h"
 
-#include "core/log.h"
 #include "core/metric.h"
 #include "core/net_address.h"
 

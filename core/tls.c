@@ -1,6 +1,5 @@
 #include "core/tls.h"
 
-#include "core/log.h"
 #include "core/tls_internal.h"
 
 #include <errno.h>

@@ -3,7 +3,6 @@
 #include "core/control.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 struct asker {

@@ -1,7 +1,6 @@
 #include "ctl/cluster.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 static void copy_path(const struct command *command, struct buf *out)
 {

@@ -16,7 +16,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 /* The volumes to move, by the arguments. 0 or an exit code. */
 static int select_volumes(struct command *command, struct plan *plan)

@@ -2,8 +2,6 @@
 
 #include "core/buf.h"
 
-#include <stdlib.h>
-
 struct parser {
 	struct pool *pool;
 	const char *at, *end;

@@ -6,7 +6,6 @@
 #include "proto/mail/address.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 /* Prints a listing; `name` (may be NULL) is an exact name, and then a missing row is an error. */

@@ -3,7 +3,6 @@
 #include "ctl/cluster.h"
 #include "ctl/output.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 

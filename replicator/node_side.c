@@ -2,8 +2,6 @@
 
 #include "core/log.h"
 
-#include <stdlib.h>
-
 /* The UNIX socket on which the node of this machine connects. The newest connection counts. */
 
 /* Messages only: chunks never come from the node. */

@@ -1,7 +1,5 @@
 #include "replicator/internal.h"
 
-#include "core/log.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 

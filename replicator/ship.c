@@ -3,7 +3,6 @@
 #include "core/clock.h"
 #include "core/log.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 /* The leader's side: durable bytes go out, acknowledgements go to the node. */

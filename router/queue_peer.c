@@ -1,7 +1,6 @@
 #include "router/queue_peer.h"
 
 #include "core/clock.h"
-#include "core/encode.h"
 #include "core/list.h"
 #include "core/log.h"
 #include "core/map.h"
@@ -10,7 +9,6 @@
 #include "proto/mail/smtp.h"
 #include "router/queue_peer_server.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 enum {

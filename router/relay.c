@@ -1,6 +1,5 @@
 #include "router/relay.h"
 
-#include "core/log.h"
 #include "core/net.h"
 #include "core/timer.h"
 #include "proto/mail/trace.h"

@@ -1,7 +1,5 @@
 #include "router/resolve.h"
 
-#include <stdio.h>
-
 struct collector {
 	const struct directory *directory;
 	void (*fn)(void *arg, const struct resolved *resolved);

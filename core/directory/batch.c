@@ -1,6 +1,5 @@
 #include "core/directory/batch.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,12 +3,10 @@
 #include "core/clock.h"
 #include "core/db.h"
 #include "core/directory/contents.h"
-#include "core/list.h"
 #include "core/log.h"
 #include "core/rand.h"
 #include "core/timer.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

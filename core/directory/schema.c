@@ -1,6 +1,5 @@
 #include "core/directory/schema.h"
 
-#include <errno.h>
 #include <string.h>
 
 const struct directory_table directory_tables[KIND_COUNT] = {

@@ -4,7 +4,6 @@
 #include "proto/disk/record.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 /*
  * Applying is deterministic: the same changes in the same order give the same index, whether they

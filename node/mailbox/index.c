@@ -1,7 +1,6 @@
 #include "node/mailbox/index.h"
 
 #include "core/encode.h"
-#include "core/log.h"
 
 #include <errno.h>
 #include <stdlib.h>

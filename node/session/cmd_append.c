@@ -1,7 +1,7 @@
 /* APPEND: RFC 3501 section 6.3.11, RFC 4315 section 3, RFC 7889. */
 
 #include "core/clock.h"
-#include "node/session/imap_view.h"
+#include "node/session/imap_session.h"
 #include "proto/mail/summary.h"
 
 #include <errno.h>

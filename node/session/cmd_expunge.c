@@ -1,6 +1,6 @@
 /* EXPUNGE and UID EXPUNGE: RFC 3501 section 6.4.3, RFC 4315 section 2.1. */
 
-#include "node/session/imap_view.h"
+#include "node/session/imap_session.h"
 
 uint32_t *imap_deleted_uids(const struct folder *folder, struct pool *pool, uint32_t *count_out)
 {

@@ -3,8 +3,6 @@
 #include "node/session/imap_view.h"
 #include "proto/mail/utf7.h"
 
-#include <errno.h>
-
 static const struct {
 	struct str name;
 	enum special_use use;

@@ -7,7 +7,7 @@
  * have come and gone, and goes on behind the last name.
  */
 
-#include "node/session/imap_view.h"
+#include "node/session/imap_session.h"
 #include "proto/mail/imap_write.h"
 #include "proto/mail/utf7.h"
 

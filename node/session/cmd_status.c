@@ -1,6 +1,6 @@
 /* STATUS: RFC 3501 section 6.3.10, RFC 7162, RFC 8438, RFC 7889. */
 
-#include "node/session/imap_view.h"
+#include "node/session/imap_session.h"
 #include "proto/mail/imap_write.h"
 
 void imap_write_status(struct imap_session *session, const struct folder *folder, unsigned items)

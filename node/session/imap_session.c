@@ -5,7 +5,6 @@
 #include "core/metric.h"
 #include "node/session/imap_verbs.h"
 #include "node/session/imap_view.h"
-#include "proto/mail/summary.h"
 
 #include <errno.h>
 #include <stdlib.h>

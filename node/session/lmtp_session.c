@@ -1,6 +1,5 @@
 #include "node/session/lmtp_session.h"
 
-#include "core/encode.h"
 #include "core/list.h"
 #include "core/log.h"
 #include "core/metric.h"

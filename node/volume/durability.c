@@ -5,7 +5,6 @@
 #include "core/metric.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 /* What is durable where: lag, the answers that wait for another site, and the messages that did not
  * get it. */

@@ -3,9 +3,6 @@
 #include "core/clock.h"
 #include "core/log.h"
 
-#include <errno.h>
-#include <stdlib.h>
-
 /* What the log says goes into the index: as it is received, and before a reign begins. */
 
 /* Read and applied at a time: milliseconds, so that the worker's other volumes have their turns. */

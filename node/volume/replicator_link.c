@@ -5,7 +5,6 @@
 #include "core/net.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 /*
  * The node's end of the UNIX socket to the replicator of this machine. The node dials and dials

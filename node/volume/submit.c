@@ -1,6 +1,5 @@
 #include "node/volume/volume_internal.h"
 
-#include "core/clock.h"
 #include "core/log.h"
 
 #include <errno.h>

@@ -1,10 +1,8 @@
 #include "node/volume/volume_internal.h"
 
-#include "core/clock.h"
 #include "core/log.h"
 #include "core/metric.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 static const char *const state_names[] = { "replica", "opening", "primary", "fenced", "held",

@@ -1,13 +1,9 @@
 #include "node/volume/volumes_internal.h"
 
-#include "core/clock.h"
 #include "core/config.h"
 #include "core/encode.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* What `pando` asks the node: JSON about its volumes. */
 

@@ -3,8 +3,6 @@
 #include "change.pb-c.h"
 #include "proto/packed.h"
 
-#include <stdlib.h>
-
 /* Values are copied between our structs and protobuf-c's, whose types stay in this file. */
 
 static Pando__Disk__AddedMessage **pack_added(struct pool *pool, const struct action *from)

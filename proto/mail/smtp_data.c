@@ -1,7 +1,5 @@
 #include "proto/mail/smtp_data.h"
 
-#include "core/check.h"
-
 enum { FIRST_CAPACITY = 8 << 10 }; /* holds most messages that are only text */
 
 void smtp_data_init(struct smtp_data *data, size_t expected, size_t limit)

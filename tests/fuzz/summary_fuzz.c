@@ -2,8 +2,6 @@
 
 #include "proto/mail/summary.h"
 
-#include <stdlib.h>
-
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 
 static void walk(const struct summary *summary, struct str message)

@@ -6,7 +6,6 @@
 #include "node/volume/volumes_internal.h"
 #include "replicator/replicator.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -6,7 +6,6 @@
 #include "core/pool.h"
 #include "unit/test.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 

@@ -3,8 +3,6 @@
 #include "proto/mail/summary.h"
 #include "unit/test.h"
 
-#include <stdlib.h>
-
 static const struct {
 	const char *name, *message, *structure;
 } structures[] = {
