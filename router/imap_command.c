@@ -135,10 +135,8 @@ bool imap_parse_command(struct str text, struct buf *scratch, struct imap_comman
 			command_out->argument_count == IMAP_ARGUMENTS_MAX)
 			return false;
 		rest = str_from_index(rest, 1);
-		if (rest.bytes[0] == '(') {
-			command_out->has_list = true;
+		if (rest.bytes[0] == '(')
 			return true;
-		}
 		struct str *value = &command_out->arguments[command_out->argument_count++];
 		bool good = rest.bytes[0] == '"' ? take_quoted(&rest, scratch, value) :
 			rest.bytes[0] == '{' ? take_literal(&rest, value) :

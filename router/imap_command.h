@@ -38,11 +38,11 @@ struct imap_command {
 	struct str tag, name;
 	struct str arguments[IMAP_ARGUMENTS_MAX]; /* quotes and literals taken off */
 	unsigned argument_count;
-	bool has_list; /* ID's list stood there and was skipped */
 };
 
 /* False when malformed; the tag is set when there was one ("*" stands in otherwise). Unescaped
- * quoted strings are stored in `scratch`. */
+ * quoted strings are stored in `scratch`. A list in parentheses (ID's) ends the arguments: nothing in
+ * it matters before a login. */
 bool imap_parse_command(
 	struct str text, struct buf *scratch, struct imap_command *command_out) must_check;
 

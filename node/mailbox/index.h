@@ -50,7 +50,6 @@ struct folder_private {
 	uint32_t allocated_uidnext;
 	bool loaded;        /* messages[] is complete */
 	bool header_dirty;
-	bool deleted;
 	/* Chunk numbers (uid >> CHUNK_UID_BITS) to be written with the next checkpoint; sorted sets
 	 * are not needed: the list is short and checked for repeats at its end. */
 	uint32_t *dirty_chunks;

@@ -60,7 +60,6 @@ struct message {
 	uint64_t body_lsn;       /* of the MESSAGE record */
 	int64_t internal_date_s; /* INTERNALDATE, seconds since 1970 UTC */
 	uint32_t summary_length; /* of the encoded proto/mail/summary.h stored behind the body */
-	uint32_t reserved;
 };
 
 struct folder {

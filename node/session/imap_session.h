@@ -69,7 +69,6 @@ struct imap_verb {
 	unsigned states;     /* enum imap_state: where it is allowed */
 	enum imap_sync sync; /* of the form without UID (RFC 3501 section 7.4.1) */
 	bool has_uid_form;
-	bool only_uid_form_has_arguments; /* EXPUNGE */
 	enum imap_wait (*start)(struct imap_session *session, struct imap_command *command);
 };
 

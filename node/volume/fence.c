@@ -71,7 +71,6 @@ static void on_fence_record(struct pending_change *pending, int status, bool at_
 	(void)status; /* a fence that is not on disk is weaker, not wrong: the next primary skips
 			 numbers */
 	(void)at_risk;
-	volume->fence_record = NULL;
 	free(pending);
 	volume_finish_fence(volume);
 }
@@ -83,7 +82,6 @@ static void write_fence_record(struct volume *volume)
 	pending->done = on_fence_record;
 	pending->durability = DURABILITY_LOCAL;
 	pending->record_type = RECORD_FENCE;
-	volume->fence_record = pending;
 	volume_submit(volume, pending, STR(""), STR(""));
 }
 

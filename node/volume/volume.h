@@ -174,7 +174,6 @@ struct volume {
 	uint64_t at_risk_total;
 	struct map *pending_deliveries; /* dedupe keys on their way */
 	/* FENCED and HELD. */
-	struct pending_change *fence_record; /* on its way to the log */
 	struct list end_waits;
 	uint64_t still_since_us, hold_epoch;
 	bool fence_expired; /* the fence at the end of the log has been given up */

@@ -123,7 +123,6 @@ static void tell_directory(struct machine *machine, unsigned v)
 
 struct directory_word {
 	unsigned machine, volume;
-	uint64_t generation_loop;
 };
 
 static void on_directory_word(void *arg)

@@ -29,7 +29,6 @@ struct inode {
 	uint64_t size, durable_size;
 	struct page **pages;
 	size_t page_count;
-	uint64_t lock_generation; /* of the holder's machine plus one; 0: free */
 	void *lock_holder;
 };
 

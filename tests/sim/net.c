@@ -41,7 +41,7 @@ struct stream {
 	struct buf output; /* written, not yet on its way */
 	size_t in_flight;
 	uint64_t last_arrival_us;
-	bool open, paused, closing, backlog_was_high;
+	bool open, paused, backlog_was_high;
 	struct task turn;
 	char address[128];
 };
