@@ -41,8 +41,8 @@ struct imap_command {
 };
 
 /* False when malformed; the tag is set when there was one ("*" stands in otherwise). Unescaped
- * quoted strings are stored in `scratch`. A list in parentheses (ID's) ends the arguments: nothing in
- * it matters before a login. */
+ * quoted strings are stored in `scratch`. A list in parentheses (ID's) ends the arguments: nothing
+ * in it matters before a login. */
 bool imap_parse_command(
 	struct str text, struct buf *scratch, struct imap_command *command_out) must_check;
 
