@@ -1,7 +1,7 @@
 /*
- * sim [--seed N] [--seeds COUNT] [--seconds S] [--verbose]: runs a cluster through crashes, torn
- * writes, cut and slow links, then checks the promises. A failing seed is printed and replays
- * exactly.
+ * simulation [--seed N | --seeds COUNT --first N] [--seconds S] [--verbose]: runs a cluster through
+ * crashes, torn writes, cut and slow links, then checks the promises. A failing seed is printed and
+ * replays exactly.
  */
 
 #include "core/log.h"
