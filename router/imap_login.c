@@ -17,8 +17,9 @@ enum {
 	LOGIN_MS = 180 * 1000,    /* RFC 3501 section 5.4 speaks of sessions that have logged in */
 	HANDSHAKE_MS = 30 * 1000,
 	BACKEND_MS = 3000,        /* one attempt to reach the home */
-	/* Between attempts, doubled from the first to the last: a moved volume or a restarted node is
-	 * there within a tenth of a second, and a thousand who wait for a dead one are no load. */
+	/* Between attempts, doubled from the first to the last: a moved volume or a restarted node
+	 * is there within a tenth of a second, and a thousand who wait for a dead one are no
+	 * load. */
 	BACKEND_RETRY_MS_MIN = 20,
 	BACKEND_RETRY_MS_MAX = 320,
 	BACKEND_TOTAL_US = 8000 * 1000, /* a failover by command takes less */

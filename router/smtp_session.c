@@ -318,7 +318,7 @@ static void on_input(void *arg, struct buf *input)
 			return;
 		}
 		if (session->state == SMTP_HANDSHAKE) {
-			/* start_tls discards it too; what came in clear is not looked at. */
+			/* stream_start_tls discards it too; what came in clear is not looked at. */
 			buf_consume(input, buf_length(input));
 			return;
 		}

@@ -225,8 +225,8 @@ bool imap_list_arguments(struct imap_parser *parser, struct imap_list *list_out)
  * letters of a leading INBOX in any case. */
 bool imap_pattern_matches(struct str pattern, struct str name);
 
-/* What stands between APPEND and its message. `is_message_next` tells that all of it is there and
- * that the text goes on with the message's literal. */
+/* What stands between APPEND and its message. True: all of it is there, and the text goes on with
+ * the message's literal. */
 struct imap_append {
 	struct str name;
 	bool name_is_valid;
