@@ -18,7 +18,8 @@ struct volume;
 enum {
 	/* Random: no two messages of all routers have the same. */
 	DELIVERY_ID_LENGTH = 16,
-	/* The largest recipients_max that a router may have. */
+	/* The largest recipients_max that a router may have. With aliases a message may have more
+	 * mailboxes: those beyond are refused for now, and come with the router's next attempt. */
 	DELIVERY_TARGETS_MAX = 1000,
 };
 
