@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 
-from world import DOMAIN, PASSWORD, make_message, tls_context, user
+from world import PASSWORD, make_message, tls_context, user
 
 
 def run(*command, **options):
