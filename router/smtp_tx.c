@@ -23,6 +23,9 @@ enum {
 	/* Mailboxes of one transaction, of which an alias may be 1,000: as many as its recipients
 	 * may be ten times over. */
 	TARGETS_MAX = 10000,
+	/* What a node takes at once (DELIVERY_TARGETS_MAX of its volumes.h). With `strict` all of them
+	 * are taken or none: what goes there in two parts could be refused in its second. */
+	STRICT_TARGETS_MAX = 1000,
 	/* From so many on a mailbox that is there already is looked for by a map. */
 	TARGETS_SCANNED_MAX = 16,
 };
@@ -206,6 +209,8 @@ static bool is_mix_allowed(struct smtp_tx *tx, unsigned first)
 		strict |= tx->targets[i].durability == DURABILITY_STRICT;
 	if (!strict)
 		return true;
+	if (tx->target_count > STRICT_TARGETS_MAX)
+		return false;
 	for (unsigned i = 1; i < tx->target_count; i++)
 		if (tx->targets[i].kind != QUEUE_HOME ||
 			tx->targets[i].volume_id != tx->targets[0].volume_id)
@@ -259,7 +264,8 @@ const char *smtp_tx_add_recipient(struct smtp_tx *tx, const struct smtp_rcpt *rc
 	}
 	if (!is_mix_allowed(tx, first)) {
 		remove_targets(tx, first);
-		return "452 4.5.3 Send to this recipient in a transaction of its own";
+		return first > 0 ? "452 4.5.3 Send to this recipient in a transaction of its own"
+				 : "554 5.3.5 What is behind it cannot be strict together";
 	}
 	tx->rcpt_count++;
 	return "250 2.1.5 Ok";
