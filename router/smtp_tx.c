@@ -23,8 +23,8 @@ enum {
 	/* Mailboxes of one transaction, of which an alias may be 1,000: as many as its recipients
 	 * may be ten times over. */
 	TARGETS_MAX = 10000,
-	/* What a node takes at once (DELIVERY_TARGETS_MAX of its volumes.h). With `strict` all of them
-	 * are taken or none: what goes there in two parts could be refused in its second. */
+	/* What a node takes at once (DELIVERY_TARGETS_MAX of its volumes.h). With `strict` all of
+	 * them are taken or none: what goes there in two parts could be refused in its second. */
 	STRICT_TARGETS_MAX = 1000,
 	/* From so many on a mailbox that is there already is looked for by a map. */
 	TARGETS_SCANNED_MAX = 16,

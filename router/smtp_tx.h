@@ -10,7 +10,8 @@
  *    has said so), is durable in the queue, or has failed for good and a bounce for it is durable
  *    in the queue.
  * 2. Recipients with durability `strict` are never queued: their transaction holds only recipients
- *    of one volume, so that 451 never follows a partial delivery.
+ *    of one volume, and no more than a node takes at once, so that 451 never follows a partial
+ *    delivery.
  * 3. A client that leaves before the reply gets nothing queued: it will send the message again.
  */
 
