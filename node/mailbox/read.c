@@ -1,4 +1,4 @@
-#include "node/mailbox/index.h"
+#include "node/mailbox/mailbox.h"
 
 #include "core/log.h"
 #include "node/volume/volume.h"

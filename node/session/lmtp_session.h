@@ -10,7 +10,7 @@
  * Lives on the node's front loop.
  */
 
-#include "node/volume/volumes.h"
+#include "node/mailbox/deliver.h"
 
 /* What all sessions share; the caller's, outlives them. */
 struct lmtp_front {

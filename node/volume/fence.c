@@ -10,20 +10,6 @@
 
 /* ---- fencing a primary ---- */
 
-static void tell_all_gone(struct volume *volume)
-{
-	void *value;
-	for (size_t i = 0; map_next(volume->index.mailboxes, &i, NULL, &value);) {
-		struct mailbox *mailbox = value;
-		list_for_each_safe (entry, following, &mailbox->sessions) {
-			struct mailbox_session *session =
-				list_entry(entry, struct mailbox_session, mailbox_link);
-			mailbox_detach(session);
-			session->on_gone(session, false);
-		}
-	}
-}
-
 static bool is_drained(const struct volume *volume)
 {
 	return list_is_empty(&volume->pending) &&
@@ -94,7 +80,7 @@ void volume_fence(struct volume *volume, bool lasting, struct end_wait *wait)
 			write_fence_record(volume);
 		volume_enter(volume, VOLUME_FENCED);
 		if (was_primary)
-			tell_all_gone(volume);
+			index_tell_gone(&volume->index);
 		timer_start(volume->retry_timer, LOCK_RETRY_MS);
 	}
 	if (wait != NULL) {

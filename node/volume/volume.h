@@ -24,7 +24,7 @@
  */
 
 #include "core/timer.h"
-#include "node/mailbox/index.h"
+#include "node/index/index.h"
 #include "node/volume/volumes.h"
 #include "spool/log_reader.h"
 #include "spool/volume_log.h"
@@ -232,9 +232,6 @@ void volume_submit(struct volume *volume, struct pending_change *pending, struct
 uint64_t volume_body_back(size_t message_length, size_t summary_length);
 /* The next modseq of a mailbox. */
 uint64_t volume_next_modseq(struct volume *volume, struct mailbox *mailbox);
-/* The action that makes the first folders of a mailbox; appended in front of others. */
-void volume_first_folders(struct volume *volume, struct mailbox *mailbox, struct pool *pool,
-	struct action *action_out);
 /* False when `strict` cannot be met now: no counted replica is connected and moving. */
 bool volume_has_live_replica(const struct volume *volume);
 bool volume_has_replica(const struct volume *volume);
@@ -242,18 +239,5 @@ bool volume_has_replica(const struct volume *volume);
  * deliveries and copies wait. */
 bool volume_is_uid_slack_used(const struct volume *volume, struct folder *folder, uint32_t count);
 void volume_add_at_risk(struct volume *volume, const struct at_risk *entry);
-
-/* deliver.c */
-struct delivery_part {
-	struct delivery *delivery;
-	unsigned *target_indices;
-	unsigned target_count;
-	void (*done)(struct delivery_part *part); /* on the volume's loop */
-	struct pending_change pending;
-	struct volume *volume;
-	struct task task, reply_task; /* of volumes.c */
-	void *thread_data;
-};
-void volume_deliver(struct volume *volume, struct delivery_part *part);
 
 #endif

@@ -279,89 +279,39 @@ void volumes_destroy(struct volumes **volumes_pointer)
 	*volumes_pointer = NULL;
 }
 
-/* ---- deliveries ---- */
+/* ---- calls ---- */
 
-static void on_part_reply(void *arg)
+static void on_volume_call(void *arg)
 {
-	struct delivery_part *part = arg;
-	struct delivery *delivery = part->delivery;
-	if (--delivery->waiting > 0)
-		return;
-	free(delivery->parts);
-	delivery->parts = NULL;
-	delivery->done(delivery);
+	struct volume_call *call = arg;
+	const struct slot *slot = call->slot;
+	call->run(call, slot->volume);
 }
 
-static void on_part_done(struct delivery_part *part)
+bool volumes_call(struct volumes *volumes, uint32_t volume_id, struct volume_call *call)
 {
-	struct slot *slot = part->thread_data;
-	loop_post(slot->volumes->front, &part->reply_task);
+	struct slot *slot = volumes_find_slot(volumes, volume_id);
+	if (slot == NULL)
+		return false;
+	call->slot = slot;
+	call->task = (struct task){ .run = on_volume_call, .arg = call };
+	loop_post(slot->worker->loop, &call->task);
+	return true;
 }
 
-static void on_part_task(void *arg)
+bool volumes_hold(const struct volumes *volumes, uint32_t volume_id)
 {
-	struct delivery_part *part = arg;
-	struct slot *slot = part->thread_data;
-	volume_deliver(slot->volume, part);
+	return volumes_find_slot(volumes, volume_id) != NULL;
 }
 
-static void on_nothing_to_do(void *arg)
+unsigned volumes_count(const struct volumes *volumes)
 {
-	struct delivery *delivery = arg;
-	free(delivery->parts);
-	delivery->parts = NULL;
-	delivery->done(delivery);
+	return (unsigned)map_count(volumes->slots);
 }
 
-/* Groups the targets by volume: parts and their index lists in one allocation. */
-static unsigned split(struct volumes *volumes, struct delivery *delivery,
-	struct delivery_part *parts, unsigned *indices)
+struct loop *volumes_front(const struct volumes *volumes)
 {
-	unsigned count = 0;
-	for (unsigned i = 0; i < delivery->target_count; i++) {
-		struct delivery_target *target = &delivery->targets[i];
-		struct slot *slot = volumes_find_slot(volumes, target->volume_id);
-		unsigned p = 0;
-		if (slot == NULL) {
-			target->status = -EROFS;
-			continue;
-		}
-		while (p < count && parts[p].thread_data != slot)
-			p++;
-		if (p == count) {
-			parts[count++] = (struct delivery_part){ .delivery = delivery,
-				.target_indices = indices + (size_t)p * delivery->target_count,
-				.thread_data = slot,
-				.done = on_part_done };
-		}
-		parts[p].target_indices[parts[p].target_count++] = i;
-	}
-	return count;
-}
-
-
-void volumes_deliver(struct volumes *volumes, struct delivery *delivery)
-{
-	unsigned most = (unsigned)map_count(volumes->slots);
-	if (most > delivery->target_count)
-		most = delivery->target_count;
-	if (most == 0)
-		most = 1;
-	struct delivery_part *parts = mem_alloc(most * sizeof(*parts) +
-		(size_t)most * delivery->target_count * sizeof(unsigned));
-	unsigned *indices = (unsigned *)(void *)(parts + most);
-	delivery->parts = parts;
-	delivery->waiting = split(volumes, delivery, parts, indices);
-	for (unsigned p = 0; p < delivery->waiting; p++) {
-		struct slot *slot = parts[p].thread_data;
-		parts[p].task = (struct task){ .run = on_part_task, .arg = &parts[p] };
-		parts[p].reply_task = (struct task){ .run = on_part_reply, .arg = &parts[p] };
-		loop_post(slot->worker->loop, &parts[p].task);
-	}
-	if (delivery->waiting == 0) {
-		parts[0].task = (struct task){ .run = on_nothing_to_do, .arg = delivery };
-		loop_defer(volumes->front, &parts[0].task);
-	}
+	return volumes->front;
 }
 
 /* ---- sessions ---- */

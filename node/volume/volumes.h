@@ -18,40 +18,20 @@ struct volume;
 enum {
 	/* Random: no two messages of all routers have the same. */
 	DELIVERY_ID_LENGTH = 16,
-	/* The largest recipients_max that a router may have. With aliases a message may have more
-	 * mailboxes: those beyond are refused for now, and come with the router's next attempt. */
-	DELIVERY_TARGETS_MAX = 1000,
 };
 
-/* One recipient of one accepted message. */
-struct delivery_target {
-	uint64_t mailbox_id;
-	uint32_t volume_id;
-	enum durability durability;
-	uint64_t quota_bytes; /* 0: none */
-	/* 0 stored as the policy asks (also when this id was delivered there before); -EROFS not
-	 * the home; -ENOSPC; -EDQUOT; -EIO; -EAGAIN `strict` and no replica in time. */
-	int status;
-	uint32_t uid; /* for logs; 0 for a duplicate */
-};
-
-struct delivery {
-	uint8_t id[DELIVERY_ID_LENGTH];
-	struct bytes *body; /* whole message as it will be stored, Return-Path first; the delivery's
-			       reference */
-	struct buf summary; /* encoded proto/mail/summary.h of body */
-	struct delivery_target *targets;
-	unsigned target_count;
-	/* On the front loop, exactly once, when every target has its status. */
-	void (*done)(struct delivery *delivery);
-	void *arg;
+/* Something that is to run on a volume's worker. Embedded in its owner. */
+struct volume_call {
+	void (*run)(struct volume_call *call, struct volume *volume); /* on the worker */
 	/* private */
-	unsigned waiting;
-	void *parts;
+	struct task task;
+	void *slot;
 };
-
-/* Front thread. The delivery is the caller's again when done is called; it cannot be cancelled. */
-void volumes_deliver(struct volumes *volumes, struct delivery *delivery);
+/* False when this node does not hold the volume: `run` is not called. */
+bool volumes_call(struct volumes *volumes, uint32_t volume_id, struct volume_call *call) must_check;
+bool volumes_hold(const struct volumes *volumes, uint32_t volume_id);
+unsigned volumes_count(const struct volumes *volumes);
+struct loop *volumes_front(const struct volumes *volumes);
 
 /* Moves a detached stream to the volume's worker and calls start(volume, stream, arg) there; start
  * is called with volume NULL (on the front thread, stream attached nowhere) when this node does not

@@ -9,7 +9,8 @@
 
 #include "sim/world.h"
 
-#include "node/volume/volume.h"
+#include "node/mailbox/deliver_part.h"
+#include "node/mailbox/mailbox.h"
 
 enum {
 	CLUSTER_MACHINES_MAX = 3,

@@ -1,7 +1,7 @@
 /* Single stories on the simulated cluster, where the time that something takes is exact. */
 
 #include "core/log.h"
-#include "node/mailbox/index.h"
+#include "node/index/index.h"
 #include "sim/cluster.h"
 #include "unit/test.h"
 

@@ -1,6 +1,7 @@
-#include "node/volume/volume.h"
+#include "node/mailbox/deliver_part.h"
 
 #include "core/clock.h"
+#include "node/mailbox/operation.h"
 
 #include <errno.h>
 
@@ -105,8 +106,8 @@ static void add_target(struct delivery_part *part, struct delivery_target *targe
 		return;
 	}
 	if (inbox == NULL && !mailbox->is_being_made)
-		volume_first_folders(
-			volume, mailbox, pool, &change->actions[change->action_count++]);
+		mailbox_first_folders(
+			mailbox, pool, &change->actions[change->action_count++]);
 	struct action *action = &change->actions[change->action_count++];
 	*action = (struct action){ .kind = ACTION_ADD,
 		.mailbox_id = target->mailbox_id,

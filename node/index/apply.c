@@ -1,4 +1,4 @@
-#include "node/mailbox/index.h"
+#include "node/index/index.h"
 
 #include "core/log.h"
 #include "proto/disk/record.h"

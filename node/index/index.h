@@ -3,9 +3,9 @@
 
 /*
  * The index of one volume: its mailboxes and folders, derived from the log and disposable. apply.c
- * is the only code that changes what sessions see; operations.c gives out numbers (uid, modseq,
- * folder ids) ahead of it; checkpoint.c keeps a copy in a store, so that a start reads only the log
- * behind it.
+ * is the only code that changes what sessions see; checkpoint.c keeps a copy in a store, so that a
+ * start reads only the log behind it. Those above give out numbers (uid, modseq, folder ids) ahead
+ * of it. It knows nothing of volumes and of what sessions ask for.
  *
  * A folder's messages are loaded from the store on first use; counts are always there.
  *
@@ -14,7 +14,7 @@
 
 #include "core/map.h"
 #include "core/store.h"
-#include "node/mailbox/mailbox.h"
+#include "node/index/folder.h"
 #include "proto/disk/change.h"
 #include "proto/disk/epochs.h"
 
@@ -82,11 +82,10 @@ struct mailbox {
 	uint32_t making_inbox_id, making_inbox_uidnext;
 	bool dirty;
 	struct list sessions, dirty_link;
-	struct list waiting;       /* mailbox_op: attaches that wait for the first folders */
 };
 
 struct index {
-	void *owner; /* struct volume */
+	void *owner; /* of the floors above: struct volume */
 	uint32_t volume_id;
 	struct map *mailboxes; /* u64 -> struct mailbox */
 	struct dedupe dedupe;
@@ -129,6 +128,10 @@ void index_deinit(struct index *index);
 void index_reset(struct index *index);
 struct mailbox *index_find_mailbox(const struct index *index, uint64_t mailbox_id);
 struct mailbox *index_make_mailbox(struct index *index, uint64_t mailbox_id);
+/* The session hears of changes from now on. */
+void mailbox_register(struct mailbox *mailbox, struct mailbox_session *session);
+/* Tells every session of every mailbox that it goes; they are detached before. */
+void index_tell_gone(struct index *index);
 /* Whether so many more bytes are within the quota (0: none). What is on its way to the log is not
  * counted yet: a mailbox can go past it by the messages of one moment. */
 bool mailbox_has_room(const struct mailbox *mailbox, uint64_t quota_bytes, uint64_t bytes);

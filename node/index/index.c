@@ -1,4 +1,4 @@
-#include "node/mailbox/index.h"
+#include "node/index/index.h"
 
 #include "core/encode.h"
 
@@ -140,7 +140,6 @@ struct mailbox *index_make_mailbox(struct index *index, uint64_t mailbox_id)
 	mailbox->subscriptions = map_create();
 	list_init(&mailbox->sessions);
 	list_init(&mailbox->dirty_link);
-	list_init(&mailbox->waiting);
 	map_set(index->mailboxes, map_key_u64(&mailbox_id), mailbox);
 	return mailbox;
 }
@@ -268,6 +267,49 @@ void mailbox_drop_folder(struct folder *folder)
 		(mailbox->folder_count - at) * sizeof(*mailbox->folders));
 	number_folders(mailbox, at);
 	folder_free(folder);
+}
+
+/* ---- who looks ---- */
+
+void mailbox_register(struct mailbox *mailbox, struct mailbox_session *session)
+{
+	session->mailbox = mailbox;
+	list_append(&mailbox->sessions, &session->mailbox_link);
+	list_init(&session->folder_link);
+}
+
+void mailbox_detach(struct mailbox_session *session)
+{
+	if (session->mailbox == NULL)
+		return;
+	list_remove(&session->folder_link);
+	list_remove(&session->mailbox_link);
+	session->mailbox = NULL;
+	session->folder = NULL;
+}
+
+void index_tell_gone(struct index *index)
+{
+	void *value;
+	for (size_t i = 0; map_next(index->mailboxes, &i, NULL, &value);) {
+		struct mailbox *mailbox = value;
+		list_for_each_safe (entry, following, &mailbox->sessions) {
+			struct mailbox_session *session =
+				list_entry(entry, struct mailbox_session, mailbox_link);
+			mailbox_detach(session);
+			session->on_gone(session, false);
+		}
+	}
+}
+
+bool mailbox_is_subscribed(struct mailbox *mailbox, struct str name)
+{
+	return map_get(mailbox->subscriptions, name) != NULL;
+}
+
+bool mailbox_next_subscription(struct mailbox *mailbox, size_t *position, struct str *name_out)
+{
+	return map_next(mailbox->subscriptions, position, name_out, NULL);
 }
 
 /* ---- keywords ---- */

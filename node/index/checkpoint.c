@@ -1,4 +1,4 @@
-#include "node/mailbox/index.h"
+#include "node/index/index.h"
 
 #include "core/disk.h"
 #include "core/encode.h"

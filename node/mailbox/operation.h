@@ -1,0 +1,43 @@
+#ifndef PANDO_NODE_OPERATION_H
+#define PANDO_NODE_OPERATION_H
+
+/*
+ * Between the files of node/mailbox: a session's wish on its way. operation.c carries it, attach.c,
+ * messages.c, folders.c and deliver_part.c make the changes.
+ *
+ * Every operation is answered exactly once, from the loop: by operation_refuse, or after
+ * operation_submit when the change is applied and as durable as it asks. Either frees it.
+ */
+
+#include "node/mailbox/mailbox.h"
+#include "node/volume/volume.h"
+
+struct mailbox_change {
+	struct pending_change pending;
+	struct mailbox_op *op;
+	struct mailbox *mailbox;
+	struct mailbox_session *attaching; /* of mailbox_attach */
+	uint32_t folder_id;
+	struct bytes *body;
+	struct at_risk risk;
+};
+
+struct volume *operation_volume(const struct mailbox *mailbox);
+/* A change with room for `action_count` actions, each zeroed. */
+struct mailbox_change *operation_create(
+	struct mailbox *mailbox, struct mailbox_op *op, size_t action_count);
+struct action *operation_action(struct mailbox_change *change);
+void operation_submit(struct mailbox_change *change);
+/* Nothing was submitted: answers with a negative status. */
+void operation_refuse(struct mailbox_change *change, int status);
+/* An answer that needs no log: from the loop all the same. */
+void operation_answer(struct volume *volume, struct mailbox_op *op, int status);
+
+/* ---- attach.c ---- */
+
+/* The action that makes the first folders of a mailbox; appended in front of others. */
+void mailbox_first_folders(struct mailbox *mailbox, struct pool *pool, struct action *action_out);
+/* Rising, and never one that a folder of this mailbox has had. */
+uint32_t mailbox_next_uidvalidity(struct mailbox *mailbox);
+
+#endif
