@@ -28,15 +28,16 @@ static void raise_modseq(struct folder *folder, uint64_t modseq)
 		mailbox->modseq = modseq;
 		mailbox_mark_dirty(mailbox);
 	}
-	if (mailbox->allocated_modseq < modseq)
-		mailbox->allocated_modseq = modseq;
 	folder_mark_header_dirty(folder);
 }
 
-static void apply_keywords(struct folder *folder, const struct action *action)
+static int apply_keywords(struct folder *folder, const struct action *action)
 {
-	for (size_t i = 0; i < action->keyword_count; i++)
-		folder_add_keyword(folder, action->keywords[i].index, action->keywords[i].name);
+	int result = 0;
+	for (size_t i = 0; i < action->keyword_count && result == 0; i++)
+		result = folder_set_keyword(folder, action->keywords[i].index,
+			action->keywords[i].name, action->modseq);
+	return result;
 }
 
 /* -ENOENT when a change before this one has deleted it. */
@@ -45,7 +46,11 @@ static int find_folder(struct index *index, const struct action *action, uint32_
 {
 	struct mailbox *mailbox = index_find_mailbox(index, action->mailbox_id);
 	*folder_out = mailbox ? mailbox_folder_by_id(mailbox, folder_id) : NULL;
-	return *folder_out ? folder_load(*folder_out) : -ENOENT;
+	if (*folder_out == NULL)
+		return -ENOENT;
+	int result = folder_load(*folder_out);
+	CHECK(result != -ENOENT); /* which would mean something else here */
+	return result;
 }
 
 static int apply_add(struct index *index, const struct action *action, uint64_t lsn)
@@ -54,7 +59,9 @@ static int apply_add(struct index *index, const struct action *action, uint64_t 
 	int result = find_folder(index, action, action->folder_id, &folder);
 	if (result < 0)
 		return result;
-	apply_keywords(folder, action);
+	result = apply_keywords(folder, action);
+	if (result < 0)
+		return result;
 	for (size_t i = 0; i < action->added_count; i++) {
 		const struct added_message *added = &action->added[i];
 		if (added->uid < folder->uidnext || added->uid == UINT32_MAX)
@@ -74,8 +81,6 @@ static int apply_add(struct index *index, const struct action *action, uint64_t 
 		folder->total_bytes += added->size;
 		index->message_count++;
 	}
-	if (folder->private->allocated_uidnext < folder->uidnext)
-		folder->private->allocated_uidnext = folder->uidnext;
 	if (action->delivery_id.length == CHANGE_DELIVERY_ID_LENGTH) {
 		uint8_t key[16];
 		dedupe_key((const uint8_t *)action->delivery_id.bytes, action->mailbox_id, key);
@@ -141,8 +146,11 @@ static int apply_flags(struct index *index, const struct action *action, struct 
 	int result = find_folder(index, action, action->folder_id, &folder);
 	if (result < 0)
 		return result;
-	apply_keywords(folder, action);
-	bool changed = false;
+	uint64_t keywords_before = folder->keyword_counter;
+	result = apply_keywords(folder, action);
+	if (result < 0)
+		return result;
+	bool changed = folder->keyword_counter != keywords_before;
 	for (size_t r = 0; r < action->uid_range_count; r++) {
 		uint32_t i = folder_find_uid(folder, action->uids[r].first);
 		for (; i < folder->message_count && folder->messages[i].uid <= action->uids[r].last;
@@ -191,13 +199,14 @@ static int apply_folders(struct index *index, const struct action *action)
 		if (mailbox->next_folder_id <= new->id)
 			mailbox->next_folder_id = new->id + 1;
 		if (mailbox_find_folder(mailbox, new->name) != NULL) {
-			status = -EEXIST;
+			/* Parents may be there by now; the last is the one that was asked for. */
+			if (i + 1 == action->folder_count)
+				status = -EEXIST;
 			continue;
 		}
 		struct folder *folder = mailbox_add_folder(mailbox, new->id, new->name);
 		folder->uidvalidity = new->uidvalidity;
-		folder->uidnext = folder->first_recent_uid = index->slack_count * UID_SLACK + 1;
-		folder->private->allocated_uidnext = folder->uidnext;
+		folder->uidnext = folder->first_recent_uid = index_first_uid(index);
 		folder->special_use = (enum special_use)new->special_use;
 		if (mailbox->last_uidvalidity < new->uidvalidity)
 			mailbox->last_uidvalidity = new->uidvalidity;
@@ -206,16 +215,6 @@ static int apply_folders(struct index *index, const struct action *action)
 			map_set(mailbox->subscriptions, new->name, mailbox->subscriptions);
 		raise_modseq(folder, action->modseq);
 	}
-	if (mailbox->allocated_folder_id < mailbox->next_folder_id)
-		mailbox->allocated_folder_id = mailbox->next_folder_id;
-	if (mailbox->allocated_uidvalidity < mailbox->last_uidvalidity)
-		mailbox->allocated_uidvalidity = mailbox->last_uidvalidity;
-	if (mailbox->is_being_made) {
-		struct folder *inbox = mailbox_folder_by_id(mailbox, mailbox->making_inbox_id);
-		if (inbox != NULL)
-			inbox->private->allocated_uidnext = mailbox->making_inbox_uidnext;
-	}
-	mailbox->is_being_made = false;
 	mailbox_mark_dirty(mailbox);
 	return status;
 }
@@ -273,18 +272,24 @@ static int apply_subscribe(struct index *index, const struct action *action)
 	return 0;
 }
 
+/* An unclean promotion: what clients were told may be of a branch that is lost. Numbers that it may
+ * have given out are passed over, and everything that is here counts as changed. */
 static int apply_uid_slack(struct index *index, const struct action *action)
 {
 	void *value;
 	for (size_t i = 0; map_next(index->mailboxes, &i, NULL, &value);) {
 		struct mailbox *mailbox = value;
+		uint64_t modseq = action->modseq > mailbox->modseq ? action->modseq
+								   : mailbox->modseq + 1;
 		for (uint32_t k = 0; k < mailbox->folder_count; k++) {
 			struct folder *folder = mailbox->folders[k];
 			uint32_t room = UINT32_MAX - folder->uidnext;
 			folder->uidnext += action->uid_slack < room ? action->uid_slack : room;
-			if (folder->private->allocated_uidnext < folder->uidnext)
-				folder->private->allocated_uidnext = folder->uidnext;
-			raise_modseq(folder, action->modseq);
+			folder->private->modseq_floor = modseq;
+			if (folder->private->loaded)
+				folder_raise_to_floor(folder);
+			folder->flag_counter++;
+			raise_modseq(folder, modseq);
 		}
 	}
 	index->slack_epoch = action->modseq >> 40;
@@ -300,7 +305,11 @@ static int apply_action(struct index *index, const struct action *action, uint64
 	case ACTION_ADD: return apply_add(index, action, lsn);
 	case ACTION_MOVE:
 		status = apply_add(index, action, lsn);
-		return status < 0 ? status : apply_expunge(index, action, action->source_folder_id);
+		if (status < 0)
+			return status;
+		status = apply_expunge(index, action, action->source_folder_id);
+		/* The source may be gone, and its messages with it. */
+		return status == -ENOENT ? 0 : status;
 	case ACTION_FLAGS: return apply_flags(index, action, result);
 	case ACTION_EXPUNGE: return apply_expunge(index, action, action->folder_id);
 	case ACTION_FOLDERS: return apply_folders(index, action);
@@ -317,12 +326,15 @@ int index_apply(struct index *index, const struct change *change, uint64_t lsn,
 {
 	for (size_t i = 0; i < change->action_count; i++) {
 		int status = apply_action(index, &change->actions[i], lsn, result);
-		if (status == -ENOENT || status == -EEXIST) {
-			if (result != NULL)
-				result->status = status;
-		} else if (status < 0) {
+		bool lost_ground = status == -ENOENT || status == -EEXIST;
+		if (status < 0 && !lost_ground) {
+			index_break(index, strerror(-status));
 			return status;
 		}
+		if (result != NULL && lost_ground)
+			result->status = status;
+		if (result != NULL && result->action_statuses != NULL)
+			result->action_statuses[i] = status;
 	}
 	return 0;
 }
@@ -330,7 +342,7 @@ int index_apply(struct index *index, const struct change *change, uint64_t lsn,
 int index_apply_groups(struct index *index, struct str bytes, uint64_t lsn)
 {
 	struct pool *pool = pool_create();
-	int status = 0;
+	int status = index->is_broken ? -EUCLEAN : 0;
 	while (status == 0 && bytes.length > 0) {
 		struct group group;
 		struct record record;
@@ -343,9 +355,12 @@ int index_apply_groups(struct index *index, struct str bytes, uint64_t lsn)
 			struct change change;
 			if (record.type != RECORD_CHANGE)
 				continue;
-			status = change_decode(record.body, pool, &change)
-				? index_apply(index, &change, record.lsn, NULL)
-				: -EUCLEAN;
+			if (change_decode(record.body, pool, &change)) {
+				status = index_apply(index, &change, record.lsn, NULL);
+			} else {
+				status = -EUCLEAN;
+				index_break(index, "a change that cannot be read");
+			}
 		}
 		pool_reset(pool);
 		if (status < 0) {

@@ -1,5 +1,6 @@
 #include "node/index/index.h"
 
+#include "core/digest.h"
 #include "core/disk.h"
 #include "core/encode.h"
 #include "core/log.h"
@@ -9,10 +10,11 @@
 
 /*
  * The store of an index. Keys and values (integers little-endian in values, big-endian in keys so
- * that they sort):
+ * that they sort); behind every value stands the CRC-32C of key and value, so that a bit that
+ * flipped in either, or a value under another key, is noticed, and the log replayed:
  *
  *   "v"           volume header: u32 version, u32 volume, u64 applied, u64 slack epoch,
- *                 u64 messages, u32 dedupe count, u32 dedupe next, u32 slack count, u32 0,
+ *                 u64 messages, u32 dedupe count, u32 dedupe next, u32 slack count, u32 folders,
  *                 u64 applied epoch, 16 bytes its reign, u64 acknowledged elsewhere
  *   "d" chunk     1024 dedupe keys of 16 bytes
  *   "m" mailbox   u32 next folder id, u32 last uidvalidity, u64 modseq, then subscriptions:
@@ -20,18 +22,26 @@
  *   "f" mailbox folder
  *                 u32 uidvalidity, u32 uidnext, u64 highest modseq, u32 special use,
  *                 u32 messages, u32 unseen, u32 keywords, u64 bytes, u32 first recent uid,
- *                 u32 recent, u16 length + name, then keywords: u16 length, bytes, ...
+ *                 u32 recent, u64 modseq floor, u16 length + name, then keywords by bit:
+ *                 u16 length, bytes, ...; one without length is a bit without a name
  *   "c" mailbox folder chunk
  *                 messages of 48 bytes: u32 uid, u32 size, u64 flags, u64 modseq,
  *                 u64 body LSN, i64 internal date, u32 summary length, u32 0
  *
- * In keys a mailbox is a u64, a folder and a chunk a u32.
+ * In keys a mailbox is a u64, a folder and a chunk a u32. A message's modseq is the higher of its
+ * own and its folder's floor.
+ *
+ * A store is valid if and only if every row's checksum is right; it has a volume header of this
+ * version and volume, or no row at all; every folder's mailbox is there, and as many folders and
+ * dedupe keys as the header says; and every folder's messages rise by uid, below its uidnext, and
+ * are as many as it says.
  */
 
 enum {
-	STORE_VERSION = 2, /* another one is set aside, and the log replayed */
+	STORE_VERSION = 3, /* another one is set aside, and the log replayed */
 	MESSAGE_BYTES = 48,
-	FOLDER_BYTES = 48, /* without name and keywords */
+	FOLDER_BYTES = 56, /* without name and keywords */
+	CHECKSUM_BYTES = 4,
 	DEDUPE_CHUNK = 1024,
 	VOLUME_HEADER_BYTES = 80,
 };
@@ -78,7 +88,19 @@ static bool take_text(struct str *rest, struct str *text_out)
 	return true;
 }
 
+static uint32_t checksum(struct str key, struct str value)
+{
+	return crc32c(crc32c(0, key.bytes, key.length), value.bytes, value.length);
+}
+
 /* ---- writing ---- */
+
+/* `value` gets its checksum. */
+static int put_row(struct index *index, struct str key, struct buf *value)
+{
+	append_le32(value, checksum(key, buf_str(value)));
+	return store_put(index->store, key, buf_str(value));
+}
 
 static int save_mailbox(struct index *index, struct mailbox *mailbox, struct buf *value)
 {
@@ -90,7 +112,7 @@ static int save_mailbox(struct index *index, struct mailbox *mailbox, struct buf
 	append_le64(value, mailbox->modseq);
 	for (size_t i = 0; map_next(mailbox->subscriptions, &i, &name, NULL);)
 		add_text(value, name);
-	return store_put(index->store, make_key(key, 'm', mailbox->id, 0, 0), buf_str(value));
+	return put_row(index, make_key(key, 'm', mailbox->id, 0, 0), value);
 }
 
 static int save_folder_header(struct index *index, const struct folder *folder, struct buf *value)
@@ -107,11 +129,12 @@ static int save_folder_header(struct index *index, const struct folder *folder, 
 	append_le64(value, folder->total_bytes);
 	append_le32(value, folder->first_recent_uid);
 	append_le32(value, folder->recent_count);
+	append_le64(value, folder->private->modseq_floor);
 	add_text(value, folder->name);
 	for (unsigned i = 0; i < folder->keyword_count; i++)
 		add_text(value, folder->keywords[i]);
-	return store_put(index->store, make_key(key, 'f', folder->mailbox->id, folder->id, 0),
-		buf_str(value));
+	return put_row(
+		index, make_key(key, 'f', folder->mailbox->id, folder->id, 0), value);
 }
 
 static int save_chunk(
@@ -134,7 +157,7 @@ static int save_chunk(
 		append_le32(value, 0);
 	}
 	struct str name = make_key(key, 'c', folder->mailbox->id, folder->id, chunk);
-	return buf_length(value) > 0 ? store_put(index->store, name, buf_str(value))
+	return buf_length(value) > 0 ? put_row(index, name, value)
 				     : store_remove(index->store, name);
 }
 
@@ -147,7 +170,7 @@ static int save_folder(struct index *index, struct folder *folder, struct buf *v
 }
 
 /* Only the ring's chunks that were written to since the last checkpoint. */
-static int save_dedupe(struct index *index)
+static int save_dedupe(struct index *index, struct buf *value)
 {
 	struct dedupe *dedupe = &index->dedupe;
 	uint8_t key[32];
@@ -162,8 +185,9 @@ static int save_dedupe(struct index *index)
 		uint32_t first = chunk * DEDUPE_CHUNK;
 		uint32_t count =
 			dedupe->count - first < DEDUPE_CHUNK ? dedupe->count - first : DEDUPE_CHUNK;
-		result = store_put(index->store, make_key(key, 'd', 0, 0, chunk),
-			str_of(dedupe->ring[first], (size_t)count * 16));
+		buf_clear(value);
+		buf_append(value, dedupe->ring[first], (size_t)count * 16);
+		result = put_row(index, make_key(key, 'd', 0, 0, chunk), value);
 		if (result < 0 || chunk == last)
 			return result;
 	}
@@ -180,11 +204,11 @@ static int save_volume_header(struct index *index, struct buf *value)
 	append_le32(value, index->dedupe.count);
 	append_le32(value, index->dedupe.next);
 	append_le32(value, index->slack_count);
-	append_le32(value, 0);
+	append_le32(value, index->folder_count);
 	append_le64(value, index->applied_epoch);
 	buf_append(value, index->applied_reign, EPOCH_REIGN_LENGTH);
 	append_le64(value, index->acked_lsn);
-	return store_put(index->store, STR("v"), buf_str(value));
+	return put_row(index, STR("v"), value);
 }
 
 static int collect_key(void *arg, struct str key, struct str value)
@@ -233,7 +257,7 @@ static int save_all(struct index *index, struct buf *value)
 			result = save_folder(index, private->folder, value);
 	}
 	if (result == 0)
-		result = save_dedupe(index);
+		result = save_dedupe(index, value);
 	return result == 0 ? save_volume_header(index, value) : result;
 }
 
@@ -266,7 +290,9 @@ bool index_is_dirty(const struct index *index)
 int index_checkpoint(struct index *index)
 {
 	struct buf value = { 0 };
-	int result = store_begin(index->store);
+	int result = index->is_broken ? -EUCLEAN : store_begin(index->store);
+	if (result == -EUCLEAN)
+		return result;
 	if (result == 0) {
 		result = save_all(index, &value);
 		if (result == 0)
@@ -282,6 +308,42 @@ int index_checkpoint(struct index *index)
 
 /* ---- reading ---- */
 
+struct row_reader {
+	int (*fn)(void *arg, struct str key, struct str value);
+	void *arg;
+};
+
+static int check_row(struct str key, struct str *value)
+{
+	if (value->length < CHECKSUM_BYTES)
+		return -EUCLEAN;
+	value->length -= CHECKSUM_BYTES;
+	return get_le32(value->bytes + value->length) == checksum(key, *value) ? 0 : -EUCLEAN;
+}
+
+static int read_row(void *arg, struct str key, struct str value)
+{
+	struct row_reader *reader = arg;
+	int result = check_row(key, &value);
+	return result < 0 ? result : reader->fn(reader->arg, key, value);
+}
+
+/* All rows whose key begins with `prefix`. -EUCLEAN for a damaged one. */
+static int each_row(struct index *index, struct str prefix,
+	int (*fn)(void *arg, struct str key, struct str value), void *arg)
+{
+	struct row_reader reader = { fn, arg };
+	return store_each(index->store, prefix, read_row, &reader);
+}
+
+static int on_unexpected_row(void *arg, struct str key, struct str value)
+{
+	(void)arg;
+	(void)key;
+	(void)value;
+	return -EUCLEAN;
+}
+
 static int load_mailbox(void *arg, struct str key, struct str value)
 {
 	struct index *index = arg;
@@ -289,9 +351,9 @@ static int load_mailbox(void *arg, struct str key, struct str value)
 	if (key.length != 9 || value.length < 16)
 		return -EUCLEAN;
 	struct mailbox *mailbox = index_make_mailbox(index, key_number(key, 1, 8));
-	mailbox->next_folder_id = mailbox->allocated_folder_id = get_le32(value.bytes);
-	mailbox->last_uidvalidity = mailbox->allocated_uidvalidity = get_le32(value.bytes + 4);
-	mailbox->modseq = mailbox->allocated_modseq = get_le64(value.bytes + 8);
+	mailbox->next_folder_id = get_le32(value.bytes);
+	mailbox->last_uidvalidity = get_le32(value.bytes + 4);
+	mailbox->modseq = get_le64(value.bytes + 8);
 	value = str_from_index(value, 16);
 	while (take_text(&value, &name))
 		map_set(mailbox->subscriptions, name, mailbox->subscriptions);
@@ -311,7 +373,7 @@ static int load_folder(void *arg, struct str key, struct str value)
 	struct folder *folder = mailbox_add_folder(mailbox, (uint32_t)key_number(key, 9, 4), name);
 	const char *p = value.bytes;
 	folder->uidvalidity = get_le32(p);
-	folder->uidnext = folder->private->allocated_uidnext = get_le32(p + 4);
+	folder->uidnext = get_le32(p + 4);
 	folder->highest_modseq = get_le64(p + 8);
 	folder->special_use = (enum special_use)get_le32(p + 16);
 	folder->message_count = get_le32(p + 20);
@@ -320,12 +382,11 @@ static int load_folder(void *arg, struct str key, struct str value)
 	folder->private->loaded = folder->message_count == 0;
 	folder->first_recent_uid = get_le32(p + 40);
 	folder->recent_count = get_le32(p + 44);
-	for (uint32_t i = 0; i < get_le32(p + 28); i++) {
-		if (!take_text(&rest, &name))
+	folder->private->modseq_floor = get_le64(p + 48);
+	for (uint32_t i = 0; i < get_le32(p + 28); i++)
+		if (!take_text(&rest, &name) || folder_set_keyword(folder, i, name, 0) < 0)
 			return -EUCLEAN;
-		folder_add_keyword(folder, i, name);
-	}
-	return 0;
+	return rest.length == 0 ? 0 : -EUCLEAN;
 }
 
 static int load_dedupe(void *arg, struct str key, struct str value)
@@ -344,21 +405,23 @@ static int load_all(struct index *index)
 {
 	struct buf header = { 0 };
 	int result = store_get(index->store, STR("v"), &header);
-	const char *p = buf_str(&header).bytes;
+	struct str value = buf_str(&header);
+	const char *p = value.bytes;
 	if (result == -ENOENT) {
 		buf_deinit(&header);
-		return 0;
+		return store_each(index->store, STR(""), on_unexpected_row, NULL);
 	}
-	if (result == 0 &&
-		(buf_length(&header) != VOLUME_HEADER_BYTES || get_le32(p) != STORE_VERSION ||
-			get_le32(p + 4) != index->volume_id))
+	if (result == 0)
+		result = check_row(STR("v"), &value);
+	if (result == 0 && (value.length != VOLUME_HEADER_BYTES || get_le32(p) != STORE_VERSION ||
+				   get_le32(p + 4) != index->volume_id))
 		result = -EUCLEAN;
 	if (result == 0)
-		result = store_each(index->store, STR("m"), load_mailbox, index);
+		result = each_row(index, STR("m"), load_mailbox, index);
 	if (result == 0)
-		result = store_each(index->store, STR("f"), load_folder, index);
+		result = each_row(index, STR("f"), load_folder, index);
 	if (result == 0)
-		result = store_each(index->store, STR("d"), load_dedupe, index);
+		result = each_row(index, STR("d"), load_dedupe, index);
 	if (result == 0) {
 		index->applied_lsn = index->saved_lsn = get_le64(p + 8);
 		index->slack_epoch = get_le64(p + 16);
@@ -367,7 +430,9 @@ static int load_all(struct index *index)
 		index->applied_epoch = get_le64(p + 48);
 		memcpy(index->applied_reign, p + 56, EPOCH_REIGN_LENGTH);
 		index->acked_lsn = get_le64(p + 72);
-		if (index->dedupe.count != get_le32(p + 32))
+		index->is_from_log = false;
+		if (index->dedupe.count != get_le32(p + 32) ||
+			index->folder_count != get_le32(p + 44))
 			result = -EUCLEAN;
 		index->dedupe.next = index->dedupe.saved_next = get_le32(p + 36) % DEDUPE_IDS_MAX;
 	}
@@ -380,8 +445,10 @@ int index_open(struct index *index, struct error *error)
 	int result = store_open(index->store_path, &index->store, error);
 	if (result == 0) {
 		result = load_all(index);
-		if (result == 0)
+		if (result == 0) {
+			index->reset_store = false;
 			return 0;
+		}
 		store_close(&index->store);
 	}
 	if (result != -EUCLEAN)
@@ -393,6 +460,15 @@ int index_open(struct index *index, struct error *error)
 	log_warn("index_damaged", "volume=%u file=%s action=rebuild", index->volume_id,
 		index->store_path);
 	result = disk_rename(index->store_path, buf_terminated(&aside));
+	/* Else the new file would be taken for what this one is behind. */
+	struct buf log = { 0 };
+	buf_printf(&log, "%s-wal", index->store_path);
+	buf_append_literal(&aside, "-wal");
+	if (result == 0) {
+		int moved = disk_rename(buf_terminated(&log), buf_terminated(&aside));
+		result = moved == -ENOENT ? 0 : moved;
+	}
+	buf_deinit(&log);
 	buf_deinit(&aside);
 	index_reset(index);
 	return result < 0 ? error_set(error, result, "cannot put %s aside: %s", index->store_path,
@@ -408,6 +484,11 @@ static int load_chunk(void *arg, struct str key, struct str value)
 		return -EUCLEAN;
 	for (; value.length > 0; value = str_from_index(value, MESSAGE_BYTES)) {
 		const char *p = value.bytes;
+		uint32_t last = folder->message_count > 0
+			? folder->messages[folder->message_count - 1].uid
+			: 0;
+		if (get_le32(p) <= last || get_le32(p) >= folder->uidnext)
+			return -EUCLEAN;
 		struct message message = { .uid = get_le32(p),
 			.size = get_le32(p + 4),
 			.flags = get_le64(p + 8),
@@ -428,22 +509,23 @@ int folder_load(struct folder *folder)
 		return 0;
 	uint32_t expected = folder->message_count;
 	folder->message_count = 0;
-	int result = store_each(folder->mailbox->index->store,
+	int result = each_row(folder->mailbox->index,
 		str_first(make_key(key, 'c', folder->mailbox->id, folder->id, 0), 13), load_chunk,
 		folder);
 	if (result == 0 && folder->message_count != expected)
 		result = -EUCLEAN;
 	if (result < 0) {
-		log_error("folder_damaged",
-			"volume=%u mailbox=%llu folder=%u hint=\"stop the node, remove %s\"",
+		log_error("folder_damaged", "volume=%u mailbox=%llu folder=%u reason=%s",
 			folder->mailbox->index->volume_id, (unsigned long long)folder->mailbox->id,
-			folder->id, folder->mailbox->index->store_path);
+			folder->id, log_quote(str_from(strerror(-result))));
 		folder->message_count = expected;
 		free(folder->messages);
 		folder->messages = NULL;
 		private->message_capacity = 0;
+		index_break(folder->mailbox->index, "a folder cannot be loaded");
 		return result;
 	}
+	folder_raise_to_floor(folder);
 	private->loaded = true;
 	return 0;
 }
@@ -486,6 +568,7 @@ static uint64_t digest_folder(struct folder *folder)
 	digest = mix(digest, folder->highest_modseq);
 	digest = mix(digest, folder->unseen_count);
 	digest = mix(digest, folder->total_bytes);
+	digest = mix(digest, folder->private->modseq_floor);
 	for (unsigned i = 0; i < folder->keyword_count; i++)
 		digest = mix(digest, str_hash(folder->keywords[i]));
 	for (uint32_t i = 0; i < folder->message_count; i++) {

@@ -33,8 +33,8 @@ enum {
 	MESSAGE_DRAFT = 1 << 4,
 	MESSAGE_SYSTEM_FLAGS = 0x1f,
 	MESSAGE_KEYWORD_SHIFT = 8,
-	/* What fits beside the system flags in 64 bits; a 57th keyword in one folder gets NO
-	 * [LIMIT]. */
+	/* What fits beside the system flags in 64 bits. The bit of a keyword that no message has
+	 * any more is given to the next new one. */
 	FOLDER_KEYWORDS_MAX = 56,
 	/* The bytes of a folder's full name in UTF-8. */
 	FOLDER_NAME_MAX = 1000,
@@ -77,7 +77,8 @@ struct folder {
 	uint32_t message_count;
 	uint32_t unseen_count;
 	uint64_t total_bytes;
-	struct str *keywords; /* keyword_count of them */
+	/* By bit, keyword_count of them; an empty one is a bit without a name. */
+	struct str *keywords;
 	unsigned keyword_count;
 	/* A session compares these with what it saw last to know what to look for. */
 	uint64_t append_counter, flag_counter, expunge_counter, keyword_counter;
@@ -114,6 +115,11 @@ struct folder *mailbox_next_folder(struct mailbox *mailbox, struct folder *previ
 bool mailbox_is_subscribed(struct mailbox *mailbox, struct str name);
 /* Subscribed names, also of folders that do not exist; position starts at 0. */
 bool mailbox_next_subscription(struct mailbox *mailbox, size_t *position, struct str *name_out);
+
+/* The bit of a keyword; -1 when the folder has none of this name. */
+int folder_find_keyword(const struct folder *folder, struct str name);
+/* A keyword that is new to the folder can be stored. */
+bool folder_has_keyword_room(const struct folder *folder);
 
 /* Index of the first message with uid >= the given one (message_count when none). */
 uint32_t folder_find_uid(const struct folder *folder, uint32_t uid);

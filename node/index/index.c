@@ -1,6 +1,7 @@
 #include "node/index/index.h"
 
 #include "core/encode.h"
+#include "core/log.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -55,14 +56,18 @@ void index_init(struct index *index, void *owner, uint32_t volume_id, const char
 	index->mailboxes = map_create();
 	list_init(&index->dirty_mailboxes);
 	list_init(&index->dirty_folders);
+	list_init(&index->ahead_mailboxes);
+	list_init(&index->ahead_folders);
+	index->is_from_log = true; /* until a store says more */
 }
 
 static void folder_free(struct folder *folder)
 {
 	struct folder_private *private = folder->private;
-	for (unsigned i = 0; i < private->pending_keyword_count; i++)
-		free((char *)(uintptr_t)private->pending_keywords[i].bytes);
-	free(private->pending_keywords);
+	folder_ahead_deinit(&private->ahead);
+	for (unsigned i = 0; i < folder->keyword_count; i++)
+		free((char *)(uintptr_t)folder->keywords[i].bytes);
+	free(folder->keywords);
 	free(private->dirty_chunks);
 	list_remove(&private->dirty_link);
 	free(private);
@@ -77,6 +82,7 @@ static void mailbox_free(struct mailbox *mailbox)
 		folder_free(mailbox->folders[i]);
 	free(mailbox->folders);
 	map_destroy(&mailbox->subscriptions);
+	list_remove(&mailbox->ahead.link);
 	list_remove(&mailbox->dirty_link);
 	free(mailbox);
 }
@@ -106,10 +112,32 @@ void index_reset(struct index *index)
 	index->mailboxes = map_create();
 	list_init(&index->dirty_mailboxes);
 	list_init(&index->dirty_folders);
+	CHECK(list_is_empty(&index->ahead_mailboxes) && list_is_empty(&index->ahead_folders));
 	index->applied_lsn = index->saved_lsn = index->slack_epoch = index->message_count = 0;
-	index->slack_count = 0;
+	index->slack_count = index->folder_count = 0;
 	index->applied_epoch = index->acked_lsn = 0;
 	index->reset_store = true;
+	index->ahead_is_stale = true;
+	index->is_broken = false;
+	index->is_from_log = true;
+}
+
+void index_break(struct index *index, const char *reason)
+{
+	if (index->is_broken)
+		return;
+	index->is_broken = true;
+	log_error("index_broken", "volume=%u applied=%llu reason=%s action=rebuild",
+		index->volume_id, (unsigned long long)index->applied_lsn,
+		log_quote(str_from(reason)));
+	if (index->on_broken != NULL)
+		index->on_broken(index->owner);
+}
+
+uint32_t index_first_uid(const struct index *index)
+{
+	uint64_t first = (uint64_t)index->slack_count * UID_SLACK + 1;
+	return first < UINT32_MAX ? (uint32_t)first : UINT32_MAX;
 }
 
 bool index_is_prefix_of(const struct index *index, const struct epochs *epochs)
@@ -136,10 +164,11 @@ struct mailbox *index_make_mailbox(struct index *index, uint64_t mailbox_id)
 	struct mailbox *mailbox = mem_alloc(sizeof(*mailbox));
 	mailbox->id = mailbox_id;
 	mailbox->index = index;
-	mailbox->next_folder_id = mailbox->allocated_folder_id = 1;
+	mailbox->next_folder_id = 1;
 	mailbox->subscriptions = map_create();
 	list_init(&mailbox->sessions);
 	list_init(&mailbox->dirty_link);
+	list_init(&mailbox->ahead.link);
 	map_set(index->mailboxes, map_key_u64(&mailbox_id), mailbox);
 	return mailbox;
 }
@@ -238,8 +267,8 @@ struct folder *mailbox_add_folder(struct mailbox *mailbox, uint32_t id, struct s
 	folder->highest_modseq = 1;
 	folder->private = mem_alloc(sizeof(*folder->private));
 	folder->private->folder = folder;
-	folder->private->allocated_uidnext = 1;
 	folder->private->loaded = true;
+	list_init(&folder->private->ahead.link);
 	list_init(&folder->private->dirty_link);
 	list_init(&folder->sessions);
 	folder_set_name(folder, name);
@@ -254,6 +283,7 @@ struct folder *mailbox_add_folder(struct mailbox *mailbox, uint32_t id, struct s
 		(mailbox->folder_count - rank) * sizeof(*mailbox->folders));
 	mailbox->folders[rank] = folder;
 	mailbox->folder_count++;
+	mailbox->index->folder_count++;
 	number_folders(mailbox, rank);
 	return folder;
 }
@@ -263,6 +293,7 @@ void mailbox_drop_folder(struct folder *folder)
 	struct mailbox *mailbox = folder->mailbox;
 	uint32_t at = folder->position;
 	mailbox->folder_count--;
+	mailbox->index->folder_count--;
 	memmove(&mailbox->folders[at], &mailbox->folders[at + 1],
 		(mailbox->folder_count - at) * sizeof(*mailbox->folders));
 	number_folders(mailbox, at);
@@ -316,51 +347,77 @@ bool mailbox_next_subscription(struct mailbox *mailbox, size_t *position, struct
 
 int folder_find_keyword(const struct folder *folder, struct str name)
 {
-	const struct folder_private *private = folder->private;
-	for (unsigned i = 0; i < private->pending_keyword_count; i++)
-		if (str_equal_ignore_case(private->pending_keywords[i], name))
-			return (int)i;
+	for (unsigned bit = 0; bit < folder->keyword_count; bit++)
+		if (str_equal_ignore_case(folder->keywords[bit], name))
+			return (int)bit;
 	return -1;
 }
 
-/* The table may move: what sessions see is refreshed each time. */
-static void grow_keywords(struct folder *folder, unsigned count)
+uint64_t folder_used_keywords(const struct folder *folder)
 {
-	struct folder_private *private = folder->private;
-	private->pending_keywords =
-		mem_resize(private->pending_keywords, FOLDER_KEYWORDS_MAX * sizeof(struct str));
-	while (private->pending_keyword_count < count)
-	private->pending_keywords[private->pending_keyword_count++] = (struct str){ NULL, 0 };
-	folder->keywords = private->pending_keywords;
+	uint64_t used = 0;
+	CHECK(folder->private->loaded);
+	for (uint32_t i = 0; i < folder->message_count; i++)
+		used |= folder->messages[i].flags;
+	return used >> MESSAGE_KEYWORD_SHIFT;
 }
 
-int folder_take_keyword(struct folder *folder, struct str name)
+bool folder_has_keyword_room(const struct folder *folder)
 {
-	struct folder_private *private = folder->private;
-	int found = folder_find_keyword(folder, name);
-	if (found >= 0)
-		return found;
-	if (private->pending_keyword_count == FOLDER_KEYWORDS_MAX)
-		return -E2BIG;
-	unsigned bit = private->pending_keyword_count;
-	grow_keywords(folder, bit + 1);
-	private->pending_keywords[bit] = str_of(str_to_heap(name), name.length);
-	return (int)bit;
+	if (folder->keyword_count < FOLDER_KEYWORDS_MAX)
+		return true;
+	if (!folder->private->loaded)
+		return false;
+	uint64_t used = folder_used_keywords(folder);
+	for (unsigned bit = 0; bit < FOLDER_KEYWORDS_MAX; bit++)
+		if (folder->keywords[bit].length == 0 || !(used >> bit & 1))
+			return true;
+	return false;
 }
 
-void folder_add_keyword(struct folder *folder, unsigned bit, struct str name)
+/* The bit means something else from now on. */
+static void clear_bit(struct folder *folder, unsigned bit, uint64_t modseq)
 {
-	struct folder_private *private = folder->private;
-	if (bit >= FOLDER_KEYWORDS_MAX)
-		return;
-	if (bit >= private->pending_keyword_count)
-		grow_keywords(folder, bit + 1);
-	if (private->pending_keywords[bit].bytes == NULL)
-		private->pending_keywords[bit] = str_of(str_to_heap(name), name.length);
-	if (bit >= folder->keyword_count) {
-		folder->keyword_count = bit + 1;
-		folder->keyword_counter++;
+	uint64_t flag = 1ull << (MESSAGE_KEYWORD_SHIFT + bit);
+	CHECK(folder->private->loaded);
+	for (uint32_t i = 0; i < folder->message_count; i++) {
+		struct message *message = &folder->messages[i];
+		if (!(message->flags & flag))
+			continue;
+		message->flags &= ~flag;
+		message->modseq = modseq;
+		folder_mark_dirty(folder, message->uid);
+		folder->flag_counter++;
 	}
+}
+
+int folder_set_keyword(struct folder *folder, unsigned bit, struct str name, uint64_t modseq)
+{
+	if (bit >= FOLDER_KEYWORDS_MAX)
+		return -EUCLEAN;
+	if (folder->keywords == NULL)
+		folder->keywords = mem_alloc(FOLDER_KEYWORDS_MAX * sizeof(*folder->keywords));
+	struct str *keyword = &folder->keywords[bit];
+	if (bit < folder->keyword_count && str_equal_ignore_case(*keyword, name))
+		return 0;
+	if (keyword->length > 0)
+		clear_bit(folder, bit, modseq);
+	free((char *)(uintptr_t)keyword->bytes);
+	*keyword = str_of(str_to_heap(name), name.length);
+	if (bit >= folder->keyword_count)
+		folder->keyword_count = bit + 1;
+	folder->keyword_counter++;
+	return 0;
+}
+
+void folder_ahead_deinit(struct folder_ahead *ahead)
+{
+	for (unsigned bit = 0; ahead->keywords != NULL && bit < FOLDER_KEYWORDS_MAX; bit++)
+		free((char *)(uintptr_t)ahead->keywords[bit].bytes);
+	free(ahead->keywords);
+	list_remove(&ahead->link);
+	*ahead = (struct folder_ahead){ 0 };
+	list_init(&ahead->link);
 }
 
 /* ---- messages ---- */
@@ -389,6 +446,14 @@ void folder_push_message(struct folder *folder, const struct message *message)
 			folder->messages, private->message_capacity * sizeof(*folder->messages));
 	}
 	folder->messages[folder->message_count++] = *message;
+}
+
+void folder_raise_to_floor(struct folder *folder)
+{
+	uint64_t floor = folder->private->modseq_floor;
+	for (uint32_t i = 0; i < folder->message_count; i++)
+		if (folder->messages[i].modseq < floor)
+			folder->messages[i].modseq = floor;
 }
 
 void folder_mark_header_dirty(struct folder *folder)

@@ -44,20 +44,36 @@ bool dedupe_has(const struct dedupe *dedupe, const uint8_t key[16]);
 void dedupe_add(struct dedupe *dedupe, const uint8_t key[16]);
 void dedupe_deinit(struct dedupe *dedupe);
 
+/* What is given out ahead of the applied state; ahead.h is the only reader and writer. */
+struct folder_ahead {
+	uint32_t uidnext;     /* 0: nothing */
+	struct str *keywords; /* FOLDER_KEYWORDS_MAX by bit, on the heap; NULL: none */
+	struct list link;     /* of index.ahead_folders */
+};
+
+struct mailbox_ahead {
+	uint64_t modseq;
+	uint32_t next_folder_id, last_uidvalidity;
+	/* The INBOX of a mailbox whose first folders are on their way; 0: none. */
+	uint32_t inbox_id, inbox_uidnext;
+	struct list link; /* of index.ahead_mailboxes */
+};
+
 struct folder_private {
 	struct folder *folder;
 	uint32_t message_capacity;
-	uint32_t allocated_uidnext;
+	struct folder_ahead ahead;
 	bool loaded;        /* messages[] is complete */
 	bool header_dirty;
 	/* Chunk numbers (uid >> CHUNK_UID_BITS) to be written with the next checkpoint; sorted sets
 	 * are not needed: the list is short and checked for repeats at its end. */
 	uint32_t *dirty_chunks;
 	uint32_t dirty_count, dirty_capacity;
-	/* Keywords given a bit by an operation that is not applied yet. */
-	struct str *pending_keywords;
-	unsigned pending_keyword_count; /* counts the applied ones too */
-	struct list dirty_link;         /* of index.dirty_folders while header_dirty */
+	/* After an unclean promotion no message has a lower modseq: what a client was told before
+	 * may be of a branch that is lost, so it asks for everything once more. Messages that are
+	 * not loaded are raised when they are. */
+	uint64_t modseq_floor;
+	struct list dirty_link; /* of index.dirty_folders while header_dirty */
 	/* For volume_is_uid_slack_used, in the epoch `shipped_epoch`: a copy elsewhere knows of the
 	 * uids below shipped_uidnext, and when it has the log up to mark_lsn (0: no mark) of those
 	 * below marked_uidnext. */
@@ -73,13 +89,7 @@ struct mailbox {
 	struct map *subscriptions; /* name -> the map itself */
 	uint32_t next_folder_id, last_uidvalidity;
 	uint64_t modseq;           /* highest applied */
-	/* Ahead of the applied state. */
-	uint64_t allocated_modseq;
-	uint32_t allocated_folder_id, allocated_uidvalidity;
-	/* Its first folders are on their way to the log; deliveries behind them count
-	 * on from here. */
-	bool is_being_made;
-	uint32_t making_inbox_id, making_inbox_uidnext;
+	struct mailbox_ahead ahead;
 	bool dirty;
 	struct list sessions, dirty_link;
 };
@@ -103,10 +113,21 @@ struct index {
 	 * first life. */
 	uint32_t slack_count;
 	uint64_t message_count;
+	uint32_t folder_count;
 	/* What a replica at another site was known to have; kept for the next start. */
 	uint64_t acked_lsn;
 	bool reset_store; /* the store holds something else: clear it with the next checkpoint */
 	struct list dirty_mailboxes, dirty_folders;
+	struct list ahead_mailboxes, ahead_folders;
+	/* What is ahead has to be made anew before more is given out. */
+	bool ahead_is_stale;
+	/* It contradicts its log or its store, or a change has been applied by half: nothing of it
+	 * may be saved, and a reset and a replay of the log make it anew. */
+	bool is_broken;
+	/* Made by a replay from the log's start: another replay would say the same. */
+	bool is_from_log;
+	/* Called when it breaks, from inside whatever found it; may be NULL. */
+	void (*on_broken)(void *owner);
 	/* Keys of removed folders and chunks. */
 	struct buf removed_keys; /* u8 length, bytes, ... */
 };
@@ -118,14 +139,20 @@ struct apply_result {
 	int status;
 	uint32_t *failed_uids; /* heap; of a conditional ACTION_FLAGS */
 	uint32_t failed_count;
+	/* The caller's, one for each action: 0 or -ENOENT or -EEXIST as above. May be NULL. */
+	int *action_statuses;
 };
 
 /* ---- index.c ---- */
 
 void index_init(struct index *index, void *owner, uint32_t volume_id, const char *store_path);
 void index_deinit(struct index *index);
-/* Forgets everything; the next checkpoint clears the store. */
+/* Forgets everything; the next checkpoint clears the store. Sessions have been told. */
 void index_reset(struct index *index);
+/* It cannot be trusted any more (is_broken). */
+void index_break(struct index *index, const char *reason);
+/* Where folders made now begin. */
+uint32_t index_first_uid(const struct index *index);
 struct mailbox *index_find_mailbox(const struct index *index, uint64_t mailbox_id);
 struct mailbox *index_make_mailbox(struct index *index, uint64_t mailbox_id);
 /* The session hears of changes from now on. */
@@ -142,17 +169,21 @@ void mailbox_drop_folder(struct folder *folder);
 /* Puts the list back into order after a rename. */
 void mailbox_sort_folders(struct mailbox *mailbox);
 void folder_set_name(struct folder *folder, struct str name);
-void folder_add_keyword(struct folder *folder, unsigned bit, struct str name);
+/* What the log says of a bit holds: a message that had it by another name loses it, with this
+ * modseq. The folder is loaded. -EUCLEAN for a bit that no folder has. */
+int folder_set_keyword(
+	struct folder *folder, unsigned bit, struct str name, uint64_t modseq) must_check;
+/* The keyword bits that messages have (bit 0: the first). The folder is loaded. */
+uint64_t folder_used_keywords(const struct folder *folder);
+void folder_ahead_deinit(struct folder_ahead *ahead);
+/* Raises messages to the folder's floor. */
+void folder_raise_to_floor(struct folder *folder);
 /* At the end: uid must be higher than all. */
 void folder_push_message(struct folder *folder, const struct message *message);
 void folder_mark_dirty(struct folder *folder, uint32_t uid);
 void folder_mark_header_dirty(struct folder *folder);
 void mailbox_mark_dirty(struct mailbox *mailbox);
 void index_note_removed(struct index *index, struct str key);
-/* The bit of a keyword that the folder (or an operation on its way) has; -1 when it has none. */
-int folder_find_keyword(const struct folder *folder, struct str name);
-/* Gives it a bit; -E2BIG when all are taken. */
-int folder_take_keyword(struct folder *folder, struct str name);
 
 /* Whether what is applied is a prefix of the log with this epoch vector, not of a branch that was
  * cut off. */
@@ -160,8 +191,8 @@ bool index_is_prefix_of(const struct index *index, const struct epochs *epochs);
 
 /* ---- apply.c ---- */
 
-/* One change whose record stands at `lsn`. -EUCLEAN when it contradicts the index (logged by the
- * caller). */
+/* One change whose record stands at `lsn`. A negative status (-EUCLEAN: it contradicts the index)
+ * leaves a broken index behind. `result` may be NULL. */
 int index_apply(struct index *index, const struct change *change, uint64_t lsn,
 	struct apply_result *result) must_check;
 /* All changes of the groups in `bytes` (verified, starting at `lsn`); moves applied_lsn. */
@@ -172,10 +203,10 @@ int index_apply_groups(struct index *index, struct str bytes, uint64_t lsn) must
 /* Opens the store and loads mailboxes and folder headers. A store that is damaged or of another
  * volume is set aside: the index starts empty. */
 int index_open(struct index *index, struct error *error) must_check;
-/* Writes all that is dirty and applied_lsn in one transaction. */
+/* Writes all that is dirty and applied_lsn in one transaction. -EUCLEAN for a broken one. */
 int index_checkpoint(struct index *index) must_check;
 bool index_is_dirty(const struct index *index);
-/* Loads the folder's messages. */
+/* Loads the folder's messages. A folder whose rows are damaged breaks the index. */
 int folder_load(struct folder *folder) must_check;
 /* Keys of the folder's records in the store, to be removed with it. */
 void folder_note_removed(struct folder *folder);

@@ -1,7 +1,7 @@
 #include "node/mailbox/operation.h"
 
 #include "core/clock.h"
-#include "core/log.h"
+#include "node/index/ahead.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -26,10 +26,7 @@ uint32_t mailbox_next_uidvalidity(struct mailbox *mailbox)
 {
 	int64_t now = clock_wall_us() / 1000000;
 	uint32_t wanted = now > 0 && now < UINT32_MAX ? (uint32_t)now : 1;
-	if (wanted <= mailbox->allocated_uidvalidity)
-		wanted = mailbox->allocated_uidvalidity + 1;
-	mailbox->allocated_uidvalidity = wanted;
-	return wanted;
+	return ahead_take_uidvalidity(mailbox, wanted);
 }
 
 void mailbox_first_folders(struct mailbox *mailbox, struct pool *pool, struct action *action_out)
@@ -41,12 +38,10 @@ void mailbox_first_folders(struct mailbox *mailbox, struct pool *pool, struct ac
 	action_out->folders =
 		pool_alloc(pool, sizeof(*action_out->folders) * array_length(first_folders));
 	for (size_t i = 0; i < array_length(first_folders); i++)
-		action_out->folders[i] = (struct action_folder){ mailbox->allocated_folder_id++,
+		action_out->folders[i] = (struct action_folder){ ahead_take_folder_id(mailbox),
 			str_from(first_folders[i].name), mailbox_next_uidvalidity(mailbox),
 			first_folders[i].special_use };
-	mailbox->is_being_made = true;
-	mailbox->making_inbox_id = action_out->folders[0].id;
-	mailbox->making_inbox_uidnext = mailbox->index->slack_count * UID_SLACK + 1;
+	ahead_make_inbox(mailbox, action_out->folders[0].id);
 }
 
 /* ---- sessions ---- */
@@ -55,14 +50,20 @@ static void on_attach_done(struct pending_change *pending, int status, bool at_r
 {
 	struct mailbox_change *change = container_of(pending, struct mailbox_change, pending);
 	struct mailbox_op *op = change->op;
-	struct mailbox *mailbox = change->mailbox;
+	struct mailbox_session *session = change->attaching;
+	struct volume *volume = pending->volume;
+	uint64_t mailbox_id = change->mailbox_id;
+	struct mailbox *mailbox = index_find_mailbox(&volume->index, mailbox_id);
 	(void)at_risk;
+	free(change);
+	if (status == 0 && (mailbox == NULL || mailbox->folder_count == 0)) {
+		/* Whoever was to make the folders was refused. */
+		mailbox_attach(volume, mailbox_id, session, op);
+		return;
+	}
 	op->status = status;
 	if (status == 0)
-		mailbox_register(mailbox, change->attaching);
-	else
-		mailbox->is_being_made = false;
-	free(change);
+		mailbox_register(mailbox, session);
 	op->done(op);
 }
 
@@ -83,20 +84,20 @@ void mailbox_attach(struct volume *volume, uint64_t mailbox_id, struct mailbox_s
 	}
 	if (mailbox == NULL)
 		mailbox = index_make_mailbox(&volume->index, mailbox_id);
-	if (mailbox->is_being_made) {
-		/* A delivery or another session makes the folders: this change only waits behind
-		 * it. */
-		struct mailbox_change *change = operation_create(mailbox, op, 0);
-		change->attaching = session;
-		change->pending.done = on_attach_done;
-		operation_submit(change);
-		return;
-	}
 	struct mailbox_change *change = operation_create(mailbox, op, 1);
-	mailbox_first_folders(mailbox, change->pending.pool, operation_action(change));
+	/* When a delivery or another session makes the folders, this only waits behind it. */
+	if (ahead_is_being_made(mailbox))
+		change->pending.change.action_count = 0;
+	else
+		mailbox_first_folders(mailbox, change->pending.pool, operation_action(change));
 	change->attaching = session;
 	change->pending.done = on_attach_done;
 	operation_submit(change);
+}
+
+int mailbox_prepare(struct folder *folder)
+{
+	return folder_load(folder);
 }
 
 uint32_t mailbox_select(struct mailbox_session *session, struct folder *folder, bool read_only)
@@ -105,9 +106,7 @@ uint32_t mailbox_select(struct mailbox_session *session, struct folder *folder, 
 	session->folder = folder;
 	if (folder == NULL)
 		return 0;
-	if (folder_load(folder) < 0)
-		log_warn("folder_shown_empty", "mailbox=%llu folder=%u",
-			(unsigned long long)folder->mailbox->id, folder->id);
+	CHECK(folder->private->loaded);
 	list_append(&folder->sessions, &session->folder_link);
 	uint32_t first_recent = folder->first_recent_uid;
 	if (!read_only && first_recent != folder->uidnext) {

@@ -1,6 +1,7 @@
 #include "node/mailbox/deliver_part.h"
 
 #include "core/clock.h"
+#include "node/index/ahead.h"
 #include "node/mailbox/operation.h"
 
 #include <errno.h>
@@ -15,28 +16,40 @@ static struct delivery_target *target_of(const struct delivery_part *part, unsig
 	return &part->delivery->targets[part->target_indices[i]];
 }
 
-/* Pending and applied keys of all targets of this part go out of the pending set. */
-static void forget_pending(struct delivery_part *part)
+/* The ADD of this part that stores a target's mailbox; -1: none. */
+static int action_of(const struct delivery_part *part, uint64_t mailbox_id)
 {
-	uint8_t key[16];
-	for (unsigned i = 0; i < part->target_count; i++) {
-		dedupe_key(part->delivery->id, target_of(part, i)->mailbox_id, key);
-		if (map_get(part->volume->pending_deliveries, str_of(key, 16)) == part)
-			map_remove(part->volume->pending_deliveries, str_of(key, 16));
-	}
+	const struct change *change = &part->pending.change;
+	for (size_t i = 0; i < change->action_count; i++)
+		if (change->actions[i].kind == ACTION_ADD &&
+			change->actions[i].mailbox_id == mailbox_id)
+			return (int)i;
+	return -1;
+}
+
+/* What became of a target that was on its way: the only place where a delivery is called a success.
+ * Its message is in the folder, or was when this id was delivered before. */
+static int outcome(
+	const struct delivery_part *part, const struct delivery_target *target, int status)
+{
+	/* A target with `local` or `remote` is satisfied where one with `strict` is not. */
+	if (status == -EAGAIN && target->durability != DURABILITY_STRICT)
+		status = 0;
+	int action = action_of(part, target->mailbox_id);
+	if (status < 0 || action < 0)
+		return status;
+	/* Its folder never came to be: the next attempt makes it. */
+	return part->pending.result.action_statuses[action] < 0 ? -EAGAIN : 0;
 }
 
 static void on_delivered(struct pending_change *pending, int status, bool at_risk)
 {
 	struct delivery_part *part = container_of(pending, struct delivery_part, pending);
-	forget_pending(part);
 	for (unsigned i = 0; i < part->target_count; i++) {
 		struct delivery_target *target = target_of(part, i);
 		if (target->status != -EINPROGRESS)
 			continue;
-		/* A target with `local` or `remote` is satisfied where one with `strict` is not. */
-		target->status =
-			status == -EAGAIN && target->durability != DURABILITY_STRICT ? 0 : status;
+		target->status = outcome(part, target, status);
 		if (target->status == 0 && at_risk && target->uid != 0 &&
 			target->durability != DURABILITY_LOCAL) {
 			struct at_risk entry = { .lsn = pending->append.end_lsn,
@@ -61,12 +74,11 @@ static bool is_wanted(struct delivery_part *part, struct delivery_target *target
 			-EINPROGRESS; /* stored; its durability is waited for with the others */
 		return false;
 	}
-	struct delivery_part *pending = map_get(volume->pending_deliveries, str_of(key, 16));
-	if (pending == part) {
+	if (action_of(part, target->mailbox_id) >= 0) {
 		target->status = -EINPROGRESS; /* the same mailbox by another address */
 		return false;
 	}
-	if (pending != NULL) {
+	if (volume_has_pending_delivery(volume, key)) {
 		target->status = -EAGAIN; /* on its way on another connection: ask again */
 		return false;
 	}
@@ -90,7 +102,6 @@ static void add_target(struct delivery_part *part, struct delivery_target *targe
 	struct volume *volume = part->volume;
 	struct change *change = &part->pending.change;
 	struct pool *pool = part->pending.pool;
-	uint8_t key[16];
 	struct mailbox *mailbox = index_find_mailbox(&volume->index, target->mailbox_id);
 	if (mailbox == NULL)
 		mailbox = index_make_mailbox(&volume->index, target->mailbox_id);
@@ -105,17 +116,17 @@ static void add_target(struct delivery_part *part, struct delivery_target *targe
 		target->status = -EAGAIN;
 		return;
 	}
-	if (inbox == NULL && !mailbox->is_being_made)
+	if (inbox == NULL && !ahead_is_being_made(mailbox))
 		mailbox_first_folders(
 			mailbox, pool, &change->actions[change->action_count++]);
 	struct action *action = &change->actions[change->action_count++];
 	*action = (struct action){ .kind = ACTION_ADD,
 		.mailbox_id = target->mailbox_id,
 		.modseq = volume_next_modseq(volume, mailbox),
-		.folder_id = inbox ? inbox->id : mailbox->making_inbox_id,
+		.folder_id = inbox ? inbox->id : ahead_inbox_id(mailbox),
 		.delivery_id = str_of(part->delivery->id, DELIVERY_ID_LENGTH),
 		.added_count = 1 };
-	target->uid = inbox ? inbox->private->allocated_uidnext++ : mailbox->making_inbox_uidnext++;
+	target->uid = inbox ? ahead_take_uid(inbox) : ahead_take_inbox_uid(mailbox);
 	target->status = -EINPROGRESS;
 	size_t length = part->delivery->body->length,
 	       summary = buf_length(&part->delivery->summary);
@@ -125,8 +136,6 @@ static void add_target(struct delivery_part *part, struct delivery_target *targe
 		.body_back = volume_body_back(length, summary),
 		.internal_date_s = clock_wall_us() / 1000000,
 		.summary_length = (uint32_t)summary };
-	dedupe_key(part->delivery->id, target->mailbox_id, key);
-	map_set(volume->pending_deliveries, str_of(key, 16), part);
 }
 
 static void on_refused(void *arg)
@@ -145,6 +154,7 @@ void volume_deliver(struct volume *volume, struct delivery_part *part)
 		.done = on_delivered,
 		.durability = DURABILITY_LOCAL,
 		.waits_for_replica = true };
+	volume_reserve(volume);
 	pending->change.actions =
 		pool_alloc(pending->pool, 2 * part->target_count * sizeof(struct action));
 	for (unsigned i = 0; i < part->target_count; i++) {

@@ -1,5 +1,7 @@
 #include "node/mailbox/operation.h"
 
+#include "node/index/ahead.h"
+
 #include <errno.h>
 
 /* What sessions ask of folders and subscriptions, turned into changes. */
@@ -33,7 +35,7 @@ static void add_missing(struct mailbox *mailbox, struct str name, enum special_u
 			mailbox_find_folder(mailbox, level))
 			continue;
 		action->folders[action->folder_count++] =
-			(struct action_folder){ mailbox->allocated_folder_id++,
+			(struct action_folder){ ahead_take_folder_id(mailbox),
 				pool_copy(pool, level), mailbox_next_uidvalidity(mailbox),
 				i == name.length ? special_use : SPECIAL_NONE };
 	}
@@ -121,13 +123,15 @@ static void rename_inbox(
 	actions[1].added = pool_alloc(pool, inbox->message_count * sizeof(*actions[1].added));
 	actions[1].uids = pool_alloc(pool, sizeof(*actions[1].uids));
 	for (unsigned i = 0; i < inbox->keyword_count; i++) {
+		if (inbox->keywords[i].length == 0)
+			continue;
 		if (actions[1].keywords == NULL)
 			actions[1].keywords = pool_alloc(
 				pool, inbox->keyword_count * sizeof(*actions[1].keywords));
 		actions[1].keywords[actions[1].keyword_count++] =
 			(struct action_keyword){ i, pool_copy(pool, inbox->keywords[i]) };
 	}
-	uint32_t first_uid = mailbox->index->slack_count * UID_SLACK + 1;
+	uint32_t first_uid = index_first_uid(mailbox->index);
 	for (uint32_t i = 0; i < inbox->message_count; i++) {
 		const struct message *message = &inbox->messages[i];
 		actions[1].added[actions[1].added_count++] =

@@ -21,6 +21,9 @@ struct volume;
 struct mailbox_op;
 void mailbox_attach(struct volume *volume, uint64_t mailbox_id, struct mailbox_session *session,
 	struct mailbox_op *op);
+/* Before a folder is selected: loads its messages. Negative when they cannot be read: they are made
+ * anew from the log, and the session is about to be told that its mailbox goes. */
+int mailbox_prepare(struct folder *folder) must_check;
 /* Makes `folder` (or NULL) the session's selected one. A read-write selection, also of the folder
  * that is selected already, takes the recent messages: returns the uid of the first. */
 uint32_t mailbox_select(struct mailbox_session *session, struct folder *folder, bool read_only);
@@ -29,10 +32,11 @@ uint32_t mailbox_select(struct mailbox_session *session, struct folder *folder, 
  * Changes. Every call takes an operation that the caller keeps alive until done; done is called on
  * the worker's loop, never from inside the call, after the change is visible and as durable as the
  * call says. status: 0; -EROFS fenced or not primary (end the session with BYE); -EIO; -ENOENT;
- * -EEXIST; -EINVAL (name); -ENOSPC; -EDQUOT (past the quota); -E2BIG (a limit: keywords, folders,
- * name); -EFBIG (more than a segment of the log holds: a million messages and more); -EAGAIN
- * (durability `strict` and no replica in time: the change may exist here but may not be confirmed;
- * or the folder's uids would run too far ahead of its replica: nothing has changed).
+ * -EEXIST; -EINVAL (name); -ENOSPC; -EDQUOT (past the quota); -E2BIG (a limit: folders, name; of a
+ * store: nothing but keywords that have no place); -EFBIG (more than a segment of the log holds: a
+ * million messages and more); -EAGAIN (durability `strict` and no replica in time: the change may
+ * exist here but may not be confirmed; or the folder's uids would run too far ahead of its replica:
+ * nothing has changed).
  */
 struct mailbox_op {
 	void (*done)(struct mailbox_op *op);
@@ -42,6 +46,9 @@ struct mailbox_op {
 	struct folder *folder;
 	uint32_t uidvalidity, first_uid, count;
 	uint64_t modseq;
+	/* Result of append and store: keywords that were not stored, since the folder's messages
+	 * have as many different ones as there can be. */
+	unsigned keywords_dropped;
 	/* Result of a conditional store: uids that were changed meanwhile. Freed by the caller. */
 	uint32_t *failed_uids;
 	uint32_t failed_count;

@@ -1,25 +1,44 @@
 #include "node/mailbox/operation.h"
 
+#include "node/index/ahead.h"
+
 #include <errno.h>
 
-/* What sessions ask of messages, turned into changes. Numbers are given out here, ahead of the
- * applied state and in the order of the log. */
+/* What sessions ask of messages, turned into changes. Numbers are taken ahead of the applied state,
+ * in the order of the log. */
 
 /* ---- keywords and uid ranges of an action ---- */
 
-static int add_keywords(struct folder *folder, const struct str *names, unsigned count,
+static void add_keyword(
+	struct pool *pool, struct action *action, unsigned bit, struct str name)
+{
+	for (size_t i = 0; i < action->keyword_count; i++)
+		if (action->keywords[i].index == bit)
+			return;
+	if (action->keywords == NULL)
+		action->keywords =
+			pool_alloc(pool, FOLDER_KEYWORDS_MAX * sizeof(*action->keywords));
+	CHECK(action->keyword_count < FOLDER_KEYWORDS_MAX);
+	action->keywords[action->keyword_count++] =
+		(struct action_keyword){ bit, pool_copy(pool, name) };
+}
+
+/* The bits of keywords; those for which the folder has no bit any more are left out and counted
+ * (RFC 9051 section 7.1: without \* in PERMANENTFLAGS a new keyword is not stored). */
+static unsigned take_keywords(struct folder *folder, const struct str *names, unsigned count,
 	struct pool *pool, struct action *action, uint64_t *flags)
 {
-	action->keywords = pool_alloc(pool, count * sizeof(*action->keywords));
+	unsigned dropped = 0;
 	for (unsigned i = 0; i < count; i++) {
-		int bit = folder_take_keyword(folder, names[i]);
-		if (bit < 0)
-			return bit;
-		action->keywords[action->keyword_count++] =
-			(struct action_keyword){ (uint32_t)bit, pool_copy(pool, names[i]) };
+		int bit = ahead_take_keyword(folder, names[i]);
+		if (bit < 0) {
+			dropped++;
+			continue;
+		}
+		add_keyword(pool, action, (unsigned)bit, names[i]);
 		*flags |= 1ull << (MESSAGE_KEYWORD_SHIFT + bit);
 	}
-	return 0;
+	return dropped;
 }
 
 /* The message with this uid, or message_count. `*next`: where the one after the last was found,
@@ -56,6 +75,13 @@ static void add_uids(struct folder *folder, const uint32_t *uids, uint32_t count
 
 /* ---- messages ---- */
 
+/* `strict` cannot be met now. */
+static bool lacks_replica(const struct volume *volume, enum durability durability)
+{
+	return durability == DURABILITY_STRICT && volume_has_replica(volume) &&
+		!volume_has_live_replica(volume);
+}
+
 void mailbox_append(
 	struct folder *folder, const struct append_request *request, struct mailbox_op *op)
 {
@@ -67,29 +93,26 @@ void mailbox_append(
 	change->body = bytes_ref(request->body);
 	change->folder_id = folder->id;
 	int status = folder_load(folder);
-	if (status == 0)
-		status = add_keywords(folder, request->keywords, request->keyword_count,
-			change->pending.pool, action, &flags);
-	if (status == 0 && volume_is_uid_slack_used(volume, folder, 1))
+	if (status == 0 && (volume_is_uid_slack_used(volume, folder, 1) ||
+				   lacks_replica(volume, request->policy.durability)))
 		status = -EAGAIN;
 	if (status == 0 && !mailbox_has_room(mailbox, request->policy.quota_bytes,
 				   request->body->length))
 		status = -EDQUOT;
-	change->pending.durability = request->policy.durability;
-	if (status == 0 && change->pending.durability == DURABILITY_STRICT &&
-		volume_has_replica(volume) && !volume_has_live_replica(volume))
-		status = -EAGAIN;
 	if (status < 0) {
 		operation_refuse(change, status);
 		return;
 	}
+	change->pending.durability = request->policy.durability;
+	op->keywords_dropped = take_keywords(folder, request->keywords, request->keyword_count,
+		change->pending.pool, action, &flags);
 	struct str summary = pool_copy(change->pending.pool, request->summary);
 	action->kind = ACTION_ADD;
 	action->folder_id = folder->id;
 	action->modseq = volume_next_modseq(volume, mailbox);
 	action->added_count = 1;
 	action->added = pool_alloc(change->pending.pool, sizeof(*action->added));
-	action->added[0] = (struct added_message){ .uid = folder->private->allocated_uidnext++,
+	action->added[0] = (struct added_message){ .uid = ahead_take_uid(folder),
 		.size = (uint32_t)request->body->length,
 		.flags = flags,
 		.body_back = volume_body_back(request->body->length, summary.length),
@@ -104,6 +127,19 @@ void mailbox_append(
 	volume_submit(volume, &change->pending, bytes_str(request->body), summary);
 }
 
+/* What is to be removed and has no bit is on no message. */
+static void find_keywords(struct folder *folder, const struct store_request *request,
+	struct pool *pool, struct action *action, uint64_t *flags)
+{
+	for (unsigned i = 0; i < request->keyword_count; i++) {
+		int bit = ahead_find_keyword(folder, request->keywords[i]);
+		if (bit < 0)
+			continue;
+		add_keyword(pool, action, (unsigned)bit, request->keywords[i]);
+		*flags |= 1ull << (MESSAGE_KEYWORD_SHIFT + bit);
+	}
+}
+
 void mailbox_store(
 	struct folder *folder, const struct store_request *request, struct mailbox_op *op)
 {
@@ -113,11 +149,17 @@ void mailbox_store(
 	uint64_t flags = request->system_flags & MESSAGE_SYSTEM_FLAGS;
 	change->folder_id = folder->id;
 	int status = folder_load(folder);
-	if (status == 0)
-		status = add_keywords(folder, request->keywords, request->keyword_count,
-			change->pending.pool, action, &flags);
 	if (status < 0) {
 		operation_refuse(change, status);
+		return;
+	}
+	if (request->mode == STORE_REMOVE)
+		find_keywords(folder, request, change->pending.pool, action, &flags);
+	else
+		op->keywords_dropped = take_keywords(folder, request->keywords,
+			request->keyword_count, change->pending.pool, action, &flags);
+	if (op->keywords_dropped > 0 && flags == 0) {
+		operation_refuse(change, -E2BIG);
 		return;
 	}
 	action->kind = ACTION_FLAGS;
@@ -152,57 +194,39 @@ void mailbox_expunge(
 	operation_submit(change);
 }
 
-/* The flags of `message` as bits of another folder's keyword table. */
-static int translate_flags(const struct folder *from, const struct message *message,
-	struct folder *to, struct pool *pool, struct action *action, uint64_t *flags_out)
+/* The flags of `message` as bits of another folder's keyword table; keywords that have no place
+ * there stay behind. */
+static uint64_t translate_flags(const struct folder *from, const struct message *message,
+	struct folder *to, struct pool *pool, struct action *action)
 {
-	*flags_out = message->flags & MESSAGE_SYSTEM_FLAGS;
+	uint64_t flags = message->flags & MESSAGE_SYSTEM_FLAGS;
 	for (unsigned bit = 0; bit < from->keyword_count; bit++) {
 		if (!(message->flags >> (MESSAGE_KEYWORD_SHIFT + bit) & 1))
 			continue;
-		int target = folder_take_keyword(to, from->keywords[bit]);
-		if (target < 0)
-			return target;
-		*flags_out |= 1ull << (MESSAGE_KEYWORD_SHIFT + target);
-		bool known = false;
-		for (size_t i = 0; i < action->keyword_count && !known; i++)
-			known = action->keywords[i].index == (uint32_t)target;
-		if (known)
-			continue;
-		if (action->keywords == NULL)
-			action->keywords =
-				pool_alloc(pool, FOLDER_KEYWORDS_MAX * sizeof(*action->keywords));
-		action->keywords[action->keyword_count++] =
-			(struct action_keyword){ (uint32_t)target,
-				pool_copy(pool, from->keywords[bit]) };
+		take_keywords(to, &from->keywords[bit], 1, pool, action, &flags);
 	}
-	return 0;
+	return flags;
 }
 
 /* Fills an ADD or MOVE with copies of these messages. */
-static int copy_messages(struct folder *from, const uint32_t *uids, uint32_t count,
+static void copy_messages(struct folder *from, const uint32_t *uids, uint32_t count,
 	struct folder *to, struct pool *pool, struct action *action)
 {
 	uint32_t next = 0;
 	action->added = pool_alloc(pool, count * sizeof(*action->added));
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t at = find_message(from, uids[i], &next);
-		uint64_t flags;
 		if (at == from->message_count)
 			continue;
 		const struct message *message = &from->messages[at];
-		int status = translate_flags(from, message, to, pool, action, &flags);
-		if (status < 0)
-			return status;
 		action->added[action->added_count++] =
-			(struct added_message){ .uid = to->private->allocated_uidnext++,
+			(struct added_message){ .uid = ahead_take_uid(to),
 				.size = message->size,
-				.flags = flags,
+				.flags = translate_flags(from, message, to, pool, action),
 				.body_lsn = message->body_lsn,
 				.internal_date_s = message->internal_date_s,
 				.summary_length = message->summary_length };
 	}
-	return 0;
 }
 
 static uint64_t added_bytes(const struct action *action)
@@ -224,14 +248,12 @@ void mailbox_copy(struct folder *from, const uint32_t *uids, uint32_t count, str
 	int status = folder_load(from);
 	if (status == 0)
 		status = folder_load(to);
-	if (status == 0 && volume_is_uid_slack_used(volume, to, count))
+	if (status == 0 && (volume_is_uid_slack_used(volume, to, count) ||
+				   lacks_replica(volume, policy->durability)))
 		status = -EAGAIN;
-	if (status == 0 && policy->durability == DURABILITY_STRICT && volume_has_replica(volume) &&
-		!volume_has_live_replica(volume))
-		status = -EAGAIN;
-	uint32_t first_uid = to->private->allocated_uidnext;
+	uint32_t first_uid = ahead_uidnext(to);
 	if (status == 0)
-		status = copy_messages(from, uids, count, to, change->pending.pool, action);
+		copy_messages(from, uids, count, to, change->pending.pool, action);
 	if (status == 0 && !move &&
 		!mailbox_has_room(mailbox, policy->quota_bytes, added_bytes(action)))
 		status = -EDQUOT;

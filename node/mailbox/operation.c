@@ -40,8 +40,7 @@ static void on_change_done(struct pending_change *pending, int status, bool at_r
 	op->failed_uids = pending->result.failed_uids;
 	op->failed_count = pending->result.failed_count;
 	/* The folder may have been deleted while the change was on its way. */
-	struct mailbox *mailbox = index_find_mailbox(
-		&pending->volume->index, pending->change.actions[0].mailbox_id);
+	struct mailbox *mailbox = index_find_mailbox(&pending->volume->index, change->mailbox_id);
 	op->folder = mailbox ? mailbox_folder_by_id(mailbox, change->folder_id) : NULL;
 	if (status == 0 && at_risk && change->risk.uid != 0) {
 		change->risk.lsn = pending->append.end_lsn;
@@ -59,8 +58,11 @@ struct mailbox_change *operation_create(
 	struct mailbox_change *change = mem_alloc(sizeof(*change));
 	op->failed_uids = NULL;
 	op->failed_count = 0;
+	op->keywords_dropped = 0;
+	volume_reserve(operation_volume(mailbox));
 	change->op = op;
-	change->mailbox = mailbox;
+	change->mailbox_id = mailbox->id;
+	change->pending.volume = operation_volume(mailbox);
 	change->pending.pool = pool_create();
 	change->pending.change.action_count = action_count;
 	change->pending.change.actions =
@@ -78,13 +80,14 @@ struct action *operation_action(struct mailbox_change *change)
 
 void operation_submit(struct mailbox_change *change)
 {
-	volume_submit(operation_volume(change->mailbox), &change->pending, STR(""), STR(""));
+	volume_submit(change->pending.volume, &change->pending, STR(""), STR(""));
 }
 
 void operation_refuse(struct mailbox_change *change, int status)
 {
 	struct mailbox_op *op = change->op;
-	struct volume *volume = operation_volume(change->mailbox);
+	struct volume *volume = change->pending.volume;
+	volume_release_reserved(volume);
 	pool_destroy(&change->pending.pool);
 	bytes_unref(&change->body);
 	free(change);

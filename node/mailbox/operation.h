@@ -15,7 +15,7 @@
 struct mailbox_change {
 	struct pending_change pending;
 	struct mailbox_op *op;
-	struct mailbox *mailbox;
+	uint64_t mailbox_id;
 	struct mailbox_session *attaching; /* of mailbox_attach */
 	uint32_t folder_id;
 	struct bytes *body;
@@ -23,7 +23,8 @@ struct mailbox_change {
 };
 
 struct volume *operation_volume(const struct mailbox *mailbox);
-/* A change with room for `action_count` actions, each zeroed. */
+/* A change with room for `action_count` actions, each zeroed. Numbers may be taken for it until it
+ * is submitted or refused, in one go. */
 struct mailbox_change *operation_create(
 	struct mailbox *mailbox, struct mailbox_op *op, size_t action_count);
 struct action *operation_action(struct mailbox_change *change);

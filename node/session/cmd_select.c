@@ -46,6 +46,8 @@ static enum imap_wait select_folder(struct imap_session *session, struct imap_co
 		is_valid ? mailbox_find_folder(session->mailbox.mailbox, name) : NULL;
 	if (!folder)
 		return imap_reply(command, "NO [NONEXISTENT] No such folder");
+	if (mailbox_prepare(folder) < 0)
+		return imap_reply(command, "NO [UNAVAILABLE] The folder cannot be read now");
 	session->is_condstore |= condstore;
 	imap_view_select(session, folder, read_only);
 	imap_write_folder_flags(session, folder);

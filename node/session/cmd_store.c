@@ -96,7 +96,7 @@ static enum imap_wait store_done(struct imap_session *session, struct imap_comma
 	const struct mailbox_op *change = &session->change;
 
 	if (change->status == -E2BIG)
-		return imap_reply(command, "NO [LIMIT] The folder has its %d keywords already",
+		return imap_reply(command, "NO [LIMIT] The folder's messages have %d keywords",
 			FOLDER_KEYWORDS_MAX);
 	if (change->status)
 		return imap_no_status(command, change->status);
@@ -105,12 +105,18 @@ static enum imap_wait store_done(struct imap_session *session, struct imap_comma
 		imap_write_folder_flags(session, folder);
 		session->view.seen_keyword = folder->keyword_counter;
 	}
+	/* What the client believes is not what is stored. */
+	if (change->keywords_dropped)
+		store->is_silent = false;
 	if (!store->is_silent || session->is_condstore)
 		write_results(session, command, store);
 	/* Told already, or not wanted. */
 	session->view.own_modseq = change->modseq;
 	if (change->failed_count)
 		return reply_modified(session, command, store);
+	if (change->keywords_dropped)
+		return imap_reply(command, "OK Stored but for new keywords: the folder's messages "
+			"have %d already", FOLDER_KEYWORDS_MAX);
 	return imap_reply(command, store->misses_some ?
 		"OK [EXPUNGEISSUED] Some of the messages no longer exist" : "OK Stored");
 }

@@ -150,7 +150,7 @@ enum imap_wait imap_no_status(struct imap_command *command, int status)
 	case -ENOSPC: return imap_reply(command, "NO [UNAVAILABLE] The server's disk is full");
 	case -EDQUOT: return imap_reply(command, "NO [OVERQUOTA] The mailbox is full");
 	case -EFBIG: return imap_reply(command, "NO [LIMIT] Too much for one command");
-	case -E2BIG: return imap_reply(command, "NO [LIMIT] Too many keywords or folders");
+	case -E2BIG: return imap_reply(command, "NO [LIMIT] Too many folders, or too long a name");
 	case -EAGAIN:
 		return imap_reply(command, "NO [UNAVAILABLE] No second copy could be made in time");
 	default: return imap_reply(command, "NO [SERVERBUG] Storage failed");

@@ -37,7 +37,7 @@ void imap_write_flags(struct buf *out, const struct folder *folder, uint64_t fla
 		any = true;
 	}
 	for (unsigned i = 0; flags >> MESSAGE_KEYWORD_SHIFT && i < folder->keyword_count; i++) {
-		if (!(flags >> (MESSAGE_KEYWORD_SHIFT + i) & 1))
+		if (!(flags >> (MESSAGE_KEYWORD_SHIFT + i) & 1) || !folder->keywords[i].length)
 			continue;
 		if (any)
 			buf_append_byte(out, ' ');
@@ -77,6 +77,13 @@ void imap_write_flag_update(struct imap_session *session, uint32_t sequence,
 	buf_append_literal(out, ")\r\n");
 }
 
+static void write_keywords(struct buf *out, const struct folder *folder)
+{
+	for (unsigned i = 0; i < folder->keyword_count; i++)
+		if (folder->keywords[i].length)
+			buf_printf(out, " " STR_FORMAT, STR_ARG(folder->keywords[i]));
+}
+
 void imap_write_folder_flags(struct imap_session *session, const struct folder *folder)
 {
 	struct buf *out = &session->out;
@@ -84,14 +91,12 @@ void imap_write_folder_flags(struct imap_session *session, const struct folder *
 
 	buf_append_literal(out, "* FLAGS (");
 	buf_append_str(out, all);
-	for (unsigned i = 0; i < folder->keyword_count; i++)
-		buf_printf(out, " " STR_FORMAT, STR_ARG(folder->keywords[i]));
+	write_keywords(out, folder);
 	buf_append_literal(out, ")\r\n* OK [PERMANENTFLAGS (");
 	if (!session->is_read_only) {
 		buf_append_str(out, all);
-		for (unsigned i = 0; i < folder->keyword_count; i++)
-			buf_printf(out, " " STR_FORMAT, STR_ARG(folder->keywords[i]));
-		if (folder->keyword_count < FOLDER_KEYWORDS_MAX)
+		write_keywords(out, folder);
+		if (folder_has_keyword_room(folder))
 			buf_append_literal(out, " \\*");
 	}
 	buf_append_literal(out, ")] Flags permitted\r\n");

@@ -9,6 +9,7 @@
 #include "node/session/imap_session.h"
 
 /* Selects: afterwards the view is the folder as it stands now. */
+/* The folder is prepared (mailbox_prepare). */
 void imap_view_select(struct imap_session *session, struct folder *folder, bool read_only);
 /* Nothing is selected afterwards. */
 void imap_view_deselect(struct imap_session *session);

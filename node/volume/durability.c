@@ -3,6 +3,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/metric.h"
+#include "node/index/ahead.h"
 
 #include <errno.h>
 
@@ -127,7 +128,9 @@ bool volume_is_uid_slack_used(const struct volume *volume, struct folder *folder
 		return false; /* refused where it is submitted */
 	uint32_t known = volume_has_replica(volume) ? first_unshipped_uid(volume, folder) :
 		folder->uidnext;
-	return folder->private->allocated_uidnext - known + count > UID_SLACK / 2;
+	uint32_t next = ahead_uidnext(folder);
+	/* Or past the last uid there is. */
+	return next - known + count > UID_SLACK / 2 || count >= UINT32_MAX - next;
 }
 
 static void forget_shipped(struct volume *volume, uint64_t acked)

@@ -46,7 +46,8 @@ void volume_finish_fence(struct volume *volume)
 	if (volume->has_desired && volume_is_deposed(volume)) {
 		volume_fail_waits(volume);
 		become_replica(volume);
-	} else if (volume_has_new_reign(volume)) {
+	} else if (volume_has_new_reign(volume) ||
+		(volume->is_rebuilding && volume_may_be_primary(volume))) {
 		volume_begin_opening(volume);
 	}
 }
@@ -73,6 +74,8 @@ static void write_fence_record(struct volume *volume)
 
 void volume_fence(struct volume *volume, bool lasting, struct end_wait *wait)
 {
+	if (lasting || wait != NULL)
+		volume->is_rebuilding = false;
 	if (volume->state == VOLUME_PRIMARY || volume->state == VOLUME_OPENING) {
 		bool was_primary = volume->state == VOLUME_PRIMARY;
 		volume->still_since_us = clock_mono_us();

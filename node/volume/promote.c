@@ -12,7 +12,18 @@ void volume_begin_opening(struct volume *volume)
 	volume_enter(volume, VOLUME_OPENING);
 	volume->reign_epoch = volume->desired.epoch;
 	volume->is_releasing = true;
+	volume->is_rebuilding = false;
 	volume->options.events.release(volume->options.events.arg, volume);
+}
+
+void volume_retry_later(struct volume *volume)
+{
+	uint64_t doubled = volume->retry_ms * 2;
+	volume->retry_ms = doubled < OPEN_RETRY_MS_MIN ? OPEN_RETRY_MS_MIN
+		: doubled > OPEN_RETRY_MS_MAX          ? OPEN_RETRY_MS_MAX
+						       : doubled;
+	volume_enter(volume, VOLUME_REPLICA);
+	timer_start(volume->retry_timer, volume->retry_ms);
 }
 
 static void on_slack_done(struct pending_change *pending, int status, bool at_risk)
@@ -95,7 +106,7 @@ void volume_try_open(struct volume *volume)
 		if (result < 0) {
 			log_error("volume_unusable", "volume=%u reason=%s", options->id,
 				log_quote(str_from(error.text)));
-			volume_enter(volume, VOLUME_REPLICA);
+			volume_retry_later(volume);
 			return;
 		}
 	}
@@ -113,16 +124,16 @@ void volume_try_open(struct volume *volume)
 		return;
 	}
 	volume->fence_expired = false;
-	int result = volume->index.store == NULL
-		? -EIO
-		: volume_apply_up_to(volume, volume_log_end(volume->log));
+	int result = volume_open_index(volume);
+	if (result == 0)
+		result = volume_apply_up_to(volume, volume_log_end(volume->log));
 	if (result < 0) {
 		log_error("volume_unreadable",
 			"volume=%u applied=%llu reason=%s hint=\"pando scrub\"", options->id,
 			(unsigned long long)volume->index.applied_lsn,
 			log_quote(str_from(strerror(-result))));
 		volume_log_close(&volume->log);
-		volume_enter(volume, VOLUME_REPLICA);
+		volume_retry_later(volume);
 		return;
 	}
 	volume->is_new_reign = last == NULL || last->epoch != volume->desired.epoch;

@@ -38,7 +38,7 @@ static int check_branch(struct volume *volume, uint64_t end)
 	return result;
 }
 
-int volume_apply_up_to(struct volume *volume, uint64_t end)
+int volume_apply_range(struct volume *volume, uint64_t end)
 {
 	int result = check_branch(volume, end);
 	if (result == 0 && volume->reader == NULL)
@@ -79,6 +79,6 @@ void volume_was_cut(struct volume *volume, uint64_t lsn)
 	volume->reader_end = lsn;
 	/* Open files may be of segments that are gone. */
 	log_reader_close(&volume->reader);
-	volume->branch_is_checked = false;
+	volume->branch_is_checked = volume->contradicts_log = false;
 	volume_received(volume, lsn, lsn, (uint64_t)clock_wall_us());
 }

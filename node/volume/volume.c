@@ -67,6 +67,10 @@ void volume_enter(struct volume *volume, enum volume_state state)
 			(unsigned long long)volume->desired.epoch,
 			(unsigned long long)volume_durable_end(volume));
 	volume->state = state;
+	if (state == VOLUME_PRIMARY)
+		volume->retry_ms = 0;
+	if (state == VOLUME_PRIMARY || state == VOLUME_REPLICA)
+		volume_answer_unseen(volume);
 	volume_publish(volume);
 }
 
@@ -80,6 +84,7 @@ struct volume *volume_create(const struct volume_options *options)
 	volume->state = VOLUME_REPLICA;
 	list_init(&volume->waits);
 	list_init(&volume->pending);
+	list_init(&volume->unseen);
 	list_init(&volume->end_waits);
 	volume->pending_deliveries = map_create();
 	volume->lag_samples = mem_alloc(LAG_SAMPLES_MAX * sizeof(*volume->lag_samples));
@@ -89,6 +94,7 @@ struct volume *volume_create(const struct volume_options *options)
 	volume->checkpoint_timer = timer_new(options->loop, on_checkpoint, volume);
 	volume->retry_timer = timer_new(options->loop, on_retry, volume);
 	index_init(&volume->index, volume, options->id, volume->options.index_path);
+	volume->index.on_broken = volume_on_index_broken;
 	if (index_open(&volume->index, &error) < 0)
 		log_error("index_unusable", "volume=%u reason=%s", options->id,
 			log_quote(str_from(error.text)));
@@ -101,9 +107,11 @@ void volume_destroy(struct volume **volume_pointer)
 	struct volume *volume = *volume_pointer;
 	if (volume == NULL)
 		return;
-	if (volume->index.store != NULL && index_is_dirty(&volume->index) &&
-		index_checkpoint(&volume->index) < 0)
+	if (volume->index.store != NULL && !volume->index.is_broken &&
+		index_is_dirty(&volume->index) && index_checkpoint(&volume->index) < 0)
 		log_warn("checkpoint_failed", "volume=%u", volume->options.id);
+	if (volume->broken_is_posted)
+		loop_cancel_deferred(volume->options.loop, &volume->broken_task);
 	timer_destroy(&volume->wait_timer);
 	timer_destroy(&volume->checkpoint_timer);
 	timer_destroy(&volume->retry_timer);
@@ -123,7 +131,8 @@ static void on_checkpoint(void *arg)
 {
 	struct volume *volume = arg;
 	timer_start(volume->checkpoint_timer, CHECKPOINT_MS);
-	if (volume->index.store == NULL || !index_is_dirty(&volume->index))
+	if (volume->index.store == NULL || volume->index.is_broken ||
+		!index_is_dirty(&volume->index))
 		return;
 	int result = index_checkpoint(&volume->index);
 	if (result < 0)
@@ -199,6 +208,9 @@ static void on_retry(void *arg)
 		volume_poll_fence(volume);
 	else if (volume->state == VOLUME_HELD)
 		volume_poll_hold(volume);
+	else if (volume->state == VOLUME_REPLICA && volume->has_desired &&
+		volume_may_be_primary(volume))
+		volume_begin_opening(volume);
 }
 
 void volume_released(struct volume *volume)

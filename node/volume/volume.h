@@ -122,6 +122,10 @@ enum {
 	LATE_MS_MAX = LOOK_MS + 250,
 	/* While another process lets go of the log: a sync or two. */
 	LOCK_RETRY_MS = 20,
+	/* After an opening that failed, and doubled each time: a second is nothing beside a
+	 * failover, and a disk that stays broken costs one look a minute. */
+	OPEN_RETRY_MS_MIN = 1000,
+	OPEN_RETRY_MS_MAX = 60000,
 	/* A fence or hold that is not followed by a promotion ends after this; `pando failover`
 	 * gives up after a third of it. */
 	FENCE_MS_MAX = 30000,
@@ -165,14 +169,25 @@ struct volume {
 	struct list waits;   /* ack_wait by lsn */
 	uint64_t looked_us;  /* when they were last looked at */
 	struct list pending; /* changes on their way to the log */
-	struct timer *wait_timer, *checkpoint_timer, *retry_timer;
+	struct timer *wait_timer, *checkpoint_timer;
+	struct timer *retry_timer; /* OPENING: the lock; FENCED, HELD: polls; REPLICA: a new try */
 	struct lag_sample *lag_samples; /* a ring of LAG_SAMPLES_MAX */
 	size_t lag_first, lag_count;
 	struct metric *lag_seconds;
 	struct at_risk *at_risk;
 	size_t at_risk_first, at_risk_count, at_risk_capacity;
 	uint64_t at_risk_total;
-	struct map *pending_deliveries; /* dedupe keys on their way */
+	struct map *pending_deliveries; /* dedupe key -> pending_change on its way */
+	/* Changes that are in the log and that a broken index did not take: answered when the log
+	 * has been replayed. */
+	struct list unseen;
+	struct task broken_task;
+	bool broken_is_posted;
+	bool is_rebuilding; /* FENCED for no other reason than a broken index */
+	/* A replay from the log's start failed: another one is made only when the log has changed
+	 * or the volume is opened anew. */
+	bool contradicts_log;
+	uint64_t retry_ms; /* after the last failed opening; 0: there was none */
 	/* FENCED and HELD. */
 	struct list end_waits;
 	uint64_t still_since_us, hold_epoch;
@@ -216,10 +231,10 @@ struct pending_change {
 	struct volume *volume;
 	struct list link;
 	struct ack_wait wait;
-	struct apply_result result;
+	struct apply_result result; /* action_statuses: one for each action, of the pool */
 	/* status 0 (applied; `at_risk` when on one site only), or negative: -EIO, -ENOSPC (not
 	 * applied), -EAGAIN (applied, strict not met), -EROFS (not the primary: not applied, or on
-	 * a branch that may be cut). */
+	 * a branch that may be cut; or applied by a replay, so that its result is not known). */
 	void (*done)(struct pending_change *pending, int status, bool at_risk);
 };
 
@@ -228,9 +243,16 @@ struct pending_change {
  * until done. */
 void volume_submit(struct volume *volume, struct pending_change *pending, struct str message,
 	struct str summary);
+/* Before numbers are taken for a change (ahead.h): what is ahead is what the changes on their way
+ * hold, and nothing of those that were refused. Take, and submit or release, in one go. */
+void volume_reserve(struct volume *volume);
+/* The change that took numbers since volume_reserve is not submitted. */
+void volume_release_reserved(struct volume *volume);
+/* A delivery of this key is on its way. */
+bool volume_has_pending_delivery(const struct volume *volume, const uint8_t key[16]);
 /* Distance from the CHANGE record back to the MESSAGE record of volume_submit. */
 uint64_t volume_body_back(size_t message_length, size_t summary_length);
-/* The next modseq of a mailbox. */
+/* The next modseq of a mailbox, taken. */
 uint64_t volume_next_modseq(struct volume *volume, struct mailbox *mailbox);
 /* False when `strict` cannot be met now: no counted replica is connected and moving. */
 bool volume_has_live_replica(const struct volume *volume);

@@ -2,7 +2,7 @@
 #define PANDO_NODE_VOLUME_INTERNAL_H
 
 /* Between the files of a volume: volume.c (states), replica.c (applying), promote.c, fence.c,
- * submit.c (changes) and durability.c (lag, waits, at risk). */
+ * submit.c (changes), rebuild.c (a broken index) and durability.c (lag, waits, at risk). */
 
 #include "node/volume/volume.h"
 
@@ -26,8 +26,26 @@ bool volume_has_new_reign(const struct volume *volume);
 
 /* Everything this reign has written up to `lsn` is in the index. */
 void volume_note_applied(struct volume *volume, uint64_t lsn);
-/* Applies from the index's position up to `end`. */
+/* Applies from the index's position up to `end`. An error may leave a broken index behind. */
+int volume_apply_range(struct volume *volume, uint64_t end) must_check;
+
+/* ---- rebuild.c ---- */
+
+/* The same; an index that contradicts the log is thrown away and made again by a replay, once.
+ * -EUCLEAN: the log contradicts itself. */
 int volume_apply_up_to(struct volume *volume, uint64_t end) must_check;
+/* The index is broken: a primary stands still, replays, and goes on. */
+void volume_rebuild(struct volume *volume);
+/* For index.on_broken. */
+void volume_on_index_broken(void *owner);
+/* Opens the index's store if that could not be done before. */
+int volume_open_index(struct volume *volume) must_check;
+
+/* ---- submit.c ---- */
+
+/* The changes that a broken index did not take are answered: the replay has them, or the volume has
+ * been given up. */
+void volume_answer_unseen(struct volume *volume);
 
 /* ---- promote.c ---- */
 
@@ -35,6 +53,8 @@ int volume_apply_up_to(struct volume *volume, uint64_t end) must_check;
 void volume_begin_opening(struct volume *volume);
 /* Takes the log, or tries again in a moment; then the reign begins. */
 void volume_try_open(struct volume *volume);
+/* An opening failed: back to REPLICA, and a new try later, each time twice as late. */
+void volume_retry_later(struct volume *volume);
 
 /* ---- fence.c ---- */
 

@@ -117,7 +117,7 @@ static struct message *message_add(struct folder *folder)
 }
 
 static uint64_t keyword_bits(struct folder *folder, const struct str *keywords, unsigned count,
-	bool adds, int *status)
+	bool adds, unsigned *dropped)
 {
 	uint64_t bits = 0;
 	for (unsigned k = 0; k < count; k++) {
@@ -127,8 +127,8 @@ static uint64_t keyword_bits(struct folder *folder, const struct str *keywords, 
 			i++;
 		if (i == folder->keyword_count && adds) {
 			if (i == FOLDER_KEYWORDS_MAX) {
-				*status = -E2BIG;
-				return bits;
+				++*dropped;
+				continue;
 			}
 			folder->keywords[folder->keyword_count++] = heap_copy(keywords[k]);
 			folder->keyword_counter++;
@@ -256,6 +256,17 @@ bool mailbox_next_subscription(struct mailbox *mailbox, size_t *position, struct
 	return true;
 }
 
+bool folder_has_keyword_room(const struct folder *folder)
+{
+	return folder->keyword_count < FOLDER_KEYWORDS_MAX;
+}
+
+int mailbox_prepare(struct folder *folder)
+{
+	(void)folder;
+	return the_mailbox.failure;
+}
+
 uint32_t folder_find_uid(const struct folder *folder, uint32_t uid)
 {
 	uint32_t low = 0, high = folder->message_count;
@@ -300,6 +311,7 @@ static struct pending *later(struct mailbox_op *op, struct message_read *read)
 static bool begin(struct mailbox_op *op)
 {
 	op->status = the_mailbox.failure;
+	op->keywords_dropped = 0;
 	if (the_mailbox.until_failure && --the_mailbox.until_failure == 0)
 		op->status = the_mailbox.second_failure;
 	later(op, NULL);
@@ -349,7 +361,8 @@ void mailbox_append(struct folder *folder, const struct append_request *request,
 	if (!begin(op))
 		return;
 	uint64_t bits =
-		keyword_bits(folder, request->keywords, request->keyword_count, true, &op->status);
+		keyword_bits(folder, request->keywords, request->keyword_count, true,
+			&op->keywords_dropped);
 	struct message *message = message_add(folder);
 	message->flags = request->system_flags | bits;
 	message->internal_date_s = request->internal_date_s;
@@ -368,7 +381,11 @@ void mailbox_store(struct folder *folder, const struct store_request *request,
 	if (!begin(op))
 		return;
 	uint64_t bits = request->system_flags | keyword_bits(folder, request->keywords,
-		request->keyword_count, request->mode != STORE_REMOVE, &op->status);
+		request->keyword_count, request->mode != STORE_REMOVE, &op->keywords_dropped);
+	if (op->keywords_dropped && !bits) {
+		op->status = -E2BIG;
+		return;
+	}
 	op->failed_uids = mem_alloc((request->count + 1) * sizeof(uint32_t));
 	uint64_t modseq = the_mailbox.modseq + 1;
 	bool changed = false;
@@ -437,7 +454,8 @@ void mailbox_copy(struct folder *from, const uint32_t *uids, uint32_t count, str
 		for (unsigned k = 0; k < from->keyword_count; k++)
 			if (from->messages[at].flags >> (MESSAGE_KEYWORD_SHIFT + k) & 1)
 				copied.flags |=
-					keyword_bits(to, &from->keywords[k], 1, true, &op->status);
+					keyword_bits(to, &from->keywords[k], 1, true,
+						&op->keywords_dropped);
 		*message = copied;
 		op->count++;
 	}

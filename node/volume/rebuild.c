@@ -1,0 +1,73 @@
+#include "node/volume/volume_internal.h"
+
+#include "core/log.h"
+
+#include <errno.h>
+
+/* An index that contradicts its log, or whose store is damaged, is thrown away and made again by a
+ * replay. A log that contradicts itself makes the volume unusable, and says where. */
+
+static void on_broken_task(void *arg)
+{
+	struct volume *volume = arg;
+	volume->broken_is_posted = false;
+	if (volume->index.is_broken)
+		volume_rebuild(volume);
+}
+
+/* Found in the middle of something: what follows from it comes from the loop. */
+void volume_on_index_broken(void *owner)
+{
+	struct volume *volume = owner;
+	if (volume->broken_is_posted)
+		return;
+	volume->broken_is_posted = true;
+	volume->broken_task = (struct task){ .run = on_broken_task, .arg = volume };
+	loop_defer(volume->options.loop, &volume->broken_task);
+}
+
+void volume_rebuild(struct volume *volume)
+{
+	/* Sessions go, what is on its way ends, and then it is opened anew (fence.c). A copy is made
+	 * anew when it applies next. */
+	if (volume->state != VOLUME_PRIMARY && volume->state != VOLUME_OPENING)
+		return;
+	volume->is_rebuilding = true;
+	volume_fence(volume, false, NULL);
+}
+
+int volume_open_index(struct volume *volume)
+{
+	struct error error;
+	if (volume->index.store != NULL)
+		return 0;
+	/* What was applied without a store goes: the store may have more. */
+	index_reset(&volume->index);
+	int result = index_open(&volume->index, &error);
+	if (result < 0)
+		log_error("index_unusable", "volume=%u reason=%s", volume->options.id,
+			log_quote(str_from(error.text)));
+	return result;
+}
+
+int volume_apply_up_to(struct volume *volume, uint64_t end)
+{
+	struct index *index = &volume->index;
+	if (volume->contradicts_log && volume->state != VOLUME_OPENING)
+		return -EUCLEAN;
+	if (index->is_broken)
+		index_reset(index);
+	int result = volume_apply_range(volume, end);
+	if (result < 0 && index->is_broken && !index->is_from_log) {
+		log_warn("index_contradicts_log", "volume=%u lsn=%llu action=replay",
+			volume->options.id, (unsigned long long)index->applied_lsn);
+		index_reset(index);
+		result = volume_apply_range(volume, end);
+	}
+	volume->contradicts_log = result < 0 && index->is_broken;
+	if (volume->contradicts_log)
+		log_error("log_contradicts_itself",
+			"volume=%u lsn=%llu hint=\"copy the volume from a replica\"",
+			volume->options.id, (unsigned long long)index->applied_lsn);
+	return result;
+}
