@@ -7,10 +7,10 @@
  * applied, and it may be refused on the way.
  *
  * The next number is the higher of what is applied and what is ahead, and what is ahead is nothing
- * but the changes on their way: when one of them is refused, ahead_clear and an ahead_claim for each
- * that is left make it anew. So there is nothing to give back one by one, and nothing that a caller
- * could forget. A uid that a later change has passed stays a gap; one that was durable is applied,
- * and spent.
+ * but the changes on their way: when one of them is refused, ahead_clear and an ahead_claim for
+ * each that is left make it anew. So there is nothing to give back one by one, and nothing that a
+ * caller could forget. A uid that a later change has passed stays a gap; one that was durable is
+ * applied, and spent.
  *
  * Names of folders are not held: the log's order decides who has one.
  */

@@ -194,16 +194,26 @@ void mailbox_expunge(
 	operation_submit(change);
 }
 
+/* Of one COPY or MOVE: the bit that each keyword of the source has in the target. */
+struct keyword_map {
+	uint64_t asked;
+	uint64_t flags[FOLDER_KEYWORDS_MAX]; /* 0: no place there */
+};
+
 /* The flags of `message` as bits of another folder's keyword table; keywords that have no place
  * there stay behind. */
 static uint64_t translate_flags(const struct folder *from, const struct message *message,
-	struct folder *to, struct pool *pool, struct action *action)
+	struct folder *to, struct pool *pool, struct action *action, struct keyword_map *map)
 {
 	uint64_t flags = message->flags & MESSAGE_SYSTEM_FLAGS;
-	for (unsigned bit = 0; bit < from->keyword_count; bit++) {
-		if (!(message->flags >> (MESSAGE_KEYWORD_SHIFT + bit) & 1))
+	uint64_t keywords = message->flags >> MESSAGE_KEYWORD_SHIFT;
+	for (unsigned bit = 0; bit < from->keyword_count && keywords >> bit != 0; bit++) {
+		if (!(keywords >> bit & 1) || from->keywords[bit].length == 0)
 			continue;
-		take_keywords(to, &from->keywords[bit], 1, pool, action, &flags);
+		if (!(map->asked >> bit & 1))
+			take_keywords(to, &from->keywords[bit], 1, pool, action, &map->flags[bit]);
+		map->asked |= 1ull << bit;
+		flags |= map->flags[bit];
 	}
 	return flags;
 }
@@ -212,6 +222,7 @@ static uint64_t translate_flags(const struct folder *from, const struct message 
 static void copy_messages(struct folder *from, const uint32_t *uids, uint32_t count,
 	struct folder *to, struct pool *pool, struct action *action)
 {
+	struct keyword_map map = { 0 };
 	uint32_t next = 0;
 	action->added = pool_alloc(pool, count * sizeof(*action->added));
 	for (uint32_t i = 0; i < count; i++) {
@@ -219,10 +230,11 @@ static void copy_messages(struct folder *from, const uint32_t *uids, uint32_t co
 		if (at == from->message_count)
 			continue;
 		const struct message *message = &from->messages[at];
+		uint64_t flags = translate_flags(from, message, to, pool, action, &map);
 		action->added[action->added_count++] =
 			(struct added_message){ .uid = ahead_take_uid(to),
 				.size = message->size,
-				.flags = translate_flags(from, message, to, pool, action),
+				.flags = flags,
 				.body_lsn = message->body_lsn,
 				.internal_date_s = message->internal_date_s,
 				.summary_length = message->summary_length };

@@ -353,6 +353,8 @@ void volume_find_at_risk(struct volume *volume, bool is_new_reign)
 	if (log_reader_open(volume->options.disk, volume->options.log_directory, volume->options.id,
 		    &reader) < 0)
 		return;
+	/* A reign that goes on lists anew what it listed before. */
+	volume->at_risk_first = volume->at_risk_count = volume->at_risk_total = 0;
 	while (log_reader_next(reader, next, end, 1 << 20, false, &bytes, &lsn, &next) == 0) {
 		list_deliveries(volume, bytes_str(bytes), lsn);
 		bytes_unref(&bytes);

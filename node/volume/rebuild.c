@@ -28,12 +28,20 @@ void volume_on_index_broken(void *owner)
 
 void volume_rebuild(struct volume *volume)
 {
-	/* Sessions go, what is on its way ends, and then it is opened anew (fence.c). A copy is made
-	 * anew when it applies next. */
+	/* Sessions go, what is on its way ends, and then it is opened anew (fence.c). A replica's
+	 * is made anew when it applies next. */
 	if (volume->state != VOLUME_PRIMARY && volume->state != VOLUME_OPENING)
 		return;
 	volume->is_rebuilding = true;
 	volume_fence(volume, false, NULL);
+}
+
+/* How far a copy elsewhere had it is not in the log, and stays true. */
+static void forget(struct index *index)
+{
+	uint64_t acked_lsn = index->acked_lsn;
+	index_reset(index);
+	index->acked_lsn = acked_lsn;
 }
 
 int volume_open_index(struct volume *volume)
@@ -56,12 +64,12 @@ int volume_apply_up_to(struct volume *volume, uint64_t end)
 	if (volume->contradicts_log && volume->state != VOLUME_OPENING)
 		return -EUCLEAN;
 	if (index->is_broken)
-		index_reset(index);
+		forget(index);
 	int result = volume_apply_range(volume, end);
 	if (result < 0 && index->is_broken && !index->is_from_log) {
 		log_warn("index_contradicts_log", "volume=%u lsn=%llu action=replay",
 			volume->options.id, (unsigned long long)index->applied_lsn);
-		index_reset(index);
+		forget(index);
 		result = volume_apply_range(volume, end);
 	}
 	volume->contradicts_log = result < 0 && index->is_broken;
