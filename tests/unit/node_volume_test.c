@@ -16,7 +16,7 @@
 /* One volume that is primary, on a real loop and a real disk: what refusals leave behind, what
  * becomes of an index that is damaged, and what a log's word is worth. */
 
-enum { MAILBOX = 1, PATIENCE_MS = 8000 };
+enum { MAILBOX = 1, OTHERS_ID = 5000, PATIENCE_MS = 8000 };
 
 static const struct mailbox_policy unlimited = { DURABILITY_LOCAL, 0 };
 
@@ -172,11 +172,17 @@ struct one_delivery {
 	struct delivery_part part;
 	unsigned index;
 	unsigned *left;
+	struct one_delivery *then; /* begins when this one is answered */
 };
+
+static void begin_delivery(
+	struct fixture *f, struct one_delivery *one, unsigned id, size_t length, unsigned *left);
 
 static void on_delivered(struct delivery_part *part)
 {
 	struct one_delivery *one = container_of(part, struct one_delivery, part);
+	if (one->then != NULL)
+		begin_delivery(one->f, one->then, 1000, 100, one->left);
 	bytes_unref(&one->delivery.body);
 	buf_deinit(&one->delivery.summary);
 	if (--*one->left == 0)
@@ -187,7 +193,9 @@ static void begin_delivery(
 	struct fixture *f, struct one_delivery *one, unsigned id, size_t length, unsigned *left)
 {
 	*one = (struct one_delivery){ .f = f, .left = left };
-	one->target = (struct delivery_target){ .mailbox_id = MAILBOX,
+	/* Ids from here on are of another mailbox. */
+	uint64_t mailbox_id = id >= OTHERS_ID ? MAILBOX + 1 : MAILBOX;
+	one->target = (struct delivery_target){ .mailbox_id = mailbox_id,
 		.volume_id = 7,
 		.durability = DURABILITY_LOCAL };
 	one->delivery.targets = &one->target;
@@ -319,26 +327,36 @@ TEST(a_first_message_that_a_full_disk_refused_leaves_a_mailbox_that_takes_mail)
 TEST(a_delivery_behind_first_folders_that_were_refused_is_no_success)
 {
 	struct fixture f;
-	struct one_delivery first, second;
+	struct one_delivery first, second, third;
 	unsigned left = 0;
 	setup(&f);
 	begin_delivery(&f, &first, 1, TOO_LONG, &left);
+	first.then = &third;
 	begin_delivery(&f, &second, 2, 1000, &left);
 	loop_run(f.loop);
 	EXPECT_INT(-EFBIG, first.target.status);
 	EXPECT_INT(-EAGAIN, second.target.status);
-	EXPECT(folder_of(&f, "INBOX") == NULL);
+	/* While the second is on its way, it is known that nobody makes them. */
+	EXPECT_INT(0, third.target.status);
 	/* Nobody takes it for stored before. */
 	EXPECT_INT(0, deliver(&f, 2, 1000));
 	EXPECT_INT(0, deliver(&f, 2, 1000));
-	EXPECT_INT(1, folder_of(&f, "INBOX")->message_count);
+	EXPECT_INT(2, folder_of(&f, "INBOX")->message_count);
 	teardown(&f);
 }
 
+struct attach {
+	struct mailbox_session session;
+	struct mailbox_op op;
+	bool is_done;
+	uint32_t folder_count; /* then */
+};
+
 static void on_attached(struct mailbox_op *op)
 {
-	unsigned *left = op->arg;
-	--*left;
+	struct attach *attach = op->arg;
+	attach->is_done = true;
+	attach->folder_count = attach->session.mailbox ? attach->session.mailbox->folder_count : 0;
 }
 
 static void on_session_change(struct mailbox_session *session)
@@ -357,21 +375,19 @@ TEST(a_session_behind_first_folders_that_were_refused_makes_them)
 	struct fixture f;
 	struct one_delivery refused;
 	unsigned left = 0;
-	struct mailbox_session session = { .on_change = on_session_change,
-		.on_gone = on_session_gone };
-	struct mailbox_op op = { .done = on_attached, .arg = &left };
+	struct attach attach = { .session = { .on_change = on_session_change,
+					 .on_gone = on_session_gone } };
+	attach.op = (struct mailbox_op){ .done = on_attached, .arg = &attach };
 	setup(&f);
 	begin_delivery(&f, &refused, 1, TOO_LONG, &left);
-	left++;
-	mailbox_attach(f.volume, MAILBOX, &session, &op);
-	while (left > 0 && deliver(&f, 2 + left, 100) != 0)
-		continue;
+	mailbox_attach(f.volume, MAILBOX, &attach.session, &attach.op);
+	loop_run(f.loop);
 	EXPECT_INT(-EFBIG, refused.target.status);
-	EXPECT_INT(0, deliver(&f, 9, 100));
-	EXPECT_INT(0, left);
-	EXPECT_INT(0, op.status);
-	EXPECT(session.mailbox == the_mailbox(&f) && folder_of(&f, "INBOX") != NULL);
-	mailbox_detach(&session);
+	EXPECT_INT(0, deliver(&f, 2, 100));
+	EXPECT(attach.is_done);
+	EXPECT_INT(0, attach.op.status);
+	EXPECT_INT(6, attach.folder_count);
+	mailbox_detach(&attach.session);
 	teardown(&f);
 }
 
@@ -420,6 +436,42 @@ TEST(a_uid_that_a_later_change_has_passed_stays_a_gap_and_no_uid_is_given_twice)
 	for (size_t i = 0; i < array_length(uids) && i < inbox->message_count; i++)
 		EXPECT_INT(uids[i], inbox->messages[i].uid);
 	EXPECT_INT(6, ahead_uidnext(inbox));
+	teardown(&f);
+}
+
+TEST(a_refused_uid_is_given_again_while_changes_of_others_are_on_their_way)
+{
+	struct fixture f;
+	struct one_delivery refused, other, next;
+	unsigned left = 0;
+	setup(&f);
+	EXPECT_INT(0, deliver(&f, 1, 100));
+	begin_delivery(&f, &refused, 2, TOO_LONG, &left);
+	refused.then = &next;
+	begin_delivery(&f, &other, OTHERS_ID, 100, &left);
+	loop_run(f.loop);
+	EXPECT_INT(-EFBIG, refused.target.status);
+	EXPECT_INT(0, other.target.status);
+	EXPECT_INT(0, next.target.status);
+	EXPECT_INT(2, next.target.uid);
+	teardown(&f);
+}
+
+TEST(messages_on_their_way_to_a_new_inbox_keep_their_uids_when_it_is_made)
+{
+	struct fixture f;
+	struct one_delivery first, second, third;
+	unsigned left = 0;
+	setup(&f);
+	begin_delivery(&f, &first, 1, 100, &left);
+	first.then = &third;
+	begin_delivery(&f, &second, 2, 100, &left);
+	loop_run(f.loop);
+	EXPECT_INT(1, first.target.uid);
+	EXPECT_INT(2, second.target.uid);
+	EXPECT_INT(0, third.target.status);
+	EXPECT_INT(3, third.target.uid);
+	EXPECT_INT(3, folder_of(&f, "INBOX")->message_count);
 	teardown(&f);
 }
 
