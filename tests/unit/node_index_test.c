@@ -1,0 +1,195 @@
+#include "core/store.h"
+#include "unit/node_fixture.h"
+#include "unit/test.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* What becomes of an index whose store is damaged, or whose log contradicts it. */
+
+struct row {
+	struct buf key, value;
+};
+
+static struct row rows[64];
+static unsigned row_count;
+
+static int keep_row(void *arg, struct str key, struct str value)
+{
+	(void)arg;
+	CHECK(row_count < array_length(rows));
+	buf_append_str(&rows[row_count].key, key);
+	buf_append_str(&rows[row_count++].value, value);
+	return 0;
+}
+
+static void read_rows(struct fixture *f)
+{
+	struct store *store;
+	struct error error;
+	for (unsigned i = 0; i < row_count; i++) {
+		buf_deinit(&rows[i].key);
+		buf_deinit(&rows[i].value);
+	}
+	row_count = 0;
+	EXPECT_INT(0, store_open(f->index_path, &store, &error));
+	EXPECT_INT(0, store_each(store, STR(""), keep_row, NULL));
+	store_close(&store);
+}
+
+/* One row of the store becomes another, or goes. */
+static void change_row(struct fixture *f, struct str key, struct str value)
+{
+	struct store *store;
+	struct error error;
+	EXPECT_INT(0, store_open(f->index_path, &store, &error));
+	EXPECT_INT(0, store_begin(store));
+	EXPECT_INT(0, value.length > 0 ? store_put(store, key, value) : store_remove(store, key));
+	EXPECT_INT(0, store_commit(store));
+	store_close(&store);
+}
+
+/* A mailbox with messages in two folders, keywords and a subscription. Returns the digest; the
+ * volume is stopped. */
+static uint64_t make_mail(struct fixture *f)
+{
+	struct mailbox_op op;
+	for (unsigned id = 1; id <= 3; id++)
+		EXPECT_INT(0, fixture_deliver(f, id, 100 * id));
+	struct folder *inbox = fixture_folder(f, "INBOX");
+	EXPECT_INT(0, fixture_append(f, inbox, "$Key", 0, &op));
+	EXPECT_INT(0, fixture_copy(f, inbox, op.first_uid, fixture_folder(f, "Archive")));
+	uint64_t digest = index_digest(&f->volume->index);
+	fixture_stop(f);
+	read_rows(f);
+	return digest;
+}
+
+/* Reads everything, which may find damage; the volume comes back with what the log says. */
+static void expect_healed(struct fixture *f, uint64_t digest)
+{
+	fixture_restart(f);
+	index_digest(&f->volume->index);
+	struct mailbox_op op = fixture_op(f);
+	if (f->volume->index.is_broken) {
+		/* Nothing is given out of it any more. */
+		mailbox_subscribe(fixture_mailbox(f), STR("x"), true, &op);
+		loop_run(f->loop);
+		EXPECT_INT(-EROFS, op.status);
+		EXPECT(fixture_await(f, VOLUME_PRIMARY));
+	}
+	EXPECT_INT(digest, index_digest(&f->volume->index));
+	EXPECT(!f->volume->index.is_broken);
+	fixture_stop(f);
+}
+
+TEST(a_flipped_bit_in_any_row_of_the_index_is_noticed_and_the_log_replayed)
+{
+	struct fixture f;
+	fixture_setup(&f);
+	uint64_t digest = make_mail(&f);
+	EXPECT(row_count >= 6); /* volume, dedupe, mailbox, folders, chunks */
+	unsigned count = row_count;
+	for (unsigned i = 0; i < count; i++) {
+		char name[32];
+		snprintf(name, sizeof(name), "row %u, kind %c", i, *buf_str(&rows[i].key).bytes);
+		test_row(name);
+		struct str key = buf_str(&rows[i].key), value = buf_str(&rows[i].value);
+		size_t at = (i * 7 + 3) % value.length;
+		((char *)(uintptr_t)value.bytes)[at] ^= (char)(1 << i % 8);
+		change_row(&f, key, value);
+		expect_healed(&f, digest);
+		read_rows(&f);
+		EXPECT_INT(count, row_count);
+	}
+	test_row(NULL);
+	fixture_teardown(&f);
+}
+
+TEST(a_row_of_the_index_that_is_lost_or_another_folders_is_noticed)
+{
+	struct fixture f;
+	fixture_setup(&f);
+	uint64_t digest = make_mail(&f);
+	unsigned count = row_count;
+	for (unsigned i = 0; i < count; i++) {
+		char name[32];
+		snprintf(name, sizeof(name), "row %u, kind %c", i, *buf_str(&rows[i].key).bytes);
+		test_row(name);
+		change_row(&f, buf_str(&rows[i].key), STR(""));
+		expect_healed(&f, digest);
+		read_rows(&f);
+		EXPECT_INT(count, row_count);
+	}
+	unsigned first = 0;
+	while (*buf_str(&rows[first].key).bytes != 'c')
+		first++;
+	test_row("the chunk of another folder");
+	change_row(&f, buf_str(&rows[first].key), buf_str(&rows[first + 1].value));
+	expect_healed(&f, digest);
+	test_row(NULL);
+	fixture_teardown(&f);
+}
+
+/* ---- applying ---- */
+
+struct crafted {
+	struct pending_change pending;
+	struct fixture *f;
+	int status;
+};
+
+static void on_crafted(struct pending_change *pending, int status, bool at_risk)
+{
+	struct crafted *crafted = container_of(pending, struct crafted, pending);
+	(void)at_risk;
+	crafted->status = status;
+	loop_stop(crafted->f->loop);
+}
+
+/* A message under a uid that is taken: no node writes such a change. */
+static void write_contradiction(struct fixture *f, struct crafted *crafted)
+{
+	struct folder *inbox = fixture_folder(f, "INBOX");
+	*crafted = (struct crafted){ .f = f };
+	struct pending_change *pending = &crafted->pending;
+	pending->pool = pool_create();
+	pending->done = on_crafted;
+	pending->durability = DURABILITY_LOCAL;
+	pending->change.action_count = 1;
+	pending->change.actions = pool_alloc(pending->pool, sizeof(struct action));
+	struct action *action = pending->change.actions;
+	*action = (struct action){ .kind = ACTION_ADD,
+		.mailbox_id = MAILBOX,
+		.modseq = volume_next_modseq(f->volume, fixture_mailbox(f)),
+		.folder_id = inbox->id,
+		.added_count = 1 };
+	action->added = pool_alloc(pending->pool, sizeof(*action->added));
+	action->added[0] = (struct added_message){ .uid = 1, .size = 1, .body_lsn = 1 };
+	volume_submit(f->volume, pending, STR(""), STR(""));
+	loop_run(f->loop);
+}
+
+TEST(a_log_that_contradicts_itself_makes_the_volume_unusable_and_is_noted_nowhere_as_applied)
+{
+	struct fixture f;
+	struct crafted crafted;
+	fixture_setup(&f);
+	EXPECT_INT(0, fixture_deliver(&f, 1, 100));
+	EXPECT_INT(0, index_checkpoint(&f.volume->index));
+	uint64_t applied = f.volume->index.applied_lsn;
+	write_contradiction(&f, &crafted);
+	EXPECT_INT(-EROFS, crafted.status);
+	EXPECT(fixture_await(&f, VOLUME_REPLICA));
+	EXPECT_INT(applied, f.volume->index.applied_lsn);
+	EXPECT(f.volume->contradicts_log);
+	EXPECT_INT(-EUCLEAN, index_checkpoint(&f.volume->index));
+	/* It is tried again, later and later. */
+	uint64_t first = f.volume->retry_ms;
+	EXPECT(fixture_await(&f, VOLUME_OPENING));
+	EXPECT(fixture_await(&f, VOLUME_REPLICA));
+	EXPECT(first > 0 && f.volume->retry_ms > first);
+	volume_destroy(&f.volume);
+	fixture_teardown(&f);
+}
