@@ -88,9 +88,9 @@ class Session:
             self.note(line)
             line = self.response()
 
-    def select(self):
+    def select(self, folder="INBOX"):
         self.view, self.flags = [], {}
-        assert self.command("SELECT INBOX")[0].startswith(b"OK")
+        assert self.command(f"SELECT {folder}")[0].startswith(b"OK")
         self.command("FETCH 1:* (UID FLAGS)", expunge_allowed=False)
 
     def settle(self):
@@ -202,6 +202,37 @@ def test_condstore_tells_what_changed(c):
     assert answer.startswith(b"OK [MODIFIED 2]"), answer
     answer, lines = session.command(f"SEARCH MODSEQ {token + 1}", None, False)
     assert lines[0].startswith(b"* SEARCH 1 2 3 (MODSEQ "), lines
+
+
+def flags_of(session, number):
+    found = re.search(rb"FLAGS \(([^)]*)\)", session.command(f"FETCH {number} FLAGS", None, False)[1][0])
+    return set(found[1].split()) - {b"\\Recent"}
+
+
+def test_a_folder_with_all_its_keywords_takes_mail_and_gives_unused_ones_away(c):
+    session, message = Session(c, "site-b", "k", user(57)), b"Subject: k\r\n\r\nbody\r\n"
+    for folder in ("full", "other"):
+        assert session.command(f"CREATE {folder}")[0].startswith(b"OK")
+        assert session.command(f"APPEND {folder}", message)[0].startswith(b"OK")
+    session.select("full")
+    keywords = [f"k{number}" for number in range(56)]
+    assert session.command(f"STORE 1 +FLAGS ({' '.join(keywords)})", None, False)[0].startswith(b"OK")
+    assert session.command("STORE 1 +FLAGS (new)", None, False)[0].startswith(b"NO [LIMIT]")
+    assert session.command("STORE 1 +FLAGS (\\Flagged new)", None, False)[0].startswith(b"OK")
+    assert flags_of(session, 1) == {b"\\Flagged"} | {word.encode() for word in keywords}
+    # APPEND, COPY and MOVE keep the message, and what flags have a place.
+    assert session.command("APPEND full (\\Seen new)", message)[0].startswith(b"OK")
+    session.select("other")
+    assert session.command("STORE 1 +FLAGS (new k7)", None, False)[0].startswith(b"OK")
+    assert session.command("COPY 1 full")[0].startswith(b"OK")
+    assert session.command("MOVE 1 full")[0].startswith(b"OK")
+    session.select("full")
+    assert [flags_of(session, number) for number in (2, 3, 4)] == [{b"\\Seen"}, {b"k7"}, {b"k7"}]
+    # Those that no message has any more make room.
+    session.command("STORE 1 +FLAGS.SILENT (\\Deleted)", None, False)
+    session.command("EXPUNGE")
+    assert session.command("STORE 1 +FLAGS (new)", None, False)[0].startswith(b"OK")
+    assert flags_of(session, 1) == {b"\\Seen", b"new"} and flags_of(session, 2) == {b"k7"}
 
 
 def test_a_client_that_does_not_read_holds_nobody_up(c):
