@@ -291,7 +291,7 @@ int index_checkpoint(struct index *index)
 {
 	struct buf value = { 0 };
 	int result = index->is_broken ? -EUCLEAN : store_begin(index->store);
-	if (result == -EUCLEAN)
+	if (index->is_broken)
 		return result;
 	if (result == 0) {
 		result = save_all(index, &value);
@@ -303,6 +303,8 @@ int index_checkpoint(struct index *index)
 	buf_deinit(&value);
 	if (result == 0)
 		mark_clean(index);
+	if (result == -EUCLEAN)
+		index_break(index, "its store is damaged");
 	return result;
 }
 
@@ -440,6 +442,40 @@ static int load_all(struct index *index)
 	return result;
 }
 
+static int move_file(const char *from, const char *to)
+{
+	int result = disk_rename(from, to);
+	return result == -ENOENT ? 0 : result;
+}
+
+/* The store's file, and the log that SQLite may have left behind it, which would else be taken for
+ * one of the new file's. */
+static int set_aside(const struct index *index)
+{
+	struct buf aside = { 0 }, log = { 0 };
+	buf_printf(&aside, "%s.damaged", index->store_path);
+	buf_printf(&log, "%s-wal", index->store_path);
+	int result = move_file(index->store_path, buf_terminated(&aside));
+	buf_append_literal(&aside, "-wal");
+	if (result == 0)
+		result = move_file(buf_terminated(&log), buf_terminated(&aside));
+	buf_deinit(&log);
+	buf_deinit(&aside);
+	return result;
+}
+
+int index_renew(struct index *index, struct error *error)
+{
+	log_warn("index_set_aside", "volume=%u file=%s action=rebuild", index->volume_id,
+		index->store_path);
+	index_reset(index);
+	store_close(&index->store);
+	int result = set_aside(index);
+	return result < 0 ? error_set(error, result, "cannot put %s aside: %s", index->store_path,
+				    strerror(-result))
+			  : store_open(index->store_path, &index->store, error);
+}
+
 int index_open(struct index *index, struct error *error)
 {
 	int result = store_open(index->store_path, &index->store, error);
@@ -451,29 +487,11 @@ int index_open(struct index *index, struct error *error)
 		}
 		store_close(&index->store);
 	}
-	if (result != -EUCLEAN)
-		return error_set(error, result, "cannot open the index %s: %s", index->store_path,
-			strerror(-result));
 	/* The log is the truth: a damaged index is put aside and made again. */
-	struct buf aside = { 0 };
-	buf_printf(&aside, "%s.damaged", index->store_path);
-	log_warn("index_damaged", "volume=%u file=%s action=rebuild", index->volume_id,
-		index->store_path);
-	result = disk_rename(index->store_path, buf_terminated(&aside));
-	/* Else the new file would be taken for what this one is behind. */
-	struct buf log = { 0 };
-	buf_printf(&log, "%s-wal", index->store_path);
-	buf_append_literal(&aside, "-wal");
-	if (result == 0) {
-		int moved = disk_rename(buf_terminated(&log), buf_terminated(&aside));
-		result = moved == -ENOENT ? 0 : moved;
-	}
-	buf_deinit(&log);
-	buf_deinit(&aside);
-	index_reset(index);
-	return result < 0 ? error_set(error, result, "cannot put %s aside: %s", index->store_path,
-				    strerror(-result))
-			  : store_open(index->store_path, &index->store, error);
+	if (result == -EUCLEAN)
+		return index_renew(index, error);
+	return error_set(error, result, "cannot open the index %s: %s", index->store_path,
+		strerror(-result));
 }
 
 static int load_chunk(void *arg, struct str key, struct str value)

@@ -203,6 +203,8 @@ int index_apply_groups(struct index *index, struct str bytes, uint64_t lsn) must
 /* Opens the store and loads mailboxes and folder headers. A store that is damaged or of another
  * volume is set aside: the index starts empty. */
 int index_open(struct index *index, struct error *error) must_check;
+/* Forgets everything, and begins an empty store; the old one is set aside. */
+int index_renew(struct index *index, struct error *error) must_check;
 /* Writes all that is dirty and applied_lsn in one transaction. -EUCLEAN for a broken one. */
 int index_checkpoint(struct index *index) must_check;
 bool index_is_dirty(const struct index *index);

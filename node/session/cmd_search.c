@@ -15,6 +15,7 @@ enum {
 struct search_command {
 	struct imap_search program;
 	struct search *search;
+	uint64_t keyword_counter; /* of the folder, when its keywords were looked up */
 	uint32_t sequence;  /* the next to look at */
 	bool has_verdict_of_index;
 	enum search_verdict verdict;
@@ -28,7 +29,6 @@ struct search_command {
 static void resolve_keys(struct imap_session *session, struct imap_search *program)
 {
 	const struct imap_view *view = &session->view;
-	const struct folder *folder = session->mailbox.folder;
 
 	for (unsigned i = 0; i < program->key_count; i++) {
 		struct imap_search_key *key = &program->keys[i];
@@ -36,6 +36,16 @@ static void resolve_keys(struct imap_session *session, struct imap_search *progr
 			imap_set_resolve(&key->set, view->count ? view->uids[view->count - 1] : 0);
 		else if (key->op == IMAP_SEARCH_SEQUENCE)
 			imap_set_resolve(&key->set, view->count);
+	}
+}
+
+/* Again when the folder's keywords have changed on the way: a bit may stand for another then. */
+static void resolve_keywords(struct imap_session *session, struct search_command *state)
+{
+	const struct folder *folder = session->mailbox.folder;
+
+	for (unsigned i = 0; i < state->program.key_count; i++) {
+		struct imap_search_key *key = &state->program.keys[i];
 		if (key->op != IMAP_SEARCH_KEYWORD)
 			continue;
 		key->number = 0;
@@ -43,6 +53,7 @@ static void resolve_keys(struct imap_session *session, struct imap_search *progr
 			if (str_equal_ignore_case(folder->keywords[k], key->text))
 				key->number = 1ull << (MESSAGE_KEYWORD_SHIFT + k);
 	}
+	state->keyword_counter = folder->keyword_counter;
 }
 
 /* MODSEQ tells of what is returned: of the first and last message when only these are (RFC 4731
@@ -190,6 +201,8 @@ static enum search_verdict ask_index(struct imap_session *session, struct search
 		.internal_date_s = message->internal_date_s,
 		.is_recent = imap_view_is_recent(&session->view, message->uid),
 	};
+	if (state->keyword_counter != session->mailbox.folder->keyword_counter)
+		resolve_keywords(session, state);
 	return search_index(state->search, &facts);
 }
 
@@ -251,6 +264,7 @@ enum imap_wait cmd_search(struct imap_session *session, struct imap_command *com
 		!imap_end(parser))
 		return imap_bad(command);
 	resolve_keys(session, &state->program);
+	resolve_keywords(session, state);
 	state->search = search_create(command->pool, &state->program, clock_wall_us() / 1000000);
 	if (!state->search)
 		return imap_reply(command, "NO [BADCHARSET] Unknown charset");

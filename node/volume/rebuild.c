@@ -37,11 +37,16 @@ void volume_rebuild(struct volume *volume)
 }
 
 /* How far a copy elsewhere had it is not in the log, and stays true. */
-static void forget(struct index *index)
+static int begin_anew(struct volume *volume)
 {
-	uint64_t acked_lsn = index->acked_lsn;
-	index_reset(index);
-	index->acked_lsn = acked_lsn;
+	struct error error;
+	uint64_t acked_lsn = volume->index.acked_lsn;
+	int result = index_renew(&volume->index, &error);
+	volume->index.acked_lsn = acked_lsn;
+	if (result < 0)
+		log_error("index_unusable", "volume=%u reason=%s", volume->options.id,
+			log_quote(str_from(error.text)));
+	return result;
 }
 
 int volume_open_index(struct volume *volume)
@@ -63,14 +68,15 @@ int volume_apply_up_to(struct volume *volume, uint64_t end)
 	struct index *index = &volume->index;
 	if (volume->contradicts_log && volume->state != VOLUME_OPENING)
 		return -EUCLEAN;
-	if (index->is_broken)
-		forget(index);
-	int result = volume_apply_range(volume, end);
+	int result = index->is_broken ? begin_anew(volume) : 0;
+	if (result == 0)
+		result = volume_apply_range(volume, end);
 	if (result < 0 && index->is_broken && !index->is_from_log) {
 		log_warn("index_contradicts_log", "volume=%u lsn=%llu action=replay",
 			volume->options.id, (unsigned long long)index->applied_lsn);
-		forget(index);
-		result = volume_apply_range(volume, end);
+		result = begin_anew(volume);
+		if (result == 0)
+			result = volume_apply_range(volume, end);
 	}
 	volume->contradicts_log = result < 0 && index->is_broken;
 	if (volume->contradicts_log)

@@ -94,6 +94,7 @@ static bool apply(struct volume *volume, struct pending_change *pending)
 
 static void answer_or_wait(struct volume *volume, struct pending_change *pending, int status)
 {
+	CHECK(status < 0 || volume->index.applied_lsn >= pending->append.end_lsn);
 	/* It is in a tail that the next primary may lack: whoever sent it tries again there. */
 	if (status == 0 && volume_is_deposed(volume))
 		status = -EROFS;

@@ -132,6 +132,60 @@ TEST(a_row_of_the_index_that_is_lost_or_another_folders_is_noticed)
 	fixture_teardown(&f);
 }
 
+static void overwrite(struct fixture *f, long from, long to)
+{
+	FILE *file = fopen(f->index_path, "r+");
+	EXPECT(file != NULL && fseek(file, from, SEEK_SET) == 0);
+	for (long at = from; at < to; at++)
+		fputc(0xa5, file);
+	EXPECT_INT(0, fclose(file));
+}
+
+TEST(an_index_file_that_is_garbage_is_set_aside)
+{
+	static const struct {
+		const char *name;
+		long from, to;
+	} parts[] = { { "header", 0, 100 }, { "behind the header", 100, 4096 },
+		{ "second page", 4096, 8192 } };
+	struct fixture f;
+	fixture_setup(&f);
+	uint64_t digest = make_mail(&f);
+	for (size_t i = 0; i < array_length(parts); i++) {
+		test_row(parts[i].name);
+		overwrite(&f, parts[i].from, parts[i].to);
+		expect_healed(&f, digest);
+		/* What was made anew has been saved. */
+		read_rows(&f);
+		EXPECT(row_count > 6);
+	}
+	test_row(NULL);
+	fixture_teardown(&f);
+}
+
+TEST(an_index_whose_store_is_damaged_while_it_serves_is_made_anew)
+{
+	struct fixture f;
+	struct error error;
+	fixture_setup(&f);
+	EXPECT_INT(0, fixture_deliver(&f, 1, 100));
+	EXPECT_INT(0, index_checkpoint(&f.volume->index));
+	store_close(&f.volume->index.store);
+	overwrite(&f, 4096, 8192);
+	EXPECT_INT(0, store_open(f.index_path, &f.volume->index.store, &error));
+	EXPECT_INT(0, fixture_deliver(&f, 2, 100));
+	uint64_t digest = index_digest(&f.volume->index);
+	EXPECT_INT(-EUCLEAN, index_checkpoint(&f.volume->index));
+	EXPECT(fixture_await(&f, VOLUME_FENCED));
+	EXPECT(fixture_await(&f, VOLUME_PRIMARY));
+	EXPECT_INT(digest, index_digest(&f.volume->index));
+	EXPECT_INT(0, index_checkpoint(&f.volume->index));
+	fixture_stop(&f);
+	fixture_restart(&f);
+	EXPECT_INT(digest, index_digest(&f.volume->index));
+	fixture_teardown(&f);
+}
+
 /* ---- applying ---- */
 
 struct crafted {
