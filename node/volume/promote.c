@@ -31,7 +31,8 @@ static void on_slack_done(struct pending_change *pending, int status, bool at_ri
 	struct volume *volume = pending->volume;
 	(void)at_risk;
 	free(pending);
-	if (status < 0 && status != -EAGAIN) {
+	/* Else it is in the log, and was answered late: a replay has it. */
+	if (status < 0 && status != -EAGAIN && volume->state == VOLUME_OPENING) {
 		log_error("promotion_failed", "volume=%u reason=%s", volume->options.id,
 			log_quote(str_from(strerror(-status))));
 		volume_fence(volume, false, NULL);

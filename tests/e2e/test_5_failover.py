@@ -24,6 +24,16 @@ def same_mail(before, after):
             assert mail_after.get(uid) == content, (name, uid)
 
 
+def modseq(c, site, name):
+    return int(c.imap(site, name).status("INBOX", "(HIGHESTMODSEQ)")[1][0].split()[-1].rstrip(b")"))
+
+
+def changed_since(c, site, name, token):
+    imap = c.imap(site, name)
+    imap.select("INBOX", readonly=True)
+    return len([line for line in imap.fetch("1:*", f"(FLAGS) (CHANGEDSINCE {token})")[1] if line])
+
+
 def test_dry_run_changes_nothing(c):
     before = c.pando_json("volume", "list")
     plan = c.pando_json("failover", "site-a", "--to", "site-b", "--dry-run")
@@ -37,6 +47,8 @@ def test_killed_site_fails_over_in_two_seconds_with_the_same_uids(c):
     for i, name in enumerate(users):
         c.send(("site-a", "site-b")[i % 2], name)
     before = snapshot(c, "site-b", users)
+    token = modseq(c, "site-b", users[0])
+    assert changed_since(c, "site-b", users[0], token) == 0
     c.stop(signal.SIGKILL, "site-a")
     start = time.monotonic()
     result = c.pando_json("failover", "site-a", "--to", "site-b")
@@ -46,6 +58,8 @@ def test_killed_site_fails_over_in_two_seconds_with_the_same_uids(c):
     wait_for("the first mail", 1, lambda: c.subjects(users[0], "site-b"))
     after = snapshot(c, "site-b", users)
     same_mail(before, after)
+    # Flags that a client has may be of what was lost: it is told all of them once.
+    assert changed_since(c, "site-b", users[0], token) == len(before[users[0]][0]) > 0
     # New mail gets UIDs above everything that may have been given at the lost site.
     for name in users[:4]:
         top = after[name][1][1]
