@@ -42,7 +42,8 @@ struct mailbox_op {
 	void (*done)(struct mailbox_op *op);
 	void *arg;
 	int status;
-	/* Results of append, copy and move: the new uids are first_uid .. first_uid+count-1. */
+	/* Results of append, copy and move: the new uids are first_uid .. first_uid+count-1; count
+	 * is 0 when nothing has come to be. */
 	struct folder *folder;
 	uint32_t uidvalidity, first_uid, count;
 	uint64_t modseq;

@@ -37,6 +37,10 @@ static void on_change_done(struct pending_change *pending, int status, bool at_r
 	struct mailbox_change *change = container_of(pending, struct mailbox_change, pending);
 	struct mailbox_op *op = change->op;
 	op->status = status < 0 ? status : pending->result.status;
+	/* What is not in the folder has no uid: the next message may have it. */
+	bool is_applied = (status == 0 || status == -EAGAIN) && pending->result.status == 0;
+	if (!is_applied)
+		op->first_uid = op->count = 0;
 	op->failed_uids = pending->result.failed_uids;
 	op->failed_count = pending->result.failed_count;
 	/* The folder may have been deleted while the change was on its way. */
@@ -59,6 +63,7 @@ struct mailbox_change *operation_create(
 	op->failed_uids = NULL;
 	op->failed_count = 0;
 	op->keywords_dropped = 0;
+	op->first_uid = op->count = 0;
 	volume_reserve(operation_volume(mailbox));
 	change->op = op;
 	change->mailbox_id = mailbox->id;

@@ -19,7 +19,8 @@ enum action_kind {
 	ACTION_RENAME = 7,    /* `folders` (id, name) get these names */
 	ACTION_SUBSCRIBE = 8, /* `name`, `subscribed` */
 	ACTION_UID_SLACK =
-		9, /* every folder of the volume: UIDNEXT rises by uid_slack (unclean promotion) */
+		9, /* every folder of the volume: UIDNEXT rises by uid_slack, and every message has
+		      changed at this modseq or a higher one (unclean promotion) */
 };
 
 enum { CHANGE_DELIVERY_ID_LENGTH = 16 }; /* 128 random bits: no two are the same */

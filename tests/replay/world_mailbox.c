@@ -312,6 +312,7 @@ static bool begin(struct mailbox_op *op)
 {
 	op->status = the_mailbox.failure;
 	op->keywords_dropped = 0;
+	op->first_uid = op->count = 0;
 	if (the_mailbox.until_failure && --the_mailbox.until_failure == 0)
 		op->status = the_mailbox.second_failure;
 	later(op, NULL);
