@@ -50,6 +50,8 @@ static void on_delivered(struct pending_change *pending, int status, bool at_ris
 		if (target->status != -EINPROGRESS)
 			continue;
 		target->status = outcome(part, target, status);
+		if (target->status != 0)
+			target->uid = 0;
 		if (target->status == 0 && at_risk && target->uid != 0 &&
 			target->durability != DURABILITY_LOCAL) {
 			struct at_risk entry = { .lsn = pending->append.end_lsn,

@@ -45,8 +45,9 @@ static void on_change_done(struct pending_change *pending, int status, bool at_r
 	op->failed_count = pending->result.failed_count;
 	/* The folder may have been deleted while the change was on its way. */
 	struct mailbox *mailbox = index_find_mailbox(&pending->volume->index, change->mailbox_id);
-	op->folder = mailbox ? mailbox_folder_by_id(mailbox, change->folder_id) : NULL;
-	if (status == 0 && at_risk && change->risk.uid != 0) {
+	op->folder = is_applied && mailbox ? mailbox_folder_by_id(mailbox, change->folder_id)
+					   : NULL;
+	if (status == 0 && is_applied && at_risk && change->risk.uid != 0) {
 		change->risk.lsn = pending->append.end_lsn;
 		change->risk.since_us = clock_wall_us();
 		volume_add_at_risk(pending->volume, &change->risk);
