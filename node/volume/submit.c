@@ -145,7 +145,9 @@ void volume_submit(struct volume *volume, struct pending_change *pending, struct
 	unsigned count = 0;
 	pending->volume = volume;
 	pending->result = (struct apply_result){ 0 };
-	if (volume->log == NULL || volume->index.is_broken ||
+	/* A fence needs no index. */
+	bool needs_index = pending->change.action_count > 0;
+	if (volume->log == NULL || (volume->index.is_broken && needs_index) ||
 		(volume->state != VOLUME_PRIMARY && volume->state != VOLUME_OPENING)) {
 		volume_release_reserved(volume);
 		fail_later(pending);

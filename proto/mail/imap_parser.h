@@ -72,7 +72,7 @@ void imap_set_resolve(struct imap_set *set, uint32_t largest);
 /* Of a resolved set. */
 bool imap_set_contains(const struct imap_set *set, uint32_t number);
 
-/* The bits of node/mailbox's system flags. */
+/* The bits of node/index's system flags. */
 enum {
 	IMAP_FLAG_SEEN = 1 << 0,
 	IMAP_FLAG_ANSWERED = 1 << 1,

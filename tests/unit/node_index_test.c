@@ -1,4 +1,6 @@
+#include "core/loop.h"
 #include "core/store.h"
+#include "core/timer.h"
 #include "unit/node_fixture.h"
 #include "unit/test.h"
 
@@ -223,6 +225,55 @@ static void write_contradiction(struct fixture *f, struct crafted *crafted)
 	action->added[0] = (struct added_message){ .uid = 1, .size = 1, .body_lsn = 1 };
 	volume_submit(f->volume, pending, STR(""), STR(""));
 	loop_run(f->loop);
+}
+
+struct fence {
+	struct end_wait wait;
+	bool is_answered;
+	int status;
+	uint64_t end;
+};
+
+static void on_fenced(struct end_wait *wait, int status, uint64_t end)
+{
+	struct fence *fence = container_of(wait, struct fence, wait);
+	fence->is_answered = true;
+	fence->status = status;
+	fence->end = end;
+}
+
+static void on_time(void *arg)
+{
+	loop_stop(arg);
+}
+
+static void run_for_ms(struct fixture *f, uint64_t ms)
+{
+	struct timer *timer = timer_new(f->loop, on_time, f->loop);
+	timer_start(timer, ms);
+	loop_run(f->loop);
+	timer_destroy(&timer);
+}
+
+TEST(a_volume_whose_index_breaks_goes_on_but_not_over_a_fence_that_was_asked_for)
+{
+	struct fixture f;
+	struct fence fence = { .wait.done = on_fenced };
+	fixture_setup(&f);
+	EXPECT_INT(0, fixture_deliver(&f, 1, 100));
+	index_break(&f.volume->index, "test");
+	EXPECT(fixture_await(&f, VOLUME_FENCED));
+	EXPECT(fixture_await(&f, VOLUME_PRIMARY));
+	EXPECT_INT(0, fixture_deliver(&f, 2, 100));
+	uint64_t end = volume_log_end(f.volume->log);
+	index_break(&f.volume->index, "test");
+	volume_fence(f.volume, true, &fence.wait);
+	run_for_ms(&f, 300);
+	EXPECT(fence.is_answered);
+	EXPECT_INT(0, fence.status);
+	EXPECT_INT(VOLUME_FENCED, f.volume->state);
+	EXPECT(volume_log_ends_fenced(f.volume->log) && fence.end > end);
+	fixture_teardown(&f);
 }
 
 TEST(a_log_that_contradicts_itself_makes_the_volume_unusable_and_is_noted_nowhere_as_applied)
