@@ -1,6 +1,7 @@
 #include "core/digest.h"
 
 #include "core/check.h"
+#include "core/encode.h"
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -69,6 +70,24 @@ uint32_t crc32c(uint32_t crc, const void *bytes, size_t length)
 		return ~crc32c_sse42(~crc, bytes, length);
 #endif
 	return ~crc32c_portable(~crc, bytes, length);
+}
+
+uint64_t digest64(uint64_t seed, const void *bytes, size_t length)
+{
+	const uint8_t *p = bytes;
+	uint64_t h = seed ^ (uint64_t)length * 0x9e3779b97f4a7c15u;
+	while (length > 0) {
+		uint8_t word[8] = { 0 };
+		size_t part = length < sizeof(word) ? length : sizeof(word);
+		memcpy(word, p, part);
+		h = (h ^ get_le64(word)) * 0xd6e8feb86659fd93u;
+		h ^= h >> 32;
+		p += part;
+		length -= part;
+	}
+	h ^= h >> 29;
+	h *= 0xbf58476d1ce4e5b9u;
+	return h ^ h >> 32;
 }
 
 void sha256(struct str message, uint8_t digest_out[SHA256_LENGTH])

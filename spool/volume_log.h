@@ -8,7 +8,7 @@
  *
  * A volume's directory holds `lock`, `epochs` (log_state.h), `copy` (who this copy is), segments
  * `%016x.log` (named by their number), `replica` (empty, there while the last writer received), and
- * `salvage-*` (what was cut off).
+ * `salvage-*` (what was cut off), and `told` (log_told.h).
  *
  * Invariants:
  * 1. One writer per directory, held by the lock file.
@@ -76,7 +76,6 @@ bool volume_log_is_fenced(const struct volume_log *log);
 /* Nothing appended, received or read is on its way: it may be closed. */
 bool volume_log_is_idle(const struct volume_log *log);
 
-
 /* The highest epoch that was heard of this volume, whoever showed it; what the log's own entries say
  * at least. */
 uint64_t volume_log_seen(const struct volume_log *log);
@@ -89,6 +88,9 @@ int volume_log_note_held(struct volume_log *log, uint64_t epoch) must_check;
 
 /* The log ends with a FENCE record: who wrote it has promised to write no more in this epoch. */
 bool volume_log_ends_fenced(struct volume_log *log);
+/* Whether the newest reign began where the one before had been fenced: its log ended with a FENCE
+ * record, so nothing it ever confirmed is missing. The first reign of a log begins clean. */
+bool volume_log_began_clean(struct volume_log *log);
 
 /* One record of an append: `head` and `tail` make up the body (either may be empty). */
 struct append_record {
@@ -141,7 +143,7 @@ struct volume_receive {
 	struct disk_op op;
 	struct iovec vector;
 	struct volume_log *log;
-	uint64_t last_group;
+	uint64_t last_group, chain;
 };
 
 /* One at a time; checks every group and record first. */
@@ -167,13 +169,14 @@ int volume_log_free(struct volume_log *log, uint64_t lsn) must_check;
 struct record_read {
 	void (*done)(struct record_read *read);
 	void *arg;
-	int status;          /* 0; -EBADMSG: checksum wrong */
+	int status;          /* 0; -EBADMSG: checksum wrong; -ENODATA: the body was given back */
 	struct bytes *bytes; /* the body; the caller's on success */
 	/* private */
 	struct disk_op op;
 	struct iovec vectors[2];
 	uint8_t header[RECORD_HEADER_LENGTH];
 	uint64_t lsn;
+	struct disk_file *file;
 	struct volume_log *log;
 };
 

@@ -24,6 +24,7 @@ enum {
 	EPOCH_REIGN_LENGTH = 16,
 	/* A restart a day for almost three years; a vector of 48 KiB fits any segment. */
 	EPOCHS_MAX = 1000,
+	EPOCHS_BYTES_MAX = 8 + EPOCHS_MAX * 48 + 4,
 };
 
 struct epoch_entry {
@@ -40,6 +41,7 @@ struct epochs {
 void epochs_deinit(struct epochs *epochs);
 void epochs_copy(struct epochs *to, const struct epochs *from);
 void epochs_encode(const struct epochs *epochs, struct buf *out);
+size_t epochs_encoded_length(const struct epochs *epochs);
 /* `epochs_out` is replaced. False (and unchanged) when malformed. */
 bool epochs_decode(struct str bytes, struct epochs *epochs_out) must_check;
 /* Adds a later incarnation, forgetting the oldest entries when the vector is full. An entry that
@@ -64,7 +66,8 @@ int epochs_common_end(const struct epochs *follower, uint64_t follower_end,
 uint64_t epochs_epoch_below(const struct epochs *epochs, uint64_t lsn);
 
 /* Above 0: who ends at (a, a_end) has more than who ends at (b, b_end): by epoch, opening, then
- * LSN. An empty vector has least. */
+ * LSN. What counts is the entry that wrote the last byte: one that only announced itself at the end
+ * has nothing more, and an empty vector or log has least. */
 int epochs_compare(
 	const struct epochs *a, uint64_t a_end, const struct epochs *b, uint64_t b_end);
 

@@ -61,6 +61,8 @@ enum {
 	GROUP_REIGN_LENGTH = 16,
 	GROUP_FIRST_OF_INCARNATION = 1,
 	LOG_FORMAT_VERSION = 2,
+	/* A SEGMENT record with a full vector (epochs.h): 40 + 48012, padded. */
+	SEGMENT_RECORD_MAX = 48056,
 };
 
 enum record_type {
@@ -106,21 +108,43 @@ static inline uint64_t segment_of(uint64_t lsn)
 	return lsn / segment_length;
 }
 
-void group_header_encode(const struct group *group, uint8_t out[GROUP_HEADER_LENGTH]);
-/* Header only: magic, CRC, address, volume, bounds. False when anything is wrong. */
-bool group_header_decode(struct str bytes, uint64_t lsn, uint32_t volume, struct group *group_out);
+/* The longest body that fits wherever it comes to stand: in a group of its own, behind the largest
+ * vector at the start of a segment. */
+static inline uint64_t record_body_max(void)
+{
+	return segment_length - GROUP_HEADER_LENGTH - SEGMENT_RECORD_MAX - RECORD_HEADER_LENGTH -
+		RECORD_ALIGNMENT;
+}
 
-/* The CRC covers the body, which follows the header on disk and is given in two parts. */
+void group_header_encode(const struct group *group, uint8_t out[GROUP_HEADER_LENGTH]);
+/* Header only: magic, version, CRC, address, volume, bounds. False when anything is wrong. */
+bool group_header_decode(struct str bytes, uint64_t lsn, uint32_t volume, struct group *group_out);
+/* The format version of what looks like a group header, for a sentence about it; 0: does not. */
+unsigned group_format_version(struct str bytes);
+
+/* The body follows the header on disk and is given in two parts. */
 void record_header_encode(uint64_t lsn, uint64_t epoch, enum record_type type, struct str head,
 	struct str tail, uint8_t out[RECORD_HEADER_LENGTH]);
-/* Checks one record whose header is at the start of `header` (32 bytes) and whose body is given. */
+/* Makes the header of a record that is present one whose body is gone. */
+void record_header_punch(uint8_t header[RECORD_HEADER_LENGTH]);
+/* Checks one record whose header is at the start of `header` (RECORD_HEADER_LENGTH bytes) and whose
+ * body is given. Of a body that is not present nothing is checked but its length. */
 bool record_verify(struct str header, struct str body, uint64_t lsn);
+/* Of a header that has been verified. */
+enum record_state record_header_state(const uint8_t header[RECORD_HEADER_LENGTH]);
 
 /* A whole group with all its records checked: `bytes` begins at the group and holds at least its
  * used part. False when it is not valid as defined above. */
 bool group_verify(struct str bytes, uint64_t lsn, uint32_t volume, struct group *group_out);
-/* Walks a verified group: start with *position = GROUP_HEADER_LENGTH. */
+/* Walks a verified group: start with *position = GROUP_HEADER_LENGTH. The body is what stands there:
+ * of a record that is not present it has the length and says nothing. */
 bool group_next_record(const struct group *group, struct str bytes, size_t *position,
 	struct record *record_out);
+
+/* The chain behind a verified group; and in steps, for who makes one: over its header, then over
+ * each of its record headers. */
+uint64_t group_chain_after(struct str bytes, const struct group *group);
+uint64_t group_chain_start(uint64_t chain, const uint8_t header[GROUP_HEADER_LENGTH]);
+uint64_t group_chain_record(uint64_t chain, const uint8_t header[RECORD_HEADER_LENGTH]);
 
 #endif
