@@ -30,8 +30,9 @@ __attribute__((constructor)) static void crc32c_fill_table(void)
 static uint32_t crc32c_portable(uint32_t crc, const uint8_t *p, size_t length)
 {
 	while (length >= 8) {
-		uint32_t low = crc ^ ((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
-					     (uint32_t)p[3] << 24);
+		uint32_t low = crc ^
+			((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
+				(uint32_t)p[3] << 24);
 		crc = crc32c_table[7][low & 255] ^ crc32c_table[6][low >> 8 & 255] ^
 			crc32c_table[5][low >> 16 & 255] ^ crc32c_table[4][low >> 24] ^
 			crc32c_table[3][p[4]] ^ crc32c_table[2][p[5]] ^ crc32c_table[1][p[6]] ^
@@ -103,8 +104,8 @@ void hmac_sha256(struct str key, struct str message, uint8_t digest_out[SHA256_L
 		      message.length, digest_out, &length) != NULL);
 }
 
-void pbkdf2_sha256(struct str password, struct str salt, uint32_t iterations,
-	uint8_t key_out[SHA256_LENGTH])
+void pbkdf2_sha256(
+	struct str password, struct str salt, uint32_t iterations, uint8_t key_out[SHA256_LENGTH])
 {
 	CHECK(password.length <= INT32_MAX && salt.length <= INT32_MAX && iterations <= INT32_MAX);
 	CHECK(PKCS5_PBKDF2_HMAC(password.bytes, (int)password.length, (const uint8_t *)salt.bytes,

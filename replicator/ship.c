@@ -119,7 +119,8 @@ void ship_on_follow(struct connection *connection, const struct cluster_message 
 		refuse(connection, copy->id, copy->highest_epoch, "epochs are not readable");
 	} else if (epochs_common_end(&theirs, message->lsn, &mine.epochs, copy->durable_lsn,
 			   &common) < 0) {
-		refuse(connection, copy->id, copy->highest_epoch, "the logs have nothing in common");
+		refuse(connection, copy->id, copy->highest_epoch,
+			"the logs have nothing in common");
 	} else {
 		if (common < message->lsn) {
 			struct buf vector = { 0 };

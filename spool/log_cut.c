@@ -126,9 +126,8 @@ static int find_new_end(struct cut *cut, uint64_t lsn)
 	int result = log_files_read_header(&cut->files, log->volume, at, &group);
 	if (result == -ENODATA && lsn % segment_length != 0) {
 		at = (segment_of(lsn) + 1) * segment_length;
-		result = at < log->end
-			? log_files_read_header(&cut->files, log->volume, at, &group)
-			: -ENODATA;
+		result = at < log->end ? log_files_read_header(&cut->files, log->volume, at, &group)
+				       : -ENODATA;
 	}
 	if (result < 0)
 		return result == -ENODATA ? -EINVAL : result;
@@ -147,8 +146,8 @@ static void on_cut_work(void *arg)
 	struct volume_log *log = cut->log;
 	cut->status = find_new_end(cut, cut->from);
 	if (cut->status == 0)
-		cut->status = log_save_range(
-			&cut->files, log->volume, cut->epoch, cut->end, log->end);
+		cut->status =
+			log_save_range(&cut->files, log->volume, cut->epoch, cut->end, log->end);
 	/* From here on the log may be found to end anywhere between. */
 	if (cut->status == 0)
 		cut->status = log_told_write(
@@ -226,8 +225,8 @@ int volume_log_free(struct volume_log *log, uint64_t lsn)
 	uint64_t limit = segment_of(lsn < last ? lsn : last);
 	int64_t lowest = log_files_lowest(&log->files);
 	int result = lowest < -1 ? (int)lowest : 0;
-	for (int64_t segment = lowest;
-		result == 0 && segment >= 0 && (uint64_t)segment < limit; segment++) {
+	for (int64_t segment = lowest; result == 0 && segment >= 0 && (uint64_t)segment < limit;
+		segment++) {
 		result = log_files_remove(&log->files, (uint64_t)segment);
 		if (result == -ENOENT)
 			result = 0;

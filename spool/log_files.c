@@ -116,8 +116,7 @@ int log_files_get(
 		files->capacity += LOG_FILES_OPEN_MAX;
 		files->open = mem_resize(files->open, files->capacity * sizeof(*files->open));
 	}
-	files->open[files->count++] =
-		(struct log_file){ *file_out, segment, ++files->clock, 0 };
+	files->open[files->count++] = (struct log_file){ *file_out, segment, ++files->clock, 0 };
 	return 0;
 }
 

@@ -54,16 +54,16 @@ int64_t log_files_lowest(const struct log_files *files);
 
 /* Reads the header of the group at `lsn`. -ENODATA: no valid one is there; -EPROTONOSUPPORT: one of
  * another format version is. */
-int log_files_read_header(struct log_files *files, uint32_t volume, uint64_t lsn,
-	struct group *group_out) must_check;
+int log_files_read_header(
+	struct log_files *files, uint32_t volume, uint64_t lsn, struct group *group_out) must_check;
 /* Reads the group at `lsn` into `*bytes_out` (one reference): header, then as much as it says.
  * -ENODATA and -EPROTONOSUPPORT as above; -EBADMSG when the header is valid and the records are
  * not. */
 int log_files_read_group(struct log_files *files, uint32_t volume, uint64_t lsn,
 	struct bytes **bytes_out, struct group *group_out) must_check;
 
-/* Whether an errno says that there is no room for now (space, descriptors, memory) and nothing of the
- * disk's health. */
+/* Whether an errno says that there is no room for now (space, descriptors, memory) and nothing of
+ * the disk's health. */
 bool log_is_refusal(int result);
 
 #endif

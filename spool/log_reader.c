@@ -118,8 +118,7 @@ int log_reader_next(struct log_reader *reader, uint64_t lsn, uint64_t limit, siz
 	return 0;
 }
 
-int log_reader_chain(
-	struct log_reader *reader, uint64_t lsn, uint64_t limit, uint64_t *chain_out)
+int log_reader_chain(struct log_reader *reader, uint64_t lsn, uint64_t limit, uint64_t *chain_out)
 {
 	struct group group;
 	uint64_t asked = lsn;

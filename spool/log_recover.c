@@ -140,9 +140,11 @@ static bool is_known(const struct volume_log *log, const struct group *group)
 
 /* What stands behind the last valid group. */
 struct tail {
+	uint64_t bytes_begin; /* of the first block that is not zero */
 	uint64_t bytes_end;   /* behind the last block that is not zero; 0: there is none */
 	uint64_t later_group; /* address of the first valid group of ours, 0 when there is none */
 	uint64_t later_end;   /* end of the last one */
+	unsigned segments;    /* that hold bytes: one write lies in one */
 };
 
 static void scan_block(
@@ -151,6 +153,8 @@ static void scan_block(
 	struct group group;
 	if (block.bytes[0] == 0 && memcmp(block.bytes, block.bytes + 1, block.length - 1) == 0)
 		return;
+	if (tail->bytes_end == 0)
+		tail->bytes_begin = at;
 	tail->bytes_end = at + block.length;
 	if (!may_begin || !group_header_decode(block, at, log->volume, &group) ||
 		!is_known(log, &group))
@@ -160,10 +164,16 @@ static void scan_block(
 	tail->later_end = at + group_padded(group.used);
 }
 
-/* Adds what stands in the segment of `lsn` from there on; a group that begins at `first` itself is
- * the invalid one. */
-static int scan_segment(
-	struct volume_log *log, uint64_t lsn, uint64_t first, struct tail *tail)
+/* Whether a write that was on its way may have begun here: at the end of the log or, when nothing
+ * stands there, at the start of the next segment. */
+static bool may_be_torn(const struct volume_log *log, uint64_t lsn, const struct tail *tail)
+{
+	return lsn == log->end ||
+		(tail->bytes_end == 0 && lsn == (segment_of(log->end) + 1) * segment_length);
+}
+
+/* Adds what stands in the segment of `lsn` from there on. */
+static int scan_segment(struct volume_log *log, uint64_t lsn, struct tail *tail)
 {
 	struct disk_file *file;
 	int result = log_files_get(&log->files, segment_of(lsn), false, &file);
@@ -181,7 +191,8 @@ static int scan_segment(
 		for (size_t i = 0; result == 0 && i < length; i += GROUP_ALIGNMENT) {
 			uint64_t at = lsn - lsn % segment_length + offset + i;
 			size_t part = length - i < GROUP_ALIGNMENT ? length - i : GROUP_ALIGNMENT;
-			scan_block(log, str_of(bytes + i, part), at, at != first, tail);
+			scan_block(log, str_of(bytes + i, part), at, !may_be_torn(log, at, tail),
+				tail);
 		}
 	}
 	free(bytes);
@@ -194,8 +205,7 @@ static int refuse_format(struct volume_log *log, struct error *error)
 		"%s is of log format 1, which this version does not read", log->files.directory);
 }
 
-static int cannot_read(
-	struct volume_log *log, uint64_t segment, int result, struct error *error)
+static int cannot_read(struct volume_log *log, uint64_t segment, int result, struct error *error)
 {
 	return error_set(error, result, "cannot read segment %llu of %s: %s",
 		(unsigned long long)segment, log->files.directory, strerror(-result));
@@ -276,9 +286,11 @@ static int walk_segment(struct volume_log *log, uint64_t segment, struct error *
 
 /* Whether groups behind an invalid one are what a replica's last write left of itself: such a write
  * holds many groups, a primary's holds one. The leader ships the range again. */
-static bool is_torn_receive(const struct volume_log *log, uint64_t lsn, const struct tail *tail)
+static bool is_torn_receive(const struct volume_log *log, const struct tail *tail)
 {
-	return log->was_replica && tail->later_end <= lsn + RECEIVE_BYTES_MAX;
+	uint64_t segment = segment_of(tail->bytes_begin);
+	uint64_t from = segment == segment_of(log->end) ? log->end : segment * segment_length;
+	return log->was_replica && tail->later_end <= from + RECEIVE_BYTES_MAX;
 }
 
 /* Cuts off what stands behind the end, after it was saved if it may be worth something. */
@@ -308,23 +320,30 @@ static int check_behind_end(struct volume_log *log, int64_t highest, const struc
 	for (int64_t segment = (int64_t)segment_of(log->end); result == 0 && segment <= highest;
 		segment++) {
 		uint64_t lsn = (uint64_t)segment * segment_length;
-		result = scan_segment(log, lsn < log->end ? log->end : lsn, log->end, &tail);
+		uint64_t before = tail.bytes_end;
+		result = scan_segment(log, lsn < log->end ? log->end : lsn, &tail);
 		if (result < 0)
 			return cannot_read(log, (uint64_t)segment, result, error);
+		tail.segments += tail.bytes_end != before;
+		if (tail.segments > 1 && tail.later_group == 0)
+			tail.later_group = lsn;
 	}
 	bool was_told = log->end < known;
-	bool is_torn = !was_told && (tail.later_group == 0 || is_torn_receive(log, log->end, &tail));
+	bool is_torn = !was_told && tail.segments <= 1 &&
+		(tail.later_group == 0 || is_torn_receive(log, &tail));
 	if (!is_torn && !told->repair) {
 		*rotten_lsn_out = log->end;
 		if (was_told)
 			return error_set(error, -EUCLEAN,
-				"%s is corrupt at address %llu (segment %016llx.log): all below %llu "
+				"%s is corrupt at address %llu (segment %016llx.log): all below "
+				"%llu "
 				"was confirmed once; copy this volume from a replica",
 				log->files.directory, (unsigned long long)log->end,
 				(unsigned long long)segment_of(log->end),
 				(unsigned long long)known);
 		return error_set(error, -EUCLEAN,
-			"%s is corrupt at address %llu (segment %016llx.log): valid data follows at "
+			"%s is corrupt at address %llu (segment %016llx.log): valid data follows "
+			"at "
 			"%llu; copy this volume from a replica",
 			log->files.directory, (unsigned long long)log->end,
 			(unsigned long long)segment_of(log->end),

@@ -34,7 +34,6 @@ struct log_told_file {
 int log_told_open(
 	struct disk *disk, const char *directory, struct log_told_file *file_out) must_check;
 void log_told_close(struct log_told_file *file);
-int log_told_write(
-	struct log_told_file *file, const struct told *told, bool durable) must_check;
+int log_told_write(struct log_told_file *file, const struct told *told, bool durable) must_check;
 
 #endif

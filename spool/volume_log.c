@@ -281,8 +281,7 @@ static uint64_t group_head_length(const struct volume_log *log, uint64_t lsn)
 {
 	if (lsn % segment_length != 0 || log->queue_first == &log->barrier)
 		return GROUP_HEADER_LENGTH;
-	return GROUP_HEADER_LENGTH +
-		record_padded(epochs_encoded_length(&log->state.epochs));
+	return GROUP_HEADER_LENGTH + record_padded(epochs_encoded_length(&log->state.epochs));
 }
 
 /* Moves appends from the queue into the group until it is large enough. The group's used bytes. */
@@ -354,8 +353,8 @@ static void build_vectors(struct volume_log *log)
 	for (struct volume_append *append = log->group_first; append; append = append->next) {
 		for (unsigned i = 0; i < append->record_count; i++) {
 			const struct append_record *record = &append->records[i];
-			header = add_record(log, record->lsn, record->type, record->head,
-				record->tail, header);
+			header = add_record(
+				log, record->lsn, record->type, record->head, record->tail, header);
 		}
 	}
 	add_vector(log, zeroes, group_padded(log->group.used) - log->group.used);
@@ -415,8 +414,7 @@ static void write_group(struct volume_log *log)
 /* A group never crosses the end of a segment, and must fit behind the largest vector too. */
 static bool fits_segment(const struct volume_append *append)
 {
-	return append_length(append) <=
-		segment_length - GROUP_HEADER_LENGTH - SEGMENT_RECORD_MAX;
+	return append_length(append) <= segment_length - GROUP_HEADER_LENGTH - SEGMENT_RECORD_MAX;
 }
 
 static void refuse_first(struct volume_log *log)
@@ -465,8 +463,8 @@ static void on_commit_task(void *arg)
 	log_try_write(arg);
 }
 
-/* A disk that had no room for a write has not failed. What it took of it is cut off, so that nothing
- * of a refused append is ever found. */
+/* A disk that had no room for a write has not failed. What it took of it is cut off, so that
+ * nothing of a refused append is ever found. */
 static int undo_write(struct volume_log *log, int result, uint64_t lsn)
 {
 	if (!log_is_refusal(result))
@@ -661,8 +659,7 @@ static int take_lock(struct volume_log *log, struct error *error)
 	const char *directory = log->files.directory;
 	int result = disk_make_directory(directory);
 	if (result < 0)
-		return error_set(
-			error, result, "cannot make %s: %s", directory, strerror(-result));
+		return error_set(error, result, "cannot make %s: %s", directory, strerror(-result));
 	char *path = log_files_path(&log->files, "lock");
 	result = disk_lock_take(path, &log->lock);
 	if (result < 0)

@@ -14,9 +14,9 @@
  * 1. One writer per directory, held by the lock file.
  * 2. One write is in flight at most; groups become durable in the order of their addresses.
  * 3. Nothing at or above `end` has ever been confirmed to anybody.
- * 4. A write that the disk has failed (EIO) fences the log: every later append fails with -EIO until
- *    the process starts anew, and nothing is believed from the page cache. What is refused for now
- *    (ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM) changes nothing: the next append is tried again.
+ * 4. A write that the disk has failed (EIO) fences the log: every later append fails with -EIO
+ * until the process starts anew, and nothing is believed from the page cache. What is refused for
+ * now (ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM) changes nothing: the next append is tried again.
  * 5. A block that holds durable data is never written again.
  *
  * Belongs to one loop.
@@ -76,8 +76,8 @@ bool volume_log_is_fenced(const struct volume_log *log);
 /* Nothing appended, received or read is on its way: it may be closed. */
 bool volume_log_is_idle(const struct volume_log *log);
 
-/* The highest epoch that was heard of this volume, whoever showed it; what the log's own entries say
- * at least. */
+/* The highest epoch that was heard of this volume, whoever showed it; what the log's own entries
+ * say at least. */
 uint64_t volume_log_seen(const struct volume_log *log);
 /* Remembers it durably, before it is obeyed or answered. Lower ones are ignored. Synchronous. */
 int volume_log_note_seen(struct volume_log *log, uint64_t epoch) must_check;
@@ -119,8 +119,8 @@ struct volume_append {
 
 /* Begins to write as `opening` says (its start_lsn is ignored): the entry is recorded durably in
  * `epochs` and a barrier is appended, before which nothing else is. Each opening has an incarnation
- * of its own. status: 0; -ESTALE when the log has seen a higher epoch, this epoch under another reign
- * or a later opening; or as an append. */
+ * of its own. status: 0; -ESTALE when the log has seen a higher epoch, this epoch under another
+ * reign or a later opening; or as an append. */
 void volume_log_reign(struct volume_log *log, const struct epoch_entry *opening,
 	void (*done)(void *arg, int status), void *arg);
 
@@ -181,7 +181,7 @@ struct record_read {
 };
 
 /* True: complete now, from memory. False: done will be called. */
-bool volume_log_read(struct volume_log *log, uint64_t lsn, size_t body_length,
-	struct record_read *read);
+bool volume_log_read(
+	struct volume_log *log, uint64_t lsn, size_t body_length, struct record_read *read);
 
 #endif

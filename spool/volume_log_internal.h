@@ -37,7 +37,7 @@ struct volume_log {
 	uint8_t copy_id[COPY_ID_LENGTH];
 	uint64_t end, last_group, chain;
 	bool is_empty, fenced, may_append, mark_first, is_cutting;
-	bool was_replica; /* the last writer received; the file `replica` says so */
+	bool was_replica;     /* the last writer received; the file `replica` says so */
 	bool must_save_state; /* the file was lost: the vector comes from the segments */
 	struct volume_append *queue_first, **queue_link;
 	struct task commit_task;
@@ -57,7 +57,7 @@ struct volume_log {
 	unsigned reads; /* of single records, on their way */
 
 	/* Zero-filling ahead, on a pool thread. */
-	struct prepared prepared[2]; /* of the segments with even and odd numbers */
+	struct prepared prepared[2];   /* of the segments with even and odd numbers */
 	struct prepare_job *preparing; /* NULL: none */
 
 	struct volume_append barrier;
@@ -94,12 +94,14 @@ void log_give_up(struct volume_log *log, int result);
 /* A write goes to the file; it stays open. */
 void log_begin_write(struct volume_log *log, struct disk_file *file);
 /* Calls a function from the loop, with what it was given. */
-void log_report_later(struct loop *loop, void (*done)(void *arg, int status), void *arg, int status);
+void log_report_later(
+	struct loop *loop, void (*done)(void *arg, int status), void *arg, int status);
 
 /* Copies [from, to) into salvage-<epoch>-<from>-<to>.log, durably. May run on a pool thread. */
 int log_save_range(struct log_files *files, uint32_t volume, uint64_t epoch, uint64_t from,
 	uint64_t to) must_check;
-/* Cuts the files off at `lsn`: from the last down, then one truncation. May run on a pool thread. */
+/* Cuts the files off at `lsn`: from the last down, then one truncation. May run on a pool thread.
+ */
 int log_cut_files(struct log_files *files, uint64_t lsn) must_check;
 
 /* volume_receive.c */

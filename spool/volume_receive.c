@@ -83,8 +83,8 @@ static int check_group(
 	return group->chain == walk->chain ? 0 : -EXDEV;
 }
 
-/* The vector is changed (durably) before the first group of the write only: bytes of the incarnation
- * before must be durable when it is. */
+/* The vector is changed (durably) before the first group of the write only: bytes of the
+ * incarnation before must be durable when it is. */
 static int check_vector(
 	struct volume_log *log, const struct group *group, struct str bytes, bool is_first_of_write)
 {
@@ -114,8 +114,7 @@ static int check_received(struct volume_log *log, struct volume_receive *receive
 		/* What does not fit into one torn-write window, and what begins an incarnation, is
 		 * left for the next write. */
 		if (!is_first && group_header_decode(rest, walk.lsn, log->volume, &group) &&
-			(walk.lsn + group_padded(group.used) >
-					receive->lsn + RECEIVE_BYTES_MAX ||
+			(walk.lsn + group_padded(group.used) > receive->lsn + RECEIVE_BYTES_MAX ||
 				group.flags & GROUP_FIRST_OF_INCARNATION)) {
 			receive->length = (size_t)(walk.lsn - receive->lsn);
 			break;
@@ -165,4 +164,3 @@ void volume_log_receive(struct volume_log *log, struct volume_receive *receive)
 	log->receive = receive;
 	loop_defer(log->loop, &log->commit_task);
 }
-

@@ -1,8 +1,8 @@
 #include "node/volume/volume_internal.h"
 
-#include "spool/log_state.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "spool/log_state.h"
 
 /* What the log says goes into the index: as it is received, and before a reign begins. */
 
@@ -25,10 +25,10 @@ static int check_branch(struct volume *volume, uint64_t end)
 	struct log_state state;
 	if (volume->branch_is_checked && volume->index.applied_lsn <= end)
 		return 0;
-	int result =
-		log_state_read(volume->options.disk, volume->options.log_directory, &state);
+	int result = log_state_read(volume->options.disk, volume->options.log_directory, &state);
 	if (result == 0 &&
-		(volume->index.applied_lsn > end || !index_is_prefix_of(&volume->index, &state.epochs))) {
+		(volume->index.applied_lsn > end ||
+			!index_is_prefix_of(&volume->index, &state.epochs))) {
 		log_warn("index_of_another_branch",
 			"volume=%u applied=%llu end=%llu action=rebuild", volume->options.id,
 			(unsigned long long)volume->index.applied_lsn, (unsigned long long)end);

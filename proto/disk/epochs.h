@@ -3,8 +3,8 @@
 
 /*
  * The epoch vector of a log: which incarnation began at which address. It is the body of every
- * BARRIER and SEGMENT record, part of a volume's `epochs` file (spool/log_state.h), and part of every
- * replication handshake.
+ * BARRIER and SEGMENT record, part of a volume's `epochs` file (spool/log_state.h), and part of
+ * every replication handshake.
  *
  * An *incarnation* is one opening of the log by one process: 64 random bits. Entries rise in start
  * address; the epoch never falls; within an epoch the reign is the same and `opening` never falls
@@ -68,7 +68,6 @@ uint64_t epochs_epoch_below(const struct epochs *epochs, uint64_t lsn);
 /* Above 0: who ends at (a, a_end) has more than who ends at (b, b_end): by epoch, opening, then
  * LSN. What counts is the entry that wrote the last byte: one that only announced itself at the end
  * has nothing more, and an empty vector or log has least. */
-int epochs_compare(
-	const struct epochs *a, uint64_t a_end, const struct epochs *b, uint64_t b_end);
+int epochs_compare(const struct epochs *a, uint64_t a_end, const struct epochs *b, uint64_t b_end);
 
 #endif

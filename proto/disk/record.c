@@ -3,8 +3,8 @@
 #include "core/digest.h"
 #include "core/encode.h"
 
-static const uint32_t group_magic = 0x32524750;  /* "PGR2" */
-static const uint32_t record_magic = 0x32435250; /* "PRC2" */
+static const uint32_t group_magic = 0x32524750;     /* "PGR2" */
+static const uint32_t record_magic = 0x32435250;    /* "PRC2" */
 static const uint32_t old_group_magic = 0x31524750; /* "PGR1" */
 
 enum {
@@ -37,8 +37,7 @@ bool group_header_decode(struct str bytes, uint64_t lsn, uint32_t volume, struct
 		return false;
 	const char *p = bytes.bytes;
 	if (get_le32(p) != group_magic || get_le16(p + 78) != LOG_FORMAT_VERSION ||
-		get_le32(p + 4) !=
-			crc32c(0, p + COVERED_FROM, GROUP_HEADER_LENGTH - COVERED_FROM))
+		get_le32(p + 4) != crc32c(0, p + COVERED_FROM, GROUP_HEADER_LENGTH - COVERED_FROM))
 		return false;
 	group_out->lsn = get_le64(p + 8);
 	group_out->previous_lsn = get_le64(p + 16);
@@ -77,8 +76,7 @@ void record_header_encode(uint64_t lsn, uint64_t epoch, enum record_type type, s
 	put_le64(out + 8, lsn);
 	put_le64(out + 16, epoch);
 	put_le32(out + 24, (uint32_t)(head.length + tail.length));
-	put_le32(out + 28,
-		crc32c(crc32c(0, head.bytes, head.length), tail.bytes, tail.length));
+	put_le32(out + 28, crc32c(crc32c(0, head.bytes, head.length), tail.bytes, tail.length));
 	out[32] = (uint8_t)type;
 	out[RECORD_STATE_AT] = RECORD_PRESENT;
 	out[34] = LOG_FORMAT_VERSION;
@@ -88,8 +86,7 @@ void record_header_encode(uint64_t lsn, uint64_t epoch, enum record_type type, s
 void record_header_punch(uint8_t header[RECORD_HEADER_LENGTH])
 {
 	header[RECORD_STATE_AT] = RECORD_PUNCHED;
-	put_le32(header + 4,
-		crc32c(0, header + COVERED_FROM, RECORD_HEADER_LENGTH - COVERED_FROM));
+	put_le32(header + 4, crc32c(0, header + COVERED_FROM, RECORD_HEADER_LENGTH - COVERED_FROM));
 }
 
 /* Takes the fields as they stand. */
@@ -108,8 +105,7 @@ static bool header_is_valid(const uint8_t *p, uint64_t lsn)
 	uint8_t state = p[RECORD_STATE_AT];
 	return get_le32(p) == record_magic && p[34] == LOG_FORMAT_VERSION &&
 		get_le64(p + 8) == lsn && state >= RECORD_PRESENT && state <= RECORD_SEALED &&
-		get_le32(p + 4) ==
-			crc32c(0, p + COVERED_FROM, RECORD_HEADER_LENGTH - COVERED_FROM);
+		get_le32(p + 4) == crc32c(0, p + COVERED_FROM, RECORD_HEADER_LENGTH - COVERED_FROM);
 }
 
 enum record_state record_header_state(const uint8_t header[RECORD_HEADER_LENGTH])

@@ -30,8 +30,8 @@
  * The chain is a 64-bit digest of every group header and record header of the log so far, in order:
  * of a group header the bytes 8..127, of a record header the bytes 8..39 with state 1. So (LSN,
  * chain) names everything below LSN, bodies too (by their CRC), and a body that is punched later
- * changes nothing of it. The first group of a log has chain 0; the chain at the end of a log follows
- * from its last group (chain_after).
+ * changes nothing of it. The first group of a log has chain 0; the chain at the end of a log
+ * follows from its last group (chain_after).
  *
  * The first record of the first group of every segment is BARRIER or SEGMENT: both hold the epoch
  * vector, so that a segment is understood without those before it.
@@ -136,10 +136,10 @@ enum record_state record_header_state(const uint8_t header[RECORD_HEADER_LENGTH]
 /* A whole group with all its records checked: `bytes` begins at the group and holds at least its
  * used part. False when it is not valid as defined above. */
 bool group_verify(struct str bytes, uint64_t lsn, uint32_t volume, struct group *group_out);
-/* Walks a verified group: start with *position = GROUP_HEADER_LENGTH. The body is what stands there:
- * of a record that is not present it has the length and says nothing. */
-bool group_next_record(const struct group *group, struct str bytes, size_t *position,
-	struct record *record_out);
+/* Walks a verified group: start with *position = GROUP_HEADER_LENGTH. The body is what stands
+ * there: of a record that is not present it has the length and says nothing. */
+bool group_next_record(
+	const struct group *group, struct str bytes, size_t *position, struct record *record_out);
 
 /* The chain behind a verified group; and in steps, for who makes one: over its header, then over
  * each of its record headers. */
