@@ -55,6 +55,16 @@ ssize_t pwritev64v2(int fd, const struct iovec *vectors, int count, off_t offset
 	return -1;
 }
 
+/* How often memory was told to forget a file. */
+static unsigned cache_drops;
+
+int posix_fadvise64(int fd, off_t offset, off_t length, int advice)
+{
+	cache_drops += advice == POSIX_FADV_DONTNEED;
+	return ((int (*)(int, off_t, off_t, int))next_call("posix_fadvise64"))(
+		fd, offset, length, advice);
+}
+
 int ftruncate64(int fd, off_t length)
 {
 	return ((int (*)(int, off_t))next_call("ftruncate64"))(fd, length);

@@ -119,7 +119,7 @@ TEST(a_cut_that_is_killed_anywhere_leaves_a_prefix)
 	EXPECT(!was_killed);
 }
 
-TEST(a_failed_write_fences_and_its_bytes_are_not_believed)
+TEST(a_failed_write_fences_and_the_next_opening_reads_the_disk)
 {
 	struct fixture f;
 	struct error error;
@@ -133,7 +133,13 @@ TEST(a_failed_write_fences_and_its_bytes_are_not_believed)
 	disk_fails = false;
 	EXPECT(volume_log_is_fenced(f.log));
 	EXPECT_INT(-EIO, append(&f, 1, STR("refused")));
+	unsigned drops = cache_drops;
 	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT(cache_drops > drops);
+	/* Once is enough. */
+	drops = cache_drops;
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(drops, cache_drops);
 	EXPECT(!volume_log_is_fenced(f.log));
 	EXPECT_INT(0, reign(&f, 1, reign_one));
 	teardown(&f);
@@ -159,6 +165,35 @@ TEST(want_of_descriptors_refuses_and_changes_nothing)
 	EXPECT_INT(0, append(&f, 1, bytes_str(body)));
 	EXPECT_INT(there + 1, count_records(&f, RECORD_MESSAGE));
 	bytes_unref(&body);
+	teardown(&f);
+}
+
+TEST(want_of_inodes_refuses_and_changes_nothing)
+{
+	struct fixture f;
+	struct error error;
+	setup(&f);
+	if (mount("tmpfs", f.directory, "tmpfs", 0, "size=8m,nr_inodes=9") < 0) {
+		/* Only root can make a small disk. */
+		teardown(&f);
+		return;
+	}
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(0, reign(&f, 1, reign_one));
+	struct bytes *body = large_body();
+	int status = 0;
+	unsigned written = 0;
+	for (; status == 0 && written < 30; written += status == 0)
+		status = append(&f, 1, bytes_str(body));
+	EXPECT_INT(-ENOSPC, status);
+	EXPECT(!volume_log_is_fenced(f.log));
+	EXPECT_INT(0, mount("tmpfs", f.directory, "tmpfs", MS_REMOUNT, "nr_inodes=20"));
+	EXPECT_INT(0, append(&f, 1, bytes_str(body)));
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(written + 1, count_records(&f, RECORD_MESSAGE));
+	bytes_unref(&body);
+	volume_log_close(&f.log);
+	EXPECT_INT(0, umount(f.directory));
 	teardown(&f);
 }
 
