@@ -55,6 +55,22 @@ static int adopt_vector(struct volume_log *log, const struct group *group, struc
 	return result;
 }
 
+/* An incarnation that was announced here and never wrote: the log goes on without it. Its epoch
+ * stays one that was seen. */
+static int drop_announced(struct volume_log *log)
+{
+	struct log_state state = { .seen = volume_log_seen(log), .held = log->state.held };
+	const struct epoch_entry *last = epochs_last(&log->state.epochs);
+	if (last == NULL || last->start_lsn < log->end)
+		return -EINVAL;
+	epochs_copy(&state.epochs, &log->state.epochs);
+	epochs_truncate(&state.epochs, log->end);
+	int result = log_state_replace(log, &state);
+	if (result < 0)
+		log_state_deinit(&state);
+	return result;
+}
+
 /* The first group of a segment says the vector again. */
 static bool has_our_vector(
 	const struct volume_log *log, const struct group *group, struct str bytes)
@@ -88,11 +104,13 @@ static int check_group(
 static int check_vector(
 	struct volume_log *log, const struct group *group, struct str bytes, bool is_first_of_write)
 {
-	if (is_first_of_write && group->flags & GROUP_FIRST_OF_INCARNATION) {
-		int result = adopt_vector(log, group, bytes);
-		if (result < 0)
-			return result;
-	}
+	int result = 0;
+	if (is_first_of_write && group->flags & GROUP_FIRST_OF_INCARNATION)
+		result = adopt_vector(log, group, bytes);
+	else if (is_first_of_write && !is_of_last(&log->state.epochs, group))
+		result = drop_announced(log);
+	if (result < 0)
+		return result;
 	if (!is_of_last(&log->state.epochs, group))
 		return -EINVAL;
 	return group->lsn % segment_length != 0 || has_our_vector(log, group, bytes) ? 0 : -EINVAL;

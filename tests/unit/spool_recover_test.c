@@ -358,3 +358,31 @@ TEST(a_punched_record_is_received_and_changes_nothing_of_the_chain)
 	teardown(&leader);
 	teardown(&follower);
 }
+
+TEST(an_opening_that_was_announced_and_never_wrote_stops_no_replica)
+{
+	struct fixture leader, follower;
+	struct error error;
+	struct log_state state;
+	begin(&leader, 0);
+	setup(&follower);
+	EXPECT_INT(0, reopen(&follower, &error));
+	ship_all(&leader, &follower);
+	uint64_t lsn = volume_log_end(follower.log);
+	volume_log_close(&follower.log);
+	EXPECT_INT(0, log_state_read(follower.disk, follower.directory, &state));
+	EXPECT(epochs_add(&state.epochs,
+		&(struct epoch_entry){ .epoch = 2, .start_lsn = lsn, .incarnation = 2 }));
+	EXPECT_INT(0, log_state_save(follower.disk, follower.directory, &state));
+	log_state_deinit(&state);
+	EXPECT_INT(0, reopen(&follower, &error));
+	EXPECT_INT(2, volume_log_epochs(follower.log)->count);
+	EXPECT_INT(0, append(&leader, 1, STR("goes on")));
+	struct bytes *bytes = read_last(&leader, lsn);
+	EXPECT_INT(0, receive(&follower, bytes, lsn));
+	EXPECT_INT(1, volume_log_epochs(follower.log)->count);
+	EXPECT_INT(2, volume_log_seen(follower.log));
+	bytes_unref(&bytes);
+	teardown(&leader);
+	teardown(&follower);
+}
