@@ -1,6 +1,7 @@
 #include "core/digest.h"
 
 #include "core/check.h"
+#include "core/encode.h"
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -29,8 +30,9 @@ __attribute__((constructor)) static void crc32c_fill_table(void)
 static uint32_t crc32c_portable(uint32_t crc, const uint8_t *p, size_t length)
 {
 	while (length >= 8) {
-		uint32_t low = crc ^ ((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
-					     (uint32_t)p[3] << 24);
+		uint32_t low = crc ^
+			((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
+				(uint32_t)p[3] << 24);
 		crc = crc32c_table[7][low & 255] ^ crc32c_table[6][low >> 8 & 255] ^
 			crc32c_table[5][low >> 16 & 255] ^ crc32c_table[4][low >> 24] ^
 			crc32c_table[3][p[4]] ^ crc32c_table[2][p[5]] ^ crc32c_table[1][p[6]] ^
@@ -71,6 +73,24 @@ uint32_t crc32c(uint32_t crc, const void *bytes, size_t length)
 	return ~crc32c_portable(~crc, bytes, length);
 }
 
+uint64_t digest64(uint64_t seed, const void *bytes, size_t length)
+{
+	const uint8_t *p = bytes;
+	uint64_t h = seed ^ (uint64_t)length * 0x9e3779b97f4a7c15u;
+	while (length > 0) {
+		uint8_t word[8] = { 0 };
+		size_t part = length < sizeof(word) ? length : sizeof(word);
+		memcpy(word, p, part);
+		h = (h ^ get_le64(word)) * 0xd6e8feb86659fd93u;
+		h ^= h >> 32;
+		p += part;
+		length -= part;
+	}
+	h ^= h >> 29;
+	h *= 0xbf58476d1ce4e5b9u;
+	return h ^ h >> 32;
+}
+
 void sha256(struct str message, uint8_t digest_out[SHA256_LENGTH])
 {
 	SHA256((const uint8_t *)message.bytes, message.length, digest_out);
@@ -84,8 +104,8 @@ void hmac_sha256(struct str key, struct str message, uint8_t digest_out[SHA256_L
 		      message.length, digest_out, &length) != NULL);
 }
 
-void pbkdf2_sha256(struct str password, struct str salt, uint32_t iterations,
-	uint8_t key_out[SHA256_LENGTH])
+void pbkdf2_sha256(
+	struct str password, struct str salt, uint32_t iterations, uint8_t key_out[SHA256_LENGTH])
 {
 	CHECK(password.length <= INT32_MAX && salt.length <= INT32_MAX && iterations <= INT32_MAX);
 	CHECK(PKCS5_PBKDF2_HMAC(password.bytes, (int)password.length, (const uint8_t *)salt.bytes,

@@ -73,6 +73,11 @@ int64_t disk_file_size(struct disk_file *file);
 /* Makes the file `length` bytes long, zero-filled and durable; existing bytes stay. May be called
  * on a pool thread. */
 int disk_file_allocate(struct disk_file *file, uint64_t length) must_check;
+/* Cuts the file off (or lengthens it) and makes that durable. May be called on a pool thread. */
+int disk_file_truncate(struct disk_file *file, uint64_t length) must_check;
+/* Forgets what memory holds of the file, so that the next read comes from the disk: what is not
+ * written yet is written first. */
+int disk_file_drop_cache(struct disk_file *file) must_check;
 /* Zeroes a range and makes that durable. */
 int disk_file_zero(struct disk_file *file, uint64_t offset, uint64_t length) must_check;
 

@@ -153,6 +153,19 @@ int disk_file_allocate(struct disk_file *file, uint64_t length)
 	return result;
 }
 
+int disk_file_truncate(struct disk_file *file, uint64_t length)
+{
+	if (ftruncate(file->fd, (off_t)length) < 0)
+		return -errno;
+	return fsync(file->fd) < 0 ? -errno : 0;
+}
+
+int disk_file_drop_cache(struct disk_file *file)
+{
+	int result = disk_sync_now(file);
+	return result < 0 ? result : -posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 int disk_file_zero(struct disk_file *file, uint64_t offset, uint64_t length)
 {
 	int result = write_zeroes(file, offset, length);

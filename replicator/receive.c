@@ -83,7 +83,8 @@ static bool open_log(struct copy *copy)
 	if (copy->log != NULL)
 		return true;
 	int result = volume_log_open(
-		options->loop, options->disk, copy->directory, copy->id, &copy->log, &error);
+		options->loop, options->disk, copy->directory, copy->id,
+		&(struct log_told){ 0 }, &copy->log, NULL, &error);
 	if (result == 0) {
 		report_end(copy, volume_log_end(copy->log), (uint64_t)clock_wall_us());
 		return true;
@@ -176,6 +177,33 @@ void receive_on_following(struct connection *connection, const struct cluster_me
 		(unsigned long long)(message->end - volume_log_end(copy->log)));
 }
 
+/* While it runs the copy is receiving: nothing else touches its log. */
+static void on_cut_done(void *arg, int status)
+{
+	struct copy *copy = arg;
+	copy->is_receiving = false;
+	if (status < 0) {
+		log_error("cut_failed", "volume=%u lsn=%llu reason=%s", copy->id,
+			(unsigned long long)volume_log_end(copy->log),
+			log_quote(str_from(strerror(-status))));
+		copy->leader = NULL;
+		copy->is_following = false;
+		volume_log_close(&copy->log);
+		timer_start(copy->open_timer, REFUSED_RETRY_MS);
+		return;
+	}
+	copy->report_owed = false;
+	node_side_send(copy->replicator, &(struct cluster_message){ .kind = MESSAGE_WAS_CUT,
+						 .volume = copy->id,
+						 .lsn = volume_log_end(copy->log) });
+	if (!should_follow(copy))
+		receive_release(copy);
+	else if (copy->leader != NULL)
+		ask(copy, copy->leader);
+	else
+		receive_reconcile(copy);
+}
+
 void receive_on_cut(struct connection *connection, const struct cluster_message *message)
 {
 	struct copy *copy = replicator_find_copy(connection->replicator, message->volume);
@@ -191,20 +219,8 @@ void receive_on_cut(struct connection *connection, const struct cluster_message 
 			(unsigned long long)copy->desired.epoch);
 		return;
 	}
-	int result = volume_log_truncate(copy->log, message->lsn);
-	if (result < 0) {
-		log_error("cut_failed", "volume=%u lsn=%llu reason=%s", copy->id,
-			(unsigned long long)message->lsn, log_quote(str_from(strerror(-result))));
-		volume_log_close(&copy->log);
-		copy->leader = NULL;
-		timer_start(copy->open_timer, REFUSED_RETRY_MS);
-		return;
-	}
-	copy->report_owed = false;
-	node_side_send(copy->replicator, &(struct cluster_message){ .kind = MESSAGE_WAS_CUT,
-						 .volume = copy->id,
-						 .lsn = volume_log_end(copy->log) });
-	ask(copy, connection);
+	copy->is_receiving = true;
+	volume_log_cut(copy->log, message->lsn, on_cut_done, copy);
 }
 
 void receive_on_refuse(struct connection *connection, const struct cluster_message *message)

@@ -1,5 +1,6 @@
 #include "replicator/internal.h"
 
+#include "spool/log_state.h"
 #include "core/clock.h"
 #include "core/log.h"
 
@@ -94,7 +95,9 @@ static void start_shipment(struct connection *connection, struct copy *copy, uin
 void ship_on_follow(struct connection *connection, const struct cluster_message *message)
 {
 	struct copy *copy = replicator_find_copy(connection->replicator, message->volume);
-	struct epochs theirs = { 0 }, mine = { 0 };
+	struct epochs theirs = { 0 };
+	struct log_state mine = { 0 };
+	uint64_t common;
 	if (copy == NULL || !is_member(copy, connection->node_id)) {
 		refuse(connection, message->volume, 0, "this node holds no copy for you");
 		return;
@@ -111,15 +114,17 @@ void ship_on_follow(struct connection *connection, const struct cluster_message 
 		shipment_end(running);
 	if (!copy->node_writes || copy->node_epoch < copy->highest_epoch) {
 		refuse(connection, copy->id, copy->highest_epoch, "not written here");
-	} else if (volume_epochs_read(
+	} else if (log_state_read(
 			   connection->replicator->options.disk, copy->directory, &mine) < 0) {
 		refuse(connection, copy->id, copy->highest_epoch, "epochs are not readable");
+	} else if (epochs_common_end(&theirs, message->lsn, &mine.epochs, copy->durable_lsn,
+			   &common) < 0) {
+		refuse(connection, copy->id, copy->highest_epoch,
+			"the logs have nothing in common");
 	} else {
-		uint64_t common =
-			epochs_common_end(&theirs, message->lsn, &mine, copy->durable_lsn);
 		if (common < message->lsn) {
 			struct buf vector = { 0 };
-			epochs_encode(&mine, &vector);
+			epochs_encode(&mine.epochs, &vector);
 			connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_CUT,
 							    .volume = copy->id,
 							    .epoch = copy->node_epoch,
@@ -131,7 +136,7 @@ void ship_on_follow(struct connection *connection, const struct cluster_message 
 		}
 	}
 	epochs_deinit(&theirs);
-	epochs_deinit(&mine);
+	log_state_deinit(&mine);
 }
 
 void ship_on_ack(struct connection *connection, const struct cluster_message *message)

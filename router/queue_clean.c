@@ -16,7 +16,7 @@
 enum {
 	/* A shorter log is left alone. When all that is alive has been moved, at most one segment
 	 * in front of it is dead: at three segments that is less than half, so moving ends. */
-	LENGTH_MIN = 3 * SEGMENT_LENGTH,
+	SEGMENTS_MIN = 3,
 	/* After a move that failed, for want of space as a rule. */
 	RETRY_US = 60 * 1000 * 1000,
 };
@@ -104,7 +104,7 @@ void queue_clean(struct queue *queue)
 	/* A record and its message stand in one group, so in one segment. */
 	queue_log_free(queue->log, oldest ? oldest->body_lsn : UINT64_MAX);
 	uint64_t length = queue_log_length(queue->log);
-	if (!oldest || oldest->is_busy || queue->move || length < LENGTH_MIN ||
+	if (!oldest || oldest->is_busy || queue->move || length < SEGMENTS_MIN * segment_length ||
 		queue->live_bytes > length / 2 || clock_mono_us() < queue->clean_after_us)
 		return;
 	move_begin(oldest);

@@ -10,7 +10,7 @@
 
 enum {
 	/* A change takes a block of 4 KiB: this is 16,000 of them. */
-	RESERVE = SEGMENT_LENGTH,
+	RESERVE = 64 << 20,
 	/* Read at a time at the start. */
 	READ_TARGET = 1 << 20,
 };
@@ -99,14 +99,16 @@ bool queue_log_read(struct queue_log *log, uint64_t lsn, size_t length, struct r
 static void begin_reign(struct queue_log *log)
 {
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(log->log));
-	uint8_t reign[GROUP_REIGN_LENGTH];
+	struct epoch_entry opening = { .epoch = 1, .incarnation = rand_u64() };
 
 	if (last)
-		memcpy(reign, last->reign, sizeof(reign));
+		opening.epoch = last->epoch;
+	if (last)
+		memcpy(opening.reign, last->reign, sizeof(opening.reign));
 	else
-		rand_bytes(reign, sizeof(reign));
+		rand_bytes(opening.reign, sizeof(opening.reign));
 	log->reigning = true;
-	volume_log_reign(log->log, last ? last->epoch : 1, reign, on_reign, log);
+	volume_log_reign(log->log, &opening, on_reign, log);
 }
 
 static void replay_groups(struct str bytes, uint64_t lsn,
@@ -176,7 +178,8 @@ int queue_log_open(struct router *router,
 	rc = disk_create(
 		router->loop, (enum io_backend)router->config->io_backend, &log->disk, error);
 	if (rc == 0)
-		rc = volume_log_open(router->loop, log->disk, log->directory, 0, &log->log, error);
+		rc = volume_log_open(router->loop, log->disk, log->directory, 0,
+			&(struct log_told){ 0 }, &log->log, NULL, error);
 	if (rc == 0) {
 		log->start = volume_log_start(log->log);
 		rc = replay(log, fn, arg, error);

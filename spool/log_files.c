@@ -2,6 +2,7 @@
 
 #include "core/buf.h"
 #include "core/bytes.h"
+#include "core/check.h"
 #include "core/encode.h"
 
 #include <errno.h>
@@ -15,11 +16,17 @@ void log_files_init(struct log_files *files, struct disk *disk, const char *dire
 
 void log_files_deinit(struct log_files *files)
 {
-	for (uint64_t i = 0; i < files->count; i++)
-		disk_file_close(&files->files[i]);
-	free(files->files);
+	for (size_t i = 0; i < files->count; i++)
+		disk_file_close(&files->open[i].file);
+	free(files->open);
 	free(files->directory);
 	*files = (struct log_files){ 0 };
+}
+
+bool log_is_refusal(int result)
+{
+	return result == -ENOSPC || result == -EDQUOT || result == -EMFILE || result == -ENFILE ||
+		result == -ENOMEM;
 }
 
 char *log_files_path(const struct log_files *files, const char *name)
@@ -31,40 +38,96 @@ char *log_files_path(const struct log_files *files, const char *name)
 	return text;
 }
 
-static char *segment_path(const struct log_files *files, uint64_t segment)
+char *log_files_segment_path(const struct log_files *files, uint64_t segment)
 {
 	char name[32];
 	snprintf(name, sizeof(name), "%016llx.log", (unsigned long long)segment);
 	return log_files_path(files, name);
 }
 
+static void close_at(struct log_files *files, size_t index)
+{
+	disk_file_close(&files->open[index].file);
+	files->open[index] = files->open[--files->count];
+}
+
+void log_files_close_idle(struct log_files *files)
+{
+	for (size_t i = files->count; i > 0; i--)
+		if (files->open[i - 1].holds == 0)
+			close_at(files, i - 1);
+}
+
+static void close_oldest_idle(struct log_files *files)
+{
+	size_t oldest = files->count;
+	for (size_t i = 0; i < files->count; i++)
+		if (files->open[i].holds == 0 &&
+			(oldest == files->count || files->open[i].used < files->open[oldest].used))
+			oldest = i;
+	if (oldest < files->count)
+		close_at(files, oldest);
+}
+
+static struct log_file *find_open(struct log_files *files, const struct disk_file *file)
+{
+	for (size_t i = 0; i < files->count; i++)
+		if (files->open[i].file == file)
+			return &files->open[i];
+	return NULL;
+}
+
+void log_files_hold(struct log_files *files, struct disk_file *file)
+{
+	struct log_file *entry = find_open(files, file);
+	CHECK(entry != NULL);
+	entry->holds++;
+}
+
+void log_files_release(struct log_files *files, struct disk_file *file)
+{
+	struct log_file *entry = find_open(files, file);
+	CHECK(entry != NULL && entry->holds > 0);
+	entry->holds--;
+}
+
 int log_files_get(
 	struct log_files *files, uint64_t segment, bool create, struct disk_file **file_out)
 {
-	if (segment < files->count && files->files[segment] != NULL) {
-		*file_out = files->files[segment];
+	for (size_t i = 0; i < files->count; i++) {
+		if (files->open[i].segment != segment)
+			continue;
+		files->open[i].used = ++files->clock;
+		*file_out = files->open[i].file;
 		return 0;
 	}
-	char *path = segment_path(files, segment);
+	if (files->count >= LOG_FILES_OPEN_MAX)
+		close_oldest_idle(files);
+	char *path = log_files_segment_path(files, segment);
 	int result = disk_file_open(files->disk, path, create, file_out);
+	if (result == -EMFILE || result == -ENFILE) {
+		log_files_close_idle(files);
+		result = disk_file_open(files->disk, path, create, file_out);
+	}
 	free(path);
 	if (result < 0)
 		return result;
-	if (segment >= files->count) {
-		files->files = mem_resize(files->files, (segment + 1) * sizeof(*files->files));
-		for (uint64_t i = files->count; i <= segment; i++)
-			files->files[i] = NULL;
-		files->count = segment + 1;
+	if (files->count == files->capacity) {
+		files->capacity += LOG_FILES_OPEN_MAX;
+		files->open = mem_resize(files->open, files->capacity * sizeof(*files->open));
 	}
-	files->files[segment] = *file_out;
+	files->open[files->count++] = (struct log_file){ *file_out, segment, ++files->clock, 0 };
 	return 0;
 }
 
 int log_files_remove(struct log_files *files, uint64_t segment)
 {
-	if (segment < files->count)
-		disk_file_close(&files->files[segment]);
-	char *path = segment_path(files, segment);
+	for (size_t i = files->count; i > 0; i--)
+		if (files->open[i - 1].segment == segment) {
+			CHECK(files->open[i - 1].holds == 0);
+			close_at(files, i - 1);
+		}
+	char *path = log_files_segment_path(files, segment);
 	int result = disk_remove_file(path);
 	free(path);
 	return result;
@@ -116,25 +179,46 @@ int64_t log_files_lowest(const struct log_files *files)
 	return result < 0 ? result : range.lowest;
 }
 
+/* The bytes of the header too. */
+static int read_header(struct log_files *files, uint32_t volume, uint64_t lsn,
+	char bytes[GROUP_HEADER_LENGTH], struct group *group_out)
+{
+	struct disk_file *file;
+	int result = log_files_get(files, segment_of(lsn), false, &file);
+	if (result == 0)
+		result = disk_read_now(file, bytes, GROUP_HEADER_LENGTH, lsn % segment_length);
+	if (result == -ENOENT)
+		result = -ENODATA;
+	if (result < 0)
+		return result;
+	struct str header = str_of(bytes, GROUP_HEADER_LENGTH);
+	if (group_header_decode(header, lsn, volume, group_out))
+		return 0;
+	unsigned version = group_format_version(header);
+	return version == 0 || version == LOG_FORMAT_VERSION ? -ENODATA : -EPROTONOSUPPORT;
+}
+
+int log_files_read_header(
+	struct log_files *files, uint32_t volume, uint64_t lsn, struct group *group_out)
+{
+	char bytes[GROUP_HEADER_LENGTH];
+	return read_header(files, volume, lsn, bytes, group_out);
+}
+
 int log_files_read_group(struct log_files *files, uint32_t volume, uint64_t lsn,
 	struct bytes **bytes_out, struct group *group_out)
 {
 	struct disk_file *file;
 	char header[GROUP_HEADER_LENGTH];
-	uint64_t offset = lsn % SEGMENT_LENGTH;
-	int result = log_files_get(files, segment_of(lsn), false, &file);
+	int result = read_header(files, volume, lsn, header, group_out);
 	if (result == 0)
-		result = disk_read_now(file, header, sizeof(header), offset);
-	if (result == -ENOENT)
-		result = -ENODATA;
+		result = log_files_get(files, segment_of(lsn), false, &file);
 	if (result < 0)
 		return result;
-	if (!group_header_decode(str_of(header, sizeof(header)), lsn, volume, group_out))
-		return -ENODATA;
 	struct bytes *bytes = bytes_create(group_padded(group_out->used));
 	memcpy(bytes->data, header, sizeof(header));
 	result = disk_read_now(file, bytes->data + sizeof(header), group_out->used - sizeof(header),
-		offset + sizeof(header));
+		lsn % segment_length + sizeof(header));
 	memset(bytes->data + group_out->used, 0, bytes->length - group_out->used);
 	if (result == -ENODATA ||
 		(result == 0 && !group_verify(bytes_str(bytes), lsn, volume, group_out)))

@@ -34,23 +34,15 @@ static int find_group(
 	struct log_reader *reader, uint64_t *lsn, uint64_t limit, struct group *group_out)
 {
 	for (int attempt = 0; attempt < 2; attempt++) {
-		struct disk_file *file;
-		char header[GROUP_HEADER_LENGTH];
 		if (*lsn >= limit)
 			return -ENODATA;
-		int result = log_files_get(&reader->files, segment_of(*lsn), false, &file);
-		if (result == 0)
-			result = disk_read_now(file, header, sizeof(header), *lsn % SEGMENT_LENGTH);
-		if (result == 0 &&
-			group_header_decode(
-				str_of(header, sizeof(header)), *lsn, reader->volume, group_out))
-			return 0;
-		if (result < 0 && result != -ENODATA && result != -ENOENT)
+		int result = log_files_read_header(&reader->files, reader->volume, *lsn, group_out);
+		if (result != -ENODATA)
 			return result;
-		uint64_t next_segment = (segment_of(*lsn) + 1) * SEGMENT_LENGTH;
+		uint64_t next_segment = (segment_of(*lsn) + 1) * segment_length;
 		/* An invalid header inside a segment is corruption unless the log goes on in the
 		 * next. */
-		if (attempt == 1 || *lsn % SEGMENT_LENGTH == 0 || next_segment >= limit)
+		if (attempt == 1 || *lsn % segment_length == 0 || next_segment >= limit)
 			return -EBADMSG;
 		*lsn = next_segment;
 	}
@@ -88,7 +80,7 @@ int log_reader_next(struct log_reader *reader, uint64_t lsn, uint64_t limit, siz
 	if (result < 0)
 		return result;
 	uint64_t end = lsn + group_padded(group.used);
-	uint64_t segment_end = (segment_of(lsn) + 1) * SEGMENT_LENGTH;
+	uint64_t segment_end = (segment_of(lsn) + 1) * segment_length;
 	if (end < lsn + bytes_target)
 		end = lsn + bytes_target;
 	if (end > limit)
@@ -101,13 +93,13 @@ int log_reader_next(struct log_reader *reader, uint64_t lsn, uint64_t limit, siz
 	result = log_files_get(&reader->files, segment_of(lsn), false, &file);
 	if (result == 0) {
 		/* The last group's padding may lie beyond the end of the file. */
-		int64_t available = disk_file_size(file) - (int64_t)(lsn % SEGMENT_LENGTH);
+		int64_t available = disk_file_size(file) - (int64_t)(lsn % segment_length);
 		size_t length = bytes->length;
 		if (available >= 0 && (uint64_t)available < length) {
 			memset(bytes->data + available, 0, length - (size_t)available);
 			length = (size_t)available;
 		}
-		result = disk_read_now(file, bytes->data, length, lsn % SEGMENT_LENGTH);
+		result = disk_read_now(file, bytes->data, length, lsn % segment_length);
 	}
 	if (result == 0) {
 		bytes->length = keep_groups(reader, bytes, lsn, limit, verify, &result);
@@ -123,5 +115,30 @@ int log_reader_next(struct log_reader *reader, uint64_t lsn, uint64_t limit, siz
 	}
 	*bytes_out = bytes;
 	*next_out = lsn + bytes->length;
+	return 0;
+}
+
+int log_reader_chain(struct log_reader *reader, uint64_t lsn, uint64_t limit, uint64_t *chain_out)
+{
+	struct group group;
+	uint64_t asked = lsn;
+	if (lsn > limit || lsn % GROUP_ALIGNMENT != 0)
+		return -EINVAL;
+	int result = find_group(reader, &lsn, limit, &group);
+	if (result == -EBADMSG)
+		return -EINVAL;
+	if (result < 0)
+		return result;
+	/* In the next segment only when the group before ends exactly where was asked. */
+	if (lsn != asked) {
+		struct group previous;
+		result = log_files_read_header(
+			&reader->files, reader->volume, group.previous_lsn, &previous);
+		if (result < 0)
+			return result == -ENODATA ? -EINVAL : result;
+		if (previous.lsn + group_padded(previous.used) != asked)
+			return -EINVAL;
+	}
+	*chain_out = group.chain;
 	return 0;
 }

@@ -24,4 +24,10 @@ void log_reader_close(struct log_reader **reader);
 int log_reader_next(struct log_reader *reader, uint64_t lsn, uint64_t limit, size_t bytes_target,
 	bool verify, struct bytes **bytes_out, uint64_t *lsn_out, uint64_t *next_out) must_check;
 
+/* The chain at `lsn`, which is a boundary between groups below `limit`: read from the header of the
+ * group that begins there (or in the next segment). -ENODATA at the limit itself: ask the writer;
+ * -EINVAL: no group begins there. */
+int log_reader_chain(
+	struct log_reader *reader, uint64_t lsn, uint64_t limit, uint64_t *chain_out) must_check;
+
 #endif

@@ -1,88 +1,84 @@
 #include "spool/volume_log_internal.h"
 
+#include "core/digest.h"
+#include "core/encode.h"
 #include "core/log.h"
+#include "core/rand.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
-/* Opening a log: where does it end, is its tail torn or its middle corrupt; and cutting it. */
+/* Opening a log: where does it end, is its tail torn or its middle rotten. */
 
 enum {
-	/* Read at a time when a tail is searched or copied. */
+	/* Read at a time when a tail is searched. */
 	SCAN_BYTES = 1 << 20,
-	/* A full vector (proto/disk/epochs.h). */
-	EPOCHS_FILE_BYTES_MAX = 4 + EPOCHS_MAX * 32 + 4,
 };
 
-/* ---- the epochs file ---- */
+/* ---- the files beside the segments ---- */
 
-int log_epochs_save(struct volume_log *log)
+int log_state_load(struct volume_log *log, struct error *error)
 {
-	struct buf bytes = { 0 };
-	struct disk_file *file = NULL;
-	char *path = log_files_path(&log->files, "epochs");
-	char *new_path = log_files_path(&log->files, "epochs.new");
-	epochs_encode(&log->epochs, &bytes);
-	(void)!disk_remove_file(new_path);
-	int result = disk_file_open(log->disk, new_path, true, &file);
-	if (result == 0)
-		result = disk_write_now(file, buf_str(&bytes).bytes, buf_length(&bytes), 0);
-	if (result == 0)
-		result = disk_sync_now(file);
-	disk_file_close(&file);
-	if (result == 0)
-		result = disk_rename(new_path, path);
-	free(path);
-	free(new_path);
-	buf_deinit(&bytes);
-	return result;
-}
-
-static int read_epochs(struct disk *disk, const char *path, struct epochs *epochs_out)
-{
-	struct disk_file *file;
-	struct buf bytes = { 0 };
-	int result = disk_file_open(disk, path, false, &file);
-	if (result < 0)
-		return result;
-	int64_t size = disk_file_size(file);
-	result = size < 0 ? (int)size : size > EPOCHS_FILE_BYTES_MAX ? -EUCLEAN : 0;
-	if (result == 0)
-		result = disk_read_now(file, buf_reserve(&bytes, (size_t)size), (size_t)size, 0);
-	if (result == 0) {
-		buf_commit(&bytes, (size_t)size);
-		if (!epochs_decode(buf_str(&bytes), epochs_out))
-			result = -EUCLEAN;
-	}
-	buf_deinit(&bytes);
-	disk_file_close(&file);
-	return result;
-}
-
-int volume_epochs_read(struct disk *disk, const char *directory, struct epochs *epochs_out)
-{
-	struct buf path = { 0 };
-	buf_printf(&path, "%s/epochs", directory);
-	int result = read_epochs(disk, buf_terminated(&path), epochs_out);
-	buf_deinit(&path);
-	return result == -ENOENT ? 0 : result;
-}
-
-int log_epochs_load(struct volume_log *log, struct error *error)
-{
-	char *path = log_files_path(&log->files, "epochs");
-	int result = read_epochs(log->disk, path, &log->epochs);
+	int result = log_state_read(log->disk, log->files.directory, &log->state);
 	if (result == -EUCLEAN)
 		log_warn("epochs_unreadable",
-			"volume=%u file=%s action=\"rebuild it from the log\"", log->volume, path);
-	/* Also a new volume; else log_find_end reads the barriers. */
-	log->must_save_epochs = result == -ENOENT || result == -EUCLEAN;
-	if (log->must_save_epochs)
+			"volume=%u directory=%s action=\"rebuild it from the log\"", log->volume,
+			log->files.directory);
+	/* Also a new volume; else log_find_end reads the vector of the last segment. */
+	log->must_save_state = result == -EUCLEAN || log->state.epochs.count == 0;
+	if (result == -EUCLEAN)
 		result = 0;
+	if (result == -EPROTONOSUPPORT)
+		return error_set(error, result,
+			"%s is of log format 1, which this version does not read",
+			log->files.directory);
 	if (result < 0)
+		error_set(error, result, "cannot read %s/epochs: %s", log->files.directory,
+			strerror(-result));
+	return result;
+}
+
+int log_state_replace(struct volume_log *log, struct log_state *state)
+{
+	int result = log_state_save(log->disk, log->files.directory, state);
+	if (result < 0)
+		return result;
+	log_state_deinit(&log->state);
+	log->state = *state;
+	return 0;
+}
+
+int log_copy_id_load(struct volume_log *log, struct error *error)
+{
+	uint8_t bytes[COPY_ID_LENGTH + 4];
+	struct disk_file *file = NULL;
+	char *path = log_files_path(&log->files, "copy");
+	char *new_path = log_files_path(&log->files, "copy.new");
+	int result = disk_file_open(log->disk, path, false, &file);
+	if (result == 0)
+		result = disk_read_now(file, bytes, sizeof(bytes), 0);
+	disk_file_close(&file);
+	if (result == -ENOENT || result == -ENODATA ||
+		(result == 0 &&
+			get_le32(bytes + COPY_ID_LENGTH) != crc32c(0, bytes, COPY_ID_LENGTH))) {
+		rand_bytes(bytes, COPY_ID_LENGTH);
+		put_le32(bytes + COPY_ID_LENGTH, crc32c(0, bytes, COPY_ID_LENGTH));
+		(void)!disk_remove_file(new_path);
+		result = disk_file_open(log->disk, new_path, true, &file);
+		if (result == 0)
+			result = disk_write_now(file, bytes, sizeof(bytes), 0);
+		if (result == 0)
+			result = disk_sync_now(file);
+		disk_file_close(&file);
+		if (result == 0)
+			result = disk_rename(new_path, path);
+	}
+	if (result == 0)
+		memcpy(log->copy_id, bytes, COPY_ID_LENGTH);
+	else
 		error_set(error, result, "cannot read %s: %s", path, strerror(-result));
 	free(path);
+	free(new_path);
 	return result;
 }
 
@@ -121,245 +117,315 @@ int log_replica_mark_set(struct volume_log *log, bool is_replica)
 
 /* ---- finding the end ---- */
 
-static bool is_known_reign(const struct volume_log *log, const struct group *group)
+bool log_vector_of(const struct group *group, struct str bytes, struct epochs *epochs_out)
 {
-	for (uint32_t i = 0; i < log->epochs.count; i++)
-		if (log->epochs.entries[i].epoch == group->epoch &&
-			memcmp(log->epochs.entries[i].reign, group->reign, GROUP_REIGN_LENGTH) == 0)
+	struct record record;
+	size_t position = GROUP_HEADER_LENGTH;
+	return group_next_record(group, bytes, &position, &record) &&
+		record.state == RECORD_PRESENT &&
+		(record.type == RECORD_BARRIER || record.type == RECORD_SEGMENT) &&
+		epochs_decode(record.body, epochs_out);
+}
+
+static bool is_known(const struct volume_log *log, const struct group *group)
+{
+	for (uint32_t i = 0; i < log->state.epochs.count; i++) {
+		const struct epoch_entry *entry = &log->state.epochs.entries[i];
+		if (entry->epoch == group->epoch && entry->incarnation == group->incarnation &&
+			memcmp(entry->reign, group->reign, GROUP_REIGN_LENGTH) == 0)
 			return true;
+	}
 	return false;
 }
 
-/* What stands behind the last valid group of a segment. */
+/* What stands behind the last valid group. */
 struct tail {
-	bool has_bytes;        /* something not zero */
-	uint64_t later_group;  /* address of the first valid group of ours, 0 when there is none */
-	uint64_t later_end;    /* end of the last one */
+	uint64_t bytes_begin; /* of the first block that is not zero */
+	uint64_t bytes_end;   /* behind the last block that is not zero; 0: there is none */
+	uint64_t later_group; /* address of the first valid group of ours, 0 when there is none */
+	uint64_t later_end;   /* end of the last one */
+	unsigned segments;    /* that hold bytes: one write lies in one */
 };
 
-static int scan_tail(
-	struct volume_log *log, struct disk_file *file, uint64_t lsn, struct tail *tail)
+static void scan_block(
+	struct volume_log *log, struct str block, uint64_t at, bool may_begin, struct tail *tail)
 {
+	struct group group;
+	if (block.bytes[0] == 0 && memcmp(block.bytes, block.bytes + 1, block.length - 1) == 0)
+		return;
+	if (tail->bytes_end == 0)
+		tail->bytes_begin = at;
+	tail->bytes_end = at + block.length;
+	if (!may_begin || !group_header_decode(block, at, log->volume, &group) ||
+		!is_known(log, &group))
+		return;
+	if (tail->later_group == 0)
+		tail->later_group = at;
+	tail->later_end = at + group_padded(group.used);
+}
+
+/* Whether a write that was on its way may have begun here: at the end of the log or, when nothing
+ * stands there, at the start of the next segment. */
+static bool may_be_torn(const struct volume_log *log, uint64_t lsn, const struct tail *tail)
+{
+	return lsn == log->end ||
+		(tail->bytes_end == 0 && lsn == (segment_of(log->end) + 1) * segment_length);
+}
+
+/* Adds what stands in the segment of `lsn` from there on. */
+static int scan_segment(struct volume_log *log, uint64_t lsn, struct tail *tail)
+{
+	struct disk_file *file;
+	int result = log_files_get(&log->files, segment_of(lsn), false, &file);
+	if (result < 0)
+		return result == -ENOENT ? 0 : result;
 	int64_t size = disk_file_size(file);
+	if (size < 0)
+		return (int)size;
 	char *bytes = mem_alloc(SCAN_BYTES);
-	int result = size < 0 ? (int)size : 0;
-	*tail = (struct tail){ false, 0, 0 };
-	for (uint64_t offset = lsn % SEGMENT_LENGTH; result == 0 && offset < (uint64_t)size;
+	for (uint64_t offset = lsn % segment_length; result == 0 && offset < (uint64_t)size;
 		offset += SCAN_BYTES) {
-		size_t length = (uint64_t)size - offset < SCAN_BYTES
-			? (size_t)((uint64_t)size - offset)
-			: SCAN_BYTES;
+		uint64_t left = (uint64_t)size - offset;
+		size_t length = left < SCAN_BYTES ? (size_t)left : SCAN_BYTES;
 		result = disk_read_now(file, bytes, length, offset);
 		for (size_t i = 0; result == 0 && i < length; i += GROUP_ALIGNMENT) {
-			struct group group;
+			uint64_t at = lsn - lsn % segment_length + offset + i;
 			size_t part = length - i < GROUP_ALIGNMENT ? length - i : GROUP_ALIGNMENT;
-			uint64_t at = segment_of(lsn) * SEGMENT_LENGTH + offset + i;
-			bool is_zero =
-				bytes[i] == 0 && memcmp(bytes + i, bytes + i + 1, part - 1) == 0;
-			tail->has_bytes |= !is_zero;
-			if (is_zero || at <= lsn ||
-				!group_header_decode(
-					str_of(bytes + i, part), at, log->volume, &group) ||
-				!is_known_reign(log, &group))
-				continue;
-			if (tail->later_group == 0)
-				tail->later_group = at;
-			tail->later_end = at + group_padded(group.used);
+			scan_block(log, str_of(bytes + i, part), at, !may_be_torn(log, at, tail),
+				tail);
 		}
 	}
 	free(bytes);
 	return result;
 }
 
-/* Zeroes from `lsn` to the end of its file: nothing there was ever acknowledged. */
-static int clear_tail(struct volume_log *log, struct disk_file *file, uint64_t lsn)
+static int refuse_format(struct volume_log *log, struct error *error)
 {
-	uint64_t offset = lsn % SEGMENT_LENGTH;
-	int64_t size = disk_file_size(file);
-	if (size < 0)
-		return (int)size;
-	if ((uint64_t)size <= offset)
-		return 0;
-	log_info("torn_tail", "volume=%u lsn=%llu", log->volume, (unsigned long long)lsn);
-	return disk_file_zero(file, offset, (uint64_t)size - offset);
+	return error_set(error, -EPROTONOSUPPORT,
+		"%s is of log format 1, which this version does not read", log->files.directory);
 }
 
-/* Adopts the epoch vector of a barrier when the `epochs` file was lost. */
-static void learn_epochs(struct volume_log *log, const struct group *group, struct str bytes)
+static int cannot_read(struct volume_log *log, uint64_t segment, int result, struct error *error)
 {
-	struct record record;
-	size_t position = GROUP_HEADER_LENGTH;
-	struct epochs epochs = { 0 };
-	if (!group_next_record(group, bytes, &position, &record) || record.type != RECORD_BARRIER ||
-		!epochs_decode(record.body, &epochs))
+	return error_set(error, result, "cannot read segment %llu of %s: %s",
+		(unsigned long long)segment, log->files.directory, strerror(-result));
+}
+
+/* Takes over a later vector than the file `epochs` has: the file was lost, or is older. */
+static void learn_vector(struct volume_log *log, const struct group *group, struct str bytes)
+{
+	struct epochs found = { 0 };
+	if (!log_vector_of(group, bytes, &found))
 		return;
-	const struct epoch_entry *known = epochs_last(&log->epochs);
-	const struct epoch_entry *found = epochs_last(&epochs);
-	if (found != NULL && (known == NULL || found->epoch > known->epoch))
-		epochs_copy(&log->epochs, &epochs);
-	epochs_deinit(&epochs);
+	const struct epoch_entry *known = epochs_last(&log->state.epochs);
+	const struct epoch_entry *last = epochs_last(&found);
+	bool is_news = last != NULL &&
+		(known == NULL || last->epoch > known->epoch ||
+			(last->epoch == known->epoch && last->start_lsn > known->start_lsn));
+	if (is_news) {
+		epochs_copy(&log->state.epochs, &found);
+		log->must_save_state = true;
+	}
+	epochs_deinit(&found);
 }
 
-/* Walks the groups of one segment from its start; sets end and last group. */
+/* The last segment whose first group is wholly valid, -1, or a negative errno below -1. */
+static int64_t last_used_segment(struct volume_log *log, int64_t highest, struct error *error)
+{
+	for (int64_t segment = highest; segment >= 0; segment--) {
+		struct bytes *bytes;
+		struct group group;
+		int result = log_files_read_group(&log->files, log->volume,
+			(uint64_t)segment * segment_length, &bytes, &group);
+		if (result == 0) {
+			bytes_unref(&bytes);
+			return segment;
+		}
+		if (result == -EPROTONOSUPPORT)
+			return refuse_format(log, error);
+		if (result != -ENODATA && result != -EBADMSG)
+			return cannot_read(log, (uint64_t)segment, result, error);
+	}
+	return -1;
+}
+
+/* Walks the groups of one segment from its start; sets end, last group and chain. A group
+ * that is not the one that was told of here ends the log, as an invalid one does. */
 static int walk_segment(struct volume_log *log, uint64_t segment, struct error *error)
 {
-	uint64_t lsn = segment * SEGMENT_LENGTH;
+	uint64_t lsn = segment * segment_length, limit = lsn + segment_length;
 	int result = 0;
-	while (lsn < (segment + 1) * SEGMENT_LENGTH) {
+	while (lsn < limit) {
 		struct bytes *bytes;
 		struct group group;
 		result = log_files_read_group(&log->files, log->volume, lsn, &bytes, &group);
 		if (result < 0)
 			break;
-		learn_epochs(log, &group, bytes_str(bytes));
+		bool follows = log->is_empty ||
+			(group.previous_lsn == log->last_group && group.chain == log->chain);
+		uint64_t chain = group_chain_after(bytes_str(bytes), &group);
+		if (follows)
+			learn_vector(log, &group, bytes_str(bytes));
 		bytes_unref(&bytes);
+		if (!follows)
+			break;
+		uint64_t end = lsn + group_padded(group.used);
+		if (end == log->told.told.lsn && chain != log->told.told.chain)
+			break;
 		log->is_empty = false;
 		log->last_group = lsn;
-		lsn += group_padded(group.used);
-		log->end = lsn;
+		log->chain = chain;
+		log->end = lsn = end;
 	}
-	if (result != 0 && result != -ENODATA && result != -EBADMSG)
-		return error_set(error, result, "cannot read segment %llu of %s: %s",
-			(unsigned long long)segment, log->files.directory, strerror(-result));
+	if (result == -EPROTONOSUPPORT)
+		return refuse_format(log, error);
+	if (result < 0 && result != -ENODATA && result != -EBADMSG)
+		return cannot_read(log, segment, result, error);
 	return 0;
-}
-
-/* The last segment that begins with a valid group, or -1. */
-static int64_t last_used_segment(struct volume_log *log, int64_t highest)
-{
-	for (int64_t segment = highest; segment >= 0; segment--) {
-		struct disk_file *file;
-		struct group group;
-		char header[GROUP_HEADER_LENGTH];
-		uint64_t lsn = (uint64_t)segment * SEGMENT_LENGTH;
-		if (log_files_get(&log->files, (uint64_t)segment, false, &file) == 0 &&
-			disk_read_now(file, header, sizeof(header), 0) == 0 &&
-			group_header_decode(
-				str_of(header, sizeof(header)), lsn, log->volume, &group))
-			return segment;
-	}
-	return -1;
-}
-
-/* ---- saving ---- */
-
-static int copy_range(struct volume_log *log, struct disk_file *file_to, uint64_t from, uint64_t to)
-{
-	char *bytes = mem_alloc(SCAN_BYTES);
-	uint64_t written = 0;
-	int result = 0;
-	for (uint64_t lsn = from; result == 0 && lsn < to;) {
-		struct disk_file *file;
-		uint64_t segment_end = (segment_of(lsn) + 1) * SEGMENT_LENGTH;
-		uint64_t end = segment_end < to ? segment_end : to;
-		size_t length = end - lsn < SCAN_BYTES ? (size_t)(end - lsn) : SCAN_BYTES;
-		result = log_files_get(&log->files, segment_of(lsn), false, &file);
-		int64_t size = result == 0 ? disk_file_size(file) : 0;
-		memset(bytes, 0, length);
-		if (result == 0 && size > (int64_t)(lsn % SEGMENT_LENGTH)) {
-			size_t there = (size_t)size - (size_t)(lsn % SEGMENT_LENGTH);
-			result = disk_read_now(
-				file, bytes, there < length ? there : length, lsn % SEGMENT_LENGTH);
-		}
-		if (result == 0)
-			result = disk_write_now(file_to, bytes, length, written);
-		written += length;
-		lsn += length;
-	}
-	free(bytes);
-	return result == 0 ? disk_sync_now(file_to) : result;
-}
-
-/* Nothing is ever dropped: the range goes to a file of its own, durably. */
-static int save_range(struct volume_log *log, uint64_t lsn, uint64_t to)
-{
-	char name[96];
-	struct disk_file *file = NULL;
-	const struct epoch_entry *last = epochs_last(&log->epochs);
-	snprintf(name, sizeof(name), "salvage-%llu-%016llx-%016llx.log",
-		(unsigned long long)(last ? last->epoch : 0), (unsigned long long)lsn,
-		(unsigned long long)to);
-	char *path = log_files_path(&log->files, name);
-	char *new_path = log_files_path(&log->files, "salvage.new");
-	(void)!disk_remove_file(new_path);
-	int result = disk_file_open(log->disk, new_path, true, &file);
-	if (result == 0)
-		result = copy_range(log, file, lsn, to);
-	disk_file_close(&file);
-	if (result == 0)
-		result = disk_rename(new_path, path);
-	if (result == 0)
-		log_warn("tail_saved", "volume=%u from=%llu to=%llu file=%s", log->volume,
-			(unsigned long long)lsn, (unsigned long long)to, path);
-	free(path);
-	free(new_path);
-	return result;
 }
 
 /* Whether groups behind an invalid one are what a replica's last write left of itself: such a write
  * holds many groups, a primary's holds one. The leader ships the range again. */
-static bool is_torn_receive(const struct volume_log *log, uint64_t lsn, const struct tail *tail)
+static bool is_torn_receive(const struct volume_log *log, const struct tail *tail)
 {
-	return log->was_replica && tail->later_end <= lsn + RECEIVE_BYTES_MAX;
+	uint64_t segment = segment_of(tail->bytes_begin);
+	uint64_t from = segment == segment_of(log->end) ? log->end : segment * segment_length;
+	return log->was_replica && tail->later_end <= from + RECEIVE_BYTES_MAX;
 }
 
-/* Everything behind the end must be nothing, or a torn write that may be cleared. */
-static int clean_behind_end(struct volume_log *log, int64_t highest, struct error *error)
+/* Cuts off what stands behind the end, after it was saved if it may be worth something. */
+static int drop_tail(struct volume_log *log, const struct tail *tail, bool save)
 {
-	for (int64_t segment = (int64_t)segment_of(log->end); segment <= highest; segment++) {
-		struct disk_file *file;
-		struct tail tail;
-		uint64_t lsn = (uint64_t)segment * SEGMENT_LENGTH;
-		if (lsn < log->end)
-			lsn = log->end;
-		int result = log_files_get(&log->files, (uint64_t)segment, false, &file);
-		if (result == -ENOENT)
-			continue;
-		if (result == 0)
-			result = scan_tail(log, file, lsn, &tail);
-		if (result == 0 && tail.later_group != 0 && is_torn_receive(log, lsn, &tail))
-			result = save_range(log, lsn, tail.later_end);
-		else if (result == 0 && tail.later_group != 0)
-			return error_set(error, -EUCLEAN,
-				"%s is corrupt at address %llu: valid data follows at %llu; copy "
-				"this volume from a replica",
-				log->files.directory, (unsigned long long)lsn,
-				(unsigned long long)tail.later_group);
-		if (result == 0 && tail.has_bytes)
-			result = clear_tail(log, file, lsn);
+	const struct epoch_entry *last = epochs_last(&log->state.epochs);
+	int result = 0;
+	if (tail->bytes_end == 0)
+		return 0;
+	if (save)
+		result = log_save_range(&log->files, log->volume, last ? last->epoch : 0, log->end,
+			tail->bytes_end);
+	else
+		log_info("torn_tail", "volume=%u lsn=%llu", log->volume,
+			(unsigned long long)log->end);
+	return result == 0 ? log_cut_files(&log->files, log->end) : result;
+}
+
+/* Everything behind the end must be nothing, or a torn write that may be cut off; nothing of it may
+ * have been told to anybody. */
+static int check_behind_end(struct volume_log *log, int64_t highest, const struct log_told *told,
+	uint64_t *rotten_lsn_out, struct error *error)
+{
+	struct tail tail = { 0 };
+	uint64_t known = log->told.told.lsn > told->lsn ? log->told.told.lsn : told->lsn;
+	int result = 0;
+	for (int64_t segment = (int64_t)segment_of(log->end); result == 0 && segment <= highest;
+		segment++) {
+		uint64_t lsn = (uint64_t)segment * segment_length;
+		uint64_t before = tail.bytes_end;
+		result = scan_segment(log, lsn < log->end ? log->end : lsn, &tail);
 		if (result < 0)
-			return error_set(error, result, "cannot check segment %lld of %s: %s",
-				(long long)segment, log->files.directory, strerror(-result));
+			return cannot_read(log, (uint64_t)segment, result, error);
+		tail.segments += tail.bytes_end != before;
+		if (tail.segments > 1 && tail.later_group == 0)
+			tail.later_group = lsn;
 	}
+	bool was_told = log->end < known;
+	bool is_torn = !was_told && tail.segments <= 1 &&
+		(tail.later_group == 0 || is_torn_receive(log, &tail));
+	if (!is_torn && !told->repair) {
+		*rotten_lsn_out = log->end;
+		if (was_told)
+			return error_set(error, -EUCLEAN,
+				"%s is corrupt at address %llu (segment %016llx.log): all below "
+				"%llu "
+				"was confirmed once; copy this volume from a replica",
+				log->files.directory, (unsigned long long)log->end,
+				(unsigned long long)segment_of(log->end),
+				(unsigned long long)known);
+		return error_set(error, -EUCLEAN,
+			"%s is corrupt at address %llu (segment %016llx.log): valid data follows "
+			"at "
+			"%llu; copy this volume from a replica",
+			log->files.directory, (unsigned long long)log->end,
+			(unsigned long long)segment_of(log->end),
+			(unsigned long long)tail.later_group);
+	}
+	/* A later opening must not take for rot what this one cuts off. */
+	if (was_told)
+		result = log_told_write(
+			&log->told, &(struct told){ log->end, log->chain, false }, true);
+	if (result == 0)
+		result = drop_tail(log, &tail, !is_torn || tail.later_group != 0);
+	if (result < 0)
+		return error_set(error, result, "cannot cut %s at %llu: %s", log->files.directory,
+			(unsigned long long)log->end, strerror(-result));
 	return 0;
 }
 
-int log_find_end(struct volume_log *log, struct error *error)
+/* After a write that the disk has failed, memory may hold what no disk does. */
+static int forget_cached(struct volume_log *log, int64_t highest, struct error *error)
+{
+	if (!log->told.told.failed)
+		return 0;
+	int64_t lowest = log_files_lowest(&log->files);
+	int result = 0;
+	/* What was being written stands in the last segment that has bytes, or is about to. */
+	for (int64_t segment = highest > lowest + 2 ? highest - 2 : lowest;
+		result == 0 && segment >= 0 && segment <= highest; segment++) {
+		struct disk_file *file;
+		result = log_files_get(&log->files, (uint64_t)segment, false, &file);
+		if (result == 0)
+			result = disk_file_drop_cache(file);
+		else if (result == -ENOENT)
+			result = 0;
+	}
+	if (result < 0)
+		return error_set(error, result, "cannot read %s again from the disk: %s",
+			log->files.directory, strerror(-result));
+	log_warn("tail_read_again", "volume=%u hint=\"the disk has failed a write before\"",
+		log->volume);
+	return 0;
+}
+
+static int save_state(struct volume_log *log, struct error *error)
+{
+	/* An epoch that was announced and then cut off again stays one that was seen. */
+	log->state.seen = volume_log_seen(log);
+	epochs_truncate(&log->state.epochs, log->end + 1);
+	if (!log->must_save_state || log->state.epochs.count == 0)
+		return 0;
+	int result = log_state_save(log->disk, log->files.directory, &log->state);
+	if (result < 0)
+		return error_set(error, result, "cannot write the epochs of %s: %s",
+			log->files.directory, strerror(-result));
+	log->must_save_state = false;
+	return 0;
+}
+
+int log_find_end(struct volume_log *log, const struct log_told *told, uint64_t *rotten_lsn_out,
+	struct error *error)
 {
 	int64_t highest = log_files_highest(&log->files);
-	log->end = log->last_group = 0;
+	log->end = log->last_group = log->chain = 0;
 	log->is_empty = true;
 	log_prepared_reset(log);
 	if (highest < -1)
 		return error_set(error, (int)highest, "cannot list %s: %s", log->files.directory,
 			strerror((int)-highest));
-	int64_t last = last_used_segment(log, highest);
-	/* Without an epochs file the barriers of the whole log are read. */
-	int64_t segment = log->epochs.count > 0 ? last : log_files_lowest(&log->files);
-	int result = 0;
-	for (; result == 0 && segment >= 0 && segment <= last; segment++)
-		result = walk_segment(log, (uint64_t)segment, error);
+	int result = forget_cached(log, highest, error);
+	int64_t last = result == 0 ? last_used_segment(log, highest, error) : -1;
+	if (last < -1)
+		return (int)last;
+	/* When not even the first group is what was told of, the log ends in the segment before. */
+	for (; result == 0 && last >= 0 && log->is_empty; last--)
+		result = walk_segment(log, (uint64_t)last, error);
 	if (result == 0)
-		result = clean_behind_end(log, highest, error);
-	/* An epoch that was announced and then cut off again. */
-	epochs_truncate(&log->epochs, log->end + 1);
-	if (result == 0 && log->must_save_epochs && log->epochs.count > 0) {
-		result = log_epochs_save(log);
-		if (result < 0)
-			return error_set(error, result, "cannot write the epochs of %s: %s",
-				log->files.directory, strerror(-result));
-		log->must_save_epochs = false;
-	}
+		result = check_behind_end(log, highest, told, rotten_lsn_out, error);
+	if (result == 0)
+		result = save_state(log, error);
+	if (result == 0 && (log->told.told.failed || log->told.told.lsn < log->end))
+		/* A hint that cannot be written is written with a later group. */
+		(void)!log_told_write(
+			&log->told, &(struct told){ log->end, log->chain, false }, true);
 	return result;
 }
 
@@ -386,82 +452,27 @@ bool volume_log_ends_fenced(struct volume_log *log)
 	return !log->is_empty && is_fence(log, log->last_group, &group);
 }
 
+/* The first opening of the newest reign. */
+static const struct epoch_entry *reign_begin(const struct epochs *epochs)
+{
+	const struct epoch_entry *entry = epochs_last(epochs);
+	while (entry != NULL && entry > epochs->entries && entry[-1].epoch == entry->epoch)
+		entry--;
+	return entry;
+}
+
 bool volume_log_began_clean(struct volume_log *log)
 {
-	const struct epoch_entry *reign = epochs_last(&log->epochs);
+	const struct epoch_entry *reign = reign_begin(&log->state.epochs);
 	struct group group;
 	if (reign == NULL || reign->start_lsn == 0)
 		return true;
 	/* An epoch in between that this log has not seen was somebody else's, who went on after the
 	 * fence. */
-	if (log->epochs.count > 1 && reign[-1].epoch + 1 != reign->epoch)
+	if (reign > log->state.epochs.entries && reign[-1].epoch + 1 != reign->epoch)
 		return false;
 	if (reign->start_lsn >= log->end)
 		return volume_log_ends_fenced(log);
 	(void)is_fence(log, reign->start_lsn, &group);
 	return group.lsn == reign->start_lsn && is_fence(log, group.previous_lsn, &group);
-}
-
-/* ---- cutting ---- */
-
-int volume_log_truncate(struct volume_log *log, uint64_t lsn)
-{
-	struct disk_file *file;
-	struct error error;
-	CHECK(volume_log_is_idle(log));
-	if (lsn >= log->end)
-		return 0;
-	log_prepare_wait(log);
-	int result = save_range(log, lsn, log->end);
-	/* From the end backwards, so that a crash in between leaves a shorter log and no gap. */
-	int64_t highest = log_files_highest(&log->files);
-	for (int64_t segment = highest; result == 0 && segment > (int64_t)segment_of(lsn);
-		segment--) {
-		result = log_files_remove(&log->files, (uint64_t)segment);
-		if (result == -ENOENT)
-			result = 0;
-	}
-	if (result == 0)
-		result = log_files_get(&log->files, segment_of(lsn), false, &file);
-	if (result == 0) {
-		int64_t size = disk_file_size(file);
-		uint64_t offset = lsn % SEGMENT_LENGTH;
-		result = size < 0 ? (int)size
-			: (uint64_t)size > offset
-			? disk_file_zero(file, offset, (uint64_t)size - offset)
-			: 0;
-	}
-	epochs_truncate(&log->epochs, lsn);
-	if (result == 0)
-		result = log_epochs_save(log);
-	if (result == 0)
-		result = log_find_end(log, &error);
-	log->may_append = false;
-	return result;
-}
-
-/* ---- giving space back ---- */
-
-uint64_t volume_log_start(struct volume_log *log)
-{
-	struct disk_file *file;
-	uint64_t segment = segment_of(volume_log_last_group(log));
-	while (segment > 0 && log_files_get(&log->files, segment - 1, false, &file) == 0)
-		segment--;
-	return segment * SEGMENT_LENGTH;
-}
-
-int volume_log_free(struct volume_log *log, uint64_t lsn)
-{
-	uint64_t last = volume_log_last_group(log);
-	uint64_t limit = segment_of(lsn < last ? lsn : last);
-	int64_t lowest = log_files_lowest(&log->files);
-	int result = lowest < -1 ? (int)lowest : 0;
-	for (int64_t segment = lowest;
-		result == 0 && segment >= 0 && (uint64_t)segment < limit; segment++) {
-		result = log_files_remove(&log->files, (uint64_t)segment);
-		if (result == -ENOENT)
-			result = 0;
-	}
-	return result;
 }

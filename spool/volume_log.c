@@ -1,5 +1,6 @@
 #include "spool/volume_log.h"
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "spool/volume_log_internal.h"
 
@@ -12,21 +13,30 @@ enum {
 	PREPARE_STEP = 8 << 20,
 	/* With less than this left it goes on. */
 	PREPARE_LOW = 4 << 20,
-	/* Vectors of one write, below the kernel's 1024. A record takes up to four. */
+	/* Vectors of one write, below the kernel's 1024. A record takes up to four; one record's
+	 * worth is for the group's own header and padding, one for a SEGMENT record. */
 	VECTORS_MAX = 1000,
 	VECTORS_PER_RECORD = 4,
-	RECORDS_PER_GROUP_MAX = VECTORS_MAX / VECTORS_PER_RECORD - 1,
+	RECORDS_PER_GROUP_MAX = VECTORS_MAX / VECTORS_PER_RECORD - 2,
 };
 
 static const char zeroes[GROUP_ALIGNMENT];
-
-static void try_write(struct volume_log *log);
 
 /* ---- state ---- */
 
 uint64_t volume_log_end(const struct volume_log *log)
 {
 	return log->end;
+}
+
+uint64_t volume_log_chain(const struct volume_log *log)
+{
+	return log->chain;
+}
+
+void volume_log_copy_id(const struct volume_log *log, uint8_t copy_id_out[COPY_ID_LENGTH])
+{
+	memcpy(copy_id_out, log->copy_id, COPY_ID_LENGTH);
 }
 
 uint64_t volume_log_last_group(const struct volume_log *log)
@@ -36,7 +46,7 @@ uint64_t volume_log_last_group(const struct volume_log *log)
 
 const struct epochs *volume_log_epochs(const struct volume_log *log)
 {
-	return &log->epochs;
+	return &log->state.epochs;
 }
 
 bool volume_log_is_fenced(const struct volume_log *log)
@@ -46,7 +56,41 @@ bool volume_log_is_fenced(const struct volume_log *log)
 
 bool volume_log_is_idle(const struct volume_log *log)
 {
-	return !log->writing && log->queue_first == NULL && log->receive == NULL && log->reads == 0;
+	return !log->writing && log->queue_first == NULL && log->receive == NULL &&
+		log->reads == 0 && !log->is_cutting;
+}
+
+uint64_t volume_log_seen(const struct volume_log *log)
+{
+	const struct epoch_entry *last = epochs_last(&log->state.epochs);
+	return last != NULL && last->epoch > log->state.seen ? last->epoch : log->state.seen;
+}
+
+static int replace_numbers(struct volume_log *log, uint64_t seen, uint64_t held)
+{
+	struct log_state state = { .seen = seen, .held = held };
+	epochs_copy(&state.epochs, &log->state.epochs);
+	int result = log_state_replace(log, &state);
+	if (result < 0)
+		log_state_deinit(&state);
+	return result;
+}
+
+int volume_log_note_seen(struct volume_log *log, uint64_t epoch)
+{
+	CHECK(!log->is_cutting);
+	return epoch <= volume_log_seen(log) ? 0 : replace_numbers(log, epoch, log->state.held);
+}
+
+uint64_t volume_log_held(const struct volume_log *log)
+{
+	return log->state.held;
+}
+
+int volume_log_note_held(struct volume_log *log, uint64_t epoch)
+{
+	CHECK(!log->is_cutting);
+	return epoch == log->state.held ? 0 : replace_numbers(log, log->state.seen, epoch);
 }
 
 static void fence(struct volume_log *log, int reason)
@@ -54,6 +98,9 @@ static void fence(struct volume_log *log, int reason)
 	if (log->fenced)
 		return;
 	log->fenced = true;
+	/* Left to memory, as what it warns of is. */
+	(void)!log_told_write(
+		&log->told, &(struct told){ log->end, log->chain, .failed = true }, false);
 	log_error("volume_fenced",
 		"volume=%u lsn=%llu reason=%s hint=\"check the disk, then restart\"", log->volume,
 		(unsigned long long)log->end, log_quote(str_from(strerror(-reason))));
@@ -107,18 +154,29 @@ static void on_prepare(void *arg)
 	sem_post(&job->written);
 }
 
-/* Nothing was lost: what does not fit is refused, the volume goes on. */
-static void refuse_for_space(struct volume_log *log)
+void log_refuse(struct volume_log *log, int status)
 {
 	struct volume_receive *receive = log->receive;
-	log_warn("volume_full", "volume=%u hint=\"free space on the disk of %s\"", log->volume,
-		log->files.directory);
-	fail_queue(log, -ENOSPC);
-	if (receive != NULL && !log->writing) {
-		log->receive = NULL;
-		receive->status = -ENOSPC;
+	CHECK(!log->writing);
+	log_warn("volume_refuses", "volume=%u reason=%s hint=\"make room for %s\"", log->volume,
+		log_quote(str_from(strerror(-status))), log->files.directory);
+	log->receive = NULL;
+	fail_queue(log, status);
+	if (receive != NULL) {
+		receive->status = status;
 		receive->done(receive);
 	}
+}
+
+/* A refusal or a failure that came outside of a write. */
+void log_give_up(struct volume_log *log, int result)
+{
+	if (log_is_refusal(result)) {
+		log_refuse(log, result);
+		return;
+	}
+	fence(log, result);
+	log_try_write(log);
 }
 
 static void on_prepared(void *arg)
@@ -128,6 +186,7 @@ static void on_prepared(void *arg)
 	int result = job->result;
 	if (log != NULL) {
 		log->preparing = NULL;
+		log_files_release(&log->files, job->file);
 		if (result == 0)
 			prepared_of(log, job->segment)->length = job->length;
 	}
@@ -135,13 +194,13 @@ static void on_prepared(void *arg)
 	free(job);
 	if (log == NULL)
 		return;
-	if (result == -ENOSPC || result == -EDQUOT) {
-		refuse_for_space(log);
+	/* What is being written has its zeroes: its successors ask again. */
+	if (log_is_refusal(result) && log->writing)
 		return;
-	}
-	if (result < 0)
-		fence(log, result);
-	try_write(log);
+	if (result < 0 && !(log->fenced && log->writing))
+		log_give_up(log, result);
+	else
+		log_try_write(log);
 }
 
 void log_prepare_wait(struct volume_log *log)
@@ -150,49 +209,59 @@ void log_prepare_wait(struct volume_log *log)
 		return;
 	while (sem_wait(&log->preparing->written) < 0)
 		;
+	log_files_release(&log->files, log->preparing->file);
 	log->preparing->log = NULL;
 	log->preparing = NULL;
 	log_prepared_reset(log);
 }
 
-static void start_prepare(struct volume_log *log, uint64_t segment, uint64_t length)
+static int start_prepare(struct volume_log *log, uint64_t segment, uint64_t length)
 {
 	struct disk_file *file;
 	int result = log_files_get(&log->files, segment, true, &file);
-	if (result < 0) {
-		fence(log, result);
-		return;
-	}
+	if (result < 0)
+		return result;
 	struct prepare_job *job = mem_alloc(sizeof(*job));
 	job->log = log;
 	job->file = file;
 	job->segment = segment;
 	job->length = length;
 	CHECK(sem_init(&job->written, 0, 0) == 0);
+	log_files_hold(&log->files, file);
 	log->preparing = job;
 	loop_work(log->loop, on_prepare, on_prepared, job);
+	return 0;
 }
 
-/* True when `length` bytes of the segment may be written now; else they will be, and try_write is
- * called. */
-static bool prepare(struct volume_log *log, uint64_t segment, uint64_t length)
+/* As log_prepare, but 0 when it is begun or done, and nobody is refused. */
+static int prepare_ahead(struct volume_log *log, uint64_t segment, uint64_t length)
 {
 	struct prepared *prepared = prepared_of(log, segment);
 	uint64_t wanted =
-		length + PREPARE_LOW < SEGMENT_LENGTH ? length + PREPARE_LOW : SEGMENT_LENGTH;
+		length + PREPARE_LOW < segment_length ? length + PREPARE_LOW : segment_length;
 	uint64_t target =
-		length + PREPARE_STEP < SEGMENT_LENGTH ? length + PREPARE_STEP : SEGMENT_LENGTH;
-	if (prepared->length < wanted && log->preparing == NULL)
-		start_prepare(log, segment, target);
-	return prepared->length >= length;
+		length + PREPARE_STEP < segment_length ? length + PREPARE_STEP : segment_length;
+	if (prepared->length >= wanted || log->preparing != NULL)
+		return 0;
+	return start_prepare(log, segment, target);
+}
+
+bool log_prepare(struct volume_log *log, uint64_t segment, uint64_t length)
+{
+	int result = prepare_ahead(log, segment, length);
+	bool is_ready = prepared_of(log, segment)->length >= length;
+	if (!is_ready && result < 0)
+		log_give_up(log, result);
+	return is_ready;
 }
 
 /* The first bytes of the next segment, before they are needed. */
 static void prepare_next_segment(struct volume_log *log)
 {
-	uint64_t left = SEGMENT_LENGTH - log->end % SEGMENT_LENGTH;
+	uint64_t left = segment_length - log->end % segment_length;
 	if (left < PREPARE_STEP)
-		(void)prepare(log, segment_of(log->end) + 1, GROUP_ALIGNMENT);
+		/* What cannot be made now is made, or refused, when it is needed. */
+		(void)!prepare_ahead(log, segment_of(log->end) + 1, GROUP_ALIGNMENT);
 }
 
 /* ---- writing groups ---- */
@@ -206,16 +275,28 @@ static uint64_t append_length(const struct volume_append *append)
 	return length;
 }
 
+/* Bytes of a group in front of its first append: the header and, at the start of a segment, the
+ * vector, unless the append is the barrier, which has it. */
+static uint64_t group_head_length(const struct volume_log *log, uint64_t lsn)
+{
+	if (lsn % segment_length != 0 || log->queue_first == &log->barrier)
+		return GROUP_HEADER_LENGTH;
+	return GROUP_HEADER_LENGTH + record_padded(epochs_encoded_length(&log->state.epochs));
+}
+
 /* Moves appends from the queue into the group until it is large enough. The group's used bytes. */
 static uint64_t take_appends(struct volume_log *log, uint64_t lsn, uint64_t room)
 {
-	uint64_t used = GROUP_HEADER_LENGTH;
+	uint64_t used = group_head_length(log, lsn);
+	bool first = true;
 	struct volume_append **link = &log->group_first;
-	log->group.record_count = 0;
+	buf_clear(&log->vector_body);
+	if (used > GROUP_HEADER_LENGTH)
+		epochs_encode(&log->state.epochs, &log->vector_body);
+	log->group.record_count = used > GROUP_HEADER_LENGTH;
 	while (log->queue_first != NULL) {
 		struct volume_append *append = log->queue_first;
 		uint64_t length = append_length(append);
-		bool first = used == GROUP_HEADER_LENGTH;
 		if (!first &&
 			(used + length > COMMIT_BYTES_TARGET || used + length > room ||
 				log->group.record_count + append->record_count >
@@ -227,6 +308,7 @@ static uint64_t take_appends(struct volume_log *log, uint64_t lsn, uint64_t room
 			used += record_padded(record->head.length + record->tail.length);
 		}
 		log->group.record_count += append->record_count;
+		first = false;
 		log->queue_first = append->next;
 		if (log->queue_first == NULL)
 			log->queue_link = &log->queue_first;
@@ -244,25 +326,35 @@ static void add_vector(struct volume_log *log, const void *bytes, size_t length)
 			(struct iovec){ (void *)(uintptr_t)bytes, length };
 }
 
+static uint8_t *add_record(struct volume_log *log, uint64_t lsn, enum record_type type,
+	struct str head, struct str tail, uint8_t *header)
+{
+	size_t length = head.length + tail.length;
+	record_header_encode(lsn, log->group.epoch, type, head, tail, header);
+	add_vector(log, header, RECORD_HEADER_LENGTH);
+	add_vector(log, head.bytes, head.length);
+	add_vector(log, tail.bytes, tail.length);
+	add_vector(log, zeroes, record_padded(length) - RECORD_HEADER_LENGTH - length);
+	log->next_chain = group_chain_record(log->next_chain, header);
+	return header + RECORD_HEADER_LENGTH;
+}
+
 static void build_vectors(struct volume_log *log)
 {
 	uint8_t *header = log->headers;
 	log->vector_count = 0;
 	group_header_encode(&log->group, header);
+	log->next_chain = group_chain_start(log->chain, header);
 	add_vector(log, header, GROUP_HEADER_LENGTH);
 	header += GROUP_HEADER_LENGTH;
+	if (buf_length(&log->vector_body) > 0)
+		header = add_record(log, log->group.lsn + GROUP_HEADER_LENGTH, RECORD_SEGMENT,
+			buf_str(&log->vector_body), STR(""), header);
 	for (struct volume_append *append = log->group_first; append; append = append->next) {
 		for (unsigned i = 0; i < append->record_count; i++) {
 			const struct append_record *record = &append->records[i];
-			size_t length = record->head.length + record->tail.length;
-			record_header_encode(record->lsn, log->group.epoch, record->type,
-				record->head, record->tail, header);
-			add_vector(log, header, RECORD_HEADER_LENGTH);
-			add_vector(log, record->head.bytes, record->head.length);
-			add_vector(log, record->tail.bytes, record->tail.length);
-			add_vector(
-				log, zeroes, record_padded(length) - RECORD_HEADER_LENGTH - length);
-			header += RECORD_HEADER_LENGTH;
+			header = add_record(
+				log, record->lsn, record->type, record->head, record->tail, header);
 		}
 	}
 	add_vector(log, zeroes, group_padded(log->group.used) - log->group.used);
@@ -271,65 +363,58 @@ static void build_vectors(struct volume_log *log)
 /* Where a group with `used` bytes goes: at the end, or at the start of the next segment. */
 static uint64_t place_group(const struct volume_log *log, uint64_t used)
 {
-	uint64_t room = SEGMENT_LENGTH - log->end % SEGMENT_LENGTH;
-	return group_padded(used) <= room ? log->end : (segment_of(log->end) + 1) * SEGMENT_LENGTH;
+	uint64_t room = segment_length - log->end % segment_length;
+	return group_padded(used) <= room ? log->end : (segment_of(log->end) + 1) * segment_length;
+}
+
+void log_begin_write(struct volume_log *log, struct disk_file *file)
+{
+	log_files_hold(&log->files, file);
+	log->written_file = file;
+	log->writing = true;
 }
 
 static void write_group(struct volume_log *log)
 {
 	struct disk_file *file;
-	uint64_t first_used = GROUP_HEADER_LENGTH + append_length(log->queue_first);
-	uint64_t lsn = place_group(log, first_used);
-	uint64_t room = SEGMENT_LENGTH - lsn % SEGMENT_LENGTH;
+	uint64_t length = append_length(log->queue_first);
+	uint64_t lsn = place_group(log, group_head_length(log, log->end) + length);
+	uint64_t first_used = group_head_length(log, lsn) + length;
+	uint64_t room = segment_length - lsn % segment_length;
 	/* Room for a full group is asked for, so that what is taken now surely fits. */
 	uint64_t reach = first_used > COMMIT_BYTES_TARGET ? first_used : COMMIT_BYTES_TARGET;
 	if (reach > room)
 		reach = room;
-	if (!prepare(log, segment_of(lsn), lsn % SEGMENT_LENGTH + group_padded(reach)))
+	if (!log_prepare(log, segment_of(lsn), lsn % segment_length + group_padded(reach)))
 		return;
 	int result = log_files_get(&log->files, segment_of(lsn), true, &file);
 	if (result < 0) {
-		fence(log, result);
+		log_give_up(log, result);
 		return;
 	}
-	const struct epoch_entry *reign = epochs_last(&log->epochs);
+	const struct epoch_entry *reign = epochs_last(&log->state.epochs);
 	log->group.lsn = lsn;
 	log->group.previous_lsn = log->is_empty ? lsn : log->last_group;
+	log->group.chain = log->chain;
 	log->group.epoch = reign->epoch;
+	log->group.incarnation = reign->incarnation;
 	memcpy(log->group.reign, reign->reign, GROUP_REIGN_LENGTH);
 	log->group.volume = log->volume;
-	log->group.flags = log->mark_first ? GROUP_FIRST_OF_REIGN : 0;
+	log->group.flags = log->mark_first ? GROUP_FIRST_OF_INCARNATION : 0;
 	log->mark_first = false;
 	log->group.used = (uint32_t)take_appends(log, lsn, room);
 	for (struct volume_append *append = log->group_first; append; append = append->next)
 		if (append->on_addressed != NULL)
 			append->on_addressed(append);
 	build_vectors(log);
-	log->writing = true;
-	disk_write(file, &log->op, log->vectors, log->vector_count, lsn % SEGMENT_LENGTH);
+	log_begin_write(log, file);
+	disk_write(file, &log->op, log->vectors, log->vector_count, lsn % segment_length);
 }
 
-static void write_received(struct volume_log *log)
-{
-	struct volume_receive *receive = log->receive;
-	struct disk_file *file;
-	uint64_t offset = receive->lsn % SEGMENT_LENGTH;
-	if (!prepare(log, segment_of(receive->lsn), offset + receive->length))
-		return;
-	int result = log_files_get(&log->files, segment_of(receive->lsn), true, &file);
-	if (result < 0) {
-		fence(log, result);
-		return;
-	}
-	receive->vector = (struct iovec){ receive->bytes->data + receive->offset, receive->length };
-	log->writing = true;
-	disk_write(file, &log->op, &receive->vector, 1, offset);
-}
-
-/* A group never crosses the end of a segment. */
+/* A group never crosses the end of a segment, and must fit behind the largest vector too. */
 static bool fits_segment(const struct volume_append *append)
 {
-	return group_padded(GROUP_HEADER_LENGTH + append_length(append)) <= SEGMENT_LENGTH;
+	return append_length(append) <= segment_length - GROUP_HEADER_LENGTH - SEGMENT_RECORD_MAX;
 }
 
 static void refuse_first(struct volume_log *log)
@@ -344,7 +429,7 @@ static void refuse_first(struct volume_log *log)
 	finish_appends(append, -EFBIG, log->end);
 }
 
-static void try_write(struct volume_log *log)
+void log_try_write(struct volume_log *log)
 {
 	if (log->writing)
 		return;
@@ -358,7 +443,7 @@ static void try_write(struct volume_log *log)
 		return;
 	}
 	if (!log->fenced && log->receive != NULL)
-		write_received(log);
+		log_write_received(log);
 	else if (!log->fenced && log->queue_first != NULL)
 		write_group(log);
 	if (log->fenced && !log->writing) {
@@ -375,7 +460,29 @@ static void try_write(struct volume_log *log)
 
 static void on_commit_task(void *arg)
 {
-	try_write(arg);
+	log_try_write(arg);
+}
+
+/* A disk that had no room for a write has not failed. What it took of it is cut off, so that
+ * nothing of a refused append is ever found. */
+static int undo_write(struct volume_log *log, int result, uint64_t lsn)
+{
+	if (!log_is_refusal(result))
+		return result;
+	int cut = disk_file_truncate(log->written_file, lsn % segment_length);
+	log_prepared_reset(log);
+	return cut < 0 ? cut : result;
+}
+
+static void advance(struct volume_log *log, uint64_t lsn, uint64_t end, uint64_t chain)
+{
+	log->is_empty = false;
+	log->last_group = lsn;
+	log->end = end;
+	log->chain = chain;
+	if (clock_mono_us() - log->told.written_us >= TOLD_INTERVAL_US)
+		/* A hint: the next one is as good. */
+		(void)!log_told_write(&log->told, &(struct told){ end, chain, false }, false);
 }
 
 static void on_written(struct disk_op *op)
@@ -383,25 +490,27 @@ static void on_written(struct disk_op *op)
 	struct volume_log *log = container_of(op, struct volume_log, op);
 	struct volume_append *group_first = log->group_first;
 	struct volume_receive *receive = log->receive;
-	bool failed = op->result < 0;
+	uint64_t lsn = receive ? receive->lsn : log->group.lsn;
+	int status = op->result < 0 ? undo_write(log, (int)op->result, lsn) : 0;
+	log_files_release(&log->files, log->written_file);
 	log->writing = false;
 	log->group_first = NULL;
 	log->receive = NULL;
-	if (failed) {
-		fence(log, (int)op->result);
-	} else {
-		log->is_empty = false;
-		log->last_group = receive ? receive->last_group : log->group.lsn;
-		log->end = receive ? receive->lsn + receive->length
-				   : log->group.lsn + group_padded(log->group.used);
+	if (status < 0 && !log_is_refusal(status)) {
+		fence(log, status);
+		status = -EIO;
+	} else if (status == 0) {
+		advance(log, receive ? receive->last_group : lsn,
+			receive ? lsn + receive->length : lsn + group_padded(log->group.used),
+			receive ? receive->chain : log->next_chain);
 		prepare_next_segment(log);
 	}
 	/* The next write goes out before the callbacks of this one run. */
 	if (log->queue_first != NULL)
 		loop_defer(log->loop, &log->commit_task);
-	finish_appends(group_first, failed ? -EIO : 0, log->end);
+	finish_appends(group_first, status, log->end);
 	if (receive != NULL) {
-		receive->status = failed ? -EIO : 0;
+		receive->status = status;
 		receive->done(receive);
 	}
 }
@@ -426,165 +535,67 @@ static void on_barrier_done(struct volume_append *append)
 	log->reign_done(log->reign_arg, append->status);
 }
 
-struct reign_failure {
+struct later_report {
 	struct task task;
 	void (*done)(void *arg, int status);
 	void *arg;
 	int status;
 };
 
-static void on_reign_failure(void *arg)
+static void on_later_report(void *arg)
 {
-	struct reign_failure *failure = arg;
-	failure->done(failure->arg, failure->status);
-	free(failure);
+	struct later_report *report = arg;
+	report->done(report->arg, report->status);
+	free(report);
 }
 
-void volume_log_reign(struct volume_log *log, uint64_t epoch,
-	const uint8_t reign[GROUP_REIGN_LENGTH], void (*done)(void *arg, int status), void *arg)
+void log_report_later(struct loop *loop, void (*done)(void *arg, int status), void *arg, int status)
 {
-	struct epoch_entry entry = { .epoch = epoch, .start_lsn = log->end };
-	const struct epoch_entry *last = epochs_last(&log->epochs);
-	memcpy(entry.reign, reign, GROUP_REIGN_LENGTH);
-	bool goes_on = last != NULL && last->epoch == epoch &&
-		memcmp(last->reign, reign, GROUP_REIGN_LENGTH) == 0;
+	struct later_report *report = mem_alloc(sizeof(*report));
+	*report = (struct later_report){ { .run = on_later_report, .arg = report }, done, arg,
+		status };
+	loop_defer(loop, &report->task);
+}
+
+static int record_opening(struct volume_log *log, const struct epoch_entry *opening)
+{
+	struct epoch_entry entry = *opening;
+	struct log_state state = { .seen = log->state.seen, .held = log->state.held };
+	if (log->fenced)
+		return -EIO;
+	if (opening->epoch < volume_log_seen(log))
+		return -ESTALE;
 	int status = log_replica_mark_set(log, false);
-	if (status == 0 && !goes_on) {
-		if (!epochs_add(&log->epochs, &entry))
-			status = -ESTALE;
-		else
-			status = log_epochs_save(log);
-	}
+	if (status < 0)
+		return status;
+	entry.start_lsn = log->end;
+	epochs_copy(&state.epochs, &log->state.epochs);
+	status = epochs_add(&state.epochs, &entry) ? log_state_replace(log, &state) : -ESTALE;
+	if (status < 0)
+		log_state_deinit(&state);
+	return status;
+}
+
+void volume_log_reign(struct volume_log *log, const struct epoch_entry *opening,
+	void (*done)(void *arg, int status), void *arg)
+{
+	CHECK(!log->is_cutting && log->receive == NULL);
+	int status = record_opening(log, opening);
 	if (status < 0) {
-		struct reign_failure *failure = mem_alloc(sizeof(*failure));
-		*failure = (struct reign_failure){ { .run = on_reign_failure, .arg = failure },
-			done, arg, status };
-		loop_defer(log->loop, &failure->task);
+		log_report_later(log->loop, done, arg, status);
 		return;
 	}
-	/* A reign that has written nothing yet (new, or cut short by a crash) begins with this
-	 * group. */
-	log->mark_first = epochs_last(&log->epochs)->start_lsn == log->end;
+	log->mark_first = true;
+	log->may_append = false;
 	log->reign_done = done;
 	log->reign_arg = arg;
 	buf_clear(&log->barrier_body);
-	epochs_encode(&log->epochs, &log->barrier_body);
+	epochs_encode(&log->state.epochs, &log->barrier_body);
 	log->barrier =
 		(struct volume_append){ .record_count = 1, .done = on_barrier_done, .arg = log };
 	log->barrier.records[0] = (struct append_record){ .type = RECORD_BARRIER,
 		.head = buf_str(&log->barrier_body) };
 	volume_log_append(log, &log->barrier);
-}
-
-/* ---- receiving ---- */
-
-/* Takes over the epoch vector of a group that begins a reign. */
-static int adopt_reign(struct volume_log *log, const struct group *group, struct str bytes)
-{
-	struct record record;
-	size_t position = GROUP_HEADER_LENGTH;
-	struct epochs epochs = { 0 };
-	if (!group_next_record(group, bytes, &position, &record) || record.type != RECORD_BARRIER ||
-		!epochs_decode(record.body, &epochs))
-		return -EINVAL;
-	const struct epoch_entry *last = epochs_last(&epochs);
-	const struct epoch_entry *known = epochs_last(&log->epochs);
-	bool is_sound = last != NULL && last->epoch == group->epoch &&
-		last->start_lsn <= group->lsn && (known == NULL || last->epoch >= known->epoch) &&
-		epochs_common_end(&log->epochs, log->end, &epochs, group->lsn) == log->end;
-	if (!is_sound) {
-		epochs_deinit(&epochs);
-		return -EINVAL;
-	}
-	epochs_deinit(&log->epochs);
-	log->epochs = epochs;
-	return log_epochs_save(log);
-}
-
-/* A reign that was announced here and never wrote: the leader's log goes on with another. */
-static void drop_announced_reign(struct volume_log *log, const struct group *next)
-{
-	const struct epoch_entry *last = epochs_last(&log->epochs);
-	if (last != NULL && last->start_lsn >= log->end &&
-		(last->epoch != next->epoch ||
-			memcmp(last->reign, next->reign, GROUP_REIGN_LENGTH) != 0))
-		epochs_truncate(&log->epochs, log->end);
-}
-
-static int check_received(struct volume_log *log, struct volume_receive *receive)
-{
-	struct str rest = str_of(receive->bytes->data + receive->offset, receive->length);
-	uint64_t lsn = receive->lsn, last_group = log->last_group;
-	bool is_first = log->is_empty;
-	bool follows = lsn == log->end ||
-		(lsn % SEGMENT_LENGTH == 0 && segment_of(lsn) == segment_of(log->end) + 1 &&
-			log->end % SEGMENT_LENGTH != 0);
-	if (!follows || rest.length == 0 || rest.length % GROUP_ALIGNMENT != 0)
-		return -EINVAL;
-	while (rest.length > 0) {
-		struct group group;
-		/* What does not fit into one torn-write window is left for the next write. */
-		if (lsn != receive->lsn && group_header_decode(rest, lsn, log->volume, &group) &&
-			lsn + group_padded(group.used) > receive->lsn + RECEIVE_BYTES_MAX) {
-			receive->length = (size_t)(lsn - receive->lsn);
-			break;
-		}
-		if (!group_verify(rest, lsn, log->volume, &group) ||
-			group_padded(group.used) > rest.length ||
-			group.previous_lsn != (is_first ? lsn : last_group))
-			return -EINVAL;
-		if (lsn == receive->lsn)
-			drop_announced_reign(log, &group);
-		if (group.flags & GROUP_FIRST_OF_REIGN) {
-			/* Bytes of the old reign before it must be durable first. */
-			if (lsn != receive->lsn) {
-				receive->length = (size_t)(lsn - receive->lsn);
-				break;
-			}
-			int result = adopt_reign(log, &group, rest);
-			if (result < 0)
-				return result;
-		}
-		const struct epoch_entry *reign = epochs_last(&log->epochs);
-		if (reign == NULL || reign->epoch != group.epoch ||
-			memcmp(reign->reign, group.reign, GROUP_REIGN_LENGTH) != 0)
-			return -EINVAL;
-		last_group = lsn;
-		is_first = false;
-		lsn += group_padded(group.used);
-		rest = str_from_index(rest, group_padded(group.used));
-	}
-	receive->last_group = last_group;
-	return 0;
-}
-
-struct receive_refusal {
-	struct task task;
-	struct volume_receive *receive;
-};
-
-static void on_receive_refused(void *arg)
-{
-	struct receive_refusal *refusal = arg;
-	refusal->receive->done(refusal->receive);
-	free(refusal);
-}
-
-void volume_log_receive(struct volume_log *log, struct volume_receive *receive)
-{
-	CHECK(log->receive == NULL && !log->writing);
-	receive->status = log->fenced ? -EIO : check_received(log, receive);
-	if (receive->status == 0)
-		receive->status = log_replica_mark_set(log, true);
-	if (receive->status < 0) {
-		struct receive_refusal *refusal = mem_alloc(sizeof(*refusal));
-		*refusal = (struct receive_refusal){ { .run = on_receive_refused, .arg = refusal },
-			receive };
-		loop_defer(log->loop, &refusal->task);
-		return;
-	}
-	log->receive = receive;
-	loop_defer(log->loop, &log->commit_task);
 }
 
 /* ---- reading one record ---- */
@@ -595,6 +606,8 @@ static void finish_read(struct record_read *read)
 		!record_verify(str_of(read->header, sizeof(read->header)), bytes_str(read->bytes),
 			read->lsn))
 		read->status = -EBADMSG;
+	if (read->status == 0 && record_header_state(read->header) != RECORD_PRESENT)
+		read->status = -ENODATA;
 	if (read->status < 0)
 		bytes_unref(&read->bytes);
 }
@@ -603,6 +616,7 @@ static void on_record_read(struct disk_op *op)
 {
 	struct record_read *read = container_of(op, struct record_read, op);
 	read->log->reads--;
+	log_files_release(&read->log->files, read->file);
 	read->status = op->result < 0 ? (int)op->result : 0;
 	finish_read(read);
 	read->done(read);
@@ -612,12 +626,12 @@ bool volume_log_read(
 	struct volume_log *log, uint64_t lsn, size_t body_length, struct record_read *read)
 {
 	struct disk_file *file;
-	uint64_t offset = lsn % SEGMENT_LENGTH;
+	uint64_t offset = lsn % segment_length;
 	read->lsn = lsn;
 	read->bytes = NULL;
 	read->status = -EBADMSG;
-	if (body_length > RECORD_BODY_MAX ||
-		offset + RECORD_HEADER_LENGTH + body_length > SEGMENT_LENGTH)
+	if (body_length > record_body_max() ||
+		offset + RECORD_HEADER_LENGTH + body_length > segment_length)
 		return true;
 	read->status = log_files_get(&log->files, segment_of(lsn), false, &file);
 	if (read->status < 0)
@@ -631,15 +645,32 @@ bool volume_log_read(
 	}
 	read->op.done = on_record_read;
 	read->log = log;
+	read->file = file;
 	log->reads++;
+	log_files_hold(&log->files, file);
 	disk_read_vectors(file, &read->op, read->vectors, 2, offset);
 	return false;
 }
 
 /* ---- opening and closing ---- */
 
-int volume_log_open(struct loop *loop, struct disk *disk, const char *directory, uint32_t volume,
-	struct volume_log **log_out, struct error *error)
+static int take_lock(struct volume_log *log, struct error *error)
+{
+	const char *directory = log->files.directory;
+	int result = disk_make_directory(directory);
+	if (result < 0)
+		return error_set(error, result, "cannot make %s: %s", directory, strerror(-result));
+	char *path = log_files_path(&log->files, "lock");
+	result = disk_lock_take(path, &log->lock);
+	if (result < 0)
+		error_set(error, result, "cannot take %s: %s", path,
+			result == -EAGAIN ? "another process is writing here" : strerror(-result));
+	free(path);
+	return result;
+}
+
+static struct volume_log *create(
+	struct loop *loop, struct disk *disk, const char *directory, uint32_t volume)
 {
 	struct volume_log *log = mem_alloc(sizeof(*log));
 	log->loop = loop;
@@ -651,27 +682,33 @@ int volume_log_open(struct loop *loop, struct disk *disk, const char *directory,
 	log->op.done = on_written;
 	log->vectors = mem_alloc(VECTORS_MAX * sizeof(*log->vectors));
 	log->headers = mem_alloc(GROUP_HEADER_LENGTH +
-		(RECORDS_PER_GROUP_MAX + APPEND_RECORDS_MAX) * RECORD_HEADER_LENGTH);
+		(RECORDS_PER_GROUP_MAX + APPEND_RECORDS_MAX + 1) * RECORD_HEADER_LENGTH);
 	log_prepared_reset(log);
 	log_files_init(&log->files, disk, directory);
-	int result = disk_make_directory(directory);
-	if (result < 0)
-		result = error_set(
-			error, result, "cannot make %s: %s", directory, strerror(-result));
-	char *lock_path = log_files_path(&log->files, "lock");
+	return log;
+}
+
+int volume_log_open(struct loop *loop, struct disk *disk, const char *directory, uint32_t volume,
+	const struct log_told *told, struct volume_log **log_out, uint64_t *rotten_lsn_out,
+	struct error *error)
+{
+	uint64_t rotten;
+	struct volume_log *log = create(loop, disk, directory, volume);
+	int result = take_lock(log, error);
 	if (result == 0) {
-		result = disk_lock_take(lock_path, &log->lock);
-		if (result < 0)
-			error_set(error, result, "cannot take %s: %s", lock_path,
-				result == -EAGAIN ? "another process is writing here"
-						  : strerror(-result));
+		log->was_replica = log_replica_mark_exists(log);
+		result = log_state_load(log, error);
 	}
-	free(lock_path);
-	log->was_replica = result == 0 && log_replica_mark_exists(log);
+	if (result == 0) {
+		result = log_told_open(disk, directory, &log->told);
+		if (result < 0)
+			error_set(error, result, "cannot read %s/told: %s", directory,
+				strerror(-result));
+	}
 	if (result == 0)
-		result = log_epochs_load(log, error);
+		result = log_copy_id_load(log, error);
 	if (result == 0)
-		result = log_find_end(log, error);
+		result = log_find_end(log, told, rotten_lsn_out ? rotten_lsn_out : &rotten, error);
 	if (result < 0) {
 		volume_log_close(&log);
 		return result;
@@ -685,12 +722,19 @@ void volume_log_close(struct volume_log **log_pointer)
 	struct volume_log *log = *log_pointer;
 	if (log == NULL)
 		return;
+	CHECK(!log->is_cutting);
 	loop_cancel_deferred(log->loop, &log->commit_task);
 	log_prepare_wait(log);
+	if (!log->fenced && log->told.file != NULL && log->end > log->told.told.lsn)
+		/* Without it the next opening knows a little less. */
+		(void)!log_told_write(
+			&log->told, &(struct told){ log->end, log->chain, false }, true);
+	log_told_close(&log->told);
 	log_files_deinit(&log->files);
 	disk_lock_release(&log->lock);
-	epochs_deinit(&log->epochs);
+	log_state_deinit(&log->state);
 	buf_deinit(&log->barrier_body);
+	buf_deinit(&log->vector_body);
 	free(log->vectors);
 	free(log->headers);
 	free(log);

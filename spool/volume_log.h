@@ -4,17 +4,19 @@
 /*
  * The append-only log of one volume, as its only writer sees it: the node where it is primary, the
  * replicator where it is a replica, the router for its queue. Formats: proto/disk/record.h,
- * epochs.h.
+ * epochs.h, log_state.h.
  *
- * A volume's directory holds `lock`, `epochs`, segments `%016x.log` (named by their number),
- * `replica` (empty, there while the last writer received), and `salvage-*` (what was cut off).
+ * A volume's directory holds `lock`, `epochs` (log_state.h), `copy` (who this copy is), segments
+ * `%016x.log` (named by their number), `replica` (empty, there while the last writer received), and
+ * `salvage-*` (what was cut off), and `told` (log_told.h).
  *
  * Invariants:
  * 1. One writer per directory, held by the lock file.
  * 2. One write is in flight at most; groups become durable in the order of their addresses.
  * 3. Nothing at or above `end` has ever been confirmed to anybody.
- * 4. A failed write fences the log: every later append fails with -EIO until the process starts
- *    anew.
+ * 4. A write that the disk has failed (EIO) fences the log: every later append fails with -EIO
+ * until the process starts anew, and nothing is believed from the page cache. What is refused for
+ * now (ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM) changes nothing: the next append is tried again.
  * 5. A block that holds durable data is never written again.
  *
  * Belongs to one loop.
@@ -37,17 +39,36 @@ enum {
 	RECEIVE_BYTES_MAX = 1 << 20,
 };
 
+enum { COPY_ID_LENGTH = 16 };
+
+/* What the caller knows of the log from elsewhere: memory of this boot, the index, other copies. */
+struct log_told {
+	/* Everything below was once confirmed to somebody; 0: nothing is known. Below it nothing is
+	 * ever taken for a torn write. */
+	uint64_t lsn;
+	/* The log is damaged and is to be filled again from a copy: what stands from the first
+	 * invalid group on is saved as by volume_log_cut and the log ends there. */
+	bool repair;
+};
+
 /* Opens (and makes) the directory, takes the lock, finds the end. A torn tail is cut off and
- * logged. -EAGAIN: another process writes here; -EUCLEAN: valid groups follow an invalid one (fetch
- * the range from a replica; nothing was changed). The sentence says which file and address. */
+ * logged. -EAGAIN: another process writes here; -EUCLEAN: rot: an invalid group stands below what
+ * was told, or valid groups follow it (nothing was changed; the sentence says which file and
+ * address, `*rotten_lsn_out` too); -EPROTONOSUPPORT: the log is of another format version;
+ * -EMFILE, -ENOSPC and such: try again. `rotten_lsn_out` may be NULL. */
 int volume_log_open(struct loop *loop, struct disk *disk, const char *directory, uint32_t volume,
-	struct volume_log **log_out, struct error *error) must_check;
+	const struct log_told *told, struct volume_log **log_out, uint64_t *rotten_lsn_out,
+	struct error *error) must_check;
 /* Waits for nothing: the caller has no append, receive or read outstanding. Releases the lock. NULL
  * is accepted. */
 void volume_log_close(struct volume_log **log);
 
 /* Everything below is durable; the next group starts at or after it. */
 uint64_t volume_log_end(const struct volume_log *log);
+/* The chain at the end: with it, (end, chain) names everything in the log. */
+uint64_t volume_log_chain(const struct volume_log *log);
+/* Random, made with the directory: two copies never have the same one, unless a disk was copied. */
+void volume_log_copy_id(const struct volume_log *log, uint8_t copy_id_out[COPY_ID_LENGTH]);
 /* LSN of the last group, which the next one names; volume_log_end() when the log is empty. */
 uint64_t volume_log_last_group(const struct volume_log *log);
 const struct epochs *volume_log_epochs(const struct volume_log *log);
@@ -55,16 +76,21 @@ bool volume_log_is_fenced(const struct volume_log *log);
 /* Nothing appended, received or read is on its way: it may be closed. */
 bool volume_log_is_idle(const struct volume_log *log);
 
+/* The highest epoch that was heard of this volume, whoever showed it; what the log's own entries
+ * say at least. */
+uint64_t volume_log_seen(const struct volume_log *log);
+/* Remembers it durably, before it is obeyed or answered. Lower ones are ignored. Synchronous. */
+int volume_log_note_seen(struct volume_log *log, uint64_t epoch) must_check;
+/* The epoch for which this copy stands still (fenced or held) for a command, 0: none; outlives a
+ * restart. Synchronous. */
+uint64_t volume_log_held(const struct volume_log *log);
+int volume_log_note_held(struct volume_log *log, uint64_t epoch) must_check;
 
-/* The epoch vector of a log that another process may be writing. Empty when there is none yet. */
-int volume_epochs_read(
-	struct disk *disk, const char *directory, struct epochs *epochs_out) must_check;
-
+/* The log ends with a FENCE record: who wrote it has promised to write no more in this epoch. */
+bool volume_log_ends_fenced(struct volume_log *log);
 /* Whether the newest reign began where the one before had been fenced: its log ended with a FENCE
  * record, so nothing it ever confirmed is missing. The first reign of a log begins clean. */
 bool volume_log_began_clean(struct volume_log *log);
-/* The log ends with a FENCE record: who wrote it has promised to write no more in this epoch. */
-bool volume_log_ends_fenced(struct volume_log *log);
 
 /* One record of an append: `head` and `tail` make up the body (either may be empty). */
 struct append_record {
@@ -83,17 +109,20 @@ struct volume_append {
 	void (*on_addressed)(struct volume_append *append);
 	/* On the loop, in the order of the appends, after the group is durable (or failed). */
 	void (*done)(struct volume_append *append);
-	int status;       /* 0, -EIO, -ENOSPC, -EFBIG (longer than a segment), -EROFS (no reign) */
+	/* 0; -EIO: fenced; -EFBIG: longer than a segment; -EROFS: no reign; -ENOSPC, -EDQUOT,
+	 * -EMFILE, -ENFILE, -ENOMEM: refused for now, nothing was written. */
+	int status;
 	uint64_t end_lsn; /* end of the group: what a replica must have acknowledged */
 	void *arg;
 	struct volume_append *next; /* private */
 };
 
-/* Begins to write as (epoch, reign): the epoch is recorded durably in `epochs` and a barrier is
- * appended. With the epoch and reign the log ends in, it goes on after a barrier (a restart).
- * -ESTALE when the log has seen a higher epoch, or this epoch under another reign. */
-void volume_log_reign(struct volume_log *log, uint64_t epoch,
-	const uint8_t reign[GROUP_REIGN_LENGTH], void (*done)(void *arg, int status), void *arg);
+/* Begins to write as `opening` says (its start_lsn is ignored): the entry is recorded durably in
+ * `epochs` and a barrier is appended, before which nothing else is. Each opening has an incarnation
+ * of its own. status: 0; -ESTALE when the log has seen a higher epoch, this epoch under another
+ * reign or a later opening; or as an append. */
+void volume_log_reign(struct volume_log *log, const struct epoch_entry *opening,
+	void (*done)(void *arg, int status), void *arg);
 
 /* Queues an append; it is written with all others of this turn of the loop, or behind the write
  * that is in flight. */
@@ -105,21 +134,28 @@ struct volume_receive {
 	uint64_t lsn;
 	size_t offset, length; /* of the groups within bytes */
 	void (*done)(struct volume_receive *receive);
-	int status; /* 0; -EINVAL: not valid here, nothing was written; -EIO fenced */
+	/* 0; -EINVAL: does not follow this end and epoch vector; -EBADMSG: fails its checksums;
+	 * -EXDEV: follows, and the chain is another: the copies differ below; -EIO: fenced; -ENOSPC
+	 * and such: refused for now. Nothing was written but with 0. */
+	int status;
 	void *arg;
 	/* private */
 	struct disk_op op;
 	struct iovec vector;
 	struct volume_log *log;
-	uint64_t last_group;
+	uint64_t last_group, chain;
 };
 
 /* One at a time; checks every group and record first. */
 void volume_log_receive(struct volume_log *log, struct volume_receive *receive);
 
-/* Makes the log a prefix again: saves everything from `lsn` on in salvage-<epoch>-<lsn>-<end>.log,
- * durably, then cuts it off. Synchronous. */
-int volume_log_truncate(struct volume_log *log, uint64_t lsn) must_check;
+/* Makes the log a prefix again: saves everything from `lsn` on in
+ * salvage-<epoch>-<lsn>-<end>.log, durably, then cuts it off: segments behind are removed from the
+ * last on, then one ftruncate, so that a cut that is killed anywhere leaves a shorter log, never a
+ * damaged one. Runs on a pool thread; `done` comes on the loop. The log is idle and stays untouched
+ * until then; afterwards it may not append before the next volume_log_reign. */
+void volume_log_cut(
+	struct volume_log *log, uint64_t lsn, void (*done)(void *arg, int status), void *arg);
 
 /* The first address of the segments that hold the log without a gap up to its end. */
 uint64_t volume_log_start(struct volume_log *log);
@@ -133,18 +169,19 @@ int volume_log_free(struct volume_log *log, uint64_t lsn) must_check;
 struct record_read {
 	void (*done)(struct record_read *read);
 	void *arg;
-	int status;          /* 0; -EBADMSG: checksum wrong */
+	int status;          /* 0; -EBADMSG: checksum wrong; -ENODATA: the body was given back */
 	struct bytes *bytes; /* the body; the caller's on success */
 	/* private */
 	struct disk_op op;
 	struct iovec vectors[2];
 	uint8_t header[RECORD_HEADER_LENGTH];
 	uint64_t lsn;
+	struct disk_file *file;
 	struct volume_log *log;
 };
 
 /* True: complete now, from memory. False: done will be called. */
-bool volume_log_read(struct volume_log *log, uint64_t lsn, size_t body_length,
-	struct record_read *read);
+bool volume_log_read(
+	struct volume_log *log, uint64_t lsn, size_t body_length, struct record_read *read);
 
 #endif

@@ -1,10 +1,12 @@
 #ifndef PANDO_SPOOL_VOLUME_LOG_INTERNAL_H
 #define PANDO_SPOOL_VOLUME_LOG_INTERNAL_H
 
-/* Between volume_log.c (writing) and log_recover.c (opening, cutting). */
+/* Between volume_log.c (writing), volume_receive.c, log_recover.c (opening) and log_cut.c. */
 
 #include "core/error.h"
 #include "spool/log_files.h"
+#include "spool/log_state.h"
+#include "spool/log_told.h"
 #include "spool/volume_log.h"
 
 #include <semaphore.h>
@@ -30,27 +32,32 @@ struct volume_log {
 	uint32_t volume;
 	struct log_files files;
 	struct disk_lock *lock;
-	struct epochs epochs;
-	uint64_t end, last_group;
-	bool is_empty, fenced, may_append, mark_first;
-	bool was_replica; /* the last writer received; the file `replica` says so */
-	bool must_save_epochs; /* the file was lost: they come from the barriers */
+	struct log_state state;
+	struct log_told_file told;
+	uint8_t copy_id[COPY_ID_LENGTH];
+	uint64_t end, last_group, chain;
+	bool is_empty, fenced, may_append, mark_first, is_cutting;
+	bool was_replica;     /* the last writer received; the file `replica` says so */
+	bool must_save_state; /* the file was lost: the vector comes from the segments */
 	struct volume_append *queue_first, **queue_link;
 	struct task commit_task;
 
 	/* The write in flight. */
 	bool writing;
+	struct disk_file *written_file;
 	struct volume_append *group_first;
 	struct disk_op op;
 	struct iovec *vectors;
 	unsigned vector_count;
 	uint8_t *headers; /* group header, then record headers */
 	struct group group;
+	struct buf vector_body; /* of the SEGMENT record, when the group begins a segment */
+	uint64_t next_chain;
 	struct volume_receive *receive;
 	unsigned reads; /* of single records, on their way */
 
 	/* Zero-filling ahead, on a pool thread. */
-	struct prepared prepared[2]; /* of the segments with even and odd numbers */
+	struct prepared prepared[2];   /* of the segments with even and odd numbers */
 	struct prepare_job *preparing; /* NULL: none */
 
 	struct volume_append barrier;
@@ -59,10 +66,16 @@ struct volume_log {
 	void *reign_arg;
 };
 
-/* Finds the end of the log and the last group; cuts a torn tail off the file. */
-int log_find_end(struct volume_log *log, struct error *error) must_check;
-int log_epochs_load(struct volume_log *log, struct error *error) must_check;
-int log_epochs_save(struct volume_log *log) must_check;
+/* Finds the end of the log and the last group; cuts a torn tail off. */
+int log_find_end(struct volume_log *log, const struct log_told *told, uint64_t *rotten_lsn_out,
+	struct error *error) must_check;
+int log_state_load(struct volume_log *log, struct error *error) must_check;
+/* Makes `state` (which is taken over when it returns 0) the log's, durably. */
+int log_state_replace(struct volume_log *log, struct log_state *state) must_check;
+/* Reads or makes the file `copy`. */
+int log_copy_id_load(struct volume_log *log, struct error *error) must_check;
+/* The vector in the first record of a group, if it is BARRIER or SEGMENT. */
+bool log_vector_of(const struct group *group, struct str bytes, struct epochs *epochs_out);
 /* Remembers which kind of writer this log has, durably: their torn writes look different. */
 bool log_replica_mark_exists(struct volume_log *log);
 int log_replica_mark_set(struct volume_log *log, bool is_replica) must_check;
@@ -70,5 +83,28 @@ int log_replica_mark_set(struct volume_log *log, bool is_replica) must_check;
 void log_prepare_wait(struct volume_log *log);
 /* Forgets what is known of the files' prepared lengths (after opening or cutting). */
 void log_prepared_reset(struct volume_log *log);
+/* True when `length` bytes of the segment may be written now; else they will be, and log_try_write
+ * is called, or all that waits is refused. */
+bool log_prepare(struct volume_log *log, uint64_t segment, uint64_t length);
+void log_try_write(struct volume_log *log);
+/* Fails all that waits with `status`; the log goes on. */
+void log_refuse(struct volume_log *log, int status);
+/* Refuses for want of room, or fences. */
+void log_give_up(struct volume_log *log, int result);
+/* A write goes to the file; it stays open. */
+void log_begin_write(struct volume_log *log, struct disk_file *file);
+/* Calls a function from the loop, with what it was given. */
+void log_report_later(
+	struct loop *loop, void (*done)(void *arg, int status), void *arg, int status);
+
+/* Copies [from, to) into salvage-<epoch>-<from>-<to>.log, durably. May run on a pool thread. */
+int log_save_range(struct log_files *files, uint32_t volume, uint64_t epoch, uint64_t from,
+	uint64_t to) must_check;
+/* Cuts the files off at `lsn`: from the last down, then one truncation. May run on a pool thread.
+ */
+int log_cut_files(struct log_files *files, uint64_t lsn) must_check;
+
+/* volume_receive.c */
+void log_write_received(struct volume_log *log);
 
 #endif

@@ -146,7 +146,9 @@ bool index_is_prefix_of(const struct index *index, const struct epochs *epochs)
 		return true;
 	for (uint32_t i = 0; i < epochs->count; i++) {
 		const struct epoch_entry *entry = &epochs->entries[i];
-		if (entry->epoch != index->applied_epoch)
+		/* Openings of one reign follow each other. */
+		if (entry->epoch != index->applied_epoch ||
+			(i + 1 < epochs->count && entry[1].epoch == entry->epoch))
 			continue;
 		return memcmp(entry->reign, index->applied_reign, EPOCH_REIGN_LENGTH) == 0 &&
 			(i + 1 == epochs->count || index->applied_lsn <= entry[1].start_lsn);

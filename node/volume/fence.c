@@ -165,7 +165,7 @@ static void take_log(struct volume *volume)
 	struct error error;
 	const struct volume_options *options = &volume->options;
 	int result = volume_log_open(options->loop, options->disk, options->log_directory,
-		options->id, &volume->log, &error);
+		options->id, &(struct log_told){ 0 }, &volume->log, NULL, &error);
 	if (result == -EAGAIN)
 		return;
 	if (result < 0) {

@@ -1,6 +1,7 @@
 #include "node/volume/volume_internal.h"
 
 #include "core/log.h"
+#include "core/rand.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -99,7 +100,7 @@ void volume_try_open(struct volume *volume)
 	const struct volume_options *options = &volume->options;
 	if (volume->log == NULL) {
 		int result = volume_log_open(options->loop, options->disk, options->log_directory,
-			options->id, &volume->log, &error);
+			options->id, &(struct log_told){ 0 }, &volume->log, NULL, &error);
 		if (result == -EAGAIN) {
 			timer_start(volume->retry_timer, LOCK_RETRY_MS);
 			return;
@@ -138,6 +139,10 @@ void volume_try_open(struct volume *volume)
 		return;
 	}
 	volume->is_new_reign = last == NULL || last->epoch != volume->desired.epoch;
-	volume_log_reign(
-		volume->log, volume->desired.epoch, volume->desired.reign, on_reign, volume);
+	struct epoch_entry opening = {
+		.epoch = volume->desired.epoch,
+		.incarnation = rand_u64(),
+	};
+	memcpy(opening.reign, volume->desired.reign, EPOCH_REIGN_LENGTH);
+	volume_log_reign(volume->log, &opening, on_reign, volume);
 }

@@ -2,6 +2,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "spool/log_state.h"
 
 /* What the log says goes into the index: as it is received, and before a reign begins. */
 
@@ -21,20 +22,20 @@ void volume_note_applied(struct volume *volume, uint64_t lsn)
 /* An index that was saved before the log was cut and grew again is of another branch. */
 static int check_branch(struct volume *volume, uint64_t end)
 {
-	struct epochs epochs = { 0 };
+	struct log_state state;
 	if (volume->branch_is_checked && volume->index.applied_lsn <= end)
 		return 0;
-	int result =
-		volume_epochs_read(volume->options.disk, volume->options.log_directory, &epochs);
+	int result = log_state_read(volume->options.disk, volume->options.log_directory, &state);
 	if (result == 0 &&
-		(volume->index.applied_lsn > end || !index_is_prefix_of(&volume->index, &epochs))) {
+		(volume->index.applied_lsn > end ||
+			!index_is_prefix_of(&volume->index, &state.epochs))) {
 		log_warn("index_of_another_branch",
 			"volume=%u applied=%llu end=%llu action=rebuild", volume->options.id,
 			(unsigned long long)volume->index.applied_lsn, (unsigned long long)end);
 		index_reset(&volume->index);
 	}
 	volume->branch_is_checked = result == 0;
-	epochs_deinit(&epochs);
+	log_state_deinit(&state);
 	return result;
 }
 

@@ -2,10 +2,18 @@
 
 #include "core/digest.h"
 #include "core/encode.h"
+#include "proto/disk/record.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
-enum { ENTRY_LENGTH = 32 };
+enum {
+	HEAD_LENGTH = 8,
+	ENTRY_LENGTH = 48,
+};
+
+_Static_assert(HEAD_LENGTH + EPOCHS_MAX * ENTRY_LENGTH + 4 == EPOCHS_BYTES_MAX, "epochs.h");
+_Static_assert(RECORD_HEADER_LENGTH + EPOCHS_BYTES_MAX <= SEGMENT_RECORD_MAX, "record.h");
 
 void epochs_deinit(struct epochs *epochs)
 {
@@ -23,34 +31,48 @@ void epochs_copy(struct epochs *to, const struct epochs *from)
 
 void epochs_encode(const struct epochs *epochs, struct buf *out)
 {
-	size_t length = 4 + (size_t)epochs->count * ENTRY_LENGTH;
+	size_t length = HEAD_LENGTH + (size_t)epochs->count * ENTRY_LENGTH;
 	uint8_t *at = (uint8_t *)buf_reserve(out, length + 4);
-	put_le32(at, epochs->count);
+	put_le32(at, LOG_FORMAT_VERSION);
+	put_le32(at + 4, epochs->count);
 	for (uint32_t i = 0; i < epochs->count; i++) {
-		uint8_t *entry = at + 4 + (size_t)i * ENTRY_LENGTH;
+		uint8_t *entry = at + HEAD_LENGTH + (size_t)i * ENTRY_LENGTH;
 		put_le64(entry, epochs->entries[i].epoch);
 		put_le64(entry + 8, epochs->entries[i].start_lsn);
 		memcpy(entry + 16, epochs->entries[i].reign, EPOCH_REIGN_LENGTH);
+		put_le64(entry + 32, epochs->entries[i].incarnation);
+		put_le32(entry + 40, epochs->entries[i].opening);
+		put_le32(entry + 44, 0);
 	}
 	put_le32(at + length, crc32c(0, at, length));
 	buf_commit(out, length + 4);
 }
 
+size_t epochs_encoded_length(const struct epochs *epochs)
+{
+	return HEAD_LENGTH + (size_t)epochs->count * ENTRY_LENGTH + 4;
+}
+
 bool epochs_decode(struct str bytes, struct epochs *epochs_out)
 {
-	if (bytes.length < 8)
+	if (bytes.length < HEAD_LENGTH + 4 || get_le32(bytes.bytes) != LOG_FORMAT_VERSION)
 		return false;
-	uint32_t count = get_le32(bytes.bytes);
-	size_t length = 4 + (size_t)count * ENTRY_LENGTH;
+	uint32_t count = get_le32(bytes.bytes + 4);
+	size_t length = HEAD_LENGTH + (size_t)count * ENTRY_LENGTH;
 	if (count > EPOCHS_MAX || bytes.length != length + 4 ||
 		get_le32(bytes.bytes + length) != crc32c(0, bytes.bytes, length))
 		return false;
 	struct epochs decoded = { 0 };
 	for (uint32_t i = 0; i < count; i++) {
-		const char *at = bytes.bytes + 4 + (size_t)i * ENTRY_LENGTH;
-		struct epoch_entry entry = { get_le64(at), get_le64(at + 8), { 0 } };
+		const char *at = bytes.bytes + HEAD_LENGTH + (size_t)i * ENTRY_LENGTH;
+		const struct epoch_entry *last = epochs_last(&decoded);
+		struct epoch_entry entry = { .epoch = get_le64(at),
+			.start_lsn = get_le64(at + 8),
+			.incarnation = get_le64(at + 32),
+			.opening = get_le32(at + 40) };
 		memcpy(entry.reign, at + 16, EPOCH_REIGN_LENGTH);
-		if (!epochs_add(&decoded, &entry)) {
+		if ((last != NULL && entry.start_lsn == last->start_lsn) ||
+			!epochs_add(&decoded, &entry)) {
 			epochs_deinit(&decoded);
 			return false;
 		}
@@ -65,13 +87,32 @@ const struct epoch_entry *epochs_last(const struct epochs *epochs)
 	return epochs->count > 0 ? &epochs->entries[epochs->count - 1] : NULL;
 }
 
-bool epochs_add(struct epochs *epochs, const struct epoch_entry *entry)
+static bool is_later(const struct epochs *epochs, const struct epoch_entry *entry)
 {
 	const struct epoch_entry *last = epochs_last(epochs);
-	if (epochs->count == EPOCHS_MAX ||
-		(last != NULL &&
-			(entry->epoch <= last->epoch || entry->start_lsn < last->start_lsn)))
+	for (uint32_t i = 0; i < epochs->count; i++)
+		if (epochs->entries[i].incarnation == entry->incarnation)
+			return false;
+	if (last == NULL)
+		return true;
+	if (entry->start_lsn < last->start_lsn || entry->epoch < last->epoch)
 		return false;
+	return entry->epoch > last->epoch ||
+		(entry->opening >= last->opening &&
+			memcmp(entry->reign, last->reign, EPOCH_REIGN_LENGTH) == 0);
+}
+
+bool epochs_add(struct epochs *epochs, const struct epoch_entry *entry)
+{
+	if (!is_later(epochs, entry))
+		return false;
+	if (epochs->count > 0 && epochs_last(epochs)->start_lsn == entry->start_lsn)
+		epochs->count--;
+	if (epochs->count == EPOCHS_MAX) {
+		epochs->count--;
+		memmove(epochs->entries, epochs->entries + 1,
+			epochs->count * sizeof(*epochs->entries));
+	}
 	epochs->entries =
 		mem_resize(epochs->entries, (epochs->count + 1) * sizeof(*epochs->entries));
 	epochs->entries[epochs->count++] = *entry;
@@ -87,6 +128,7 @@ void epochs_truncate(struct epochs *epochs, uint64_t lsn)
 static bool is_same(const struct epoch_entry *a, const struct epoch_entry *b)
 {
 	return a->epoch == b->epoch && a->start_lsn == b->start_lsn &&
+		a->incarnation == b->incarnation &&
 		memcmp(a->reign, b->reign, EPOCH_REIGN_LENGTH) == 0;
 }
 
@@ -95,16 +137,68 @@ static uint64_t end_of(const struct epochs *epochs, uint32_t index, uint64_t end
 	return index + 1 < epochs->count ? epochs->entries[index + 1].start_lsn : end;
 }
 
-uint64_t epochs_common_end(const struct epochs *follower, uint64_t follower_end,
-	const struct epochs *leader, uint64_t leader_end)
+/* Where `entry` stands in the vector; its count when it does not. */
+static uint32_t find(const struct epochs *epochs, const struct epoch_entry *entry)
 {
-	uint32_t same = 0;
-	while (same < follower->count && same < leader->count &&
-		is_same(&follower->entries[same], &leader->entries[same]))
-		same++;
-	if (same == 0)
+	uint32_t i = 0;
+	while (i < epochs->count && !is_same(&epochs->entries[i], entry))
+		i++;
+	return i;
+}
+
+int epochs_common_end(const struct epochs *follower, uint64_t follower_end,
+	const struct epochs *leader, uint64_t leader_end, uint64_t *common_out)
+{
+	*common_out = 0;
+	if (follower->count == 0 || leader->count == 0)
 		return 0;
-	uint64_t mine = end_of(follower, same - 1, follower_end);
-	uint64_t theirs = end_of(leader, same - 1, leader_end);
-	return mine < theirs ? mine : theirs;
+	/* One of them may have forgotten entries that the other still has. */
+	uint32_t i = 0, k = find(leader, &follower->entries[0]);
+	if (k == leader->count) {
+		k = 0;
+		i = find(follower, &leader->entries[0]);
+		if (i == follower->count)
+			return -ENOENT;
+	}
+	while (i + 1 < follower->count && k + 1 < leader->count &&
+		is_same(&follower->entries[i + 1], &leader->entries[k + 1])) {
+		i++;
+		k++;
+	}
+	uint64_t mine = end_of(follower, i, follower_end);
+	uint64_t theirs = end_of(leader, k, leader_end);
+	*common_out = mine < theirs ? mine : theirs;
+	return 0;
+}
+
+/* The entry that wrote the last byte below `lsn`; NULL when there is none. */
+static const struct epoch_entry *entry_below(const struct epochs *epochs, uint64_t lsn)
+{
+	for (uint32_t i = epochs->count; i > 0; i--)
+		if (epochs->entries[i - 1].start_lsn < lsn)
+			return &epochs->entries[i - 1];
+	return NULL;
+}
+
+uint64_t epochs_epoch_below(const struct epochs *epochs, uint64_t lsn)
+{
+	const struct epoch_entry *entry = entry_below(epochs, lsn);
+	return entry ? entry->epoch : 0;
+}
+
+static int compare(uint64_t a, uint64_t b)
+{
+	return a < b ? -1 : a > b;
+}
+
+int epochs_compare(const struct epochs *a, uint64_t a_end, const struct epochs *b, uint64_t b_end)
+{
+	const struct epoch_entry *mine = entry_below(a, a_end);
+	const struct epoch_entry *theirs = entry_below(b, b_end);
+	if (mine == NULL || theirs == NULL)
+		return (mine != NULL) - (theirs != NULL);
+	int order = compare(mine->epoch, theirs->epoch);
+	if (order == 0)
+		order = compare(mine->opening, theirs->opening);
+	return order ? order : compare(a_end, b_end);
 }

@@ -2,25 +2,35 @@
 #define PANDO_PROTO_DISK_EPOCHS_H
 
 /*
- * The epoch vector of a log: which reign began at which address. Rising in epoch and in start. It
- * is the body of every BARRIER record, the content of a volume's `epochs` file, and part of every
- * replication handshake.
+ * The epoch vector of a log: which incarnation began at which address. It is the body of every
+ * BARRIER and SEGMENT record, part of a volume's `epochs` file (spool/log_state.h), and part of
+ * every replication handshake.
  *
- * Bytes: u32 count, then per entry u64 epoch, u64 start LSN, 16 bytes reign; then CRC-32C of all
- * before.
+ * An *incarnation* is one opening of the log by one process: 64 random bits. Entries rise in start
+ * address; the epoch never falls; within an epoch the reign is the same and `opening` never falls
+ * (it counts the openings that were agreed with the other copies instead of proven by this
+ * machine's memory). Two logs that went apart differ in the vector, also within one reign.
+ *
+ * The oldest entries are forgotten when there are EPOCHS_MAX: vectors are compared from the first
+ * entry that both have.
+ *
+ * Bytes: u32 version (2), u32 count, then per entry u64 epoch, u64 start LSN, 16 bytes reign, u64
+ * incarnation, u32 opening, u32 0; then CRC-32C of all before.
  */
 
 #include "core/buf.h"
 
 enum {
 	EPOCH_REIGN_LENGTH = 16,
-	/* A failover a day for eleven years. */
-	EPOCHS_MAX = 4096,
+	/* A restart a day for almost three years; a vector of 48 KiB fits any segment. */
+	EPOCHS_MAX = 1000,
+	EPOCHS_BYTES_MAX = 8 + EPOCHS_MAX * 48 + 4,
 };
 
 struct epoch_entry {
-	uint64_t epoch, start_lsn;
+	uint64_t epoch, start_lsn, incarnation;
 	uint8_t reign[EPOCH_REIGN_LENGTH];
+	uint32_t opening;
 };
 
 struct epochs {
@@ -31,20 +41,33 @@ struct epochs {
 void epochs_deinit(struct epochs *epochs);
 void epochs_copy(struct epochs *to, const struct epochs *from);
 void epochs_encode(const struct epochs *epochs, struct buf *out);
+size_t epochs_encoded_length(const struct epochs *epochs);
 /* `epochs_out` is replaced. False (and unchanged) when malformed. */
 bool epochs_decode(struct str bytes, struct epochs *epochs_out) must_check;
-/* Adds a newer epoch. False when it is not newer or the vector is full. */
+/* Adds a later incarnation, forgetting the oldest entries when the vector is full. An entry that
+ * starts where the last one does replaces it: that one wrote nothing. False when it is not later:
+ * lower epoch or opening, another reign of the same epoch, a lower start, or an incarnation that is
+ * there. */
 bool epochs_add(struct epochs *epochs, const struct epoch_entry *entry) must_check;
 const struct epoch_entry *epochs_last(const struct epochs *epochs);
 /* Drops what starts at or above `lsn`. */
 void epochs_truncate(struct epochs *epochs, uint64_t lsn);
 
 /*
- * Where a follower that ends at `follower_end` must cut its log to be a prefix of the leader's: the
- * whole of it when it is one already. Epochs with equal number but different reign count as
- * different.
+ * Where a follower that ends at `follower_end` parts from the leader's log by the vectors alone:
+ * everything below is the same, if the copies are sound. Entries are the same when epoch, start,
+ * reign and incarnation are. -ENOENT (and 0 in `common_out`) when the vectors have no entry in
+ * common although neither is empty: nothing can be said.
  */
-uint64_t epochs_common_end(const struct epochs *follower, uint64_t follower_end,
-	const struct epochs *leader, uint64_t leader_end);
+int epochs_common_end(const struct epochs *follower, uint64_t follower_end,
+	const struct epochs *leader, uint64_t leader_end, uint64_t *common_out) must_check;
+
+/* The epoch of the last byte below `lsn`; 0 when there is none. */
+uint64_t epochs_epoch_below(const struct epochs *epochs, uint64_t lsn);
+
+/* Above 0: who ends at (a, a_end) has more than who ends at (b, b_end): by epoch, opening, then
+ * LSN. What counts is the entry that wrote the last byte: one that only announced itself at the end
+ * has nothing more, and an empty vector or log has least. */
+int epochs_compare(const struct epochs *a, uint64_t a_end, const struct epochs *b, uint64_t b_end);
 
 #endif

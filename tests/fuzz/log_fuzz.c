@@ -50,8 +50,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 		read_inside_a_group(input);
 	if (change_decode(input, pool, &change))
 		change_encode(&change, &again);
+	uint64_t common;
 	if (epochs_decode(input, &epochs))
-		(void)epochs_common_end(&epochs, 100, &epochs, 200);
+		(void)!epochs_common_end(&epochs, 100, &epochs, 200, &common);
 	epochs_deinit(&epochs);
 	buf_deinit(&again);
 	pool_destroy(&pool);

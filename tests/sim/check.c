@@ -105,8 +105,8 @@ static bool check_copy(uint32_t volume_id, unsigned other)
 			(unsigned long long)segment_of(lsn));
 		memset(a, 0, sizeof(a));
 		memset(b, 0, sizeof(b));
-		world_read_file(primary, path, lsn % SEGMENT_LENGTH, a, length);
-		world_read_file(other, path, lsn % SEGMENT_LENGTH, b, length);
+		world_read_file(primary, path, lsn % segment_length, a, length);
+		world_read_file(other, path, lsn % segment_length, b, length);
 		if (memcmp(a, b, length) != 0)
 			return complain("volume %u: the copies differ near %llu", volume_id,
 				(unsigned long long)lsn);

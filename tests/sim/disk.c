@@ -347,6 +347,32 @@ int disk_file_allocate(struct disk_file *file, uint64_t length)
 	return 0;
 }
 
+int disk_file_truncate(struct disk_file *file, uint64_t length)
+{
+	struct inode *inode = file->inode;
+	uint64_t size = inode->size;
+	inode->size = inode->durable_size = length;
+	if (length >= size)
+		return 0;
+	for (size_t i = length / PAGE; i < inode->page_count; i++) {
+		struct page *page = inode->pages[i];
+		size_t keep = i == length / PAGE ? length % PAGE : 0;
+		if (page == NULL)
+			continue;
+		memset(page->now + keep, 0, PAGE - keep);
+		memset(page->durable + keep, 0, PAGE - keep);
+		if (keep == 0)
+			page->dirty = 0;
+	}
+	return 0;
+}
+
+int disk_file_drop_cache(struct disk_file *file)
+{
+	(void)file;
+	return 0;
+}
+
 int disk_file_zero(struct disk_file *file, uint64_t offset, uint64_t length)
 {
 	static const char zeroes[PAGE];

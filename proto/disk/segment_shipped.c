@@ -1,0 +1,3 @@
+#include "proto/disk/record.h"
+
+const uint64_t segment_length = 64 << 20;

@@ -1,0 +1,235 @@
+#include "spool/volume_log_internal.h"
+
+#include "core/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Saving a range, cutting it off, and giving space back. */
+
+enum {
+	/* Read at a time when a range is saved. */
+	COPY_BYTES = 1 << 20,
+};
+
+/* ---- saving ---- */
+
+static int read_part(struct log_files *files, char *bytes, size_t length, uint64_t lsn)
+{
+	struct disk_file *file;
+	uint64_t offset = lsn % segment_length;
+	memset(bytes, 0, length);
+	int result = log_files_get(files, segment_of(lsn), false, &file);
+	if (result < 0)
+		return result == -ENOENT ? 0 : result;
+	int64_t size = disk_file_size(file);
+	if (size < 0)
+		return (int)size;
+	if ((uint64_t)size <= offset)
+		return 0;
+	uint64_t there = (uint64_t)size - offset;
+	return disk_read_now(file, bytes, there < length ? (size_t)there : length, offset);
+}
+
+static int copy_range(
+	struct log_files *files, struct disk_file *file_to, uint64_t from, uint64_t to)
+{
+	char *bytes = mem_alloc(COPY_BYTES);
+	int result = 0;
+	for (uint64_t lsn = from; result == 0 && lsn < to;) {
+		uint64_t segment_end = (segment_of(lsn) + 1) * segment_length;
+		uint64_t end = segment_end < to ? segment_end : to;
+		size_t length = end - lsn < COPY_BYTES ? (size_t)(end - lsn) : COPY_BYTES;
+		result = read_part(files, bytes, length, lsn);
+		if (result == 0)
+			result = disk_write_now(file_to, bytes, length, lsn - from);
+		lsn += length;
+	}
+	free(bytes);
+	return result == 0 ? disk_sync_now(file_to) : result;
+}
+
+int log_save_range(
+	struct log_files *files, uint32_t volume, uint64_t epoch, uint64_t from, uint64_t to)
+{
+	char name[96];
+	struct disk_file *file = NULL;
+	snprintf(name, sizeof(name), "salvage-%llu-%016llx-%016llx.log", (unsigned long long)epoch,
+		(unsigned long long)from, (unsigned long long)to);
+	char *path = log_files_path(files, name);
+	char *new_path = log_files_path(files, "salvage.new");
+	(void)!disk_remove_file(new_path);
+	int result = disk_file_open(files->disk, new_path, true, &file);
+	if (result == 0)
+		result = copy_range(files, file, from, to);
+	disk_file_close(&file);
+	if (result == 0)
+		result = disk_rename(new_path, path);
+	else
+		(void)!disk_remove_file(new_path);
+	if (result == 0)
+		log_warn("tail_saved", "volume=%u from=%llu to=%llu file=%s", volume,
+			(unsigned long long)from, (unsigned long long)to, path);
+	free(path);
+	free(new_path);
+	return result;
+}
+
+/* ---- cutting ---- */
+
+int log_cut_files(struct log_files *files, uint64_t lsn)
+{
+	struct disk_file *file;
+	int64_t highest = log_files_highest(files);
+	int result = highest < -1 ? (int)highest : 0;
+	for (int64_t segment = highest; result == 0 && segment > (int64_t)segment_of(lsn);
+		segment--) {
+		result = log_files_remove(files, (uint64_t)segment);
+		if (result == -ENOENT)
+			result = 0;
+	}
+	if (result == 0)
+		result = log_files_get(files, segment_of(lsn), false, &file);
+	if (result < 0)
+		return result == -ENOENT ? 0 : result;
+	int64_t size = disk_file_size(file);
+	if (size < 0)
+		return (int)size;
+	return (uint64_t)size > lsn % segment_length
+		? disk_file_truncate(file, lsn % segment_length)
+		: 0;
+}
+
+/* What a pool thread does to the files of a log that stands still. */
+struct cut {
+	struct volume_log *log;
+	struct log_files files; /* its own descriptors */
+	struct log_state state; /* as it will be */
+	uint64_t from;          /* all behind is saved */
+	uint64_t end, last_group, chain, epoch;
+	bool is_empty;
+	int status;
+	void (*done)(void *arg, int status);
+	void *arg;
+};
+
+/* Where the log will end: from the header of the first group that goes, and of the one before. */
+static int find_new_end(struct cut *cut, uint64_t lsn)
+{
+	struct volume_log *log = cut->log;
+	struct group group, previous;
+	uint64_t at = lsn;
+	cut->is_empty = lsn == 0;
+	if (cut->is_empty)
+		return 0;
+	int result = log_files_read_header(&cut->files, log->volume, at, &group);
+	if (result == -ENODATA && lsn % segment_length != 0) {
+		at = (segment_of(lsn) + 1) * segment_length;
+		result = at < log->end ? log_files_read_header(&cut->files, log->volume, at, &group)
+				       : -ENODATA;
+	}
+	if (result < 0)
+		return result == -ENODATA ? -EINVAL : result;
+	result = log_files_read_header(&cut->files, log->volume, group.previous_lsn, &previous);
+	if (result < 0)
+		return result == -ENODATA ? -EINVAL : result;
+	cut->last_group = group.previous_lsn;
+	cut->chain = group.chain;
+	cut->end = previous.lsn + group_padded(previous.used);
+	return group.previous_lsn < lsn && cut->end <= lsn ? 0 : -EINVAL;
+}
+
+static void on_cut_work(void *arg)
+{
+	struct cut *cut = arg;
+	struct volume_log *log = cut->log;
+	cut->status = find_new_end(cut, cut->from);
+	if (cut->status == 0)
+		cut->status =
+			log_save_range(&cut->files, log->volume, cut->epoch, cut->end, log->end);
+	/* From here on the log may be found to end anywhere between. */
+	if (cut->status == 0)
+		cut->status = log_told_write(
+			&log->told, &(struct told){ cut->end, cut->chain, false }, true);
+	if (cut->status == 0)
+		cut->status = log_cut_files(&cut->files, cut->end);
+	if (cut->status == 0)
+		cut->status = log_state_save(log->disk, cut->files.directory, &cut->state);
+}
+
+static void on_cut_done(void *arg)
+{
+	struct cut *cut = arg;
+	struct volume_log *log = cut->log;
+	log->is_cutting = false;
+	log->may_append = false;
+	log_prepared_reset(log);
+	if (cut->status == 0) {
+		log->end = cut->end;
+		log->last_group = cut->last_group;
+		log->chain = cut->chain;
+		log->is_empty = cut->is_empty;
+		log_state_deinit(&log->state);
+		log->state = cut->state;
+	} else {
+		log_state_deinit(&cut->state);
+	}
+	void (*done)(void *, int) = cut->done;
+	void *done_arg = cut->arg;
+	int status = cut->status;
+	log_files_deinit(&cut->files);
+	free(cut);
+	done(done_arg, status);
+}
+
+void volume_log_cut(
+	struct volume_log *log, uint64_t lsn, void (*done)(void *arg, int status), void *arg)
+{
+	CHECK(volume_log_is_idle(log));
+	if (lsn >= log->end || log->fenced) {
+		log_report_later(log->loop, done, arg, log->fenced ? -EIO : 0);
+		return;
+	}
+	log_prepare_wait(log);
+	log_files_close_idle(&log->files);
+	struct cut *cut = mem_alloc(sizeof(*cut));
+	const struct epoch_entry *last = epochs_last(&log->state.epochs);
+	*cut = (struct cut){ .log = log,
+		.from = lsn,
+		.epoch = last ? last->epoch : 0,
+		.state = { .seen = volume_log_seen(log), .held = log->state.held },
+		.done = done,
+		.arg = arg };
+	log_files_init(&cut->files, log->disk, log->files.directory);
+	epochs_copy(&cut->state.epochs, &log->state.epochs);
+	epochs_truncate(&cut->state.epochs, lsn);
+	log->is_cutting = true;
+	loop_work(log->loop, on_cut_work, on_cut_done, cut);
+}
+
+/* ---- giving space back ---- */
+
+uint64_t volume_log_start(struct volume_log *log)
+{
+	struct disk_file *file;
+	uint64_t segment = segment_of(volume_log_last_group(log));
+	while (segment > 0 && log_files_get(&log->files, segment - 1, false, &file) == 0)
+		segment--;
+	return segment * segment_length;
+}
+
+int volume_log_free(struct volume_log *log, uint64_t lsn)
+{
+	uint64_t last = volume_log_last_group(log);
+	uint64_t limit = segment_of(lsn < last ? lsn : last);
+	int64_t lowest = log_files_lowest(&log->files);
+	int result = lowest < -1 ? (int)lowest : 0;
+	for (int64_t segment = lowest; result == 0 && segment >= 0 && (uint64_t)segment < limit;
+		segment++) {
+		result = log_files_remove(&log->files, (uint64_t)segment);
+		if (result == -ENOENT)
+			result = 0;
+	}
+	return result;
+}

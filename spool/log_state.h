@@ -1,0 +1,30 @@
+#ifndef PANDO_SPOOL_LOG_STATE_H
+#define PANDO_SPOOL_LOG_STATE_H
+
+/*
+ * What a copy of a log knows beside its groups: the file `epochs`, replaced whole (written anew,
+ * synced, renamed).
+ *
+ * Bytes: u32 magic "PST2", u32 version (2), u64 seen, u64 held epoch, u32 length of the vector, the
+ * vector (proto/disk/epochs.h); then CRC-32C of all before.
+ */
+
+#include "core/disk.h"
+#include "proto/disk/epochs.h"
+
+struct log_state {
+	struct epochs epochs;
+	uint64_t seen; /* highest epoch heard, from whomever */
+	uint64_t held; /* this copy stands still in this epoch for a command; 0: it does not */
+};
+
+void log_state_deinit(struct log_state *state);
+/* Reads the file of a log that another process may be writing. All zero when there is none yet;
+ * -EUCLEAN: damaged; -EPROTONOSUPPORT: of another version. */
+int log_state_read(
+	struct disk *disk, const char *directory, struct log_state *state_out) must_check;
+/* Durable when it returns 0. */
+int log_state_save(
+	struct disk *disk, const char *directory, const struct log_state *state) must_check;
+
+#endif

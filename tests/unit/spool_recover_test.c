@@ -1,0 +1,388 @@
+#include "unit/spool_fixture.h"
+
+/* Logs that are torn, rotten, cut, without room: what is found when they are opened. */
+
+static int reopen_told(
+	struct fixture *f, uint64_t lsn, bool repair, uint64_t *rotten, struct error *error)
+{
+	volume_log_close(&f->log);
+	return volume_log_open(f->loop, f->disk, f->directory, 7,
+		&(struct log_told){ .lsn = lsn, .repair = repair }, &f->log, rotten, error);
+}
+
+static struct bytes *large_body(void)
+{
+	struct bytes *bytes = bytes_create(100 << 10);
+	memset(bytes->data, 'B', bytes->length);
+	return bytes;
+}
+
+/* The log begins, with `count` bodies of which two fill a segment. */
+static void begin(struct fixture *f, unsigned count)
+{
+	struct error error;
+	struct bytes *body = large_body();
+	setup(f);
+	EXPECT_INT(0, reopen(f, &error));
+	EXPECT_INT(0, reign(f, 1, reign_one));
+	for (unsigned i = 0; i < count; i++)
+		EXPECT_INT(0, append(f, 1, bytes_str(body)));
+	bytes_unref(&body);
+}
+
+TEST(a_torn_first_group_of_a_segment_is_a_torn_tail)
+{
+	struct fixture f;
+	struct error error;
+	static const char nothing[64 << 10];
+	begin(&f, 2);
+	uint64_t end = volume_log_end(f.log), chain = volume_log_chain(f.log);
+	struct bytes *body = large_body();
+	EXPECT_INT(0, append(&f, 1, bytes_str(body)));
+	EXPECT_INT(1, segment_of(volume_log_last_group(f.log)));
+	uint64_t told = volume_log_end(f.log), rotten;
+	cut_power(&f);
+	overwrite(&f, "0000000000000001.log", GROUP_ALIGNMENT, nothing, sizeof(nothing));
+	/* Whoever was told of it knows better. */
+	EXPECT_INT(-EUCLEAN, reopen_told(&f, told, false, &rotten, &error));
+	EXPECT_INT(end, rotten);
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(end, volume_log_end(f.log));
+	EXPECT_INT(chain, volume_log_chain(f.log));
+	EXPECT_INT(0, reign(&f, 1, reign_one));
+	EXPECT_INT(0, append(&f, 1, bytes_str(body)));
+	EXPECT_INT(3, count_records(&f, RECORD_MESSAGE));
+	bytes_unref(&body);
+	teardown(&f);
+}
+
+TEST(what_was_told_is_never_torn_and_is_repaired_on_request_only)
+{
+	struct fixture f;
+	struct error error;
+	uint64_t rotten = 0;
+	char command[200];
+	begin(&f, 3);
+	uint64_t last = volume_log_last_group(f.log);
+	/* A clean end: the last group was told of. */
+	volume_log_close(&f.log);
+	overwrite(&f, "0000000000000001.log", last % segment_length + 60000, "XX", 2);
+	EXPECT_INT(-EUCLEAN, reopen_told(&f, 0, false, &rotten, &error));
+	EXPECT(rotten <= last && rotten > 0);
+	uint64_t where = rotten;
+	EXPECT_INT(-EUCLEAN, reopen(&f, &error));
+	EXPECT_INT(0, reopen_told(&f, 0, true, &rotten, &error));
+	EXPECT_INT(where, volume_log_end(f.log));
+	snprintf(command, sizeof(command), "grep -q BBXXBB %s/salvage-1-*.log", f.directory);
+	EXPECT_INT(0, system(command));
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(2, count_records(&f, RECORD_MESSAGE));
+	teardown(&f);
+}
+
+TEST(a_cut_that_is_killed_anywhere_leaves_a_prefix)
+{
+	bool was_killed = true;
+	for (int at = 0; was_killed && at < 200; at++) {
+		struct fixture f;
+		struct error error;
+		begin(&f, 1);
+		uint64_t to = volume_log_end(f.log);
+		struct bytes *body = large_body();
+		for (int i = 0; i < 6; i++)
+			EXPECT_INT(0, append(&f, 1, bytes_str(body)));
+		uint64_t end = volume_log_end(f.log);
+		bytes_unref(&body);
+		volume_log_close(&f.log);
+		pid_t child = fork();
+		if (child == 0) {
+			struct fixture c = { .loop = loop_create() };
+			memcpy(c.directory, f.directory, sizeof(c.directory));
+			if (disk_create(c.loop, IO_BACKEND_POSIX, &c.disk, &error) < 0 ||
+				reopen(&c, &error) < 0)
+				_exit(2);
+			kill_at = at;
+			_exit(cut(&c, to) == 0 && volume_log_end(c.log) == to ? 0 : 1);
+		}
+		int how;
+		EXPECT(waitpid(child, &how, 0) == child);
+		was_killed = WIFSIGNALED(how);
+		EXPECT(was_killed || WEXITSTATUS(how) == 0);
+		EXPECT_INT(0, reopen(&f, &error));
+		EXPECT(volume_log_end(f.log) >= to && volume_log_end(f.log) <= end);
+		EXPECT(was_killed || volume_log_end(f.log) == to);
+		EXPECT_INT(0, reign(&f, 1, reign_one));
+		EXPECT_INT(0, append(&f, 1, STR("goes on")));
+		EXPECT(count_records(&f, RECORD_MESSAGE) >= 2);
+		teardown(&f);
+	}
+	EXPECT(!was_killed);
+}
+
+TEST(a_failed_write_fences_and_the_next_opening_reads_the_disk)
+{
+	struct fixture f;
+	struct error error;
+	begin(&f, 1);
+	if (strcmp(disk_backend_name(f.disk), "posix") != 0) {
+		teardown(&f);
+		return;
+	}
+	disk_fails = true;
+	EXPECT_INT(-EIO, append(&f, 1, STR("on no disk")));
+	disk_fails = false;
+	EXPECT(volume_log_is_fenced(f.log));
+	EXPECT_INT(-EIO, append(&f, 1, STR("refused")));
+	unsigned drops = cache_drops;
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT(cache_drops > drops);
+	/* Once is enough. */
+	drops = cache_drops;
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(drops, cache_drops);
+	EXPECT(!volume_log_is_fenced(f.log));
+	EXPECT_INT(0, reign(&f, 1, reign_one));
+	teardown(&f);
+}
+
+TEST(want_of_descriptors_refuses_and_changes_nothing)
+{
+	struct fixture f;
+	struct rlimit before, none = { 0 };
+	begin(&f, 2);
+	struct bytes *body = large_body();
+	EXPECT_INT(0, getrlimit(RLIMIT_NOFILE, &before));
+	none = before;
+	none.rlim_cur = 3;
+	EXPECT_INT(0, setrlimit(RLIMIT_NOFILE, &none));
+	int status = 0;
+	for (int i = 0; status == 0 && i < 10; i++)
+		status = append(&f, 1, bytes_str(body));
+	EXPECT_INT(0, setrlimit(RLIMIT_NOFILE, &before));
+	EXPECT_INT(-EMFILE, status);
+	EXPECT(!volume_log_is_fenced(f.log));
+	unsigned there = count_records(&f, RECORD_MESSAGE);
+	EXPECT_INT(0, append(&f, 1, bytes_str(body)));
+	EXPECT_INT(there + 1, count_records(&f, RECORD_MESSAGE));
+	bytes_unref(&body);
+	teardown(&f);
+}
+
+TEST(want_of_inodes_refuses_and_changes_nothing)
+{
+	struct fixture f;
+	struct error error;
+	setup(&f);
+	if (mount("tmpfs", f.directory, "tmpfs", 0, "size=8m,nr_inodes=9") < 0) {
+		/* Only root can make a small disk. */
+		teardown(&f);
+		return;
+	}
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(0, reign(&f, 1, reign_one));
+	struct bytes *body = large_body();
+	int status = 0;
+	unsigned written = 0;
+	for (; status == 0 && written < 30; written += status == 0)
+		status = append(&f, 1, bytes_str(body));
+	EXPECT_INT(-ENOSPC, status);
+	EXPECT(!volume_log_is_fenced(f.log));
+	EXPECT_INT(0, mount("tmpfs", f.directory, "tmpfs", MS_REMOUNT, "nr_inodes=20"));
+	EXPECT_INT(0, append(&f, 1, bytes_str(body)));
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(written + 1, count_records(&f, RECORD_MESSAGE));
+	bytes_unref(&body);
+	volume_log_close(&f.log);
+	EXPECT_INT(0, umount(f.directory));
+	teardown(&f);
+}
+
+static unsigned open_descriptors(void)
+{
+	unsigned count = 0;
+	DIR *directory = opendir("/proc/self/fd");
+	while (readdir(directory) != NULL)
+		count++;
+	closedir(directory);
+	return count;
+}
+
+TEST(a_log_over_fifty_segments_has_few_descriptors_and_one_chain)
+{
+	struct fixture f;
+	struct error error;
+	begin(&f, 0);
+	unsigned before = open_descriptors();
+	struct bytes *body = large_body();
+	for (int i = 0; i < 102; i++)
+		EXPECT_INT(0, append(&f, 1, bytes_str(body)));
+	bytes_unref(&body);
+	EXPECT(segment_of(volume_log_end(f.log)) >= 50);
+	EXPECT_INT(102, count_records(&f, RECORD_MESSAGE));
+	EXPECT(count_records(&f, RECORD_SEGMENT) >= 50);
+	EXPECT(open_descriptors() <= before + 20);
+	uint64_t end = volume_log_end(f.log), chain = volume_log_chain(f.log), middle;
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(end, volume_log_end(f.log));
+	EXPECT_INT(chain, volume_log_chain(f.log));
+	struct log_reader *reader;
+	EXPECT_INT(0, log_reader_open(f.disk, f.directory, 7, &reader));
+	EXPECT_INT(0, log_reader_chain(reader, 0, end, &middle));
+	EXPECT_INT(0, middle);
+	EXPECT_INT(0, log_reader_chain(reader, 20 * segment_length, end, &middle));
+	EXPECT(middle != 0);
+	EXPECT_INT(-EINVAL, log_reader_chain(reader, 20 * segment_length + 4096, end, &middle));
+	EXPECT_INT(-ENODATA, log_reader_chain(reader, end, end, &middle));
+	log_reader_close(&reader);
+	/* What is left is understood without what was before, and without the vector's file. */
+	char path[128];
+	EXPECT_INT(0, volume_log_free(f.log, 30 * segment_length));
+	volume_log_close(&f.log);
+	snprintf(path, sizeof(path), "%s/epochs", f.directory);
+	EXPECT_INT(0, truncate(path, 9));
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(30 * segment_length, volume_log_start(f.log));
+	EXPECT_INT(1, volume_log_epochs(f.log)->count);
+	EXPECT_INT(chain, volume_log_chain(f.log));
+	teardown(&f);
+}
+
+TEST(another_format_is_refused_with_a_sentence)
+{
+	struct fixture f;
+	struct error error;
+	begin(&f, 1);
+	volume_log_close(&f.log);
+	overwrite(&f, "0000000000000000.log", 0, "PGR1", 4);
+	EXPECT_INT(-EPROTONOSUPPORT, reopen(&f, &error));
+	EXPECT(strstr(error.text, "is of log format 1, which this version does not read") != NULL);
+	teardown(&f);
+}
+
+TEST(what_a_copy_knows_outlives_a_restart)
+{
+	struct fixture f, other;
+	struct error error;
+	uint8_t id[COPY_ID_LENGTH], again[COPY_ID_LENGTH];
+	begin(&f, 0);
+	begin(&other, 0);
+	volume_log_copy_id(f.log, id);
+	volume_log_copy_id(other.log, again);
+	EXPECT(memcmp(id, again, sizeof(id)) != 0);
+	EXPECT_INT(0, volume_log_note_seen(f.log, 9));
+	EXPECT_INT(0, volume_log_note_seen(f.log, 4));
+	EXPECT_INT(0, volume_log_note_held(f.log, 5));
+	EXPECT_INT(0, reopen(&f, &error));
+	volume_log_copy_id(f.log, again);
+	EXPECT(memcmp(id, again, sizeof(id)) == 0);
+	EXPECT_INT(9, volume_log_seen(f.log));
+	EXPECT_INT(5, volume_log_held(f.log));
+	EXPECT_INT(-ESTALE, reign(&f, 8, reign_two));
+	EXPECT_INT(0, reign(&f, 9, reign_two));
+	teardown(&f);
+	teardown(&other);
+}
+
+/* ---- single groups ---- */
+
+/* The one group behind `lsn`. */
+static struct bytes *read_last(struct fixture *f, uint64_t lsn)
+{
+	struct log_reader *reader;
+	struct bytes *bytes;
+	uint64_t at, next;
+	EXPECT_INT(0, log_reader_open(f->disk, f->directory, 7, &reader));
+	EXPECT_INT(0,
+		log_reader_next(reader, lsn, volume_log_end(f->log), 0, true, &bytes, &at, &next));
+	EXPECT_INT(lsn, at);
+	log_reader_close(&reader);
+	return bytes;
+}
+
+TEST(every_bit_of_a_group_is_guarded)
+{
+	struct fixture f;
+	struct group group;
+	begin(&f, 0);
+	uint64_t lsn = volume_log_end(f.log);
+	EXPECT_INT(0, append(&f, 1, STR("a body of some length")));
+	struct bytes *bytes = read_last(&f, lsn);
+	EXPECT(group_verify(bytes_str(bytes), lsn, 7, &group));
+	EXPECT_INT(volume_log_chain(f.log), group_chain_after(bytes_str(bytes), &group));
+	/* The zeroes between a body and the next record guard nothing. */
+	size_t first = GROUP_HEADER_LENGTH + RECORD_HEADER_LENGTH + 21;
+	for (size_t i = 0; i < first * 8; i++) {
+		bytes->data[i / 8] ^= 1 << i % 8;
+		EXPECT(!group_verify(bytes_str(bytes), lsn, 7, &group));
+		bytes->data[i / 8] ^= 1 << i % 8;
+	}
+	EXPECT(!group_verify(bytes_str(bytes), lsn, 8, &group));
+	EXPECT(!group_verify(bytes_str(bytes), lsn + 4096, 7, &group));
+	bytes_unref(&bytes);
+	teardown(&f);
+}
+
+TEST(a_punched_record_is_received_and_changes_nothing_of_the_chain)
+{
+	struct fixture leader, follower;
+	struct error error;
+	begin(&leader, 0);
+	setup(&follower);
+	EXPECT_INT(0, reopen(&follower, &error));
+	ship_all(&leader, &follower);
+	uint64_t lsn = volume_log_end(leader.log);
+	EXPECT_INT(0, append(&leader, 1, STR("gone")));
+	struct bytes *bytes = read_last(&leader, lsn);
+	struct group group;
+	record_header_punch((uint8_t *)bytes->data + GROUP_HEADER_LENGTH);
+	memset(bytes->data + GROUP_HEADER_LENGTH + RECORD_HEADER_LENGTH, 0, 4);
+	EXPECT(group_verify(bytes_str(bytes), lsn, 7, &group));
+	/* Another history below: the addresses fit and the chain does not. */
+	struct group wrong = group;
+	wrong.chain ^= 1;
+	group_header_encode(&wrong, (uint8_t *)bytes->data);
+	EXPECT_INT(-EXDEV, receive(&follower, bytes, lsn));
+	wrong = group;
+	wrong.incarnation ^= 1;
+	group_header_encode(&wrong, (uint8_t *)bytes->data);
+	EXPECT_INT(-EINVAL, receive(&follower, bytes, lsn));
+	group_header_encode(&group, (uint8_t *)bytes->data);
+	EXPECT_INT(0, receive(&follower, bytes, lsn));
+	EXPECT_INT(volume_log_chain(leader.log), volume_log_chain(follower.log));
+	struct record_read read = { 0 };
+	EXPECT(volume_log_read(follower.log, lsn + GROUP_HEADER_LENGTH, 4, &read));
+	EXPECT_INT(-ENODATA, read.status);
+	EXPECT_INT(0, reopen(&follower, &error));
+	EXPECT_INT(volume_log_end(leader.log), volume_log_end(follower.log));
+	bytes_unref(&bytes);
+	teardown(&leader);
+	teardown(&follower);
+}
+
+TEST(an_opening_that_was_announced_and_never_wrote_stops_no_replica)
+{
+	struct fixture leader, follower;
+	struct error error;
+	struct log_state state;
+	begin(&leader, 0);
+	setup(&follower);
+	EXPECT_INT(0, reopen(&follower, &error));
+	ship_all(&leader, &follower);
+	uint64_t lsn = volume_log_end(follower.log);
+	volume_log_close(&follower.log);
+	EXPECT_INT(0, log_state_read(follower.disk, follower.directory, &state));
+	EXPECT(epochs_add(&state.epochs,
+		&(struct epoch_entry){ .epoch = 2, .start_lsn = lsn, .incarnation = 2 }));
+	EXPECT_INT(0, log_state_save(follower.disk, follower.directory, &state));
+	log_state_deinit(&state);
+	EXPECT_INT(0, reopen(&follower, &error));
+	EXPECT_INT(2, volume_log_epochs(follower.log)->count);
+	EXPECT_INT(0, append(&leader, 1, STR("goes on")));
+	struct bytes *bytes = read_last(&leader, lsn);
+	EXPECT_INT(0, receive(&follower, bytes, lsn));
+	EXPECT_INT(1, volume_log_epochs(follower.log)->count);
+	EXPECT_INT(2, volume_log_seen(follower.log));
+	bytes_unref(&bytes);
+	teardown(&leader);
+	teardown(&follower);
+}
