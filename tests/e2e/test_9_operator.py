@@ -91,7 +91,7 @@ def test_refusals_end_with_1_and_say_why(c):
             ("is a mailbox", "alias", "add", "u0001@example.org", "u0002@example.org"),
             ("neither a mailbox nor an alias", "alias", "add", "x@example.org", "y@example.org"),
             ("see `pando queue list`", "queue", "drop", "00"),
-            ("neither a site nor a volume", "failover", "nowhere"),
+            ("neither a site nor a node nor a volume", "failover", "nowhere"),
             ("leave from", "failover", "site-a", "--to", "site-a")):
         expect(c.conf, 1, words, *arguments)
     expect(c.conf, 1, "line 2: `bad` is no address", "mailbox", "import", "-", text="new@example.org\nbad\n")
