@@ -89,7 +89,7 @@ static const struct verb verbs[] = {
 	{ "queue flush", "[ID]", "", 0, 1, true, queue_flush, "try again now" },
 	{ "queue drop", "ID", "", 1, 1, true, queue_drop,
 		"delete a queued message without a bounce" },
-	{ "check", "[--json]", "json", 0, 0, true, check_run,
+	{ "check", "[--all] [--json]", "all,json", 0, 0, true, check_run,
 		"look for what is wrong on this machine and say what to do" },
 };
 

@@ -71,12 +71,19 @@ void directory_writer_close(struct directory_writer **writer)
 	*writer = NULL;
 }
 
+int directory_check_writable(const struct directory_writer *writer, struct error *error)
+{
+	return writer->is_read_only ? error_set(error, -EROFS, "%s", writer->why_read_only.text)
+				    : 0;
+}
+
 int directory_begin(struct directory_writer *writer, struct error *error)
 {
 	CHECK(!writer->in_transaction);
-	if (writer->is_read_only)
-		return error_set(error, -EROFS, "%s", writer->why_read_only.text);
-	int code = sql_script(writer->sql,
+	int code = directory_check_writable(writer, error);
+	if (code < 0)
+		return code;
+	code = sql_script(writer->sql,
 		sql_is_postgres(writer->sql) ? "begin; " FEED_LOCK : "begin immediate", error);
 	writer->in_transaction = code == 0;
 	buf_clear(&writer->loads);

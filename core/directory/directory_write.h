@@ -34,6 +34,9 @@ int directory_init_file(const char *path, unsigned *applied_out, struct error *e
 int directory_move_to_postgres(
 	const char *path, const char *conninfo, size_t *rows_out, struct error *error) must_check;
 
+/* -EROFS with a sentence where only a standby was reached. */
+int directory_check_writable(const struct directory_writer *writer, struct error *error) must_check;
+
 int directory_begin(struct directory_writer *writer, struct error *error) must_check;
 int directory_commit(struct directory_writer *writer, struct error *error) must_check;
 void directory_rollback(struct directory_writer *writer);
