@@ -11,7 +11,8 @@
 
 struct checks {
 	struct table table;
-	unsigned failed;
+	bool all; /* what is in order has its own lines too */
+	unsigned good, failed;
 };
 
 enum verdict { VERDICT_GOOD, VERDICT_WARN, VERDICT_BAD };
@@ -19,6 +20,9 @@ enum verdict { VERDICT_GOOD, VERDICT_WARN, VERDICT_BAD };
 static void note(struct checks *checks, const char *what, enum verdict verdict, const char *advice)
 {
 	static const char *const words[] = { "ok", "warn", "FAILED" };
+	checks->good += verdict == VERDICT_GOOD;
+	if (verdict == VERDICT_GOOD && !checks->all)
+		return;
 	table_add(&checks->table, what);
 	table_add(&checks->table, words[verdict]);
 	table_add(&checks->table, advice);
@@ -72,11 +76,27 @@ static void check_contents(struct command *command, struct checks *checks)
 		note(checks, "directory", VERDICT_BAD, error.text);
 		return;
 	}
-	note(checks, "directory", VERDICT_GOOD, "reachable and writable");
+	if (directory_check_writable(command->writer, &error) < 0)
+		note(checks, "directory", VERDICT_BAD, error.text);
+	else
+		note(checks, "directory", VERDICT_GOOD, "reachable and writable");
 	if (directory_list(command->writer, LIST_DOMAINS, NULL, &result, &error) == 0 &&
 		sql_rows(result) == 0)
 		note(checks, "domains", VERDICT_WARN, "none is served: `pando domain add DOMAIN`");
 	sql_result_free(&result);
+}
+
+static bool has_copy_elsewhere(const struct cluster *cluster, const struct directory_volume *volume)
+{
+	const struct directory_node *primary =
+		directory_find_node(cluster->directory, volume->primary_node_id);
+	for (unsigned i = 0; i < volume->replica_count && primary; i++) {
+		const struct directory_node *node =
+			directory_find_node(cluster->directory, volume->replica_node_ids[i]);
+		if (node && node->site_id != primary->site_id)
+			return true;
+	}
+	return false;
 }
 
 static void check_volumes(struct checks *checks, const struct cluster *cluster,
@@ -94,19 +114,32 @@ static void check_volumes(struct checks *checks, const struct cluster *cluster,
 				primary = entry;
 		}
 		bool connected = true;
+		unsigned peers = 0;
+		uint64_t highest = 0;
 		for (const struct json *peer = json_first(json_get(primary, "peers")); peer;
-			peer = peer->next)
+			peer = peer->next, peers++)
 			connected = connected && json_true(peer, "connected");
-		if (!primary)
+		for (unsigned i = 0; i < node_count; i++) {
+			uint64_t epoch =
+				json_u64(status_volume(nodes[i].answer, volume->id), "epoch");
+			highest = epoch > highest ? epoch : highest;
+		}
+		if (highest > volume->epoch)
+			note(checks, what, VERDICT_BAD,
+				"a copy has seen a later epoch than the directory, which is "
+				"behind: "
+				"see `pando volume list` and `pando failover VOLUME --dry-run`");
+		else if (!primary)
 			note(checks, what, VERDICT_BAD,
 				"no node serves it: start its node, or `pando failover` to a "
 				"replica");
-		else if (volume->durability != DURABILITY_LOCAL && volume->replica_count == 0)
-			note(checks, what, VERDICT_WARN,
-				"has no replica, so all of its mail is at risk: add one, or make "
-				"it local");
-		else if (!connected)
-			note(checks, what, VERDICT_WARN,
+		else if (volume->durability != DURABILITY_LOCAL &&
+			!has_copy_elsewhere(cluster, volume))
+			note(checks, what, VERDICT_BAD,
+				"has no copy at another site, so all of its mail is at risk: see "
+				"`pando volume show`");
+		else if (!connected || peers < volume->replica_count)
+			note(checks, what, VERDICT_BAD,
 				"a replica is not connected: start its site's replicator, see "
 				"`pando lag`");
 		else
@@ -149,12 +182,18 @@ static void check_daemons(struct command *command, struct checks *checks)
 
 int check_run(struct command *command)
 {
-	struct checks checks = { .table = { 3, { "what", "result", "detail" }, { 0 } } };
+	bool json = command_json(command);
+	struct checks checks = { .table = { 3, { "what", "result", "detail" }, { 0 } },
+		.all = json || command_has(command, "all") };
 	check_machine(&checks, &command->config);
 	check_contents(command, &checks);
 	if (command->writer)
 		check_daemons(command, &checks);
-	table_print(&checks.table, command_json(command), "");
+	if (json || table_rows(&checks.table))
+		table_print(&checks.table, json, "");
+	if (!checks.all)
+		printf("%u checks found nothing wrong: `pando check --all` shows them\n",
+			checks.good);
 	table_deinit(&checks.table);
 	return checks.failed ? EXIT_FAILED : EXIT_DONE;
 }

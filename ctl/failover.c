@@ -23,16 +23,19 @@ static int select_volumes(struct command *command, struct plan *plan)
 	const char *what = command->positionals[0], *to = command_option(command, "to");
 	const struct directory_site *from = cluster_find_site(plan->cluster, what);
 	const struct directory_site *target = to ? cluster_find_site(plan->cluster, to) : NULL;
-	const struct directory_volume *one = from ? NULL : cluster_find_volume(plan->cluster, what);
+	const struct directory_node *machine =
+		from ? NULL : directory_find_node_by_name(plan->cluster->directory, str_from(what));
+	const struct directory_volume *one =
+		from || machine ? NULL : cluster_find_volume(plan->cluster, what);
 	struct error error = { 0 };
 	size_t position = 0;
 	const struct directory_volume *volume;
 	if (to && !target)
 		error_set(&error, -ENOENT, "there is no site `%s`: see `pando site list`", to);
-	else if (!from && !one)
+	else if (!from && !machine && !one)
 		error_set(&error, -ENOENT,
-			"`%s` is neither a site nor a volume: see `pando site list`, `pando volume "
-			"list`",
+			"`%s` is neither a site nor a node nor a volume: see `pando site list`, "
+			"`pando node list`, `pando volume list`",
 			what);
 	else if (from && from == target)
 		error_set(&error, -EINVAL, "%s is where the volumes leave from", to);
@@ -41,7 +44,9 @@ static int select_volumes(struct command *command, struct plan *plan)
 	while ((volume = directory_next_volume(plan->cluster->directory, &position)) != NULL) {
 		const struct directory_node *node =
 			directory_find_node(plan->cluster->directory, volume->primary_node_id);
-		if (one ? volume == one : node && node->site_id == from->id)
+		if (from                  ? node && node->site_id == from->id
+				: machine ? node == machine
+					  : volume == one)
 			plan_add(plan, volume, target ? target->id : 0, from ? from->id : 0, 0);
 	}
 	if (plan->count == 0) {

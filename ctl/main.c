@@ -78,9 +78,9 @@ static const struct verb verbs[] = {
 	{ "lag", "[--json]", "json", 0, 0, true, lag_run, "how far each copy is behind" },
 	{ "at-risk", "[--json]", "json", 0, 0, true, at_risk_run,
 		"accepted messages that exist on one site only" },
-	{ "failover", "SITE|VOLUME [--to SITE] [--dry-run] [--accept-loss] [--json]",
+	{ "failover", "SITE|NODE|VOLUME [--to SITE] [--dry-run] [--accept-loss] [--json]",
 		"to=,dry-run,accept-loss,json", 1, 1, true, failover_run,
-		"move what a site or volume serves to where its replicas are" },
+		"move a volume, or all that a site or node serves, to where the replicas are" },
 	{ "failback", "SITE [--dry-run] [--json]", "dry-run,json", 1, 1, true, failback_run,
 		"bring back to a site the volumes whose copies it holds, without loss" },
 	{ "queue list", "[--json]", "json", 0, 0, true, queue_list,
@@ -89,7 +89,7 @@ static const struct verb verbs[] = {
 	{ "queue flush", "[ID]", "", 0, 1, true, queue_flush, "try again now" },
 	{ "queue drop", "ID", "", 1, 1, true, queue_drop,
 		"delete a queued message without a bounce" },
-	{ "check", "[--json]", "json", 0, 0, true, check_run,
+	{ "check", "[--all] [--json]", "all,json", 0, 0, true, check_run,
 		"look for what is wrong on this machine and say what to do" },
 };
 

@@ -11,12 +11,15 @@
 enum {
 	/* Closing sessions and syncing a volume; a slow disk takes a second. */
 	FENCE_MS = 5000,
-	/* A replica that was connected is seconds behind at the very most. */
-	CATCH_UP_MS = 10000,
+	/* A replica that was connected is seconds behind at the very most; with what is asked
+	 * after it this stays within DECIDE_MS. */
+	CATCH_UP_MS = 6000,
+	/* From the first question that made something stand still until the directory's row is
+	 * locked: a third of FENCE_MS_MAX, for which fences and holds last. */
+	DECIDE_MS = 10000,
 	/* Replaying what stands behind the last checkpoint. */
 	SERVE_MS = 10000,
-	/* A replica's node that is just starting is worth this much of an outage; none other is
-	 * there. */
+	/* A copy whose node is just starting is worth this much of an outage. */
 	STARTING_MS = 1500,
 	/* A planned move loses nothing by waiting for a machine that is busy. */
 	PLANNED_ASK_MS = 5000,
@@ -49,12 +52,14 @@ void plan_add(struct plan *plan, const struct directory_volume *volume, uint32_t
 	for (unsigned i = 0; i < volume->replica_count; i++) {
 		const struct directory_node *node =
 			directory_find_node(plan->cluster->directory, volume->replica_node_ids[i]);
-		if (!node || node->site_id == from_site_id)
+		if (!node)
 			continue;
-		bool eligible = (!node_id || node->id == node_id) &&
+		bool leaves = node->site_id == from_site_id;
+		bool eligible = !leaves && (!node_id || node->id == node_id) &&
 			(!to_site_id || node->site_id == to_site_id);
-		move.candidates[move.candidate_count++] =
-			(struct candidate){ .node_id = node->id, .eligible = eligible };
+		move.candidates[move.candidate_count++] = (struct candidate){
+			.node_id = node->id, .eligible = eligible, .leaves = leaves
+		};
 		any = any || eligible;
 	}
 	if (!any)
@@ -126,13 +131,18 @@ static void answers_deinit(struct answers *answers)
 
 static void take_old(struct move *move, const struct json *volume)
 {
-	move->from_answers = volume != NULL;
+	struct str role = json_text(volume, "role");
+	move->from_speaks = volume != NULL;
+	move->from_epoch = json_u64(volume, "epoch");
+	move->from_answers = move->from_epoch <= move->volume->epoch &&
+		(str_equal(role, STR("primary")) || str_equal(role, STR("opening")) ||
+			str_equal(role, STR("fenced")));
 	move->from_end_lsn = json_u64(volume, "durable_lsn");
 	move->at_risk = json_u64(volume, "at_risk");
 }
 
-static void take_candidate(const struct plan *plan, struct move *move, struct candidate *candidate,
-	const struct json *volume)
+static void take_candidate(
+	const struct plan *plan, struct candidate *candidate, const struct json *volume)
 {
 	candidate->epoch = json_u64(volume, "epoch");
 	candidate->end_lsn = json_u64(volume, "durable_lsn");
@@ -141,14 +151,6 @@ static void take_candidate(const struct plan *plan, struct move *move, struct ca
 	/* Epoch 0: still reading its log, or it never had any. To promote nothing is to lose all.
 	 */
 	candidate->answers = volume != NULL && (candidate->epoch > 0 || plan->accept_loss);
-	if (candidate->leader_lsn > 0) {
-		uint64_t lag = candidate->leader_lsn > candidate->end_lsn
-			? candidate->leader_lsn - candidate->end_lsn
-			: 0;
-		move->last_lag_bytes =
-			move->lag_known && move->last_lag_bytes < lag ? move->last_lag_bytes : lag;
-		move->lag_known = true;
-	}
 }
 
 /* Where candidates (of moves that are not decided yet) and, `with_old`, old primaries stand. */
@@ -171,7 +173,7 @@ static void ask_positions(struct plan *plan, bool with_old, unsigned timeout_ms)
 		else if (move->clean || move->problem[0])
 			continue;
 		for (unsigned k = 0; k < move->candidate_count; k++)
-			take_candidate(plan, move, &move->candidates[k],
+			take_candidate(plan, &move->candidates[k],
 				answers_volume(&answers, move->candidates[k].node_id, id));
 	}
 	answers_deinit(&answers);
@@ -205,7 +207,8 @@ static void choose(const struct plan *plan, struct move *move)
 {
 	const struct candidate *best = NULL;
 	move->chosen_node_id = 0;
-	move->epoch = move->volume->epoch;
+	move->epoch =
+		move->from_epoch > move->volume->epoch ? move->from_epoch : move->volume->epoch;
 	for (unsigned k = 0; k < move->candidate_count; k++) {
 		const struct candidate *candidate = &move->candidates[k];
 		if (!candidate->answers)
@@ -224,6 +227,10 @@ static void choose(const struct plan *plan, struct move *move)
 	move->chosen_node_id = best->node_id;
 	move->chosen_epoch = best->epoch;
 	move->chosen_end_lsn = best->end_lsn;
+	/* Only what the chosen one was itself told of counts as known. */
+	move->lag_known = best->leader_lsn > 0;
+	move->last_lag_bytes =
+		best->leader_lsn > best->end_lsn ? best->leader_lsn - best->end_lsn : 0;
 	/* A replica that has not even the epoch of the directory lacks all of that reign. */
 	move->clean = move->from_answers && best->epoch == move->volume->epoch &&
 		best->end_lsn >= move->from_end_lsn;
@@ -240,10 +247,29 @@ static bool has_candidate(const struct move *move)
 	return !any;
 }
 
-static bool all_have_candidates(const struct plan *plan)
+/* The replica that should be heard before anything is passed over, and was not; or NULL. */
+static const struct candidate *unheard(const struct move *move)
+{
+	for (unsigned k = 0; k < move->candidate_count; k++)
+		if (!move->candidates[k].answers && !move->candidates[k].leaves)
+			return &move->candidates[k];
+	return NULL;
+}
+
+/* Nothing is gained by waiting for a daemon that may just be starting. */
+static bool has_heard_enough(const struct plan *plan, const struct move *move)
+{
+	if (!has_candidate(move))
+		return false;
+	if (move->from_answers || plan->accept_loss)
+		return true;
+	return !move->from_speaks && unheard(move) == NULL;
+}
+
+static bool all_have_heard_enough(const struct plan *plan)
 {
 	for (unsigned i = 0; i < plan->count; i++)
-		if (!has_candidate(&plan->moves[i]))
+		if (!has_heard_enough(plan, &plan->moves[i]))
 			return false;
 	return true;
 }
@@ -253,9 +279,9 @@ void plan_look(struct plan *plan)
 	unsigned ask_ms = plan->must_be_clean ? PLANNED_ASK_MS : ASK_LOOK_MS;
 	unsigned starting_ms = plan->must_be_clean ? PLANNED_ASK_MS : STARTING_MS;
 	ask_positions(plan, true, ask_ms);
-	while (!all_have_candidates(plan) && elapsed_ms(plan) < starting_ms) {
+	while (!all_have_heard_enough(plan) && elapsed_ms(plan) < starting_ms) {
 		pause_ms(POLL_MS);
-		ask_positions(plan, false, ask_ms);
+		ask_positions(plan, true, ask_ms);
 	}
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
@@ -280,13 +306,15 @@ static void fence_all(struct plan *plan)
 			.volume = move->volume };
 		moves[count++] = move;
 	}
+	plan->decide_by_us = clock_mono_us() + DECIDE_MS * 1000u;
 	ends_ask(plan->cluster, "fence", questions, count, FENCE_MS);
 	for (unsigned i = 0; i < count; i++) {
 		moves[i]->fenced = questions[i].stands;
-		moves[i]->from_answers = questions[i].answered;
-		if (questions[i].stands)
+		moves[i]->from_answers = moves[i]->from_speaks = questions[i].answered;
+		if (questions[i].stands) {
+			moves[i]->from_epoch = questions[i].epoch;
 			moves[i]->from_end_lsn = questions[i].end_lsn;
-		else if (questions[i].answered)
+		} else if (questions[i].answered)
 			problem(moves[i], questions[i].refusal);
 	}
 	free(questions);
@@ -352,28 +380,53 @@ static void hold_all(struct plan *plan)
 	free(asked);
 }
 
+/* printf with the one name of a node. */
+static void problem_of_node(
+	const struct plan *plan, struct move *move, uint32_t node_id, const char *advice)
+{
+	char text[sizeof(move->problem)];
+	const struct directory_node *node = directory_find_node(plan->cluster->directory, node_id);
+	snprintf(text, sizeof(text), "%s %s", node ? node->name : "an unknown node", advice);
+	problem(move, str_from(text));
+}
+
+/* Where the old primary stands, as far as that is known (else epoch 0, which is below all). */
+static struct candidate old_of(const struct move *move)
+{
+	return (struct candidate){ .node_id = move->volume->primary_node_id,
+		.answers = move->from_speaks && move->from_epoch > 0,
+		.epoch = move->from_epoch,
+		.end_lsn = move->from_end_lsn };
+}
+
+static void compare_one(const struct plan *plan, struct move *move)
+{
+	const struct candidate chosen = { .epoch = move->chosen_epoch,
+		.end_lsn = move->chosen_end_lsn };
+	const struct candidate old = old_of(move), *missing = unheard(move);
+	for (unsigned k = 0; k < move->candidate_count; k++)
+		if (move->candidates[k].answers && compare(&move->candidates[k], &chosen) > 0)
+			problem_of_node(plan, move, move->candidates[k].node_id,
+				"has more of it: fail over to its site first (--accept-loss leaves "
+				"that)");
+	if (old.answers && compare(&old, &chosen) > 0)
+		problem_of_node(plan, move, old.node_id,
+			"has more of it but does not write: mend it first (--accept-loss leaves "
+			"that)");
+	if (missing)
+		problem_of_node(plan, move, missing->node_id,
+			"could not be asked and may have more of it: start it first (--accept-loss "
+			"passes it over)");
+}
+
 void plan_compare(struct plan *plan)
 {
-	char text[sizeof(((struct move *)0)->problem)];
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
-		const struct candidate chosen = { .epoch = move->chosen_epoch,
-			.end_lsn = move->chosen_end_lsn };
 		if (move->from_answers && !move->fenced)
 			continue; /* a dry run over a living primary: it would catch up first */
-		for (unsigned k = 0; k < move->candidate_count && !has_settled(plan, move); k++) {
-			const struct candidate *other = &move->candidates[k];
-			const struct directory_node *node =
-				directory_find_node(plan->cluster->directory, other->node_id);
-			if (!node || !other->answers || plan->accept_loss ||
-				compare(other, &chosen) <= 0)
-				continue;
-			snprintf(text, sizeof(text),
-				"%s has more of it: fail over to its site first (--accept-loss "
-				"leaves that)",
-				node->name);
-			problem(move, str_from(text));
-		}
+		if (!has_settled(plan, move) && !plan->accept_loss)
+			compare_one(plan, move);
 	}
 }
 
@@ -417,17 +470,35 @@ static struct promotion promotion_of(const struct move *move)
 	return promotion;
 }
 
+/* What another copy has above the old primary was acknowledged: it is not thrown away for a new
+ * epoch there. */
+static bool may_give_back(const struct plan *plan, struct move *move)
+{
+	const struct candidate old = old_of(move);
+	for (unsigned k = 0; k < move->candidate_count && !plan->accept_loss; k++) {
+		if (!move->candidates[k].answers || compare(&move->candidates[k], &old) <= 0)
+			continue;
+		move->problem[0] = '\0';
+		problem_of_node(plan, move, move->candidates[k].node_id,
+			"has more of it than its primary: nothing was changed (--accept-loss "
+			"leaves that)");
+		return false;
+	}
+	return true;
+}
+
 int plan_promote(struct plan *plan, struct directory_writer *writer, struct error *error)
 {
 	struct promotion *promotions = mem_alloc((plan->count + 1) * sizeof(*promotions));
 	unsigned count = 0;
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
-		move->given_back = move->problem[0] && move->fenced;
+		move->given_back = move->problem[0] && move->fenced && may_give_back(plan, move);
 		if (!move->problem[0] || move->given_back)
 			promotions[count++] = promotion_of(move);
 	}
-	int code = count ? directory_promote(writer, promotions, count, error) : 0;
+	int code =
+		count ? directory_promote(writer, promotions, count, plan->decide_by_us, error) : 0;
 	free(promotions);
 	plan->promoted_ms = elapsed_ms(plan);
 	for (unsigned i = 0; i < plan->count && code == 0; i++)

@@ -9,6 +9,7 @@
 struct candidate {
 	uint32_t node_id;
 	bool eligible; /* where the command wants it; the others are asked what they have */
+	bool leaves; /* at the site that is left: no more is asked of it than of the old primary */
 	bool answers;
 	uint64_t epoch, end_lsn, leader_lsn;
 };
@@ -17,9 +18,12 @@ struct move {
 	const struct directory_volume *volume;
 	struct candidate candidates[VOLUME_COPIES_MAX];
 	unsigned candidate_count;
-	/* The old primary. */
-	bool from_answers, fenced;
-	uint64_t from_end_lsn, at_risk;
+	/* The old primary. from_answers: it writes, or is about to, and says so. One that speaks
+	 * but writes nothing (its log or index cannot be opened, or it has seen a later epoch) is
+	 * passed over as a dead one is; what it has counts where from_epoch says that it is known.
+	 */
+	bool from_speaks, from_answers, fenced;
+	uint64_t from_epoch, from_end_lsn, at_risk;
 	bool lag_known;
 	uint64_t last_lag_bytes;
 	/* The decision; chosen_node_id 0: none. */
@@ -38,6 +42,7 @@ struct plan {
 	bool accept_loss;   /* a living old primary whose replica does not catch up is left all the
 			       same */
 	uint64_t started_us;
+	uint64_t decide_by_us; /* 0: nothing stands still for this yet */
 	uint64_t asked_ms, fenced_ms, promoted_ms, served_ms;
 };
 
@@ -52,11 +57,12 @@ void plan_look(struct plan *plan);
  * Where that cannot be had, holds the replicas, so that where they stand is where they stay, and
  * decides by that. */
 void plan_fence(struct plan *plan);
-/* A volume that a replica elsewhere has more of does not move (unless loss is accepted): its
- * problem says so. */
+/* A volume that another copy has more of, or of which a replica could not be asked, does not move
+ * (unless it moves clean, or loss is accepted): its problem names that node. */
 void plan_compare(struct plan *plan);
 /* Changes the directory for every move without a problem; a fenced volume that cannot move is given
- * back to its old primary under a new epoch. */
+ * back to its old primary under a new epoch, unless another copy has more of it. Writes nothing
+ * when what stands still for this may stand still no longer. */
 int plan_promote(
 	struct plan *plan, struct directory_writer *writer, struct error *error) must_check;
 /* Until the new primaries serve, bounded. */

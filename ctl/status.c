@@ -81,10 +81,9 @@ static bool list_volumes(
 			directory_find_node(cluster->directory, volume->primary_node_id);
 		static const char *const durabilities[] = { "remote", "strict", "local" };
 		struct buf copies = { 0 };
-		const struct json *own =
-			node ? status_volume(
-				       nodes[node_index(cluster, node->id)].answer, volume->id)
-			     : NULL;
+		const struct json *own = node
+			? status_volume(nodes[node_index(cluster, node->id)].answer, volume->id)
+			: NULL;
 		struct str state = own ? json_text(own, "role") : STR("unreachable");
 		good = good && str_equal(state, STR("primary"));
 		describe_copies(own, &copies);
@@ -137,23 +136,41 @@ int status_run(struct command *command)
 	return good ? EXIT_DONE : EXIT_FAILED;
 }
 
-static void add_lag_rows(struct table *table, const struct json *status)
+/* What the primary says of a replica; NULL when it does not serve or does not know it. */
+static const struct json *peer_of(const struct json *primary, const char *node)
 {
-	for (const struct json *volume = json_first(json_get(status, "volumes")); volume;
-		volume = volume->next) {
-		if (!str_equal(json_text(volume, "role"), STR("primary")))
-			continue;
-		for (const struct json *peer = json_first(json_get(volume, "peers")); peer;
-			peer = peer->next) {
-			table_add_str(table, json_text(volume, "name"));
-			table_add_str(table, json_text(status, "node"));
-			table_add_str(table, json_text(peer, "node"));
-			table_add_str(table, json_text(peer, "site"));
-			table_add(table, json_true(peer, "connected") ? "yes" : "no");
-			table_add_str(table, json_text(peer, "lag_messages"));
-			table_add_str(table, json_text(peer, "lag_bytes"));
-			table_add_str(table, json_text(peer, "lag_ms"));
-		}
+	if (!str_equal(json_text(primary, "role"), STR("primary")))
+		return NULL;
+	for (const struct json *peer = json_first(json_get(primary, "peers")); peer;
+		peer = peer->next)
+		if (str_equal(json_text(peer, "node"), str_from(node)))
+			return peer;
+	return NULL;
+}
+
+/* A row for every copy that should be there. How far one is behind that is not connected nobody
+ * knows: it may have been restored, or lost. */
+static void add_lag_rows(const struct cluster *cluster, const struct question *nodes,
+	const struct directory_volume *volume, struct table *table)
+{
+	const struct directory_node *primary =
+		directory_find_node(cluster->directory, volume->primary_node_id);
+	const struct json *own = primary
+		? status_volume(nodes[node_index(cluster, primary->id)].answer, volume->id)
+		: NULL;
+	for (unsigned i = 0; i < volume->replica_count; i++) {
+		const struct directory_node *node =
+			directory_find_node(cluster->directory, volume->replica_node_ids[i]);
+		const struct json *peer = node ? peer_of(own, node->name) : NULL;
+		bool connected = json_true(peer, "connected");
+		static const char *const numbers[] = { "lag_messages", "lag_bytes", "lag_ms" };
+		table_add(table, volume->name);
+		table_add(table, primary ? primary->name : "?");
+		table_add(table, node ? node->name : "?");
+		table_add(table, node ? cluster_site_name(cluster, node->site_id) : "?");
+		table_add(table, connected ? "yes" : "no");
+		for (unsigned k = 0; k < array_length(numbers); k++)
+			table_add_str(table, connected ? json_text(peer, numbers[k]) : STR(""));
 	}
 }
 
@@ -176,13 +193,15 @@ int lag_run(struct command *command)
 		{ "volume", "primary", "replica", "site", "connected", "#lag_messages",
 			"#lag_bytes", "#lag_ms" },
 		{ 0 } };
+	size_t position = 0;
+	const struct directory_volume *volume;
 	unsigned count;
 	int code = cluster_open_to_look(command, &cluster);
 	if (code != EXIT_DONE)
 		return code;
 	struct question *nodes = cluster_ask_nodes(&cluster, "status", ASK_MS, &count);
-	for (unsigned i = 0; i < count; i++)
-		add_lag_rows(&table, nodes[i].answer);
+	while ((volume = directory_next_volume(cluster.directory, &position)) != NULL)
+		add_lag_rows(&cluster, nodes, volume, &table);
 	bool all = tell_silent(nodes, count);
 	table_print(&table, command_json(command), "no volume has a replica");
 	table_deinit(&table);
@@ -198,8 +217,10 @@ static void add_risk_rows(
 		message = message->next) {
 		struct buf address = { 0 };
 		uint64_t mailbox_id = json_u64(message, "mailbox_id");
-		if (mailbox_id && (!command->writer || directory_mailbox_address(command->writer,
-							       mailbox_id, &address, NULL) < 0))
+		if (mailbox_id &&
+			(!command->writer ||
+				directory_mailbox_address(
+					command->writer, mailbox_id, &address, NULL) < 0))
 			buf_printf(&address, "mailbox %llu", (unsigned long long)mailbox_id);
 		table_add(table, where);
 		table_add_str(table, json_text(message, "volume"));
@@ -210,6 +231,49 @@ static void add_risk_rows(
 		table_add_str(table, json_text(message, "since"));
 		buf_deinit(&address);
 	}
+}
+
+/* Connected replicas of a volume at other sites than its primary's, as the primary says; with
+ * `expected` those that the directory names. */
+static unsigned copies_elsewhere(const struct cluster *cluster, const struct question *nodes,
+	const struct directory_volume *volume, bool expected)
+{
+	const struct directory_node *primary =
+		directory_find_node(cluster->directory, volume->primary_node_id);
+	const struct json *own = primary
+		? status_volume(nodes[node_index(cluster, primary->id)].answer, volume->id)
+		: NULL;
+	unsigned count = 0;
+	for (unsigned i = 0; i < volume->replica_count && primary; i++) {
+		const struct directory_node *node =
+			directory_find_node(cluster->directory, volume->replica_node_ids[i]);
+		if (node && node->site_id != primary->site_id &&
+			(expected || json_true(peer_of(own, node->name), "connected")))
+			count++;
+	}
+	return count;
+}
+
+/* Names, on standard error, every volume whose mail no list of messages tells of: all of it is at
+ * one site, or its copies do not follow. True when there is none. */
+static bool tell_alone(const struct cluster *cluster, const struct question *nodes)
+{
+	size_t position = 0;
+	const struct directory_volume *volume;
+	bool good = true;
+	while ((volume = directory_next_volume(cluster->directory, &position)) != NULL) {
+		const char *why = NULL;
+		if (volume->replica_count == 0)
+			why = "has no copy: all of its mail is at risk";
+		else if (copies_elsewhere(cluster, nodes, volume, true) == 0)
+			why = "has copies at its own site only: all of its mail is at risk";
+		else if (copies_elsewhere(cluster, nodes, volume, false) == 0)
+			why = "has no copy at another site that follows: see `pando lag`";
+		if (why)
+			fprintf(stderr, "pando: volume %s %s\n", volume->name, why);
+		good = good && !why;
+	}
+	return good;
 }
 
 int at_risk_run(struct command *command)
@@ -233,10 +297,16 @@ int at_risk_run(struct command *command)
 		add_risk_rows(command, &table, routers[index++].answer, router->name);
 	bool all = tell_silent(nodes, node_count);
 	all = tell_silent(routers, router_count) && all;
+	struct question *states = cluster_ask_nodes(&cluster, "status", ASK_MS, &node_count);
+	bool elsewhere = tell_alone(&cluster, states);
 	table_print(&table, command_json(command),
-		all ? "nothing is at risk: every accepted message is on a second site"
-		    : "nothing is at risk on the daemons that answer");
+		!all ? "nothing is at risk on the daemons that answer"
+			: elsewhere
+			? "nothing is at risk: every accepted message is on a second site"
+			: "no message waits for a copy, but see above what has none "
+			  "at another site");
 	table_deinit(&table);
+	free(states);
 	free(nodes);
 	free(routers);
 	cluster_close(&cluster);

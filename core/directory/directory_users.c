@@ -5,7 +5,7 @@
 #include <string.h>
 
 struct volume_load {
-	uint64_t id, mailboxes;
+	uint64_t id, mailboxes, copies_elsewhere; /* the last: 0 or 1 */
 };
 
 static bool is_printable(const char *text)
@@ -56,16 +56,26 @@ static int load_volumes(struct directory_writer *writer, struct error *error)
 {
 	struct sql_result *result = NULL;
 	int code = writer_query(writer, error,
-		"select v.id, count(m.id) from volume v left join mailbox m on m.volume_id = v.id "
-		"group by v.id order by v.id",
+		"select v.id, (select count(*) from mailbox m where m.volume_id = v.id), "
+		"case when exists (select 1 from volume_copy c join node n on n.id = c.node_id "
+		"where c.volume_id = v.id and n.site_id <> p.site_id) then 1 else 0 end "
+		"from volume v join node p on p.id = v.primary_node_id order by v.id",
 		NULL, 0, &result);
 	for (unsigned i = 0; code == 0 && i < sql_rows(result); i++) {
 		struct volume_load load = { sql_value_u64(result, i, 0),
-			sql_value_u64(result, i, 1) };
+			sql_value_u64(result, i, 1), sql_value_u64(result, i, 2) };
 		buf_append(&writer->loads, &load, sizeof(load));
 	}
 	sql_result_free(&result);
 	return code;
+}
+
+/* However empty it is, a volume without a copy at another site comes last. */
+static bool is_preferred(const struct volume_load *a, const struct volume_load *b)
+{
+	if (a->copies_elsewhere != b->copies_elsewhere)
+		return a->copies_elsewhere > b->copies_elsewhere;
+	return a->mailboxes < b->mailboxes;
 }
 
 static int least_loaded(struct directory_writer *writer, char id_out[24], struct error *error)
@@ -80,7 +90,7 @@ static int least_loaded(struct directory_writer *writer, char id_out[24], struct
 		return error_set(error, -ENOENT,
 			"there is no volume to place the mailbox on: run `pando volume add` first");
 	for (size_t i = 1; i < count; i++)
-		if (loads[i].mailboxes < least->mailboxes)
+		if (is_preferred(&loads[i], least))
 			least = &loads[i];
 	least->mailboxes++;
 	snprintf(id_out, 24, "%llu", (unsigned long long)least->id);

@@ -1,5 +1,6 @@
 #include "core/directory/write_internal.h"
 
+#include "core/clock.h"
 #include "core/directory/schema.h"
 #include "core/encode.h"
 #include "core/net_address.h"
@@ -14,6 +15,9 @@
 
 /* Changes kept for followers that come back; older ones load everything, which takes a second. */
 #define CHANGES_KEPT "100000"
+/* Of a promotion, for each lock: an import holds the feed's for seconds; a failover that waited
+ * longer would decide on what is no longer so. SQLite's own bound is the same. */
+#define LOCK_TIMEOUT "'5s'"
 
 int writer_query(struct directory_writer *writer, struct error *error, const char *text,
 	const char *const *values, unsigned count, struct sql_result **result_out)
@@ -67,12 +71,19 @@ void directory_writer_close(struct directory_writer **writer)
 	*writer = NULL;
 }
 
+int directory_check_writable(const struct directory_writer *writer, struct error *error)
+{
+	return writer->is_read_only ? error_set(error, -EROFS, "%s", writer->why_read_only.text)
+				    : 0;
+}
+
 int directory_begin(struct directory_writer *writer, struct error *error)
 {
 	CHECK(!writer->in_transaction);
-	if (writer->is_read_only)
-		return error_set(error, -EROFS, "%s", writer->why_read_only.text);
-	int code = sql_script(writer->sql,
+	int code = directory_check_writable(writer, error);
+	if (code < 0)
+		return code;
+	code = sql_script(writer->sql,
 		sql_is_postgres(writer->sql) ? "begin; " FEED_LOCK : "begin immediate", error);
 	writer->in_transaction = code == 0;
 	buf_clear(&writer->loads);
@@ -449,16 +460,48 @@ static int promote_one(
 	return code;
 }
 
-int directory_promote(struct directory_writer *writer, const struct promotion *promotions,
-	unsigned count, struct error *error)
+/* Nobody else changes the row from here on; waiting for one who does is bounded. */
+static int lock_volume(
+	struct directory_writer *writer, const struct promotion *promotion, struct error *error)
 {
-	bool own;
-	int code = writer_enter(writer, &own, error);
-	if (code < 0)
-		return code;
+	char id[24];
+	snprintf(id, sizeof(id), "%u", promotion->volume_id);
+	return writer_query(writer, error,
+		sql_is_postgres(writer->sql) ? "select id from volume where id = $1 for update"
+					     : "select id from volume where id = $1",
+		SQL_VALUES(id), NULL);
+}
+
+static int promote_all(struct directory_writer *writer, const struct promotion *promotions,
+	unsigned count, uint64_t decide_by_us, struct error *error)
+{
+	int code = 0;
+	for (unsigned i = 0; i < count && code == 0; i++)
+		code = lock_volume(writer, &promotions[i], error);
+	if (code == 0 && decide_by_us && clock_mono_us() > decide_by_us)
+		code = error_set(error, -ETIMEDOUT,
+			"the directory was locked too late for what the copies said: nothing was "
+			"changed, run the command again");
 	for (unsigned i = 0; i < count && code == 0; i++)
 		code = promote_one(writer, &promotions[i], error);
-	return writer_leave(writer, own, code, error);
+	return code;
+}
+
+int directory_promote(struct directory_writer *writer, const struct promotion *promotions,
+	unsigned count, uint64_t decide_by_us, struct error *error)
+{
+	bool own, is_bounded = sql_is_postgres(writer->sql);
+	int code =
+		is_bounded ? sql_script(writer->sql, "set lock_timeout = " LOCK_TIMEOUT, error) : 0;
+	if (code == 0)
+		code = writer_enter(writer, &own, error);
+	if (code < 0)
+		return code;
+	code = promote_all(writer, promotions, count, decide_by_us, error);
+	code = writer_leave(writer, own, code, error);
+	if (is_bounded)
+		(void)!sql_script(writer->sql, "set lock_timeout = 0", NULL);
+	return code;
 }
 
 struct sql *directory_writer_sql(struct directory_writer *writer)

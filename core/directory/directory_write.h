@@ -34,6 +34,9 @@ int directory_init_file(const char *path, unsigned *applied_out, struct error *e
 int directory_move_to_postgres(
 	const char *path, const char *conninfo, size_t *rows_out, struct error *error) must_check;
 
+/* -EROFS with a sentence where only a standby was reached. */
+int directory_check_writable(const struct directory_writer *writer, struct error *error) must_check;
+
 int directory_begin(struct directory_writer *writer, struct error *error) must_check;
 int directory_commit(struct directory_writer *writer, struct error *error) must_check;
 void directory_rollback(struct directory_writer *writer);
@@ -83,7 +86,7 @@ int directory_add_mailbox(struct directory_writer *writer,
 
 /* What is to change; the rest stays as it is. */
 struct mailbox_settings {
-	const char *durability; /* NULL: stays; "": the volume's */
+	const char *durability;                /* NULL: stays; "": the volume's */
 	const uint64_t *quota_bytes, *enabled; /* NULL: stays; enabled: 0 or 1 */
 };
 int directory_set_mailbox(struct directory_writer *writer, const char *address,
@@ -113,9 +116,11 @@ struct promotion {
 	bool unclean;
 	uint64_t epoch_start_lsn;
 };
-/* All of them or none. */
+/* All of them or none. What was decided holds until `decide_by_us` (of clock_mono_us; 0: for ever),
+ * which is looked at when all rows are locked: later nothing is written and the code is -ETIMEDOUT.
+ */
 int directory_promote(struct directory_writer *writer, const struct promotion *promotions,
-	unsigned count, struct error *error) must_check;
+	unsigned count, uint64_t decide_by_us, struct error *error) must_check;
 
 /* Sites, nodes, routers and volumes as they are now, for the lookups of directory.h (which find no
  * mailbox in it); a copy goes to the file `copy_path` where that can be written. Release with

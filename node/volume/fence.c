@@ -42,12 +42,16 @@ void volume_finish_fence(struct volume *volume)
 {
 	if (volume->state != VOLUME_FENCED || !is_drained(volume))
 		return;
-	end_waits(volume, 0);
-	if (volume->has_desired && volume_is_deposed(volume)) {
+	bool leaves = volume->has_desired && volume_is_deposed(volume);
+	bool opens = !leaves &&
+		(volume_has_new_reign(volume) ||
+			(volume->is_rebuilding && volume_may_be_primary(volume)));
+	/* What opens again this moment does not stand still, whoever asked for that. */
+	end_waits(volume, opens ? -ESTALE : 0);
+	if (leaves) {
 		volume_fail_waits(volume);
 		become_replica(volume);
-	} else if (volume_has_new_reign(volume) ||
-		(volume->is_rebuilding && volume_may_be_primary(volume))) {
+	} else if (opens) {
 		volume_begin_opening(volume);
 	}
 }

@@ -131,6 +131,16 @@ def test_one_volume_moves_alone(c):
     c.wait_serving()
 
 
+def test_what_a_node_serves_moves_with_one_command(c):
+    node = c.home(user(1))["home"]
+    mine = [v["volume"] for v in c.pando_json("volume", "list") if v["primary_node"] == node]
+    result = c.pando_json("failover", node)
+    assert mine and sorted(v["volume"] for v in result["volumes"]) == sorted(mine), (mine, result)
+    assert all(v["result"] == "served" and v["clean"] == "yes" for v in result["volumes"]), result
+    c.pando("failback", "site-a")
+    c.wait_serving()
+
+
 def test_replica_stopped_in_time_refuses_to_lose_silently(c):
     """A living primary whose replica cannot catch up keeps its volume."""
     for daemon in c.daemons("site-b"):

@@ -24,6 +24,14 @@ def test_a_third_site_that_has_more_is_not_passed_over(c):
             three.send("site-c", name)
         before = snapshot(three, "site-c", users)
         three.stop(signal.SIGKILL, "site-a")
+        # Site-b, which is only restarting, is not passed over in silence; nor is site-c, which has most.
+        before_row = three.pando_json("volume", "list")
+        silent = three.pando_json("failover", "site-a", check=False)
+        assert all(three.node_name("site-b", 1) + " could not be asked" in v["result"]
+                   for v in silent["volumes"]), silent
+        assert "could not be asked" in three.pando_json(
+            "failover", "site-a", "--dry-run", check=False)["volumes"][0]["result"]
+        assert three.pando_json("volume", "list") == before_row
         three.start("site-b")
         wait_for("the node of site-b", 20, lambda: any(
             d["name"] == three.node_name("site-b", 1) and d["state"] == "up" for d in three.status()["daemons"]))

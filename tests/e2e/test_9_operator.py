@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -91,7 +92,7 @@ def test_refusals_end_with_1_and_say_why(c):
             ("is a mailbox", "alias", "add", "u0001@example.org", "u0002@example.org"),
             ("neither a mailbox nor an alias", "alias", "add", "x@example.org", "y@example.org"),
             ("see `pando queue list`", "queue", "drop", "00"),
-            ("neither a site nor a volume", "failover", "nowhere"),
+            ("neither a site nor a node nor a volume", "failover", "nowhere"),
             ("leave from", "failover", "site-a", "--to", "site-a")):
         expect(c.conf, 1, words, *arguments)
     expect(c.conf, 1, "line 2: `bad` is no address", "mailbox", "import", "-", text="new@example.org\nbad\n")
@@ -216,3 +217,39 @@ def test_what_the_units_start_is_what_is_installed(c):
             assert re.search(rf"^u {user} ", accounts, re.M) and user != "root"
             owners = open(os.path.join(prefix, "lib/tmpfiles.d/pando.conf")).read()
             assert re.search(rf"^z /etc/pando/{kind}\.key +0400 {user} ", owners, re.M)
+
+
+def test_a_copy_that_does_not_follow_is_told_by_every_command(c):
+    code, output, _ = pando(c.conf, "check")
+    assert code == 0 and output.count("\n") < 5 and "checks found nothing wrong" in output, output
+    code, output, _ = pando(c.conf, "check", "--all")
+    assert code == 0 and "volume a1-1" in output and "reachable and writable" in output, output
+    assert pando(c.conf, "at-risk")[1] == "nothing is at risk: every accepted message is on a second site\n"
+    every = sorted((row["volume"], row["replica"]) for row in c.pando_json("lag"))
+    for daemon in c.daemons("site-b"):
+        daemon.stop(signal.SIGKILL)
+    try:
+        demo.wait_for("the loss to be noticed", 10, lambda: all(
+            row["connected"] == "no" and row["lag_bytes"] is None for row in c.pando_json("lag", check=False)))
+        rows = c.pando_json("lag", check=False)
+        assert sorted((row["volume"], row["replica"]) for row in rows) == every and every, rows
+        code, output, _ = pando(c.conf, "check")
+        assert code == 1 and "a replica is not connected" in output, output
+        assert re.search(r"volume a1-1 +FAILED", output), output
+        code, output, errors = pando(c.conf, "at-risk")
+        assert "volume a1-1 has no copy at another site that follows" in errors, errors
+        assert "nothing is at risk: every accepted" not in output, output
+    finally:
+        c.heal()
+
+
+def test_mail_goes_to_volumes_with_a_copy_elsewhere_first(c):
+    """The last one of all: a volume cannot be taken away again."""
+    c.pando("volume", "add", "lonely", "--node", "node-a1")
+    for _ in range(3):
+        name = c.unique("placed") + "@example.org"
+        c.pando("mailbox", "add", name, "--no-password")
+        assert c.home(name)["volume"] != "lonely"
+    code, output, errors = pando(c.conf, "at-risk")
+    assert "volume lonely has no copy: all of its mail is at risk" in errors, errors
+    assert "every accepted message is on a second site" not in output, output

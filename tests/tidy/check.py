@@ -131,6 +131,22 @@ def check_guard(name, source):
         yield 1, f"include guard should be PANDO_{top}_..._{base}_H"
 
 
+def known_commands():
+    with open(os.path.join(TOP, "ctl/main.c"), encoding="utf-8") as file:
+        return set(re.findall(r'^\t\{ "([a-z-]+(?: [a-z-]+)?)",', file.read(), re.M))
+
+
+def check_commands(source, known):
+    """What is said in backticks, in sentences for operators and in documents, can be typed."""
+    groups = {name.split(" ")[0] for name in known if " " in name}
+    joined = re.sub(r'"\s*\n\s*"', "", source)
+    for found in re.finditer(r"`pando ([a-z][a-z-]*)(?: ([a-z-]+))?", joined):
+        first, second = found.groups()
+        if first in known or (first in groups and (second is None or f"{first} {second}" in known)):
+            continue
+        yield joined.count("\n", 0, found.start()) + 1, f"there is no command {found.group()}`"
+
+
 def check_end(source):
     if source and not source.endswith("\n"):
         yield source.count("\n") + 1, "no newline at the end"
@@ -166,6 +182,14 @@ def main():
         for rule, breaches in check_file(name).items():
             broken[rule] = broken.get(rule, 0) + len(breaches)
             for number, text in breaches:
+                print(f"{name}:{number}: {text}")
+    known, broken["commands"] = known_commands(), 0
+    for name in names:
+        if not name.endswith((".c", ".h", ".md")):
+            continue
+        with open(os.path.join(TOP, name), encoding="utf-8", errors="replace") as file:
+            for number, text in check_commands(file.read(), known):
+                broken["commands"] += 1
                 print(f"{name}:{number}: {text}")
     failed = sum(1 for breaches in broken.values() if breaches)
     print(f"{len(broken) - failed} passed, {failed} failed")

@@ -245,7 +245,9 @@ static void check_promotion(struct world *world)
 		.unclean = true,
 		.epoch_start_lsn = 4096 };
 	memcpy(promotion.expected_reign, volume->reign, REIGN_LENGTH);
-	expect_done(directory_promote(world->writer, &promotion, 1, &error), &error);
+	/* Decided on what held until then: too late, and nothing is written. */
+	EXPECT_INT(-ETIMEDOUT, directory_promote(world->writer, &promotion, 1, 1, &error));
+	expect_done(directory_promote(world->writer, &promotion, 1, 0, &error), &error);
 	EXPECT(wait_until(world, is_promoted));
 	volume = directory_find_volume(world->directory, 1);
 	EXPECT_INT(2, volume->primary_node_id);
@@ -253,7 +255,7 @@ static void check_promotion(struct world *world)
 	EXPECT(volume->unclean && volume->epoch_start_lsn == 4096 && volume->reign[2] == 3);
 	/* The second one of two operators loses, and changes nothing. */
 	promotion.epoch = 6;
-	EXPECT_INT(-ESTALE, directory_promote(world->writer, &promotion, 1, &error));
+	EXPECT_INT(-ESTALE, directory_promote(world->writer, &promotion, 1, 0, &error));
 }
 
 static void check_all(struct world *world)

@@ -276,6 +276,23 @@ TEST(a_volume_whose_index_breaks_goes_on_but_not_over_a_fence_that_was_asked_for
 	fixture_teardown(&f);
 }
 
+TEST(a_fence_that_a_new_reign_ends_is_not_answered_as_standing_still)
+{
+	struct fixture f;
+	struct fence fence = { .wait.done = on_fenced };
+	struct volume_desired next = { .primary = true, .epoch = 2 };
+	fixture_setup(&f);
+	EXPECT_INT(0, fixture_deliver(&f, 1, 100));
+	volume_fence(f.volume, true, &fence.wait);
+	memcpy(next.reign, "reign two.......", sizeof(next.reign));
+	volume_set_desired(f.volume, &next);
+	run_for_ms(&f, 300);
+	EXPECT(fence.is_answered);
+	EXPECT_INT(-ESTALE, fence.status);
+	EXPECT_INT(VOLUME_PRIMARY, f.volume->state);
+	fixture_teardown(&f);
+}
+
 TEST(a_log_that_contradicts_itself_makes_the_volume_unusable_and_is_noted_nowhere_as_applied)
 {
 	struct fixture f;
