@@ -34,6 +34,12 @@ enum {
 	REPORT_MS = 20,
 	/* After what only time or the operator can mend: a full disk, a log that does not open. */
 	REFUSED_RETRY_MS = 5000,
+	/* A follower that is refused, or that parks a volume, asks again after RECONNECT_MS, doubled
+	 * each time in vain: a new leader opens in milliseconds, a rotten log is found by a person. */
+	ASK_AGAIN_MS_MAX = 10000,
+	/* Beyond it modseqs (epoch << 40) would not fit: no command gives such an epoch, so whoever
+	 * shows one is mistaken or means harm. */
+	EPOCH_MAX = 1 << 23,
 };
 
 /* A connection with a peer, dialled by either side. */
@@ -96,6 +102,7 @@ struct copy {
 	struct volume_log *log;
 	struct connection *leader; /* following on this connection */
 	bool is_following, is_receiving;
+	uint64_t ask_again_ms; /* 0: bytes came since it asked last */
 	/* The node has asked for the log and has not said yet that it gives it back; until
 	 * `release_owed` is paid it does not know that it may have it. */
 	bool node_wants, release_owed;
@@ -139,6 +146,8 @@ void connection_close(struct connection *connection, const char *why);
 /* ---- ship.c ---- */
 
 void ship_on_follow(struct connection *connection, const struct cluster_message *message);
+/* The follower takes nothing more of a volume for now: the others on this connection go on. */
+void ship_on_park(struct connection *connection, const struct cluster_message *message);
 void ship_on_ack(struct connection *connection, const struct cluster_message *message);
 /* The volume's durable end has moved, or a connection has room again. */
 void ship_later(struct replicator *replicator);
@@ -171,7 +180,9 @@ void node_side_send(struct replicator *replicator, const struct cluster_message 
 
 /* ---- replicator.c ---- */
 
-/* Somebody has shown an epoch; the node hears of one that is higher than its own. */
+bool copy_has_member(const struct copy *copy, uint32_t node_id);
+/* A member of the volume, or the directory, has shown an epoch: the node hears of one that is higher
+ * than its own, and so does every peer. */
 void copy_saw_epoch(struct copy *copy, uint64_t epoch);
 
 #endif

@@ -82,7 +82,8 @@ static void on_hello(struct connection *connection, const struct cluster_message
 static void on_epoch(struct connection *connection, const struct cluster_message *message)
 {
 	struct copy *copy = replicator_find_copy(connection->replicator, message->volume);
-	if (copy != NULL)
+	/* Others have no say in it. */
+	if (copy != NULL && copy_has_member(copy, connection->node_id))
 		copy_saw_epoch(copy, message->epoch);
 }
 
@@ -113,6 +114,7 @@ static bool on_message(struct connection *connection, const struct cluster_messa
 	switch (message->kind) {
 	case MESSAGE_FOLLOW: ship_on_follow(connection, message); break;
 	case MESSAGE_ACK: ship_on_ack(connection, message); break;
+	case MESSAGE_PARK: ship_on_park(connection, message); break;
 	case MESSAGE_FOLLOWING: receive_on_following(connection, message); break;
 	case MESSAGE_CUT: receive_on_cut(connection, message); break;
 	case MESSAGE_REFUSE: receive_on_refuse(connection, message); break;

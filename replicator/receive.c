@@ -130,6 +130,19 @@ static void drop_chunks(struct copy *copy)
 	}
 }
 
+/* The leader is not followed any more; the follower asks again, after longer and longer. */
+static void ask_again_later(struct copy *copy)
+{
+	uint64_t doubled = copy->ask_again_ms * 2;
+	copy->ask_again_ms = doubled < RECONNECT_MS ? RECONNECT_MS
+		: doubled > ASK_AGAIN_MS_MAX    ? ASK_AGAIN_MS_MAX
+						: doubled;
+	copy->leader = NULL;
+	copy->is_following = false;
+	drop_chunks(copy);
+	timer_start(copy->open_timer, copy->ask_again_ms);
+}
+
 void receive_forget_connection(struct copy *copy, struct connection *connection)
 {
 	list_for_each (entry, &copy->chunks) {
@@ -209,14 +222,17 @@ void receive_on_cut(struct connection *connection, const struct cluster_message 
 	struct copy *copy = replicator_find_copy(connection->replicator, message->volume);
 	if (copy == NULL || copy->leader != connection || copy->log == NULL || copy->is_receiving)
 		return;
-	/* Only a reign later than ours may cut us: this is the directory's word, not only the
-	 * peer's. */
-	const struct epoch_entry *last = epochs_last(volume_log_epochs(copy->log));
-	if (message->lsn > volume_log_end(copy->log) || message->epoch != copy->desired.epoch ||
-		(last != NULL && last->epoch > message->epoch)) {
-		log_error("cut_refused", "volume=%u leader=%u epoch=%llu mine=%llu", copy->id,
-			connection->node_id, (unsigned long long)message->epoch,
-			(unsigned long long)copy->desired.epoch);
+	/* Only an epoch later than that of every byte that is to go may cut it: this is the
+	 * directory's word, not only the peer's. Nobody is cut within an epoch that he has
+	 * acknowledged. */
+	uint64_t end = volume_log_end(copy->log);
+	uint64_t mine = epochs_epoch_below(volume_log_epochs(copy->log), end);
+	if (message->lsn >= end || message->epoch != copy->desired.epoch ||
+		message->epoch < copy->highest_epoch || mine >= message->epoch) {
+		log_error("cut_refused", "volume=%u leader=%u epoch=%llu directory=%llu mine=%llu",
+			copy->id, connection->node_id, (unsigned long long)message->epoch,
+			(unsigned long long)copy->desired.epoch, (unsigned long long)mine);
+		ask_again_later(copy);
 		return;
 	}
 	copy->is_receiving = true;
@@ -231,25 +247,29 @@ void receive_on_refuse(struct connection *connection, const struct cluster_messa
 	log_debug("follow_refused", "volume=%u leader=%u reason=%s", copy->id, connection->node_id,
 		log_quote(message->text));
 	copy_saw_epoch(copy, message->epoch);
-	copy->leader = NULL;
-	copy->is_following = false;
-	drop_chunks(copy);
-	/* A new leader opens its log within milliseconds. */
-	timer_start(copy->open_timer, RECONNECT_MS);
+	ask_again_later(copy);
 }
 
 /* ---- chunks ---- */
 
-static void acknowledge(struct copy *copy, struct connection *connection)
+/* False: a later epoch has been shown here, and what is below it is confirmed no more. */
+static bool acknowledge(struct copy *copy, struct connection *connection)
 {
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(copy->log));
 	if (last == NULL)
-		return;
+		return true;
+	if (last->epoch < copy->highest_epoch) {
+		connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_EPOCH,
+						    .volume = copy->id,
+						    .epoch = copy->highest_epoch });
+		return false;
+	}
 	connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_ACK,
 					    .volume = copy->id,
 					    .epoch = last->epoch,
 					    .reign = str_of(last->reign, EPOCH_REIGN_LENGTH),
 					    .lsn = volume_log_end(copy->log) });
+	return true;
 }
 
 static void free_chunk(struct queued_chunk *chunk)
@@ -266,28 +286,32 @@ static void free_chunk(struct queued_chunk *chunk)
 	free(chunk);
 }
 
-/* Nothing of the chunk was confirmed. */
+static void park(struct copy *copy, struct connection *connection, const char *why)
+{
+	if (connection != NULL)
+		connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_PARK,
+						    .volume = copy->id,
+						    .text = str_from(why) });
+	ask_again_later(copy);
+}
+
+/* Nothing of the chunk was confirmed. The volume is parked on this connection; the others that share
+ * it go on. */
 static void refuse_chunk(
 	struct copy *copy, struct queued_chunk *chunk, const struct volume_receive *receive)
 {
 	struct connection *connection = chunk->connection;
+	const char *why = strerror(-receive->status);
 	log_error("chunk_refused", "volume=%u lsn=%llu end=%llu reason=%s", copy->id,
 		(unsigned long long)receive->lsn, (unsigned long long)volume_log_end(copy->log),
-		log_quote(str_from(strerror(-receive->status))));
+		log_quote(str_from(why)));
 	free_chunk(chunk);
 	if (!should_follow(copy)) {
 		receive_release(copy);
 		return;
 	}
-	copy->leader = NULL;
-	copy->is_following = false;
-	drop_chunks(copy);
-	/* A full disk is asked about again later; a failed one only by the next process (see
-	 * receive_reconcile). The leader learns from the connection that
-	 * nobody acknowledges here. */
-	timer_start(copy->open_timer, receive->status == -EINVAL ? RECONNECT_MS : REFUSED_RETRY_MS);
-	if (connection != NULL)
-		connection_close(connection, "a chunk could not be taken");
+	/* A failed disk is asked about again only by the next process (see receive_reconcile). */
+	park(copy, copy->leader == connection ? connection : NULL, why);
 }
 
 static void on_received(struct volume_receive *receive)
@@ -302,12 +326,18 @@ static void on_received(struct volume_receive *receive)
 	}
 	metric_add(copy->replicator->received_bytes, (int64_t)receive->length);
 	chunk->done += receive->length;
-	if (chunk->connection != NULL && copy->leader == chunk->connection)
-		acknowledge(copy, chunk->connection);
+	copy->ask_again_ms = 0;
+	bool is_led = chunk->connection != NULL && copy->leader == chunk->connection;
+	struct connection *deposed =
+		is_led && !acknowledge(copy, chunk->connection) ? chunk->connection : NULL;
 	report_end(copy, chunk->chunk.leader_end, chunk->chunk.time_us);
-	if (chunk->done == chunk->chunk.length) {
+	if (chunk->done == chunk->chunk.length || deposed != NULL) {
 		copy->current = NULL;
 		free_chunk(chunk);
+	}
+	if (deposed != NULL && should_follow(copy)) {
+		park(copy, deposed, "a later epoch is known here");
+		return;
 	}
 	if (!should_follow(copy)) {
 		if (copy->current != NULL) {

@@ -1,5 +1,7 @@
 #include "replicator/internal.h"
 
+#include "core/log.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -161,8 +163,23 @@ void replicator_set_volume(struct replicator *replicator, const struct replicato
 	copy_saw_epoch(copy, volume->epoch);
 	if (!changed)
 		return;
-	/* Peers that were connected before this epoch was known hear of it now. */
-	list_for_each (entry, &replicator->connections) {
+	copy->ask_again_ms = 0;
+	receive_reconcile(copy);
+}
+
+bool copy_has_member(const struct copy *copy, uint32_t node_id)
+{
+	for (unsigned i = 0; i < copy->desired.member_count; i++)
+		if (copy->desired.members[i] == node_id)
+			return true;
+	return false;
+}
+
+/* Peers that were connected before this epoch was known hear of it now: a primary that no line
+ * leads to learns from a third that it has been deposed. */
+static void pass_on_epoch(struct copy *copy)
+{
+	list_for_each (entry, &copy->replicator->connections) {
 		struct connection *connection = list_entry(entry, struct connection, link);
 		if (connection->open)
 			connection_send(connection,
@@ -170,14 +187,19 @@ void replicator_set_volume(struct replicator *replicator, const struct replicato
 					.volume = copy->id,
 					.epoch = copy->highest_epoch });
 	}
-	receive_reconcile(copy);
 }
 
 void copy_saw_epoch(struct copy *copy, uint64_t epoch)
 {
 	if (epoch <= copy->highest_epoch)
 		return;
+	if (epoch > EPOCH_MAX) {
+		log_warn("epoch_disbelieved", "volume=%u epoch=%llu known=%llu", copy->id,
+			(unsigned long long)epoch, (unsigned long long)copy->highest_epoch);
+		return;
+	}
 	copy->highest_epoch = epoch;
+	pass_on_epoch(copy);
 	if (copy->node_writes && epoch > copy->node_epoch)
 		node_side_send(copy->replicator,
 			&(struct cluster_message){

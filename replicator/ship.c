@@ -50,14 +50,6 @@ static void refuse(struct connection *connection, uint32_t volume, uint64_t epoc
 			.text = str_from(why) });
 }
 
-static bool is_member(const struct copy *copy, uint32_t node_id)
-{
-	for (unsigned i = 0; i < copy->desired.member_count; i++)
-		if (copy->desired.members[i] == node_id)
-			return true;
-	return false;
-}
-
 static struct shipment *find_shipment(struct connection *connection, uint32_t volume_id)
 {
 	list_for_each (entry, &connection->shipments) {
@@ -92,13 +84,64 @@ static void start_shipment(struct connection *connection, struct copy *copy, uin
 	ship_later(replicator);
 }
 
+static void send_cut(struct connection *connection, const struct copy *copy,
+	const struct epochs *mine, uint64_t lsn)
+{
+	struct buf vector = { 0 };
+	epochs_encode(mine, &vector);
+	connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_CUT,
+					    .volume = copy->id,
+					    .epoch = copy->node_epoch,
+					    .lsn = lsn,
+					    .epochs = buf_str(&vector) });
+	buf_deinit(&vector);
+}
+
+/*
+ * A follower has bytes of the epoch that is written here, which this log lacks. Only what was
+ * durable here was ever shipped, so this machine has lost it: a disk that was replaced or put back,
+ * a write that was confirmed and never made. Such a leader cuts nobody; its node stops.
+ */
+static void tell_behind(
+	struct connection *connection, struct copy *copy, uint64_t common, uint64_t their_end)
+{
+	log_error("leader_is_behind",
+		"volume=%u epoch=%llu node=%u has=%llu same_up_to=%llu here=%llu "
+		"effect=\"not served here\" hint=\"pando failover\"",
+		copy->id, (unsigned long long)copy->node_epoch, connection->node_id,
+		(unsigned long long)their_end, (unsigned long long)common,
+		(unsigned long long)copy->durable_lsn);
+	node_side_send(copy->replicator, &(struct cluster_message){ .kind = MESSAGE_BEHIND,
+						 .volume = copy->id,
+						 .node = connection->node_id,
+						 .epoch = copy->node_epoch });
+	refuse(connection, copy->id, copy->highest_epoch, "this leader lacks what you have");
+}
+
+/* Ships from the follower's end, or says where the logs part and who gives way. */
+static void answer_follow(struct connection *connection, struct copy *copy,
+	const struct epochs *theirs, uint64_t their_end, const struct epochs *mine)
+{
+	uint64_t common = 0;
+	/* Without an entry in common everything they have is beyond the parting. */
+	int result = epochs_common_end(theirs, their_end, mine, copy->durable_lsn, &common);
+	if (result == 0 && common >= their_end)
+		start_shipment(connection, copy, their_end);
+	else if (epochs_epoch_below(theirs, their_end) >= copy->node_epoch)
+		tell_behind(connection, copy, common, their_end);
+	else if (result < 0)
+		refuse(connection, copy->id, copy->highest_epoch,
+			"the logs have nothing in common");
+	else
+		send_cut(connection, copy, mine, common);
+}
+
 void ship_on_follow(struct connection *connection, const struct cluster_message *message)
 {
 	struct copy *copy = replicator_find_copy(connection->replicator, message->volume);
 	struct epochs theirs = { 0 };
 	struct log_state mine = { 0 };
-	uint64_t common;
-	if (copy == NULL || !is_member(copy, connection->node_id)) {
+	if (copy == NULL || !copy_has_member(copy, connection->node_id)) {
 		refuse(connection, message->volume, 0, "this node holds no copy for you");
 		return;
 	}
@@ -112,31 +155,26 @@ void ship_on_follow(struct connection *connection, const struct cluster_message 
 	struct shipment *running = find_shipment(connection, copy->id);
 	if (running != NULL)
 		shipment_end(running);
-	if (!copy->node_writes || copy->node_epoch < copy->highest_epoch) {
+	if (!copy->node_writes || copy->node_epoch < copy->highest_epoch)
 		refuse(connection, copy->id, copy->highest_epoch, "not written here");
-	} else if (log_state_read(
-			   connection->replicator->options.disk, copy->directory, &mine) < 0) {
+	else if (log_state_read(
+			 connection->replicator->options.disk, copy->directory, &mine) < 0)
 		refuse(connection, copy->id, copy->highest_epoch, "epochs are not readable");
-	} else if (epochs_common_end(&theirs, message->lsn, &mine.epochs, copy->durable_lsn,
-			   &common) < 0) {
-		refuse(connection, copy->id, copy->highest_epoch,
-			"the logs have nothing in common");
-	} else {
-		if (common < message->lsn) {
-			struct buf vector = { 0 };
-			epochs_encode(&mine.epochs, &vector);
-			connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_CUT,
-							    .volume = copy->id,
-							    .epoch = copy->node_epoch,
-							    .lsn = common,
-							    .epochs = buf_str(&vector) });
-			buf_deinit(&vector);
-		} else {
-			start_shipment(connection, copy, message->lsn);
-		}
-	}
+	else
+		answer_follow(connection, copy, &theirs, message->lsn, &mine.epochs);
 	epochs_deinit(&theirs);
 	log_state_deinit(&mine);
+}
+
+void ship_on_park(struct connection *connection, const struct cluster_message *message)
+{
+	struct shipment *shipment = find_shipment(connection, message->volume);
+	if (shipment == NULL)
+		return;
+	log_warn("parked", "volume=%u node=%u acked=%llu reason=%s", message->volume,
+		connection->node_id, (unsigned long long)shipment->acked_lsn,
+		log_quote(message->text));
+	shipment_end(shipment);
 }
 
 void ship_on_ack(struct connection *connection, const struct cluster_message *message)
@@ -163,10 +201,11 @@ static bool ship_one(struct shipment *shipment)
 	if (shipment->next_lsn >= copy->durable_lsn ||
 		stream_backlog(stream) >= STREAM_BACKLOG_HIGH)
 		return false;
+	/* Checked whole: rot of this disk stays here. */
 	int result = log_reader_next(shipment->reader, shipment->next_lsn, copy->durable_lsn,
-		CHUNK_BYTES_TARGET, false, &bytes, &lsn, &next);
+		CHUNK_BYTES_TARGET, true, &bytes, &lsn, &next);
 	if (result < 0) {
-		log_error("log_unreadable", "volume=%u lsn=%llu reason=%s hint=\"pando scrub\"",
+		log_error("log_unreadable", "volume=%u lsn=%llu reason=%s hint=\"pando failover\"",
 			copy->id, (unsigned long long)shipment->next_lsn,
 			log_quote(str_from(strerror(-result))));
 		refuse(shipment->connection, copy->id, copy->highest_epoch,

@@ -129,6 +129,24 @@ void volume_higher_epoch(struct volume *volume, uint64_t epoch)
 	}
 }
 
+void volume_is_behind(struct volume *volume, uint32_t node_id, uint64_t epoch)
+{
+	if (epoch <= volume->behind_epoch || epoch != volume->desired.epoch)
+		return;
+	log_error("volume_is_behind",
+		"volume=%u epoch=%llu node=%u effect=\"not served here: that node has confirmed "
+		"mail that is lost on this machine\" hint=\"pando failover\"",
+		volume->options.id, (unsigned long long)epoch, node_id);
+	volume->behind_epoch = epoch;
+	/* The next process knows it too, before it serves. */
+	int result = volume->log ? volume_log_note_held(volume->log, epoch) : 0;
+	if (result < 0)
+		log_warn("stop_not_kept", "volume=%u reason=%s", volume->options.id,
+			log_quote(str_from(strerror(-result))));
+	if (volume->state == VOLUME_PRIMARY || volume->state == VOLUME_OPENING)
+		volume_fence(volume, false, NULL);
+}
+
 /* ---- holding a replica ---- */
 
 void volume_hold(struct volume *volume, uint64_t epoch, struct end_wait *wait)

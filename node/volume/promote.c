@@ -118,6 +118,11 @@ void volume_try_open(struct volume *volume)
 		volume_higher_epoch(volume, last->epoch);
 		return;
 	}
+	if (volume_log_held(volume->log) == volume->desired.epoch) {
+		volume->behind_epoch = volume->desired.epoch;
+		volume_fence(volume, false, NULL);
+		return;
+	}
 	if (last != NULL && last->epoch == volume->desired.epoch && !volume->fence_expired &&
 		volume_log_ends_fenced(volume->log)) {
 		/* Fenced before this start, in this very epoch: somebody may be promoting the

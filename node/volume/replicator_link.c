@@ -108,6 +108,11 @@ static void run_higher_epoch(struct worker_call *call)
 	volume_higher_epoch(call->slot->volume, call->a);
 }
 
+static void run_behind(struct worker_call *call)
+{
+	volume_is_behind(call->slot->volume, (uint32_t)call->a, call->b);
+}
+
 static void note_ack(struct slot *slot, uint32_t node_id, uint64_t lsn, bool connected)
 {
 	unsigned i = 0;
@@ -164,6 +169,12 @@ static void on_message(struct replicator_link *link, const struct cluster_messag
 	case MESSAGE_HIGHER_EPOCH:
 		call = slot_call(slot, run_higher_epoch);
 		call->a = message->epoch;
+		slot_send(call);
+		return;
+	case MESSAGE_BEHIND:
+		call = slot_call(slot, run_behind);
+		call->a = message->node;
+		call->b = message->epoch;
 		slot_send(call);
 		return;
 	default: return;

@@ -149,7 +149,7 @@ bool volume_is_deposed(const struct volume *volume)
 
 bool volume_may_be_primary(const struct volume *volume)
 {
-	return !volume_is_deposed(volume) &&
+	return !volume_is_deposed(volume) && volume->desired.epoch > volume->behind_epoch &&
 		(volume->log == NULL || !volume_log_is_fenced(volume->log));
 }
 

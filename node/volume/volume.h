@@ -159,6 +159,8 @@ struct volume {
 	uint64_t reign_epoch; /* of the last opening */
 	/* Highest epoch anybody has shown; below it nothing may be written. */
 	uint64_t highest_epoch;
+	/* A copy elsewhere has more of this epoch: only a later one may be written here. */
+	uint64_t behind_epoch;
 	uint64_t reader_end; /* durable bytes of the replica's log */
 	struct volume_replica replicas[VOLUME_COPIES_MAX];
 	unsigned replica_count;
@@ -209,6 +211,9 @@ void volume_was_cut(struct volume *volume, uint64_t lsn);
 void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool connected);
 /* Somebody has shown a higher epoch: stop writing below it, whatever the directory copy says. */
 void volume_higher_epoch(struct volume *volume, uint64_t epoch);
+/* Node `node_id` has acknowledged more of `epoch` than the log here has: what this volume once
+ * confirmed is lost on this machine, and it serves no more in that epoch. */
+void volume_is_behind(struct volume *volume, uint32_t node_id, uint64_t epoch);
 /* Takes nothing more; `wait` (may be NULL) is told when everything taken is durable. With
  * `lasting`, a FENCE record ends the log, so that the promise outlives a restart and the next
  * primary knows that it lacks nothing. */

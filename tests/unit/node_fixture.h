@@ -15,7 +15,7 @@ enum {
 	/* Deliveries whose ids are from here on go to another mailbox. */
 	OTHERS_ID = 5000,
 	/* Longer than a segment of the log: refused alone, while others around it are taken. */
-	TOO_LONG = SEGMENT_LENGTH + 1,
+	TOO_LONG = (256 << 10) + 1,
 };
 
 struct fixture {
