@@ -58,7 +58,7 @@ struct directory {
 	struct sql *file;
 	uint64_t data_version;
 
-	/* PostgreSQL: the file that a restart begins with, and whether only a full read helps it. */
+	/* PostgreSQL: the file that a restart begins with; whether only a full read helps it. */
 	struct snapshot_writer *snapshot;
 	bool snapshot_behind, fetching_full;
 };

@@ -419,7 +419,7 @@ struct snapshot_world {
 	struct snapshot_writer *writer;
 	struct directory_batch *read;
 	unsigned behind;
-	char path[64];
+	char folder[64], path[80];
 };
 
 static void on_behind(void *arg)
@@ -455,9 +455,9 @@ static void reopen_snapshot(struct snapshot_world *world)
 
 static void setup_snapshot(struct snapshot_world *world)
 {
-	*world = (struct snapshot_world){ .path = "/tmp/pando-snapshot-XXXXXX" };
-	EXPECT(mkdtemp(world->path) != NULL);
-	strcat(world->path, "/file");
+	*world = (struct snapshot_world){ .folder = "/tmp/pando-snapshot-XXXXXX" };
+	EXPECT(mkdtemp(world->folder) != NULL);
+	snprintf(world->path, sizeof(world->path), "%s/file", world->folder);
 	world->loop = loop_create();
 	world->timer = timer_new(world->loop, on_snapshot_timer, world);
 	open_snapshot(world);
@@ -474,8 +474,7 @@ static void teardown_snapshot(struct snapshot_world *world)
 	batch_destroy(&world->read);
 	timer_destroy(&world->timer);
 	loop_destroy(&world->loop);
-	*strrchr(world->path, '/') = 0;
-	snprintf(command, sizeof(command), "rm -r %s", world->path);
+	snprintf(command, sizeof(command), "rm -r %s", world->folder);
 	EXPECT_INT(0, system(command));
 }
 
@@ -539,7 +538,7 @@ TEST(snapshot_with_a_changed_row_is_set_aside_and_not_used)
 	};
 	for (unsigned i = 0; i < sizeof(damages) / sizeof(*damages); i++) {
 		struct snapshot_world world;
-		char kept[80];
+		char kept[96];
 		setup_snapshot(&world);
 		reopen_snapshot(&world);
 		EXPECT(world.read && world.read->revision == 1);
