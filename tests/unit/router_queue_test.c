@@ -151,7 +151,7 @@ static void deliver(struct fixture *f, unsigned number, unsigned recipients)
 	loop_run(f->router.loop);
 	queue_item_apply(item, &change);
 	if (item_is_finished(item))
-		queue_item_finish(item);
+		queue_item_finish(item, write.append.records[0].lsn);
 	queue_write_deinit(&write);
 	EXPECT_INT(0, f->status);
 }
