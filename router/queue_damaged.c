@@ -19,6 +19,7 @@ struct queue_damaged {
 	struct list link;
 	struct log_reader *reader; /* NULL: settled */
 	unsigned held;
+	bool is_found; /* all that can be read of it has been told, and all of the log behind it */
 	char queue[512];
 	char number[24];
 };
@@ -258,7 +259,7 @@ void queue_damaged_hold(struct queue_damaged *damaged)
 void queue_damaged_release(struct queue_damaged *damaged)
 {
 	CHECK(damaged->held > 0);
-	if (--damaged->held == 0)
+	if (--damaged->held == 0 && damaged->is_found)
 		settle(damaged);
 }
 
@@ -266,6 +267,7 @@ void queue_damaged_settle(struct list *all)
 {
 	list_for_each(entry, all) {
 		struct queue_damaged *damaged = list_entry(entry, struct queue_damaged, link);
+		damaged->is_found = true;
 		if (damaged->held == 0)
 			settle(damaged);
 	}

@@ -1,8 +1,8 @@
 /*
- * What is known of messages that are finished: who may still hold a copy of each. A holder that asks
- * is told "finished", which is the only answer that lets it forget its copy, so this is kept until
- * every holder has said that it has none. It stands in the log as the change record that finished
- * the message; while that keeps the log's space it is written again at the end.
+ * What is known of messages that are finished: who may still hold a copy of each. A holder that
+ * asks is told "finished", which is the only answer that lets it forget its copy, so this is kept
+ * until every holder has said that it has none. It stands in the log as the change record that
+ * finished the message; while that keeps the log's space it is written again at the end.
  */
 
 #include "router/queue_item.h"

@@ -295,8 +295,11 @@ static int try_open(struct queue_log *log, struct error *error)
 	int rc = open_once(log, error);
 
 	/* While messages are known by where they stand in it, it stays where it is. */
-	if (is_damage(rc) && !log->is_known) {
-		log_error("queue_unreadable", "reason=%s", log_quote(str_from(error->text)));
+	if (is_damage(rc) && log->is_known) {
+		error_set(error, rc,
+			"the queue's log %s is damaged: restart the router, which sets it aside",
+			log->directory);
+	} else if (is_damage(rc)) {
 		rc = queue_damaged_set_aside(log->directory);
 		rc = rc < 0 ? error_set(error, rc, "cannot set the damaged queue in %s aside",
 				      log->directory)

@@ -120,7 +120,7 @@ static void on_introduced(void *arg, enum queue_peer_reply reply)
 
 	if (reply == QUEUE_PEER_NO)
 		log_error("queue_identity_refused",
-			"router=%u effect=\"no copies are left there, and messages are listed as at "
+			"router=%u effect=\"no copies are left there: messages are listed as at "
 			"risk\" action=\"two routers run under one name: stop one, or give it a "
 			"name and a certificate of its own\"",
 			peer->router_id);

@@ -19,11 +19,11 @@
  *                                 550 unknown: never heard of by this queue | 451 not known yet
  *
  * Ids, identities and instances are 32 hexadecimal digits. QUEUE is the first command of a
- * connection and is repeated while it is in use: it names the queue whose messages are left, and the
- * life of its process. A holder takes one queue and one process at a time under a router's name, so
- * that a machine that was copied, or two that were given one certificate, are noticed. A copy belongs
- * to (router, queue, id): only the same may release it, and only the queue that left it can say that
- * it is finished. A router whose queue was lost has another queue.
+ * connection and is repeated while it is in use: it names the queue whose messages are left, and
+ * the life of its process. A holder takes one queue and one process at a time under a router's
+ * name, so that a machine that was copied, or two that were given one certificate, are noticed. A
+ * copy belongs to (router, queue, id): only the same may release it, and only the queue that left it can
+ * say that it is finished. A router whose queue was lost has another queue.
  *
  * Everything may be pipelined.
  */
@@ -53,7 +53,8 @@ void queue_peers_close(struct queue_peers **peers);
  * none. */
 uint32_t queue_peers_choose(struct queue_peers *peers);
 
-const struct directory_router *queue_peers_find(const struct queue_peers *peers, uint32_t router_id);
+const struct directory_router *queue_peers_find(
+	const struct queue_peers *peers, uint32_t router_id);
 /* Connects to all of them that are not, and asks the others whether they are still there.
  * queue_holder_connected (queue.h) is called when one has answered after it was away. */
 void queue_peers_watch(struct queue_peers *peers);

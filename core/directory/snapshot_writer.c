@@ -11,8 +11,7 @@ enum {
 	RETRY_MS_MIN = 1000,
 	/* A disk that is full stays so for long; a try costs little. */
 	RETRY_MS_MAX = 60 * 1000,
-	/* Rows that wait: some tens of megabytes. A full read brings no more than the directory has.
-	 */
+	/* Rows that wait: some tens of megabytes. A full read brings what the directory has. */
 	WAITING_ROWS_MAX = 100000,
 };
 
