@@ -149,6 +149,7 @@ bool bounce_make(struct router *router, const struct queue_record *record,
 	entry_out->envid = "";
 	entry_out->eight_bit = true;
 	entry_out->utf8 = record->utf8;
+	entry_out->wants_copy = record->wants_copy;
 	entry_out->body = bytes_create_copy(buf_str(&text));
 	buf_deinit(&text);
 	return true;

@@ -17,6 +17,8 @@ enum {
 	BUSY_BYTES_MAX = 256 << 20,
 	/* How late a message may be tried again; the shortest delay is a second. */
 	TICK_MS = 200,
+	/* How late the loss of a copy may be noticed. */
+	WATCH_MS = 5000,
 	/* Between two lines about a full disk. */
 	FULL_TOLD_US = 60 * 1000 * 1000,
 };
@@ -93,7 +95,9 @@ void queue_item_enter(struct queue_item *item)
 		return;
 	}
 	map_set(queue->items, item_key(item), item);
-	list_append(&queue->ages, &item->age);
+	list_append(item->damaged ? &queue->strays : &queue->ages, &item->age);
+	if (item->damaged)
+		queue_damaged_hold(item->damaged);
 	queue->live_bytes += item_footprint(item);
 	show_length(queue);
 	if (item_is_copy(item)) {
@@ -111,8 +115,30 @@ static void queue_item_remove(struct queue_item *item)
 	list_remove(&item->age);
 	queue->live_bytes -= item_footprint(item);
 	map_remove(queue->items, item_key(item));
+	if (item->damaged)
+		queue_damaged_release(item->damaged);
 	item_free(item);
 	show_length(queue);
+}
+
+void queue_item_moved(struct queue_item *item, uint64_t body_lsn)
+{
+	item->body_lsn = body_lsn;
+	item->is_unreadable = false;
+	if (item->damaged)
+		queue_damaged_release(item->damaged);
+	item->damaged = NULL;
+	list_remove(&item->age);
+	list_append(&item->queue->ages, &item->age);
+}
+
+void queue_item_wake(struct queue_item *item)
+{
+	if (item->is_busy)
+		return;
+	list_remove(&item->link);
+	list_append(&item->queue->due, &item->link);
+	loop_defer(item->queue->router->loop, &item->queue->run);
 }
 
 void queue_item_sleep_for(struct queue_item *item, uint64_t delay_ms)
@@ -138,18 +164,23 @@ void queue_item_sleep(struct queue_item *item)
 	queue_item_sleep_for(item, delay_ms);
 }
 
-void queue_item_finish(struct queue_item *item)
+void queue_item_finish(struct queue_item *item, uint64_t lsn)
 {
 	struct queue *queue = item->queue;
 
 	log_info("queue_done", "id=%s attempts=%u", item->id, item->attempts);
-	queue_copy_release(item);
+	queue_finished_add(queue, &item->record, lsn);
 	queue_item_remove(item);
+	queue_finished_tell(queue, 0);
 	queue_clean(queue);
 }
 
 void queue_item_apply(struct queue_item *item, const struct queue_record *change)
 {
+	for (uint32_t i = 0; i < change->holder_count; i++)
+		if (!queue_record_has_holder(&item->record, change->holders[i]))
+			(void)!queue_record_add_holder(&item->record,
+				pool_copy_terminated(item->pool, str_from(change->holders[i])));
 	for (uint32_t i = 0; i < change->change_count; i++) {
 		const struct queue_record_change *entry = &change->changes[i];
 		if (entry->recipient >= item->record.recipient_count)
@@ -190,7 +221,8 @@ static void queue_run(void *arg)
 {
 	struct queue *queue = arg;
 
-	if (!directory_is_loaded(queue->router->directory)) {
+	if (!directory_is_loaded(queue->router->directory) ||
+		!queue_log_is_known(queue->log)) {
 		if (!timer_is_running(queue->tick))
 			timer_start(queue->tick, TICK_MS);
 		return;
@@ -268,23 +300,28 @@ void queue_answer_later(
 }
 
 /* Not for every message: the log stands on the same disk as a rule. */
-static void tell_full(struct queue *queue)
+static void tell_refusal(struct queue *queue, int status)
 {
 	uint64_t now = clock_mono_us();
 
 	if (queue->full_told_us != 0 && now - queue->full_told_us < FULL_TOLD_US)
 		return;
 	queue->full_told_us = now;
-	log_error("queue_full", "messages=%zu hint=\"free space on the disk of the queue\"",
-		map_count(queue->items));
+	log_error(status == -ENOSPC ? "queue_full" : "queue_refuses",
+		"messages=%zu status=%d effect=\"what no home takes at once is refused for now\" "
+		"hint=\"%s\"",
+		map_count(queue->items), status,
+		status == -ENOSPC ? "free space on the disk of the queue"
+				  : "see that the disk of the queue works");
 }
 
 void queue_enter(struct queue *queue, const struct queue_record *record, struct bytes *body,
 	void (*done)(void *arg, int status), void *arg)
 {
-	if (!queue_log_has_room(queue->log)) {
-		tell_full(queue);
-		queue_answer_later(queue, done, arg, -ENOSPC);
+	int refusal = queue_log_refusal(queue->log);
+	if (refusal < 0) {
+		tell_refusal(queue, refusal);
+		queue_answer_later(queue, done, arg, refusal);
 		return;
 	}
 	struct addition *addition = mem_alloc(sizeof(*addition));
@@ -341,82 +378,156 @@ void queue_add(struct queue *queue, const struct queue_entry *entry,
 	struct arrival *arrival = mem_alloc(sizeof(*arrival));
 	struct pool *pool = pool_create();
 	struct queue_record record;
+	uint32_t router_id = 0;
 
 	arrival->queue = queue;
 	memcpy(arrival->id, entry->delivery_id, sizeof(arrival->id));
-	arrival->open = entry->wants_copy ? 2 : 1;
 	arrival->done = done;
 	arrival->arg = arg;
 	queue_record_of_entry(entry, pool, &record);
+	/* A message that is refused leaves no copy behind, which somebody would deliver. */
+	bool wants_copy = entry->wants_copy && queue_log_refusal(queue->log) == 0;
+	arrival->open = wants_copy ? 2 : 1;
+	if (wants_copy)
+		router_id = queue_copy_choose(queue, &record, pool);
 	queue_enter(queue, &record, entry->body, on_arrived, arrival);
-	if (entry->wants_copy)
-		queue_copy_leave(queue, &record, entry->body, on_copied, arrival);
+	if (wants_copy)
+		queue_copy_leave(queue, &record, router_id, entry->body, on_copied, arrival);
 	pool_destroy(&pool);
 }
 
+/* A record that says what is there. */
+static void replay_added(struct queue *queue, struct pool *pool, const struct queue_record *record,
+	const struct queue_found *found)
+{
+	struct queue_item *item = map_get(
+		queue->items, str_of(record->delivery_id, sizeof(record->delivery_id)));
+
+	if (!item) {
+		item = queue_item_create(queue, pool, record);
+		item->body_lsn = found->body_lsn;
+		item->damaged = found->damaged;
+		item->group_lsn = found->group_lsn;
+		queue_item_enter(item);
+		return;
+	}
+	/* Moved up (queue_clean.c): this record says what was true then. */
+	pool_destroy(&item->pool);
+	item->pool = pool;
+	item->record = *record;
+	if (!found->damaged)
+		queue_item_moved(item, found->body_lsn);
+}
+
 /* At start: what the log says. */
-static void on_replayed(void *arg, struct str bytes, uint64_t body_lsn)
+static void on_replayed(void *arg, const struct queue_found *found)
 {
 	struct queue *queue = arg;
-	struct pool *pool = queue_record_pool(bytes.length);
+	struct pool *pool = queue_record_pool(found->record.length);
 	struct queue_record record;
 
-	if (!queue_record_decode(bytes, pool, &record)) {
+	if (!queue_record_decode(found->record, pool, &record)) {
 		if (queue->malformed++ == 0)
-			log_error(
-				"queue_record_malformed", "lsn=%llu", (unsigned long long)body_lsn);
+			log_error("queue_record_malformed", "lsn=%llu",
+				(unsigned long long)found->lsn);
 		pool_destroy(&pool);
+		return;
+	}
+	if (!record.is_change) {
+		replay_added(queue, pool, &record, found);
 		return;
 	}
 	struct queue_item *item = map_get(queue->items,
 		str_of(record.delivery_id, sizeof(record.delivery_id)));
-	if (!record.is_change && !item) {
-		item = queue_item_create(queue, pool, &record);
-		item->body_lsn = body_lsn;
-		queue_item_enter(item);
-		return;
-	}
-	if (!record.is_change) {
-		/* Moved up (queue_clean.c): this record says what was true then. */
-		pool_destroy(&item->pool);
-		item->pool = pool;
-		item->record = record;
-		item->body_lsn = body_lsn;
-		list_remove(&item->age);
-		list_append(&queue->ages, &item->age);
-		return;
-	}
-	if (item) {
+	if (item)
 		queue_item_apply(item, &record);
-		if (item_is_finished(item))
-			queue_item_remove(item);
-	}
+	/* What was set aside does not come back with the next start: those who hold copies are told
+	 * in this life of the process only. */
+	if (record.finished)
+		queue_finished_add(
+			queue, item ? &item->record : &record, found->damaged ? 0 : found->lsn);
+	if (item && (record.finished || item_is_finished(item)))
+		queue_item_remove(item);
 	pool_destroy(&pool);
+}
+
+static void forget_all(struct queue *queue)
+{
+	size_t position = 0;
+	struct str key;
+	void *value;
+
+	while (map_next(queue->items, &position, &key, &value)) {
+		struct queue_item *item = value;
+		queue_attempt_abandon(item);
+		item_free(item);
+	}
+	map_destroy(&queue->items);
+	queue_finished_forget(queue);
+}
+
+/* Its log turned out to be damaged: it is told again, from what can be read. */
+static void on_forget(void *arg)
+{
+	struct queue *queue = arg;
+
+	forget_all(queue);
+	queue->items = map_create();
+	queue->live_bytes = 0;
+	list_init(&queue->due);
+	list_init(&queue->sleeping);
+	list_init(&queue->ages);
+	list_init(&queue->strays);
+}
+
+static void on_ready(void *arg)
+{
+	struct queue *queue = arg;
+
+	queue->full_told_us = 0;
+	queue_log_settle_damaged(queue->log);
+	log_info("queue_open", "messages=%zu malformed=%u", map_count(queue->items),
+		queue->malformed);
+	loop_defer(queue->router->loop, &queue->run);
+	queue_clean(queue);
+	queue_copy_watch(queue);
+}
+
+static void on_watch(void *arg)
+{
+	struct queue *queue = arg;
+
+	queue_copy_watch(queue);
+	timer_start(queue->watch, WATCH_MS);
 }
 
 int queue_open(struct router *router, struct queue **queue_out, struct error *error)
 {
+	static const struct queue_log_handler handler = { on_replayed, on_forget, on_ready };
 	struct queue *queue = mem_alloc(sizeof(*queue));
 
 	queue->router = router;
 	queue->items = map_create();
+	queue->finished = map_create();
 	list_init(&queue->due);
 	list_init(&queue->sleeping);
 	list_init(&queue->busy);
 	list_init(&queue->additions);
 	list_init(&queue->ages);
+	list_init(&queue->strays);
+	list_init(&queue->finished_ages);
 	queue->run.run = queue_run;
 	queue->run.arg = queue;
 	queue->tick = timer_new(router->loop, on_tick, queue);
+	queue->watch = timer_new(router->loop, on_watch, queue);
 	queue->length = metric_gauge("pando_queue_messages", "", "Messages in the router's queue");
 	queue->bounced = metric_counter("pando_bounces_total", "", "Bounces made");
-	int rc = queue_log_open(router, on_replayed, queue, &queue->log, error);
+	int rc = queue_log_open(router, &handler, queue, &queue->log, error);
 	if (rc < 0) {
 		queue_close(&queue);
 		return rc;
 	}
-	log_info("queue_open", "messages=%zu malformed=%u", map_count(queue->items),
-		queue->malformed);
+	timer_start(queue->watch, WATCH_MS);
 	*queue_out = queue;
 	return 0;
 }
@@ -426,21 +537,15 @@ int queue_open(struct router *router, struct queue **queue_out, struct error *er
 void queue_close(struct queue **queue_pointer)
 {
 	struct queue *queue = *queue_pointer;
-	size_t position = 0;
-	struct str key;
-	void *value;
 
 	if (!queue)
 		return;
 	loop_cancel_deferred(queue->router->loop, &queue->run);
 	queue_clean_abandon(queue);
-	while (map_next(queue->items, &position, &key, &value)) {
-		struct queue_item *item = value;
-		queue_attempt_abandon(item);
-		item_free(item);
-	}
-	map_destroy(&queue->items);
+	forget_all(queue);
+	map_destroy(&queue->finished);
 	timer_destroy(&queue->tick);
+	timer_destroy(&queue->watch);
 	queue_log_close(&queue->log);
 	free(queue);
 	*queue_pointer = NULL;
@@ -502,17 +607,48 @@ bool queue_drop(struct queue *queue, struct str id)
 	return true;
 }
 
-bool queue_has(struct queue *queue, struct str id)
+static const struct queue_item *find_addition(struct queue *queue, struct str id)
+{
+	list_for_each(entry, &queue->additions) {
+		const struct queue_item *item = list_entry(entry, struct addition, link)->item;
+		if (str_equal_ignore_case(str_from(item->id), id))
+			return item;
+	}
+	return NULL;
+}
+
+enum queue_answer queue_answer_of(struct queue *queue, const uint8_t *identity, struct str id)
+{
+	uint8_t key[SMTP_DELIVERY_ID_LENGTH];
+
+	if (!queue_is_known(queue))
+		return QUEUE_NO_ANSWER;
+	if (memcmp(identity, queue_identity(queue), QUEUE_IDENTITY_LENGTH) != 0 ||
+		!decode_hex(id, key, sizeof(key)))
+		return QUEUE_UNKNOWN;
+	const struct queue_item *item = queue_find(queue, id);
+	if (!item)
+		item = find_addition(queue, id);
+	/* A copy here of what was ours is no answer: two holders would wait for each other. */
+	if (item && !item_is_copy(item))
+		return QUEUE_HELD;
+	return queue_finished_has(queue, key) ? QUEUE_FINISHED : QUEUE_UNKNOWN;
+}
+
+bool queue_holds(struct queue *queue, struct str id)
 {
 	const struct queue_item *item = queue_find(queue, id);
-	if (item)
-		return !item_is_copy(item);
-	list_for_each(entry, &queue->additions) {
-		item = list_entry(entry, struct addition, link)->item;
-		if (str_equal_ignore_case(str_from(item->id), id))
-			return !item_is_copy(item);
-	}
-	return false;
+	return item && !item->is_unreadable && !item->drop;
+}
+
+bool queue_is_known(const struct queue *queue)
+{
+	return queue_log_is_known(queue->log);
+}
+
+const uint8_t *queue_identity(const struct queue *queue)
+{
+	return queue_log_identity(queue->log);
 }
 
 unsigned queue_count(const struct queue *queue)

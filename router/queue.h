@@ -51,18 +51,38 @@ void queue_add(struct queue *queue, const struct queue_entry *entry,
 
 /*
  * For the routers of other sites (queue_peer.c): copies of their messages. A copy is delivered from
- * here when its owner cannot be reached, under the same delivery id, and forgotten when its owner
- * has no such message any more.
+ * here when its owner cannot be reached, under the same delivery id. It is forgotten when its owner
+ * says that it is finished, and delivered or bounced as one of ours when its owner has never heard
+ * of it: then the owner has lost it.
  */
 
-/* Makes a copy durable: `record` is the owner's RECORD_QUEUE. done as for queue_add; 0 at once
- * durable when it is held already. */
+/* Makes a copy durable: `record` is the owner's RECORD_QUEUE, `identity` names the owner's queue.
+ * done as for queue_add; 0 at once durable when it is held already. */
 void queue_hold(struct queue *queue, struct str record, struct bytes *body, const char *owner,
-	void (*done)(void *arg, int status), void *arg);
-/* The owner is done with it. */
-void queue_release(struct queue *queue, struct str id, const char *owner);
-/* A message of our own that is not finished yet. */
-bool queue_has(struct queue *queue, struct str id) must_check;
+	const uint8_t *identity, void (*done)(void *arg, int status), void *arg);
+/* The owner has finished it. True when it is durably gone from here; false: it goes. */
+bool queue_release(struct queue *queue, struct str id, const char *owner, const uint8_t *identity);
+/* Whether the message can be had from here, be it ours or a copy. */
+bool queue_holds(struct queue *queue, struct str id) must_check;
+/* Reads it. done as for queue_add; body is NULL when it cannot be had, else the callee's. */
+void queue_fetch(struct queue *queue, struct str id,
+	void (*done)(void *arg, struct bytes *body), void *arg);
+
+/* What an owner says of a message that another router holds a copy of. */
+enum queue_answer {
+	QUEUE_HELD,      /* not finished yet, and ours to deliver */
+	QUEUE_FINISHED,  /* durably delivered or bounced */
+	QUEUE_UNKNOWN,   /* never heard of, in this queue */
+	QUEUE_NO_ANSWER, /* not reached, not in time, or not known yet */
+};
+enum queue_answer queue_answer_of(
+	struct queue *queue, const uint8_t *identity, struct str id) must_check;
+/* It is known what is in the queue: its log has been read. */
+bool queue_is_known(const struct queue *queue) must_check;
+/* 16 random bytes, drawn with the queue's directory. */
+const uint8_t *queue_identity(const struct queue *queue);
+/* A router that may hold copies is connected again. */
+void queue_holder_connected(struct queue *queue, uint32_t router_id);
 
 /* Homes may have moved or come back: what waits for a home is tried now. */
 void queue_retry_homes(struct queue *queue);

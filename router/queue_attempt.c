@@ -5,12 +5,15 @@
 #include "router/bounce.h"
 #include "router/resolve.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum {
 	/* While the message is moved within the log, a matter of one write. */
 	MOVING_MS = 200,
+	/* While the log is opened anew. */
+	SHUT_MS = 1000,
 };
 
 /*
@@ -50,10 +53,11 @@ static void attempt_end(struct queue_item *item)
 	/* What is still at risk tries again to get its copy. */
 	if (!item_is_finished(item) && item->record.wants_copy && !item_is_copy(item) &&
 		item->copy_router_id == 0 && !item->is_copying && item->attempt->body)
-		queue_copy_leave(queue, &item->record, item->attempt->body, NULL, NULL);
+		queue_copy_again(item, item->attempt->body);
+	uint64_t lsn = item->attempt->write.append.records[0].lsn;
 	attempt_free(item);
 	if (item_is_finished(item)) {
-		queue_item_finish(item);
+		queue_item_finish(item, lsn);
 	} else {
 		queue_item_sleep(item);
 	}
@@ -124,6 +128,11 @@ static enum queue_state next_state(struct queue_item *item, unsigned index, bool
 		pool_printf(item->attempt->pool, "%u %s", result->code, result->reply).bytes;
 	if (recipient->state != QUEUE_PENDING)
 		return recipient->state;
+	if (item->is_lost) {
+		*reply_out = "5.3.0 The message was damaged on the router's disk, and no other "
+			     "router holds a copy";
+		return QUEUE_FAILED;
+	}
 	if (result && result->code / 100 == 2)
 		return QUEUE_DELIVERED;
 	/* A home that does not know the mailbox may lag behind the directory: that passes. */
@@ -179,6 +188,22 @@ static bool is_delay_news(
 		(notify == 0 || notify & SMTP_NOTIFY_DELAY);
 }
 
+/* Every recipient that the change does not name has its last state already. */
+static bool change_finishes(const struct queue_item *item)
+{
+	const struct queue_record *change = &item->attempt->change;
+	unsigned open = 0, closed = 0;
+
+	for (unsigned i = 0; i < item->record.recipient_count; i++) {
+		const struct queue_record_recipient *recipient = &item->record.recipients[i];
+		open += recipient->state < QUEUE_DELIVERED || recipient->unsaved;
+	}
+	for (uint32_t i = 0; i < change->change_count; i++)
+		closed += change->changes[i].state == QUEUE_DELIVERED ||
+			change->changes[i].state == QUEUE_BOUNCED;
+	return closed >= open;
+}
+
 /* Everybody has answered: states, bounce and retry follow, in one durable group. */
 static void attempt_conclude(struct queue_item *item)
 {
@@ -226,10 +251,15 @@ static void attempt_conclude(struct queue_item *item)
 		attempt_end(item);
 		return;
 	}
+	attempt->change.finished = change_finishes(item);
+	if (attempt->change.finished)
+		for (uint32_t i = 0; i < record->holder_count; i++)
+			(void)!queue_record_add_holder(&attempt->change, record->holders[i]);
 	queue_write_record(&attempt->write, &attempt->change);
-	attempt->has_bounce = attempt->body &&
-		bounce_make(item->queue->router, record, news, bytes_str(attempt->body),
-			attempt->pool, &attempt->bounce);
+	attempt->has_bounce = (attempt->body || item->is_lost) &&
+		bounce_make(item->queue->router, record, news,
+			attempt->body ? bytes_str(attempt->body) : STR(""), attempt->pool,
+			&attempt->bounce);
 	if (attempt->has_bounce) {
 		attempt->bounce_body = attempt->bounce.body;
 		queue_record_of_entry(&attempt->bounce, attempt->pool, &attempt->bounce_record);
@@ -358,24 +388,42 @@ static void try_relay(struct queue_item *item)
 	relay_send(job);
 }
 
-static void on_body(struct record_read *read)
+static void try_all(struct queue_item *item)
 {
-	struct queue_item *item = read->arg;
-
-	if (read->status != 0) {
-		/* Reported at every attempt; the bytes may come back with a repaired disk. */
-		log_error("queue_body_unreadable", "id=%s lsn=%llu status=%d", item->id,
-			(unsigned long long)item->body_lsn, read->status);
-		attempt_end(item);
-		return;
-	}
-	item->attempt->body = read->bytes;
 	item->attempt->open = 1;
-	if (!item->drop) {
+	if (!item->drop && item->attempt->body) {
 		try_homes(item);
 		try_relay(item);
 	}
 	attempt_part_ended(item);
+}
+
+static void on_mended(struct queue_item *item)
+{
+	/* Somebody may have it who does not answer now: until it is too old. */
+	item->is_lost |= !item->attempt->body && !item_is_copy(item) && item_is_expired(item);
+	if (item->attempt->body || item->is_lost || item->drop)
+		try_all(item);
+	else
+		attempt_end(item);
+}
+
+static void on_body(struct record_read *read)
+{
+	struct queue_item *item = read->arg;
+
+	if (read->status == -EAGAIN) {
+		queue_attempt_put_off(item, SHUT_MS);
+		return;
+	}
+	if (read->status != 0) {
+		log_error("queue_body_unreadable", "id=%s lsn=%llu status=%d", item->id,
+			(unsigned long long)item->body_lsn, read->status);
+		queue_mend(item, on_mended);
+		return;
+	}
+	item->attempt->body = read->bytes;
+	try_all(item);
 }
 
 void queue_attempt_begin(struct queue_item *item)
@@ -411,6 +459,6 @@ void queue_attempt_go_on(struct queue_item *item)
 	struct record_read *read = &item->attempt->read;
 	read->done = on_body;
 	read->arg = item;
-	if (queue_log_read(item->queue->log, item->body_lsn, item->record.body_length, read))
+	if (queue_item_read(item, read))
 		on_body(read);
 }

@@ -57,9 +57,7 @@ static void on_moved(struct queue_write *write)
 		move_failed(move, write->append.status);
 		return;
 	}
-	item->body_lsn = write->append.records[move->message].lsn;
-	list_remove(&item->age);
-	list_append(&queue->ages, &item->age);
+	queue_item_moved(item, write->append.records[move->message].lsn);
 	move_free(move);
 	queue_clean(queue);
 }
@@ -70,7 +68,14 @@ static void on_body(struct record_read *read)
 	struct queue_item *item = move->item;
 
 	if (read->status != 0) {
+		struct queue *queue = item->queue;
 		move_failed(move, read->status);
+		/* Its next attempt gets it back, or says that it is lost (queue_mend.c). */
+		if (item->damaged) {
+			list_remove(&item->age);
+			list_append(&queue->strays, &item->age);
+		}
+		queue_item_wake(item);
 		return;
 	}
 	move->body = read->bytes;
@@ -91,23 +96,46 @@ static void move_begin(struct queue_item *item)
 	item->queue->move = move;
 	move->read.done = on_body;
 	move->read.arg = move;
-	if (queue_log_read(
-		    item->queue->log, item->body_lsn, item->record.body_length, &move->read))
+	if (queue_item_read(item, &move->read))
 		on_body(&move->read);
+}
+
+static struct queue_item *first_of(struct list *ages)
+{
+	return list_is_empty(ages) ? NULL : list_entry(ages->next, struct queue_item, age);
+}
+
+/* What stands in a log that was set aside is written to this one, as far as there is room. */
+static bool move_stray(struct queue *queue)
+{
+	struct queue_item *stray = first_of(&queue->strays);
+
+	if (!stray || queue->move || stray->is_busy || queue_log_refusal(queue->log) < 0 ||
+		clock_mono_us() < queue->clean_after_us)
+		return false;
+	move_begin(stray);
+	return true;
 }
 
 void queue_clean(struct queue *queue)
 {
-	struct queue_item *oldest = list_is_empty(&queue->ages) ? NULL :
-		list_entry(queue->ages.next, struct queue_item, age);
+	struct queue_item *oldest = first_of(&queue->ages);
+	uint64_t item_lsn = oldest ? oldest->body_lsn : UINT64_MAX;
+	uint64_t known_lsn = queue_finished_oldest(queue);
 
 	/* A record and its message stand in one group, so in one segment. */
-	queue_log_free(queue->log, oldest ? oldest->body_lsn : UINT64_MAX);
-	uint64_t length = queue_log_length(queue->log);
-	if (!oldest || oldest->is_busy || queue->move || length < SEGMENTS_MIN * segment_length ||
-		queue->live_bytes > length / 2 || clock_mono_us() < queue->clean_after_us)
+	if (queue->reads == 0)
+		queue_log_free(queue->log, item_lsn < known_lsn ? item_lsn : known_lsn);
+	if (move_stray(queue))
 		return;
-	move_begin(oldest);
+	uint64_t length = queue_log_length(queue->log);
+	if (length < SEGMENTS_MIN * segment_length || queue->live_bytes > length / 2 ||
+		clock_mono_us() < queue->clean_after_us)
+		return;
+	if (known_lsn < item_lsn)
+		(void)queue_finished_move(queue);
+	else if (oldest && !oldest->is_busy && !queue->move)
+		move_begin(oldest);
 }
 
 void queue_clean_abandon(struct queue *queue)

@@ -34,17 +34,26 @@ struct attempt {
 
 struct queue_item {
 	struct list link; /* in queue->due, sleeping or busy */
-	struct list age;  /* in queue->ages */
+	struct list age;  /* in queue->ages, or in queue->strays while it is damaged */
 	struct queue *queue;
 	struct pool *pool;
 	struct queue_record record;
 	uint64_t body_lsn, next_us;
+	/* It stands in a log that was set aside, in this group; NULL: in the log, at body_lsn. */
+	struct queue_damaged *damaged;
+	uint64_t group_lsn;
 	unsigned attempts;
 	bool is_busy, drop;
 	bool is_moving; /* to the log's end: no attempt begins */
-	/* Our own message: the router that holds a copy, 0 when none does. */
+	/* Our own message: the router that is known to hold a copy, 0 when none is. Those that may
+	 * hold one are the record's holders. */
 	uint32_t copy_router_id;
 	bool is_copying;
+	/* A copy of another router's message that its owner has never heard of: ours from now on. A
+	 * restart asks again. */
+	bool is_adopted;
+	bool is_unreadable; /* its bytes here are not what they were */
+	bool is_lost;       /* and no other router has them: only the bounce is left */
 	/* A copy of another router's message: since when its owner cannot be reached, 0 when it
 	 * can. */
 	uint64_t owner_gone_us;
@@ -58,7 +67,12 @@ struct queue {
 	struct map *items; /* by delivery id */
 	struct list due, sleeping, busy;
 	struct list additions; /* on their way into the log */
-	struct list ages;      /* all items by body_lsn, the lowest first */
+	struct list ages;      /* all items of the log by body_lsn, the lowest first */
+	struct list strays;    /* items that stand in a log that was set aside */
+	struct map *finished;  /* struct queue_finished by delivery id */
+	struct list finished_ages; /* the same by lsn */
+	unsigned reads;        /* for other routers: nothing is given back meanwhile */
+	struct timer *watch;
 	uint64_t live_bytes;   /* of the log: of all items */
 	uint64_t full_told_us;   /* that the disk is full, last; 0: never */
 	uint64_t clean_after_us; /* a move has failed: not before */
@@ -73,7 +87,7 @@ struct queue {
 
 static inline bool item_is_copy(const struct queue_item *item)
 {
-	return item->record.owner[0] != 0;
+	return item->record.owner[0] != 0 && !item->is_adopted;
 }
 
 static inline bool item_is_finished(const struct queue_item *item)
@@ -98,8 +112,12 @@ void queue_item_sleep(struct queue_item *item);
 void queue_item_sleep_for(struct queue_item *item, uint64_t delay_ms);
 /* What a RECORD_QUEUE of kind "changed" says becomes true of the item. */
 void queue_item_apply(struct queue_item *item, const struct queue_record *change);
-/* Nothing is left to do: it goes, and so does its copy. */
-void queue_item_finish(struct queue_item *item);
+/* Nothing is left to do, as the record at `lsn` says: it goes, and so does its copy. */
+void queue_item_finish(struct queue_item *item, uint64_t lsn);
+/* Looked at as soon as possible. */
+void queue_item_wake(struct queue_item *item);
+/* It stands in the log itself now. */
+void queue_item_moved(struct queue_item *item, uint64_t body_lsn);
 /* The record of a new message; what it points to stays the entry's. */
 void queue_record_of_entry(const struct queue_entry *entry, struct pool *pool,
 	struct queue_record *record_out);
@@ -129,17 +147,47 @@ void queue_attempt_put_off(struct queue_item *item, uint64_t delay_ms);
 /* Leaves a copy with a router of another site. done says with which (0: with none) and comes within
  * remote_wait_ms_max, never from inside the call; it passes the answer on to queue_copy_settle.
  * NULL: that happens by itself. */
-void queue_copy_leave(struct queue *queue, const struct queue_record *record, struct bytes *body,
-	void (*done)(void *arg, uint32_t router_id), void *arg);
+void queue_copy_leave(struct queue *queue, const struct queue_record *record, uint32_t router_id,
+	struct bytes *body, void (*done)(void *arg, uint32_t router_id), void *arg);
+/* Leaves one of a message that has none any more, if a router takes it. That the router may hold it
+ * is durable before it is asked. */
+void queue_copy_again(struct queue_item *item, struct bytes *body);
+/* Whom to leave a copy with: adds its name to the record; 0: nobody. */
+uint32_t queue_copy_choose(struct queue *queue, struct queue_record *record, struct pool *pool);
 /* The message with this id has a copy there, or none. */
 void queue_copy_settle(struct queue *queue, struct str id, uint32_t router_id);
-/* The item is finished: so is its copy. */
-void queue_copy_release(struct queue_item *item);
+/* Keeps the connections to those who may hold copies: a holder that has lost them is noticed when
+ * it is connected again. */
+void queue_copy_watch(struct queue *queue);
 /* Asks the owner of a copy whether it is still to be delivered. */
 void queue_copy_ask(struct queue_item *item);
 /* Whether a copy's owner has been gone for long enough to send what cannot be recognized as sent
  * twice. */
 bool queue_copy_may_relay(const struct queue_item *item);
+
+/* ---- queue_mend.c ---- */
+
+/* Reads the message, wherever it stands; as queue_log_read. */
+bool queue_item_read(struct queue_item *item, struct record_read *read);
+/* The attempt could not read it: done comes when its bytes are back from a holder (attempt->body is
+ * set), when nobody has them (item->is_lost), or when somebody who may have them does not answer
+ * (neither). Never from inside the call. */
+void queue_mend(struct queue_item *item, void (*done)(struct queue_item *item));
+
+/* ---- queue_finished.c ---- */
+
+/* The routers that may hold a copy of a finished message: they are told so until each has said that
+ * it holds none. Until then "finished" is known here, also after a restart. */
+void queue_finished_add(struct queue *queue, const struct queue_record *record, uint64_t lsn);
+bool queue_finished_has(const struct queue *queue, const uint8_t *delivery_id);
+/* Tells them now, or this one. */
+void queue_finished_tell(struct queue *queue, uint32_t router_id);
+/* The log below is not needed for what is known; UINT64_MAX: none of it. */
+uint64_t queue_finished_oldest(const struct queue *queue);
+/* Writes the oldest again at the log's end; calls queue_clean when that is done. False: one is
+ * being written. */
+bool queue_finished_move(struct queue *queue);
+void queue_finished_forget(struct queue *queue);
 
 /* ---- queue_clean.c ---- */
 

@@ -1,11 +1,15 @@
 #include "router/queue_peer_server.h"
 
 #include "core/bytes.h"
+#include "core/clock.h"
+#include "core/encode.h"
+#include "core/list.h"
 #include "core/log.h"
 #include "core/net.h"
 #include "core/timer.h"
 #include "proto/mail/smtp.h"
 #include "router/queue.h"
+#include "router/queue_record.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +20,10 @@ enum {
 	/* Ten thousand mailboxes, the most of a transaction, with long addresses, ORCPT and
 	 * replies. */
 	RECORD_MAX = 16 << 20,
+	/* HOLDs of one connection that are not durable yet: a group commit takes as many. */
+	HOLDS_MAX = 64,
+	/* Three of the other side's questions whether we are there (queue.c). */
+	HEARD_US = 15 * 1000 * 1000,
 	/* Far above the minute after which the other side closes. */
 	IDLE_MS = 300 * 1000,
 };
@@ -23,25 +31,43 @@ enum {
 struct queue_peer_server {
 	struct router *router;
 	struct listener *listener;
+	struct list holders;
 };
 
 enum holder_state { HOLDER_COMMANDS, HOLDER_RECORD, HOLDER_BODY };
 
+/* What another router's connection is doing. */
 struct holder {
+	struct list link; /* in the server's */
 	struct router *router;
-	struct stream *stream; /* NULL: closed, and holds are still under way */
+	struct stream *stream; /* NULL: closed, and answers are still under way */
 	enum holder_state state;
 	struct timer *idle;
-	unsigned pending; /* HOLDs that are not durable yet */
-	bool waits;       /* the next command must not overtake their replies */
+	struct list answers; /* not given yet, in the order of their commands */
+	unsigned answer_count;
+	bool waits; /* the next command is looked at when all have been given */
 	struct buf record;
 	struct bytes *body;
 	size_t record_length, body_length, body_read;
+	/* Who it says it is, with QUEUE. */
+	bool is_introduced;
+	uint8_t identity[QUEUE_IDENTITY_LENGTH], instance[QUEUE_IDENTITY_LENGTH];
+	uint64_t heard_us;
 	char name[128];
+};
+
+/* Of a command that takes time: HOLD or FETCH. */
+struct answer {
+	struct list link;
+	struct holder *holder;
+	bool is_ready;
+	const char *text; /* NULL: the body, with its length */
+	struct bytes *body;
 };
 
 static void holder_free(struct holder *holder)
 {
+	list_remove(&holder->link);
 	timer_destroy(&holder->idle);
 	buf_deinit(&holder->record);
 	bytes_unref(&holder->body);
@@ -54,27 +80,69 @@ static void holder_close(struct holder *holder)
 		stream_close(holder->stream);
 	holder->stream = NULL;
 	timer_stop(holder->idle);
-	if (holder->pending == 0)
+	if (holder->answer_count == 0)
 		holder_free(holder);
 }
 
-static void on_held(void *arg, int status)
+static struct answer *answer_begin(struct holder *holder)
 {
-	struct holder *holder = arg;
+	struct answer *answer = mem_alloc(sizeof(*answer));
 
-	holder->pending--;
-	if (!holder->stream) {
-		if (holder->pending == 0)
-			holder_free(holder);
-		return;
+	answer->holder = holder;
+	list_append(&holder->answers, &answer->link);
+	holder->answer_count++;
+	return answer;
+}
+
+static void answer_give(struct answer *answer)
+{
+	struct holder *holder = answer->holder;
+
+	if (holder->stream && answer->text) {
+		stream_write_str(holder->stream, str_from(answer->text));
+	} else if (holder->stream) {
+		stream_printf(holder->stream, "250 %zu\r\n", answer->body->length);
+		stream_write_bytes(holder->stream, answer->body, 0, answer->body->length);
 	}
-	stream_write_str(
-		holder->stream, status == 0 ? STR("250 held\r\n") : STR("451 not held\r\n"));
-	if (holder->waits && holder->pending == 0) {
+	list_remove(&answer->link);
+	bytes_unref(&answer->body);
+	free(answer);
+	holder->answer_count--;
+}
+
+/* Those that are ready are given as far as none before them is missing. */
+static void answer_end(struct answer *answer, const char *text, struct bytes *body)
+{
+	struct holder *holder = answer->holder;
+
+	answer->is_ready = true;
+	answer->text = text;
+	answer->body = body;
+	while (!list_is_empty(&holder->answers)) {
+		struct answer *first = list_entry(holder->answers.next, struct answer, link);
+		if (!first->is_ready)
+			break;
+		answer_give(first);
+	}
+	if (holder->answer_count > 0)
+		return;
+	if (!holder->stream) {
+		holder_free(holder);
+	} else if (holder->waits) {
 		holder->waits = false;
 		stream_pause(holder->stream);
 		stream_resume(holder->stream);
 	}
+}
+
+static void on_hold_ended(void *arg, int status)
+{
+	answer_end(arg, status == 0 ? "250 held\r\n" : "451 not held\r\n", NULL);
+}
+
+static void on_fetch_ended(void *arg, struct bytes *body)
+{
+	answer_end(arg, body ? NULL : "550 not here\r\n", body);
 }
 
 static bool begin_hold(struct holder *holder, struct str lengths)
@@ -95,24 +163,100 @@ static bool begin_hold(struct holder *holder, struct str lengths)
 	return true;
 }
 
+static bool take_identity(struct str *arguments, uint8_t out[QUEUE_IDENTITY_LENGTH])
+{
+	struct str digits;
+
+	return str_next(arguments, ' ', &digits) && digits.length == 2 * QUEUE_IDENTITY_LENGTH &&
+		decode_hex(digits, out, QUEUE_IDENTITY_LENGTH);
+}
+
+/* Whether `other` speaks for another queue, or another process, under the same name. One that has
+ * not been heard for long is gone, and its connection with it. */
+static bool is_double(const struct holder *holder, const struct holder *other)
+{
+	return other != holder && other->stream && other->is_introduced &&
+		strcmp(other->name, holder->name) == 0 &&
+		clock_mono_us() - other->heard_us < HEARD_US &&
+		(memcmp(other->identity, holder->identity, sizeof(other->identity)) != 0 ||
+			memcmp(other->instance, holder->instance, sizeof(other->instance)) != 0);
+}
+
+static bool introduce(struct holder *holder, struct str arguments)
+{
+	struct queue_peer_server *server = holder->router->queue_peer_server;
+
+	if (!take_identity(&arguments, holder->identity) ||
+		!take_identity(&arguments, holder->instance))
+		return false;
+	list_for_each(entry, &server->holders) {
+		if (!is_double(holder, list_entry(entry, struct holder, link)))
+			continue;
+		log_error("queue_identity_doubled",
+			"name=%s effect=\"copies are held for the first one only\" action=\"two "
+			"routers run under this name: stop one, or give it a name and a "
+			"certificate of its own\"",
+			log_quote(str_from(holder->name)));
+		stream_write_str(holder->stream, STR("553 another router has this name\r\n"));
+		return true;
+	}
+	holder->is_introduced = true;
+	holder->heard_us = clock_mono_us();
+	stream_write_str(holder->stream, STR("250 known\r\n"));
+	return true;
+}
+
+static bool answer_have(struct holder *holder, struct str arguments)
+{
+	static const char *const texts[] = {
+		[QUEUE_HELD] = "250 held\r\n",
+		[QUEUE_FINISHED] = "251 finished\r\n",
+		[QUEUE_UNKNOWN] = "550 unknown\r\n",
+		[QUEUE_NO_ANSWER] = "451 not known yet\r\n",
+	};
+	uint8_t identity[QUEUE_IDENTITY_LENGTH];
+	struct str id;
+
+	if (!take_identity(&arguments, identity) || !str_next(&arguments, ' ', &id) ||
+		id.length != 2 * SMTP_DELIVERY_ID_LENGTH)
+		return false;
+	stream_write_str(holder->stream,
+		str_from(texts[queue_answer_of(holder->router->queue, identity, id)]));
+	return true;
+}
+
 /* False: the connection ends. */
 static bool run_line(struct holder *holder, struct str line)
 {
 	struct queue *queue = holder->router->queue;
 	struct str arguments, id, verb = smtp_verb(line, &arguments);
 
+	if (str_equal(verb, STR("QUEUE")))
+		return introduce(holder, arguments);
+	if (!holder->is_introduced)
+		return false;
+	if (str_equal(verb, STR("HAVE")))
+		return answer_have(holder, arguments);
 	if (!str_next(&arguments, ' ', &id) || id.length != 2 * SMTP_DELIVERY_ID_LENGTH)
 		return false;
 	if (str_equal(verb, STR("HOLD")))
 		return begin_hold(holder, arguments);
-	if (str_equal(verb, STR("HAVE"))) {
+	if (str_equal(verb, STR("FETCH"))) {
+		queue_fetch(queue, id, on_fetch_ended, answer_begin(holder));
+		return true;
+	}
+	if (str_equal(verb, STR("HELD"))) {
 		stream_write_str(holder->stream,
-			queue_has(queue, id) ? STR("250 here\r\n") : STR("550 gone\r\n"));
+			!queue_is_known(queue)	     ? STR("451 not known yet\r\n") :
+			queue_holds(queue, id) ? STR("250 held\r\n") :
+						     STR("550 not here\r\n"));
 		return true;
 	}
 	if (str_equal(verb, STR("RELEASE"))) {
-		queue_release(queue, id, holder->name);
-		stream_write_str(holder->stream, STR("250 released\r\n"));
+		bool is_gone = queue_is_known(queue) &&
+			queue_release(queue, id, holder->name, holder->identity);
+		stream_write_str(holder->stream,
+			is_gone ? STR("250 released\r\n") : STR("451 not yet\r\n"));
 		return true;
 	}
 	return false;
@@ -124,9 +268,8 @@ static void end_hold(struct holder *holder)
 
 	holder->body = NULL;
 	holder->state = HOLDER_COMMANDS;
-	holder->pending++;
-	queue_hold(holder->router->queue, buf_str(&holder->record), body, holder->name, on_held,
-		holder);
+	queue_hold(holder->router->queue, buf_str(&holder->record), body, holder->name,
+		holder->identity, on_hold_ended, answer_begin(holder));
 	bytes_unref(&body);
 	buf_deinit(&holder->record);
 }
@@ -160,8 +303,10 @@ static bool read_some(struct holder *holder, struct buf *input)
 	enum smtp_scan scan = smtp_scan_line(bytes, LINE_MAX_BYTES, &line, &used);
 	if (scan == SMTP_MORE)
 		return false;
-	/* Replies keep the order of the commands: only HOLD may follow a HOLD that is under way. */
-	if (scan == SMTP_DONE && holder->pending > 0 && !str_starts_with(line, STR("HOLD "))) {
+	/* Only HOLD may follow one that is under way, and only so many: others ask for what they
+	 * change, and messages take memory. */
+	if (scan == SMTP_DONE && holder->answer_count > 0 &&
+		(!str_starts_with(line, STR("HOLD ")) || holder->answer_count >= HOLDS_MAX)) {
 		holder->waits = true;
 		return false;
 	}
@@ -180,6 +325,7 @@ static void on_input(void *arg, struct buf *input)
 	struct holder *holder = arg;
 
 	timer_start(holder->idle, IDLE_MS);
+	holder->heard_us = clock_mono_us();
 	while (read_some(holder, input))
 		;
 }
@@ -223,6 +369,8 @@ static void on_accept(void *arg, struct stream *stream)
 
 	holder->router = server->router;
 	holder->stream = stream;
+	list_init(&holder->answers);
+	list_append(&server->holders, &holder->link);
 	holder->idle = timer_new(server->router->loop, on_idle, holder);
 	timer_start(holder->idle, IDLE_MS);
 	stream_set_handler(stream, &handler, holder);
@@ -236,9 +384,12 @@ int queue_peer_server_open(struct router *router, struct tls_context *tls,
 		return 0;
 	struct queue_peer_server *server = mem_alloc(sizeof(*server));
 	server->router = router;
+	list_init(&server->holders);
+	router->queue_peer_server = server;
 	int rc = listener_open(router->loop, router->config->router_queue_listen, tls, on_accept,
 		server, &server->listener, error);
 	if (rc < 0) {
+		router->queue_peer_server = NULL;
 		free(server);
 		return rc;
 	}
@@ -251,6 +402,8 @@ void queue_peer_server_close(struct queue_peer_server **server)
 	if (!*server)
 		return;
 	listener_close(&(*server)->listener);
+	while (!list_is_empty(&(*server)->holders))
+		list_remove((*server)->holders.next);
 	free(*server);
 	*server = NULL;
 }

@@ -2,7 +2,7 @@
 
 #include "core/encode.h"
 
-enum { VERSION = 1, KIND_ADDED = 1, KIND_CHANGED = 2 };
+enum { VERSION = 2, KIND_ADDED = 1, KIND_CHANGED = 2 };
 
 static void append_u8(struct buf *out, unsigned value)
 {
@@ -23,6 +23,42 @@ static enum queue_state encoded_state(const struct queue_record_recipient *recip
 	return delayed ? QUEUE_DELAYED : recipient->state;
 }
 
+bool queue_record_has_holder(const struct queue_record *record, const char *name)
+{
+	for (uint32_t i = 0; i < record->holder_count; i++)
+		if (strcmp(record->holders[i], name) == 0)
+			return true;
+	return false;
+}
+
+bool queue_record_add_holder(struct queue_record *record, const char *name)
+{
+	if (queue_record_has_holder(record, name))
+		return true;
+	if (record->holder_count == QUEUE_HOLDERS_MAX)
+		return false;
+	record->holders[record->holder_count++] = name;
+	return true;
+}
+
+void queue_record_remove_holder(struct queue_record *record, const char *name)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < record->holder_count; i++)
+		if (strcmp(record->holders[i], name) != 0)
+			record->holders[kept++] = record->holders[i];
+	record->holder_count = kept;
+}
+
+static void append_holders(struct buf *out, const struct queue_record *record)
+{
+	CHECK(record->holder_count <= QUEUE_HOLDERS_MAX);
+	append_u8(out, record->holder_count);
+	for (uint32_t i = 0; i < record->holder_count; i++)
+		append_text(out, record->holders[i]);
+}
+
 void queue_record_encode(const struct queue_record *record, struct buf *out)
 {
 	append_u8(out, VERSION);
@@ -30,6 +66,7 @@ void queue_record_encode(const struct queue_record *record, struct buf *out)
 	buf_append(out, record->delivery_id, sizeof(record->delivery_id));
 	if (record->is_change) {
 		append_u8(out, record->finished);
+		append_holders(out, record);
 		append_le32(out, record->change_count);
 		for (uint32_t i = 0; i < record->change_count; i++) {
 			append_le32(out, record->changes[i].recipient);
@@ -43,6 +80,8 @@ void queue_record_encode(const struct queue_record *record, struct buf *out)
 	append_u8(out, (unsigned)record->eight_bit | (unsigned)record->utf8 << 1 |
 			(unsigned)record->wants_copy << 2);
 	append_text(out, record->owner);
+	buf_append(out, record->owner_queue, sizeof(record->owner_queue));
+	append_holders(out, record);
 	append_text(out, record->sender);
 	append_text(out, record->envid);
 	append_le32(out, record->body_length);
@@ -101,6 +140,15 @@ static const char *take_text(struct cursor *cursor)
 	return pool_copy_terminated(cursor->pool, str_of(take(cursor, length), length));
 }
 
+static void take_holders(struct cursor *cursor, struct queue_record *record)
+{
+	record->holder_count = take_choice(cursor, QUEUE_HOLDERS_MAX);
+	if (cursor->bad)
+		record->holder_count = 0;
+	for (uint32_t i = 0; i < record->holder_count; i++)
+		record->holders[i] = take_text(cursor);
+}
+
 /* A count whose entries take at least `least` bytes each: never allocates more than the record
  * holds. */
 static uint32_t take_count(struct cursor *cursor, size_t least)
@@ -113,6 +161,7 @@ static uint32_t take_count(struct cursor *cursor, size_t least)
 static void take_changes(struct cursor *cursor, struct queue_record *record)
 {
 	record->finished = take_choice(cursor, 1);
+	take_holders(cursor, record);
 	record->change_count = take_count(cursor, 7);
 	record->changes =
 		pool_alloc(cursor->pool, record->change_count * sizeof(*record->changes) + 1);
@@ -138,6 +187,9 @@ static void take_added(struct cursor *cursor, struct queue_record *record)
 	record->utf8 = flags & 2;
 	record->wants_copy = flags & 4;
 	record->owner = take_text(cursor);
+	for (unsigned i = 0; i < sizeof(record->owner_queue); i++)
+		record->owner_queue[i] = (uint8_t)take_u8(cursor);
+	take_holders(cursor, record);
 	record->sender = take_text(cursor);
 	record->envid = take_text(cursor);
 	record->body_length = get_le32(take(cursor, 4));

@@ -24,6 +24,12 @@ static long long next_try_s(const struct queue_item *item)
 	return (long long)(item->next_us - now) / 1000000;
 }
 
+/* Whose it is to deliver or to bounce. */
+static const char *role_of(const struct queue_item *item)
+{
+	return item_is_copy(item) ? "copy" : item->is_adopted ? "adopted" : "own";
+}
+
 static const char *recipient_state(const struct queue_record_recipient *recipient)
 {
 	static const char *const states[] = { "pending", "failed", "delivered", "bounced" };
@@ -43,8 +49,11 @@ static void append_item(const struct queue_item *item, struct buf *out)
 		(long long)((clock_wall_us() - record->accepted_wall_us) / 1000000),
 		record->body_length, item->attempts, next_try_s(item));
 	append_text(out, "owner", record->owner);
-	buf_printf(out, ", \"copied\": %s, \"active\": %s, \"recipients\": [",
-		item->copy_router_id != 0 ? "true" : "false", item->is_busy ? "true" : "false");
+	buf_printf(out,
+		", \"role\": \"%s\", \"copied\": %s, \"readable\": %s, \"active\": %s, "
+		"\"recipients\": [",
+		role_of(item), item->copy_router_id != 0 ? "true" : "false",
+		item->is_unreadable ? "false" : "true", item->is_busy ? "true" : "false");
 	for (unsigned i = 0; i < record->recipient_count; i++) {
 		const struct queue_record_recipient *recipient = &record->recipients[i];
 		buf_printf(out, "%s{", i > 0 ? ", " : "");

@@ -36,6 +36,7 @@ struct router {
 	struct forward *forward;
 	struct queue *queue;
 	struct queue_peers *queue_peers;
+	struct queue_peer_server *queue_peer_server; /* NULL: nothing is held for others */
 	struct proxies *proxies;
 	unsigned smtp_session_count, imap_session_count;
 	unsigned finishing_count; /* messages that are whole and have no reply yet */

@@ -34,6 +34,8 @@ void batch_add(struct directory_batch *batch, const char *const cells[DIRECTORY_
 		snprintf(batch->mark, sizeof(batch->mark), "%s", cells[2] ? cells[2] : "");
 		if (!batch->full && (!cells[3] || strcmp(cells[3], expected_mark) != 0))
 			batch->stale = true;
+		snprintf(batch->base_mark, sizeof(batch->base_mark), "%s",
+			cells[3] ? cells[3] : "");
 		return;
 	}
 	if (strcmp(cells[0], "changed") == 0) {
@@ -80,39 +82,10 @@ int batch_read(struct sql *sql, enum batch_source source, uint64_t revision, con
 		batch_add(batch, cells, mark);
 	}
 	sql_result_free(&result);
+	code = source == BATCH_SNAPSHOT ? snapshot_verify(sql, batch, error) : 0;
+	if (code < 0)
+		batch_destroy(&batch);
 	*batch_out = batch;
-	return 0;
-}
-
-static int prepare_file(struct sql *sql, struct error *error)
-{
-	int code = schema_migrate(sql, true, NULL, error);
-	if (code == 0)
-		code = sql_script(sql,
-			"create table if not exists snapshot (revision bigint not null, mark text "
-			"not null)",
-			error);
-	return code;
-}
-
-int snapshot_open(const char *path, struct sql **sql_out, struct error *error)
-{
-	int code = sql_open_file(path, true, sql_out, error);
-	if (code == 0) {
-		code = prepare_file(*sql_out, error);
-		if (code == 0)
-			return 0;
-		sql_close(sql_out);
-	}
-	struct buf aside = { 0 };
-	buf_printf(&aside, "%s.unusable", path);
-	int renamed = rename(path, buf_terminated(&aside));
-	buf_deinit(&aside);
-	if (renamed != 0)
-		return code;
-	code = sql_open_file(path, true, sql_out, error);
-	if (code == 0 && (code = prepare_file(*sql_out, error)) < 0)
-		sql_close(sql_out);
 	return code;
 }
 
@@ -136,49 +109,5 @@ int batch_insert_row(struct sql *sql, const struct directory_row *row, struct er
 	int code =
 		sql_query(sql, buf_terminated(&text), values, table->column_count + 1, NULL, error);
 	buf_deinit(&text);
-	return code;
-}
-
-static int forget_rows(struct sql *sql, const struct directory_batch *batch, struct error *error)
-{
-	int code = 0;
-	if (batch->full) {
-		for (unsigned kind = KIND_COUNT; kind-- > 0 && code == 0;) {
-			char text[64];
-			snprintf(text, sizeof(text), "delete from %s", directory_tables[kind].name);
-			code = sql_script(sql, text, error);
-		}
-		return code;
-	}
-	for (size_t i = 0; i < batch_changed_count(batch) && code == 0; i++) {
-		const struct directory_row *row = &batch_changed(batch)[i];
-		char text[64], id[24];
-		snprintf(text, sizeof(text), "delete from %s where id = $1",
-			directory_tables[row->kind].name);
-		snprintf(id, sizeof(id), "%llu", (unsigned long long)row->id);
-		code = sql_query(sql, text, SQL_VALUES(id), NULL, error);
-	}
-	return code;
-}
-
-int snapshot_apply(struct sql *sql, const struct directory_batch *batch, struct error *error)
-{
-	int code = sql_script(sql, "begin immediate", error);
-	if (code < 0)
-		return code;
-	code = forget_rows(sql, batch, error);
-	for (size_t i = 0; i < batch_row_count(batch) && code == 0; i++)
-		code = batch_insert_row(sql, &batch_rows(batch)[i], error);
-	char revision[24];
-	snprintf(revision, sizeof(revision), "%llu", (unsigned long long)batch->revision);
-	if (code == 0)
-		code = sql_script(sql, "delete from snapshot", error);
-	if (code == 0)
-		code = sql_query(sql, "insert into snapshot (revision, mark) values ($1, $2)",
-			SQL_VALUES(revision, batch->mark), NULL, error);
-	if (code == 0)
-		code = sql_script(sql, "commit", error);
-	if (code < 0)
-		(void)!sql_script(sql, "rollback", NULL);
 	return code;
 }

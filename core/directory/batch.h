@@ -23,6 +23,7 @@ struct directory_batch {
 	bool stale;
 	uint64_t revision;
 	char mark[64];
+	char base_mark[64]; /* a delta: of the revision that it goes on from */
 	/* Rows of a delta to forget before `rows` are added. */
 	struct buf changed_buf, rows_buf;
 	struct directory_batch *next; /* in the snapshot writer's queue */
@@ -56,7 +57,8 @@ static inline const struct directory_row *batch_changed(const struct directory_b
 	return (const void *)buf_str(&batch->changed_buf).bytes;
 }
 
-/* Runs the full or the delta statement on a standalone file or a snapshot. */
+/* Runs the full or the delta statement on a standalone file or a snapshot. -EBADMSG: the snapshot's
+ * rows are not those that were written. */
 enum batch_source { BATCH_FULL, BATCH_DELTA, BATCH_SNAPSHOT, BATCH_PLACES };
 int batch_read(struct sql *sql, enum batch_source source, uint64_t revision, const char *mark,
 	struct directory_batch **batch_out, struct error *error) must_check;
@@ -65,11 +67,26 @@ int batch_read(struct sql *sql, enum batch_source source, uint64_t revision, con
 int batch_insert_row(
 	struct sql *sql, const struct directory_row *row, struct error *error) must_check;
 
-/* Opens (makes) the file of a daemon's snapshot. A file that is not usable is set aside as
- * `<path>.unusable` and replaced: its content can be fetched again. */
+/*
+ * The file of a daemon's snapshot: the tables of the schema, and one row
+ *   snapshot (revision, mark, digest)
+ * that changes in one transaction with them. A snapshot is whole if and only if its digest is the
+ * sum, modulo 2^64 in each half, of the first 16 bytes of the SHA-256 of every row and of
+ * (revision, mark), in hexadecimal digits. A sum, because a delta must not read all rows again.
+ */
+
+/* Opens (makes) it. A file that is not usable is set aside as `<path>.unusable` and replaced: its
+ * content can be fetched again. */
 int snapshot_open(const char *path, struct sql **sql_out, struct error *error) must_check;
-/* The batch becomes part of the file, atomically. Any thread, one at a time. */
+/* Does so with a file that turned out to be unusable when it was read. Closes *sql first. */
+int snapshot_replace(const char *path, struct sql **sql, struct error *error) must_check;
+/* The batch becomes part of the file, atomically. Any thread, one at a time. -ESTALE: a delta that
+ * does not go on from what the file holds; only a full batch helps. */
 int snapshot_apply(
+	struct sql *sql, const struct directory_batch *batch, struct error *error) must_check;
+/* -EBADMSG when `batch`, read from the file, is not what was written there. An empty file is whole.
+ */
+int snapshot_verify(
 	struct sql *sql, const struct directory_batch *batch, struct error *error) must_check;
 
 #endif

@@ -3,6 +3,7 @@
 #include "core/clock.h"
 #include "core/db.h"
 #include "core/directory/contents.h"
+#include "core/directory/snapshot_writer.h"
 #include "core/log.h"
 #include "core/rand.h"
 #include "core/timer.h"
@@ -57,12 +58,9 @@ struct directory {
 	struct sql *file;
 	uint64_t data_version;
 
-	/* Snapshot writer: the pool thread owns snapshot and `writing` while writing is set. */
-	struct sql *snapshot;
-	struct directory_batch *writing, *queue_first, *queue_last;
-	int write_status;
-	struct error write_error;
-	bool closed;
+	/* PostgreSQL: the file that a restart begins with; whether only a full read helps it. */
+	struct snapshot_writer *snapshot;
+	bool snapshot_behind, fetching_full;
 };
 
 static void fetch(struct directory *directory);
@@ -71,65 +69,18 @@ static void connect_now(struct directory *directory);
 static void announce(void *arg)
 {
 	struct directory *directory = arg;
-	if (!directory->closed)
-		directory->on_change(directory->arg);
+	directory->on_change(directory->arg);
 }
 
 static void free_directory(struct directory *directory)
 {
-	batch_destroy(&directory->writing);
-	while (directory->queue_first) {
-		struct directory_batch *batch = directory->queue_first;
-		directory->queue_first = batch->next;
-		batch_destroy(&batch);
-	}
-	sql_close(&directory->snapshot);
+	loop_cancel_deferred(directory->loop, &directory->announce);
+	snapshot_writer_close(&directory->snapshot);
 	sql_close(&directory->file);
 	contents_deinit(&directory->head.contents);
 	free(directory->source);
 	free(directory->file_path);
 	free(directory);
-}
-
-/* Pool thread. */
-static void write_snapshot(void *arg)
-{
-	struct directory *directory = arg;
-	directory->write_status =
-		snapshot_apply(directory->snapshot, directory->writing, &directory->write_error);
-}
-
-static void write_next(struct directory *directory);
-
-static void on_snapshot_written(void *arg)
-{
-	struct directory *directory = arg;
-	if (directory->write_status < 0)
-		log_error("directory_snapshot_failed", "reason=%s",
-			log_quote(str_from(directory->write_error.text)));
-	batch_destroy(&directory->writing);
-	if (directory->closed) {
-		/* What is queued must not be lost with the process: a restart may find no
-		 * PostgreSQL. */
-		while (directory->queue_first) {
-			struct directory_batch *batch = directory->queue_first;
-			directory->queue_first = batch->next;
-			(void)!snapshot_apply(directory->snapshot, batch, NULL);
-			batch_destroy(&batch);
-		}
-		free_directory(directory);
-		return;
-	}
-	write_next(directory);
-}
-
-static void write_next(struct directory *directory)
-{
-	if (directory->writing || !directory->queue_first)
-		return;
-	directory->writing = directory->queue_first;
-	directory->queue_first = directory->writing->next;
-	loop_work(directory->loop, write_snapshot, on_snapshot_written, directory);
 }
 
 /* Takes the batch into memory and, with a snapshot file, on its way there. True when it brought
@@ -144,17 +95,11 @@ static bool take_batch(struct directory *directory, struct directory_batch *batc
 	if (news)
 		log_info("directory_applied", "revision=%llu full=%d rows=%zu",
 			(unsigned long long)batch->revision, batch->full, batch_row_count(batch));
-	if (directory->snapshot && news) {
-		batch->next = NULL;
-		if (directory->queue_first)
-			directory->queue_last->next = batch;
-		else
-			directory->queue_first = batch;
-		directory->queue_last = batch;
-		write_next(directory);
-	} else {
+	directory->snapshot_behind &= !batch->full;
+	if (directory->snapshot && news)
+		snapshot_writer_put(directory->snapshot, batch);
+	else
 		batch_destroy(&batch);
-	}
 	if (news)
 		directory->on_change(directory->arg);
 	return news;
@@ -195,7 +140,7 @@ static void lost(struct directory *directory, const char *reason)
 static void on_fetched(void *arg, struct db_result *result, const char *error)
 {
 	struct directory *directory = arg;
-	bool was_full = directory->revision == 0;
+	bool was_full = directory->fetching_full;
 	directory->fetching = false;
 	if (!result) {
 		lost(directory, error);
@@ -239,15 +184,16 @@ static void fetch(struct directory *directory)
 		return;
 	}
 	directory->fetching = true;
+	directory->fetching_full = directory->revision == 0 || directory->snapshot_behind;
 	directory->fetch_again = false;
 	directory->fetch_started_us = clock_mono_us();
 	snprintf(revision, sizeof(revision), "%llu", (unsigned long long)directory->revision);
 	const char *values[] = { revision };
-	if (directory->revision)
-		schema_delta_statement(&text);
-	else
+	if (directory->fetching_full)
 		schema_full_statement(&text);
-	db_query(directory->db, buf_terminated(&text), values, directory->revision ? 1 : 0,
+	else
+		schema_delta_statement(&text);
+	db_query(directory->db, buf_terminated(&text), values, directory->fetching_full ? 0 : 1,
 		on_fetched, directory);
 	buf_deinit(&text);
 }
@@ -357,24 +303,31 @@ static void on_timer(void *arg)
 	timer_start(directory->timer, directory->listening ? CHECK_MS : STANDBY_POLL_MS);
 }
 
+/* Where nothing is connected, the next fetch asks for everything. */
+static void on_snapshot_behind(void *arg)
+{
+	struct directory *directory = arg;
+
+	directory->snapshot_behind = true;
+	if (directory->fresh)
+		fetch(directory);
+}
+
 static int load_snapshot(struct directory *directory, const char *path, struct error *error)
 {
 	struct directory_batch *batch = NULL;
-	int code = snapshot_open(path, &directory->snapshot, error);
-	if (code < 0)
+	int code = snapshot_writer_open(directory->loop, path, on_snapshot_behind, directory,
+		&directory->snapshot, &batch, error);
+
+	if (code < 0 || !batch)
 		return code;
-	code = batch_read(directory->snapshot, BATCH_SNAPSHOT, 0, "", &batch, error);
-	if (code < 0)
-		return code;
-	if (batch->revision) {
-		contents_apply(&directory->head.contents, batch);
-		directory->revision = batch->revision;
-		memcpy(directory->mark, batch->mark, sizeof(directory->mark));
-		directory->loaded = true;
-		log_info("directory_snapshot_loaded", "revision=%llu rows=%zu",
-			(unsigned long long)batch->revision, batch_row_count(batch));
-		loop_defer(directory->loop, &directory->announce);
-	}
+	contents_apply(&directory->head.contents, batch);
+	directory->revision = batch->revision;
+	memcpy(directory->mark, batch->mark, sizeof(directory->mark));
+	directory->loaded = true;
+	log_info("directory_snapshot_loaded", "revision=%llu rows=%zu",
+		(unsigned long long)batch->revision, batch_row_count(batch));
+	loop_defer(directory->loop, &directory->announce);
 	batch_destroy(&batch);
 	return 0;
 }
@@ -421,11 +374,9 @@ void directory_close(struct directory **directory_pointer)
 	if (!directory)
 		return;
 	*directory_pointer = NULL;
-	directory->closed = true;
 	db_destroy(&directory->db);
 	timer_destroy(&directory->timer);
-	if (!directory->writing)
-		free_directory(directory);
+	free_directory(directory);
 }
 
 bool directory_is_fresh(const struct directory *directory)

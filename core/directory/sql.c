@@ -110,6 +110,10 @@ static int file_error(sqlite3 *file, struct error *error)
 		code = -EEXIST;
 	else if (extended == SQLITE_CONSTRAINT_FOREIGNKEY)
 		code = -EBUSY;
+	else if ((extended & 0xff) == SQLITE_BUSY)
+		code = -EAGAIN;
+	else if ((extended & 0xff) == SQLITE_FULL)
+		code = -ENOSPC;
 	return error_set(error, code, "the directory file refused: %s", sqlite3_errmsg(file));
 }
 

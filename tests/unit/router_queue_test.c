@@ -147,12 +147,15 @@ static void deliver(struct fixture *f, unsigned number, unsigned recipients)
 		changes[change.change_count++] = (struct queue_record_change){
 			.recipient = i, .state = QUEUE_DELIVERED, .reply = "250 2.0.0 stored"
 		};
+	change.finished = recipients == 2;
+	for (unsigned i = 0; change.finished && i < item->record.holder_count; i++)
+		EXPECT(queue_record_add_holder(&change, item->record.holders[i]));
 	queue_write_record(&write, &change);
 	queue_log_write(f->queue->log, &write);
 	loop_run(f->router.loop);
 	queue_item_apply(item, &change);
 	if (item_is_finished(item))
-		queue_item_finish(item);
+		queue_item_finish(item, write.append.records[0].lsn);
 	queue_write_deinit(&write);
 	EXPECT_INT(0, f->status);
 }
@@ -309,5 +312,118 @@ TEST(a_message_that_was_dropped_from_memory_stays_in_the_log)
 	open_queue(&f);
 	EXPECT_INT(2, queue_count(f.queue));
 	EXPECT(find(&f, 0) && !find(&f, 1) && find(&f, 2));
+	teardown(&f);
+}
+
+/* What is written before a copy is left. */
+static void note_holder(struct fixture *f, unsigned number)
+{
+	struct queue_record note = { .is_change = true };
+	struct queue_write write = { .done = on_changed, .arg = f };
+
+	memcpy(note.delivery_id, find(f, number)->record.delivery_id, sizeof(note.delivery_id));
+	EXPECT(queue_record_add_holder(&note, "router-b"));
+	queue_write_record(&write, &note);
+	queue_log_write(f->queue->log, &write);
+	loop_run(f->router.loop);
+	queue_item_apply(find(f, number), &note);
+	queue_write_deinit(&write);
+	EXPECT_INT(0, f->status);
+}
+
+static enum queue_answer ask(struct fixture *f, const uint8_t *identity, unsigned number)
+{
+	char id[33];
+	snprintf(id, sizeof(id), "%04x%028x", number, 0);
+	return queue_answer_of(f->queue, identity, str_from(id));
+}
+
+TEST(finished_is_known_over_restarts_and_is_not_unknown)
+{
+	static const uint8_t another[QUEUE_IDENTITY_LENGTH] = { 1 };
+	uint8_t identity[QUEUE_IDENTITY_LENGTH];
+	struct fixture f;
+	setup(&f);
+	add(&f, 0, 3);
+	memcpy(identity, queue_identity(f.queue), sizeof(identity));
+	note_holder(&f, 0);
+	note_holder(&f, 1);
+	deliver(&f, 0, 2);
+	deliver(&f, 2, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		EXPECT_INT(QUEUE_FINISHED, ask(&f, identity, 0));
+		EXPECT_INT(QUEUE_HELD, ask(&f, identity, 1));
+		EXPECT_INT(QUEUE_UNKNOWN, ask(&f, identity, 2)); /* nobody may hold a copy */
+		EXPECT_INT(QUEUE_UNKNOWN, ask(&f, identity, 9));
+		EXPECT_INT(QUEUE_UNKNOWN, ask(&f, another, 1));
+		queue_close(&f.queue);
+		open_queue(&f);
+		EXPECT(memcmp(identity, queue_identity(f.queue), sizeof(identity)) == 0);
+	}
+	const struct queue_item *item = find(&f, 1);
+	EXPECT(item && queue_record_has_holder(&item->record, "router-b"));
+	teardown(&f);
+}
+
+TEST(what_is_known_as_finished_does_not_keep_the_log)
+{
+	struct fixture f;
+	setup(&f);
+	add(&f, 0, 1);
+	note_holder(&f, 0);
+	deliver(&f, 0, 2);
+	add(&f, 1, 200);
+	for (unsigned i = 1; i <= 200; i++)
+		deliver(&f, i, 2);
+	timer_start(f.timer, 200);
+	loop_run(f.router.loop);
+	EXPECT(queue_log_length(f.queue->log) <= 2 * segment_length);
+	queue_close(&f.queue);
+	open_queue(&f);
+	EXPECT_INT(QUEUE_FINISHED, ask(&f, queue_identity(f.queue), 0));
+	teardown(&f);
+}
+
+/* One byte of the n-th message in the first segment, while nobody has it open. */
+static void damage(const struct fixture *f, uint64_t lsn)
+{
+	char path[160], byte;
+	snprintf(path, sizeof(path), "%s/router/queue/%016x.log", f->directory, 0);
+	FILE *file = fopen(path, "r+");
+	EXPECT(file != NULL);
+	EXPECT_INT(0, fseek(file, (long)lsn + 5000, SEEK_SET));
+	EXPECT_INT(1, (long long)fread(&byte, 1, 1, file));
+	byte ^= 1;
+	EXPECT_INT(0, fseek(file, (long)lsn + 5000, SEEK_SET));
+	EXPECT_INT(1, (long long)fwrite(&byte, 1, 1, file));
+	EXPECT_INT(0, fclose(file));
+}
+
+TEST(a_damaged_log_is_set_aside_and_what_can_be_read_of_it_is_served)
+{
+	struct fixture f;
+	char path[128];
+	setup(&f);
+	add(&f, 0, 10);
+	deliver(&f, 0, 2);
+	deliver(&f, 7, 1);
+	uint64_t lsn = find(&f, 4)->body_lsn;
+	queue_close(&f.queue);
+	damage(&f, lsn);
+	open_queue(&f);
+	EXPECT_INT(8, queue_count(f.queue));
+	EXPECT(!find(&f, 0) && !find(&f, 4) && find(&f, 5));
+	EXPECT_INT(QUEUE_DELIVERED, find(&f, 7)->record.recipients[0].state);
+	/* A change of what still stands there only. */
+	deliver(&f, 9, 2);
+	wait_for_moves(&f);
+	EXPECT(!find(&f, 9));
+	EXPECT(list_is_empty(&f.queue->strays));
+	EXPECT_INT(7, queue_count(f.queue));
+	snprintf(path, sizeof(path), "%s/router/queue/kept-1", f.directory);
+	EXPECT(access(path, F_OK) == 0);
+	queue_close(&f.queue);
+	open_queue(&f);
+	EXPECT_INT(7, queue_count(f.queue));
 	teardown(&f);
 }

@@ -1,0 +1,222 @@
+#include "core/directory/snapshot_writer.h"
+
+#include "core/log.h"
+#include "core/timer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum {
+	/* Whoever holds the file, a backup as a rule, is done soon. */
+	RETRY_MS_MIN = 1000,
+	/* A disk that is full stays so for long; a try costs little. */
+	RETRY_MS_MAX = 60 * 1000,
+	/* Rows that wait: some tens of megabytes. A full read brings what the directory has. */
+	WAITING_ROWS_MAX = 100000,
+};
+
+struct snapshot_writer {
+	struct loop *loop;
+	void (*on_behind)(void *arg);
+	void *arg;
+	char *path;
+	/* The pool thread owns these while is_writing is set. */
+	struct sql *sql;
+	struct directory_batch *first, *last; /* the first is the one being written */
+	int status;
+	struct error error;
+	bool is_writing, is_closed;
+	bool is_behind; /* only a full batch brings the file up to date */
+	size_t waiting_rows;
+	unsigned retry_ms; /* 0: the last write went well */
+	struct timer *retry;
+};
+
+static size_t batch_weight(const struct directory_batch *batch)
+{
+	return batch_row_count(batch) + batch_changed_count(batch);
+}
+
+static void drop_first(struct snapshot_writer *writer)
+{
+	struct directory_batch *batch = writer->first;
+
+	writer->first = batch->next;
+	writer->waiting_rows -= batch_weight(batch);
+	batch_destroy(&batch);
+}
+
+static void drop_all(struct snapshot_writer *writer)
+{
+	CHECK(!writer->is_writing);
+	while (writer->first)
+		drop_first(writer);
+	CHECK(writer->waiting_rows == 0);
+}
+
+static void writer_free(struct snapshot_writer *writer)
+{
+	/* The first that cannot be written ends it: what follows would not fit. */
+	while (writer->first && snapshot_apply(writer->sql, writer->first, NULL) == 0)
+		drop_first(writer);
+	drop_all(writer);
+	sql_close(&writer->sql);
+	free(writer->path);
+	free(writer);
+}
+
+static void write_first(void *arg)
+{
+	struct snapshot_writer *writer = arg;
+	writer->status = snapshot_apply(writer->sql, writer->first, &writer->error);
+}
+
+static void on_written(void *arg);
+
+static void write_next(struct snapshot_writer *writer)
+{
+	if (writer->is_writing || !writer->first || timer_is_running(writer->retry))
+		return;
+	writer->is_writing = true;
+	loop_work(writer->loop, write_first, on_written, writer);
+}
+
+/* The daemon's memory is right and its file is not: what is missing is asked for in one piece. */
+static void fall_behind(struct snapshot_writer *writer)
+{
+	drop_all(writer);
+	writer->is_behind = true;
+	writer->on_behind(writer->arg);
+}
+
+static void write_failed(struct snapshot_writer *writer)
+{
+	if (writer->retry_ms == 0)
+		log_error("directory_snapshot_failed",
+			"revision=%llu effect=\"a restart without PostgreSQL would know less\" "
+			"next=\"it is tried again\" reason=%s",
+			(unsigned long long)writer->first->revision,
+			log_quote(str_from(writer->error.text)));
+	writer->retry_ms = writer->retry_ms == 0	    ? RETRY_MS_MIN :
+		writer->retry_ms * 2 < RETRY_MS_MAX ? writer->retry_ms * 2 :
+						      RETRY_MS_MAX;
+	timer_start(writer->retry, writer->retry_ms);
+}
+
+static void on_written(void *arg)
+{
+	struct snapshot_writer *writer = arg;
+
+	CHECK(writer->is_writing && writer->first);
+	writer->is_writing = false;
+	if (writer->status == 0) {
+		if (writer->retry_ms != 0)
+			log_info("directory_snapshot_written", "revision=%llu",
+				(unsigned long long)writer->first->revision);
+		writer->retry_ms = 0;
+		drop_first(writer);
+	}
+	if (writer->is_closed) {
+		writer_free(writer);
+		return;
+	}
+	if (writer->status == -ESTALE) {
+		log_warn("directory_snapshot_behind", "revision=%llu next=\"all is read anew\"",
+			(unsigned long long)writer->first->revision);
+		fall_behind(writer);
+	} else if (writer->status < 0) {
+		write_failed(writer);
+	}
+	write_next(writer);
+}
+
+static void on_retry(void *arg)
+{
+	struct snapshot_writer *writer = arg;
+
+	if (writer->is_behind && !writer->first)
+		writer->on_behind(writer->arg);
+	else if (writer->waiting_rows > WAITING_ROWS_MAX && !writer->first->full)
+		fall_behind(writer);
+	write_next(writer);
+}
+
+void snapshot_writer_put(struct snapshot_writer *writer, struct directory_batch *batch)
+{
+	batch->next = NULL;
+	if (batch->full) {
+		/* It holds all that waits, but what is being written. */
+		writer->is_behind = false;
+		if (!writer->is_writing)
+			drop_all(writer);
+	} else if (writer->is_behind || (writer->retry_ms != 0 && !writer->is_writing &&
+						writer->waiting_rows > WAITING_ROWS_MAX)) {
+		drop_all(writer);
+		batch_destroy(&batch);
+		writer->is_behind = true; /* on_retry asks */
+		if (!timer_is_running(writer->retry))
+			timer_start(writer->retry, RETRY_MS_MIN);
+		return;
+	}
+	if (writer->first)
+		writer->last->next = batch;
+	else
+		writer->first = batch;
+	writer->last = batch;
+	writer->waiting_rows += batch_weight(batch);
+	write_next(writer);
+}
+
+/* NULL: nothing is there, or nothing that can be believed. */
+static int read_file(
+	struct snapshot_writer *writer, struct directory_batch **batch_out, struct error *error)
+{
+	struct error reason = { 0 };
+	int code = batch_read(writer->sql, BATCH_SNAPSHOT, 0, "", batch_out, &reason);
+
+	if (code < 0) {
+		log_error("directory_snapshot_damaged",
+			"path=%s kept_as=%s.unusable next=\"all is read anew\" reason=%s",
+			writer->path, writer->path, log_quote(str_from(reason.text)));
+		*batch_out = NULL;
+		return snapshot_replace(writer->path, &writer->sql, error);
+	}
+	if ((*batch_out)->revision == 0)
+		batch_destroy(batch_out);
+	return 0;
+}
+
+int snapshot_writer_open(struct loop *loop, const char *path, void (*on_behind)(void *arg),
+	void *arg, struct snapshot_writer **writer_out, struct directory_batch **batch_out,
+	struct error *error)
+{
+	struct snapshot_writer *writer = mem_alloc(sizeof(*writer));
+
+	writer->loop = loop;
+	writer->on_behind = on_behind;
+	writer->arg = arg;
+	writer->path = str_to_heap(str_from(path));
+	int code = snapshot_open(path, &writer->sql, error);
+	if (code == 0)
+		code = read_file(writer, batch_out, error);
+	if (code < 0) {
+		writer_free(writer);
+		return code;
+	}
+	writer->retry = timer_new(loop, on_retry, writer);
+	*writer_out = writer;
+	return 0;
+}
+
+void snapshot_writer_close(struct snapshot_writer **writer_pointer)
+{
+	struct snapshot_writer *writer = *writer_pointer;
+
+	if (!writer)
+		return;
+	*writer_pointer = NULL;
+	writer->is_closed = true;
+	timer_destroy(&writer->retry);
+	if (!writer->is_writing)
+		writer_free(writer);
+}
