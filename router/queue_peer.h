@@ -22,8 +22,8 @@
  * connection and is repeated while it is in use: it names the queue whose messages are left, and
  * the life of its process. A holder takes one queue and one process at a time under a router's
  * name, so that a machine that was copied, or two that were given one certificate, are noticed. A
- * copy belongs to (router, queue, id): only the same may release it, and only the queue that left it can
- * say that it is finished. A router whose queue was lost has another queue.
+ * copy belongs to (router, queue, id): only the same may release it, and only the queue that left
+ * it can say that it is finished. A router whose queue was lost has another queue.
  *
  * Everything may be pipelined.
  */

@@ -245,9 +245,9 @@ def test_flipped_byte_of_a_waiting_message_is_mended_from_the_copy(c):
 def test_flipped_byte_without_a_copy_is_bounced_and_said(c):
     name, sender = user(65), user(66)
     router, other = c.daemon("router-a/router"), c.daemon("router-b/router")
+    subject, bounces = c.unique("lost"), len(c.subjects(sender))
     other.stop(signal.SIGKILL)
     node = away(c, name)
-    subject, bounces = c.unique("lost"), len(c.subjects(sender))
     with c.smtp("site-a") as smtp:
         assert not smtp.sendmail(sender, [name], make_message(subject, 3000))
     before = said(router, "queue_message_lost")
@@ -256,6 +256,8 @@ def test_flipped_byte_without_a_copy_is_bounced_and_said(c):
     other.start()
     wait_for("the loss to be said", 30, lambda: said(router, "queue_message_lost") == before + 1)
     node.start()
+    c.wait_nodes()
+    c.wait_serving()
     wait_for("a bounce", 30, lambda: len(c.subjects(sender)) == bounces + 1)
     wait_for("both queues to be empty", 40, lambda: not queued(c))
 

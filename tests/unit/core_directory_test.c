@@ -415,6 +415,13 @@ static struct directory_batch *make_batch(unsigned revision, unsigned id, const 
 	return batch;
 }
 
+enum {
+	/* A write of one row, on a machine that is busy. */
+	SETTLED_MS = 400,
+	/* The writer tries again after a second. */
+	RETRIED_MS = 2500,
+};
+
 struct snapshot_world {
 	struct loop *loop;
 	struct timer *timer;
@@ -465,7 +472,7 @@ static void setup_snapshot(struct snapshot_world *world)
 	open_snapshot(world);
 	EXPECT(world->read == NULL);
 	snapshot_writer_put(world->writer, make_batch(1, 1, "one@example.org"));
-	run_for(world, 100);
+	run_for(world, SETTLED_MS);
 }
 
 static void teardown_snapshot(struct snapshot_world *world)
@@ -499,10 +506,10 @@ TEST(snapshot_batch_that_cannot_be_written_is_written_before_the_next)
 	setup_snapshot(&world);
 	meddle(&world, "alter table snapshot rename to hidden");
 	snapshot_writer_put(world.writer, make_batch(2, 2, "two@example.org"));
-	run_for(&world, 100);
+	run_for(&world, SETTLED_MS);
 	meddle(&world, "alter table hidden rename to snapshot");
 	snapshot_writer_put(world.writer, make_batch(3, 3, "three@example.org"));
-	run_for(&world, 1500);
+	run_for(&world, RETRIED_MS);
 	reopen_snapshot(&world);
 	EXPECT(world.read && world.read->revision == 3 && batch_row_count(world.read) == 3);
 	EXPECT_INT(0, world.behind);
@@ -514,17 +521,17 @@ TEST(snapshot_that_lacks_a_batch_takes_none_behind_it_and_asks_for_everything)
 	struct snapshot_world world;
 	setup_snapshot(&world);
 	snapshot_writer_put(world.writer, make_batch(3, 3, "three@example.org"));
-	run_for(&world, 100);
+	run_for(&world, SETTLED_MS);
 	EXPECT_INT(1, world.behind);
 	snapshot_writer_put(world.writer, make_batch(4, 4, "four@example.org"));
-	run_for(&world, 100);
+	run_for(&world, SETTLED_MS);
 	reopen_snapshot(&world);
 	EXPECT(world.read && world.read->revision == 1 && batch_row_count(world.read) == 1);
 	/* The answer to the question. */
 	snapshot_writer_put(world.writer, make_batch(1, 5, "five@example.org"));
-	run_for(&world, 100);
+	run_for(&world, SETTLED_MS);
 	snapshot_writer_put(world.writer, make_batch(2, 6, "six@example.org"));
-	run_for(&world, 100);
+	run_for(&world, SETTLED_MS);
 	reopen_snapshot(&world);
 	EXPECT(world.read && world.read->revision == 2 && batch_row_count(world.read) == 2);
 	teardown_snapshot(&world);
@@ -550,7 +557,7 @@ TEST(snapshot_with_a_changed_row_is_set_aside_and_not_used)
 		snprintf(kept, sizeof(kept), "%s.unusable", world.path);
 		EXPECT(access(kept, F_OK) == 0);
 		snapshot_writer_put(world.writer, make_batch(1, 1, "one@example.org"));
-		run_for(&world, 100);
+		run_for(&world, SETTLED_MS);
 		reopen_snapshot(&world);
 		EXPECT(world.read && world.read->revision == 1);
 		teardown_snapshot(&world);
