@@ -34,8 +34,9 @@ enum {
 	REPORT_MS = 20,
 	/* After what only time or the operator can mend: a full disk, a log that does not open. */
 	REFUSED_RETRY_MS = 5000,
-	/* A follower that is refused, or that parks a volume, asks again after RECONNECT_MS, doubled
-	 * each time in vain: a new leader opens in milliseconds, a rotten log is found by a person. */
+	/* A follower that is refused, or that parks a volume, asks again after RECONNECT_MS,
+	 * doubled each time in vain: a new leader opens in milliseconds, a rotten log is found by a
+	 * person. */
 	ASK_AGAIN_MS_MAX = 10000,
 	/* Beyond it modseqs (epoch << 40) would not fit: no command gives such an epoch, so whoever
 	 * shows one is mistaken or means harm. */
@@ -96,6 +97,7 @@ struct copy {
 	bool node_writes;
 	uint64_t node_epoch, durable_lsn;
 	uint8_t node_reign[GROUP_REIGN_LENGTH];
+	uint64_t behind_epoch; /* the last that was logged: the node is told each time */
 	struct list shipments;
 
 	/* Following. */
@@ -181,8 +183,8 @@ void node_side_send(struct replicator *replicator, const struct cluster_message 
 /* ---- replicator.c ---- */
 
 bool copy_has_member(const struct copy *copy, uint32_t node_id);
-/* A member of the volume, or the directory, has shown an epoch: the node hears of one that is higher
- * than its own, and so does every peer. */
+/* A member of the volume, or the directory, has shown an epoch: the node hears of one that is
+ * higher than its own, and so does every peer. */
 void copy_saw_epoch(struct copy *copy, uint64_t epoch);
 
 #endif

@@ -295,8 +295,8 @@ static void park(struct copy *copy, struct connection *connection, const char *w
 	ask_again_later(copy);
 }
 
-/* Nothing of the chunk was confirmed. The volume is parked on this connection; the others that share
- * it go on. */
+/* Nothing of the chunk was confirmed. The volume is parked on this connection; the others that
+ * share it go on. */
 static void refuse_chunk(
 	struct copy *copy, struct queued_chunk *chunk, const struct volume_receive *receive)
 {

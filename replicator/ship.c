@@ -105,12 +105,14 @@ static void send_cut(struct connection *connection, const struct copy *copy,
 static void tell_behind(
 	struct connection *connection, struct copy *copy, uint64_t common, uint64_t their_end)
 {
-	log_error("leader_is_behind",
-		"volume=%u epoch=%llu node=%u has=%llu same_up_to=%llu here=%llu "
-		"effect=\"not served here\" hint=\"pando failover\"",
-		copy->id, (unsigned long long)copy->node_epoch, connection->node_id,
-		(unsigned long long)their_end, (unsigned long long)common,
-		(unsigned long long)copy->durable_lsn);
+	if (copy->behind_epoch != copy->node_epoch)
+		log_error("leader_is_behind",
+			"volume=%u epoch=%llu node=%u has=%llu same_up_to=%llu here=%llu "
+			"effect=\"not served here\" hint=\"pando failover\"",
+			copy->id, (unsigned long long)copy->node_epoch, connection->node_id,
+			(unsigned long long)their_end, (unsigned long long)common,
+			(unsigned long long)copy->durable_lsn);
+	copy->behind_epoch = copy->node_epoch;
 	node_side_send(copy->replicator, &(struct cluster_message){ .kind = MESSAGE_BEHIND,
 						 .volume = copy->id,
 						 .node = connection->node_id,
@@ -123,16 +125,15 @@ static void answer_follow(struct connection *connection, struct copy *copy,
 	const struct epochs *theirs, uint64_t their_end, const struct epochs *mine)
 {
 	uint64_t common = 0;
-	/* Without an entry in common everything they have is beyond the parting. */
 	int result = epochs_common_end(theirs, their_end, mine, copy->durable_lsn, &common);
 	if (result == 0 && common >= their_end)
 		start_shipment(connection, copy, their_end);
 	else if (epochs_epoch_below(theirs, their_end) >= copy->node_epoch)
 		tell_behind(connection, copy, common, their_end);
-	else if (result < 0)
+	else if (result < 0 && mine->entries[0].start_lsn > 0)
 		refuse(connection, copy->id, copy->highest_epoch,
 			"the logs have nothing in common");
-	else
+	else /* nothing in common with a vector that has forgotten nothing: they part at 0 */
 		send_cut(connection, copy, mine, common);
 }
 

@@ -163,6 +163,7 @@ static void tear_page(struct page *page)
 }
 
 static void stores_crashed(unsigned machine);
+static void stores_emptied(unsigned machine);
 
 void disk_machine_crashed(unsigned machine)
 {
@@ -190,6 +191,68 @@ void disk_machine_crashed(unsigned machine)
 		inode->lock_holder = NULL;
 	}
 	stores_crashed(machine);
+}
+
+/* ---- other disks ---- */
+
+static void free_inode(struct inode *inode)
+{
+	list_remove(&inode->link);
+	for (size_t i = 0; i < inode->page_count; i++)
+		free(inode->pages[i]);
+	free(inode->pages);
+	free(inode);
+}
+
+static void free_inodes_of(unsigned machine)
+{
+	list_for_each_safe (entry, following, &inodes) {
+		struct inode *inode = list_entry(entry, struct inode, link);
+		if (inode->machine == machine)
+			free_inode(inode);
+	}
+}
+
+/* A kept disk is the files of a machine that never runs. */
+enum { KEPT = 1000 };
+
+static void copy_inodes(unsigned from, unsigned to)
+{
+	list_for_each_safe (entry, following, &inodes) {
+		struct inode *inode = list_entry(entry, struct inode, link);
+		if (inode->machine != from)
+			continue;
+		struct inode *copy = mem_alloc(sizeof(*copy));
+		*copy = *inode;
+		copy->machine = to;
+		copy->lock_holder = NULL;
+		copy->pages = mem_alloc((inode->page_count + 1) * sizeof(*copy->pages));
+		for (size_t i = 0; i < inode->page_count; i++)
+			copy->pages[i] = inode->pages[i]
+				? mem_copy(inode->pages[i], sizeof(struct page))
+				: NULL;
+		list_append(&inodes, &copy->link);
+	}
+}
+
+void world_empty_disk(unsigned machine)
+{
+	CHECK(!world_is_running(machine));
+	free_inodes_of(machine);
+	stores_emptied(machine);
+}
+
+void world_keep_disk(unsigned machine)
+{
+	free_inodes_of(KEPT + machine);
+	copy_inodes(machine, KEPT + machine);
+}
+
+/* Its indexes are gone: they are made again from what the logs have. */
+void world_put_back_disk(unsigned machine)
+{
+	world_empty_disk(machine);
+	copy_inodes(KEPT + machine, machine);
 }
 
 /* ---- core/disk.h ---- */
@@ -532,6 +595,15 @@ static void stores_crashed(unsigned machine)
 	for (struct store_file *file = store_files; file != NULL; file = file->next)
 		if (file->machine == machine && world_pick(2) == 0)
 			pairs_copy(&file->now, &file->before);
+}
+
+static void stores_emptied(unsigned machine)
+{
+	for (struct store_file *file = store_files; file != NULL; file = file->next)
+		if (file->machine == machine) {
+			pairs_free(&file->now);
+			pairs_free(&file->before);
+		}
 }
 
 int store_open(const char *path, struct store **store_out, struct error *error)

@@ -317,3 +317,132 @@ TEST(copies_run_no_further_ahead_of_a_lost_replica_than_deliveries)
 	EXPECT_INT(0, grow_inbox(2 * UID_SLACK).status);
 	EXPECT(check_all());
 }
+
+/* ---- disks that have less than they confirmed ---- */
+
+static void expect_in_mailbox(const size_t *deliveries, unsigned count)
+{
+	struct folder *inbox = inbox_of(cluster_primary(1));
+	EXPECT(inbox != NULL);
+	for (unsigned i = 0; i < count && inbox != NULL; i++) {
+		uint32_t at = folder_find_uid(inbox, entry(deliveries[i])->uid);
+		EXPECT(at < inbox->message_count);
+		EXPECT_INT(entry(deliveries[i])->uid, inbox->messages[at].uid);
+	}
+}
+
+/* The primary's machine comes back with another disk than the one that it confirmed mail on. */
+static void come_back_with_less(void (*change_disk)(unsigned machine))
+{
+	enum { COUNT = 6 };
+	size_t deliveries[COUNT];
+	start();
+	unsigned primary = cluster_primary(1), replica = replica_of(1);
+	for (unsigned i = 0; i < COUNT; i++) {
+		deliveries[i] = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+		run_us(SECOND_US);
+		EXPECT(entry(deliveries[i])->answered_ok);
+		if (i == COUNT / 2)
+			world_keep_disk(primary);
+	}
+	uint64_t end = cluster_volume(replica, 1)->reader_end;
+	cluster_crash(primary);
+	change_disk(primary);
+	cluster_restart(primary);
+	run_us(20 * SECOND_US);
+	/* The good copy is as it was, and nobody serves less than it has. */
+	EXPECT_INT(end, cluster_volume(replica, 1)->reader_end);
+	EXPECT_INT(VOLUME_FENCED, cluster_volume(primary, 1)->state);
+	size_t late = cluster_deliver(1, MAILBOX, DURABILITY_LOCAL);
+	run_us(5 * SECOND_US);
+	EXPECT(!entry(late)->answered_ok);
+	/* Over another restart too, with nobody to say so. */
+	cluster_crash(primary);
+	world_set_link(0, 1, false);
+	cluster_restart(primary);
+	run_us(60 * SECOND_US);
+	EXPECT_INT(VOLUME_FENCED, cluster_volume(primary, 1)->state);
+	/* One command, and all is there; the other machine is filled. */
+	world_set_link(0, 1, true);
+	cluster_promote(1, replica);
+	run_us(20 * SECOND_US);
+	expect_in_mailbox(deliveries, COUNT);
+	EXPECT(check_all());
+}
+
+TEST(a_primary_with_an_empty_disk_cuts_nobody_and_stops_until_it_is_failed_over)
+{
+	come_back_with_less(world_empty_disk);
+}
+
+TEST(a_primary_with_a_disk_that_was_put_back_cuts_nobody_and_stops)
+{
+	come_back_with_less(world_put_back_disk);
+}
+
+TEST(a_replica_with_an_empty_disk_is_filled_again)
+{
+	start();
+	unsigned replica = replica_of(1);
+	for (unsigned i = 0; i < 5; i++)
+		cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+	run_us(SECOND_US);
+	cluster_crash(replica);
+	world_empty_disk(replica);
+	cluster_restart(replica);
+	cluster_promote(2, 1 - replica); /* of which that machine had been the primary */
+	run_us(10 * SECOND_US);
+	size_t delivery = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+	run_us(5 * SECOND_US);
+	EXPECT(entry(delivery)->answered_ok);
+	EXPECT(check_all());
+}
+
+/* ---- what was heard of a later epoch ---- */
+
+TEST(a_replica_that_has_heard_of_a_later_epoch_confirms_no_earlier_one)
+{
+	log_setup("scenario", LOG_LEVEL_ERROR);
+	world_reset(7);
+	cluster_start(3);
+	run_us(3 * SECOND_US);
+	EXPECT_INT(0, cluster_primary(1));
+	/* 0 and 2 are cut off from the directory, 0 and 1 from each other; 2 hears both. */
+	cluster_cut_off(0, true);
+	cluster_cut_off(2, true);
+	world_set_link(0, 1, false);
+	run_us(SECOND_US);
+	cluster_promote(1, 1);
+	run_us(5 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(1, 1)->state);
+	/* The news has gone round: the old primary writes nothing that anybody could confirm. */
+	EXPECT(cluster_volume(0, 1)->state != VOLUME_PRIMARY);
+	world_set_link(0, 1, true);
+	cluster_cut_off(0, false);
+	cluster_cut_off(2, false);
+	run_us(20 * SECOND_US);
+	EXPECT(check_all());
+}
+
+TEST(a_replica_that_refused_a_cut_asks_again_when_the_directory_has_spoken)
+{
+	start();
+	unsigned old = cluster_primary(1), next = replica_of(1);
+	world_set_link(0, 1, false);
+	run_us(SECOND_US);
+	for (unsigned i = 0; i < 5; i++)
+		cluster_deliver(1, MAILBOX, DURABILITY_LOCAL); /* a tail that the other never gets */
+	run_us(SECOND_US);
+	cluster_promote(1, next);
+	run_us(2 * SECOND_US);
+	EXPECT_INT(VOLUME_REPLICA, cluster_volume(old, 1)->state);
+	cluster_cut_off(old, true);
+	cluster_promote(1, next);
+	run_us(2 * SECOND_US);
+	/* Told to cut in an epoch that its directory has not named, it refuses. */
+	world_set_link(0, 1, true);
+	run_us(5 * SECOND_US);
+	cluster_cut_off(old, false);
+	run_us(20 * SECOND_US);
+	EXPECT(check_all());
+}

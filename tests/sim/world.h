@@ -39,6 +39,12 @@ void world_set_noise(bool noisy);
 /* The next durable write of a machine fails with EIO, after a part of it has reached the disk. */
 void world_fail_next_write(unsigned machine, bool fails);
 
+/* The disk of a machine that does not run: replaced by an empty one; kept as it is now; put back as
+ * it was when it was kept (an old copy of a virtual machine). */
+void world_empty_disk(unsigned machine);
+void world_keep_disk(unsigned machine);
+void world_put_back_disk(unsigned machine);
+
 /* Runs events until the given time. */
 void world_run_until_us(uint64_t time_us);
 /* Calls fn after a while, as an event of the test itself. */
