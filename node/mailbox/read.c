@@ -22,7 +22,7 @@ static void finish(struct pending_read *pending)
 	struct message_read *read = pending->read;
 	int status = pending->record.status;
 	if (status == -EBADMSG)
-		log_error("message_corrupt", "volume=%u lsn=%llu hint=\"pando scrub\"",
+		log_error("message_corrupt", "volume=%u lsn=%llu hint=\"pando failover\"",
 			pending->volume->options.id, (unsigned long long)pending->lsn);
 	if (read != NULL) {
 		read->status = status < 0 ? -EIO : 0;

@@ -136,7 +136,7 @@ void volume_try_open(struct volume *volume)
 		result = volume_apply_up_to(volume, volume_log_end(volume->log));
 	if (result < 0) {
 		log_error("volume_unreadable",
-			"volume=%u applied=%llu reason=%s hint=\"pando scrub\"", options->id,
+			"volume=%u applied=%llu reason=%s hint=\"pando failover\"", options->id,
 			(unsigned long long)volume->index.applied_lsn,
 			log_quote(str_from(strerror(-result))));
 		volume_log_close(&volume->log);
