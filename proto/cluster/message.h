@@ -37,8 +37,8 @@ enum message_kind {
 	MESSAGE_ALIVE = 15,
 	/* Both ways: the highest `epoch` of `volume` that this side knows of. */
 	MESSAGE_EPOCH = 16,
-	/* Follower to leader: send nothing more of `volume` on this connection, until I ask again;
-	 * `text` says why. */
+	/* Follower to leader: send nothing more of `volume` on this connection, until I ask
+	 * again; `text` says why. */
 	MESSAGE_PARK = 17,
 
 	/* Node to replicator: I write `volume` in (`epoch`, `reign`); durable up to `lsn`. */
@@ -59,8 +59,8 @@ enum message_kind {
 	MESSAGE_WAS_CUT = 36,
 	/* Replicator to node: a peer has shown `epoch` for `volume`: do not write below it. */
 	MESSAGE_HIGHER_EPOCH = 37,
-	/* Replicator to node: replica `node` has acknowledged more of `epoch`, which you write, than
-	 * your log has: it has lost what it once confirmed. */
+	/* Replicator to node: replica `node` has acknowledged more of `epoch`, which you write,
+	 * than your log has: it has lost what it once confirmed. */
 	MESSAGE_BEHIND = 38,
 };
 

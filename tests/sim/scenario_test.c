@@ -431,7 +431,8 @@ TEST(a_replica_that_refused_a_cut_asks_again_when_the_directory_has_spoken)
 	world_set_link(0, 1, false);
 	run_us(SECOND_US);
 	for (unsigned i = 0; i < 5; i++)
-		cluster_deliver(1, MAILBOX, DURABILITY_LOCAL); /* a tail that the other never gets */
+		/* a tail that the other never gets */
+		cluster_deliver(1, MAILBOX, DURABILITY_LOCAL);
 	run_us(SECOND_US);
 	cluster_promote(1, next);
 	run_us(2 * SECOND_US);
