@@ -248,6 +248,15 @@ void world_keep_disk(unsigned machine)
 	copy_inodes(machine, KEPT + machine);
 }
 
+void world_rot(unsigned machine, const char *path, uint64_t offset)
+{
+	struct inode *inode = find_inode(machine, path);
+	CHECK(inode != NULL && offset < inode->size);
+	struct page *page = page_of(inode, offset, true);
+	page->now[offset % PAGE] ^= 1;
+	page->durable[offset % PAGE] ^= 1;
+}
+
 /* Its indexes are gone: they are made again from what the logs have. */
 void world_put_back_disk(unsigned machine)
 {

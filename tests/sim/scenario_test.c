@@ -398,6 +398,34 @@ TEST(a_replica_with_an_empty_disk_is_filled_again)
 	EXPECT(check_all());
 }
 
+TEST(a_rotten_byte_of_one_volume_stops_no_other_on_the_same_line)
+{
+	start();
+	cluster_promote(2, 0);
+	run_us(5 * SECOND_US);
+	EXPECT_INT(0, cluster_primary(1));
+	EXPECT_INT(0, cluster_primary(2));
+	for (unsigned i = 0; i < 20; i++)
+		cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+	run_us(5 * SECOND_US);
+	cluster_crash(1);
+	world_empty_disk(1);
+	/* In the middle of what the other machine is to be sent anew. */
+	uint64_t end = volume_log_end(cluster_volume(0, 1)->log);
+	world_rot(0, "/volumes/1/0000000000000000.log", end / 2 + 200);
+	cluster_restart(1);
+	run_us(5 * SECOND_US);
+	for (unsigned i = 0; i < 10; i++) {
+		size_t delivery = cluster_deliver(2, 201, DURABILITY_STRICT);
+		run_us(SECOND_US);
+		EXPECT(entry(delivery)->answered_ok);
+		EXPECT(took_ms(delivery) < 100);
+	}
+	/* What stands in front of the rot is there, and nothing behind it was confirmed. */
+	EXPECT(cluster_volume(1, 1)->reader_end > 0);
+	EXPECT(cluster_volume(1, 1)->reader_end <= end / 2 + 200);
+}
+
 /* ---- what was heard of a later epoch ---- */
 
 TEST(a_replica_that_has_heard_of_a_later_epoch_confirms_no_earlier_one)

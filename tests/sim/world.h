@@ -45,6 +45,9 @@ void world_empty_disk(unsigned machine);
 void world_keep_disk(unsigned machine);
 void world_put_back_disk(unsigned machine);
 
+/* One byte of a file is another than was written, on the disk and in every later read. */
+void world_rot(unsigned machine, const char *path, uint64_t offset);
+
 /* Runs events until the given time. */
 void world_run_until_us(uint64_t time_us);
 /* Calls fn after a while, as an event of the test itself. */
