@@ -133,10 +133,7 @@ static void drop_chunks(struct copy *copy)
 /* The leader is not followed any more; the follower asks again, after longer and longer. */
 static void ask_again_later(struct copy *copy)
 {
-	uint64_t doubled = copy->ask_again_ms * 2;
-	copy->ask_again_ms = doubled < RECONNECT_MS ? RECONNECT_MS
-		: doubled > ASK_AGAIN_MS_MAX    ? ASK_AGAIN_MS_MAX
-						: doubled;
+	copy->ask_again_ms = timer_next_wait_ms(copy->ask_again_ms, RECONNECT_MS, ASK_AGAIN_MS_MAX);
 	copy->leader = NULL;
 	copy->is_following = false;
 	drop_chunks(copy);

@@ -1,8 +1,8 @@
 #include "replicator/internal.h"
 
-#include "spool/log_state.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "spool/log_state.h"
 
 #include <stdlib.h>
 

@@ -36,7 +36,7 @@ struct queue_log {
 	bool is_known; /* all records have been told */
 	int why;       /* it is shut or has failed */
 	struct timer *retry;
-	unsigned retry_ms;
+	uint64_t retry_ms;
 	uint8_t identity[QUEUE_IDENTITY_LENGTH];
 	char directory[512];
 };
@@ -58,9 +58,7 @@ static void log_enter(struct queue_log *log, enum queue_log_state state)
 
 static void retry_later(struct queue_log *log)
 {
-	log->retry_ms = log->retry_ms == 0	 ? RETRY_MS_MIN :
-		log->retry_ms * 2 < RETRY_MS_MAX ? log->retry_ms * 2 :
-						   RETRY_MS_MAX;
+	log->retry_ms = timer_next_wait_ms(log->retry_ms, RETRY_MS_MIN, RETRY_MS_MAX);
 	timer_start(log->retry, log->retry_ms);
 }
 

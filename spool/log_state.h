@@ -15,7 +15,7 @@
 struct log_state {
 	struct epochs epochs;
 	uint64_t seen; /* highest epoch heard, from whomever */
-	uint64_t held; /* this copy stands still in this epoch for a command; 0: it does not */
+	uint64_t held; /* this copy stands still in this epoch; 0: it does not */
 };
 
 void log_state_deinit(struct log_state *state);

@@ -81,7 +81,7 @@ bool volume_log_is_idle(const struct volume_log *log);
 uint64_t volume_log_seen(const struct volume_log *log);
 /* Remembers it durably, before it is obeyed or answered. Lower ones are ignored. Synchronous. */
 int volume_log_note_seen(struct volume_log *log, uint64_t epoch) must_check;
-/* The epoch for which this copy stands still (fenced or held) for a command, 0: none; outlives a
+/* The epoch in which this copy stands still (another has confirmed more of it), 0: none; outlives a
  * restart. Synchronous. */
 uint64_t volume_log_held(const struct volume_log *log);
 int volume_log_note_held(struct volume_log *log, uint64_t epoch) must_check;

@@ -51,7 +51,7 @@ struct directory {
 	bool listening, fetching, fetch_again;
 	bool read_only; /* the next connection takes any server, the last writable attempt failed */
 	bool writable;  /* this connection is to a writable server */
-	unsigned retry_ms;
+	uint64_t retry_ms;
 	uint64_t fetch_started_us;
 
 	/* Standalone. */
@@ -133,8 +133,7 @@ static void lost(struct directory *directory, const char *reason)
 	/* Writable first; any server when there is none; and writable again. */
 	directory->read_only = !was_writable && !directory->read_only;
 	timer_start(directory->timer, directory->retry_ms + rand_u64() % (directory->retry_ms / 2));
-	directory->retry_ms =
-		directory->retry_ms * 2 < RETRY_MS_MAX ? directory->retry_ms * 2 : RETRY_MS_MAX;
+	directory->retry_ms = timer_next_wait_ms(directory->retry_ms, RETRY_MS_MIN, RETRY_MS_MAX);
 }
 
 static void on_fetched(void *arg, struct db_result *result, const char *error)

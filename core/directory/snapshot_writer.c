@@ -28,7 +28,7 @@ struct snapshot_writer {
 	bool is_writing, is_closed;
 	bool is_behind; /* only a full batch brings the file up to date */
 	size_t waiting_rows;
-	unsigned retry_ms; /* 0: the last write went well */
+	uint64_t retry_ms; /* 0: the last write went well */
 	struct timer *retry;
 };
 
@@ -97,9 +97,7 @@ static void write_failed(struct snapshot_writer *writer)
 			"next=\"it is tried again\" reason=%s",
 			(unsigned long long)writer->first->revision,
 			log_quote(str_from(writer->error.text)));
-	writer->retry_ms = writer->retry_ms == 0	    ? RETRY_MS_MIN :
-		writer->retry_ms * 2 < RETRY_MS_MAX ? writer->retry_ms * 2 :
-						      RETRY_MS_MAX;
+	writer->retry_ms = timer_next_wait_ms(writer->retry_ms, RETRY_MS_MIN, RETRY_MS_MAX);
 	timer_start(writer->retry, writer->retry_ms);
 }
 

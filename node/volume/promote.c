@@ -19,10 +19,8 @@ void volume_begin_opening(struct volume *volume)
 
 void volume_retry_later(struct volume *volume)
 {
-	uint64_t doubled = volume->retry_ms * 2;
-	volume->retry_ms = doubled < OPEN_RETRY_MS_MIN ? OPEN_RETRY_MS_MIN
-		: doubled > OPEN_RETRY_MS_MAX          ? OPEN_RETRY_MS_MAX
-						       : doubled;
+	volume->retry_ms =
+		timer_next_wait_ms(volume->retry_ms, OPEN_RETRY_MS_MIN, OPEN_RETRY_MS_MAX);
 	volume_enter(volume, VOLUME_REPLICA);
 	timer_start(volume->retry_timer, volume->retry_ms);
 }
@@ -119,6 +117,7 @@ void volume_try_open(struct volume *volume)
 		return;
 	}
 	if (volume_log_held(volume->log) == volume->desired.epoch) {
+		/* Found to be behind another copy before this start (volume_is_behind). */
 		volume->behind_epoch = volume->desired.epoch;
 		volume_fence(volume, false, NULL);
 		return;
