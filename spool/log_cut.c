@@ -114,6 +114,40 @@ struct cut {
 	void *arg;
 };
 
+static bool is_unwritten(struct log_files *files, uint64_t lsn)
+{
+	char block[GROUP_ALIGNMENT];
+	return read_part(files, block, sizeof(block), lsn) == 0 && block[0] == 0 &&
+		memcmp(block, block + 1, sizeof(block) - 1) == 0;
+}
+
+/* Where the group that goes is damaged and names nothing: its segment, or the one that ends there,
+ * is walked up to it. */
+static int walk_to_new_end(struct cut *cut, uint64_t lsn)
+{
+	struct volume_log *log = cut->log;
+	struct group group;
+	struct bytes *bytes;
+	uint64_t at = (lsn - 1) / segment_length * segment_length, last = UINT64_MAX;
+	while (at < lsn && log_files_read_header(&cut->files, log->volume, at, &group) == 0) {
+		last = at;
+		at += group_padded(group.used);
+	}
+	/* Groups lead to the address, or to the unwritten rest of the segment before. */
+	if (last == UINT64_MAX ||
+		(at != lsn &&
+			!(at < lsn && lsn % segment_length == 0 && is_unwritten(&cut->files, at))))
+		return -EINVAL;
+	int result = log_files_read_group(&cut->files, log->volume, last, &bytes, &group);
+	if (result < 0)
+		return result;
+	cut->last_group = last;
+	cut->chain = group_chain_after(bytes_str(bytes), &group);
+	cut->end = at;
+	bytes_unref(&bytes);
+	return 0;
+}
+
 /* Where the log will end: from the header of the first group that goes, and of the one before. */
 static int find_new_end(struct cut *cut, uint64_t lsn)
 {
@@ -129,15 +163,18 @@ static int find_new_end(struct cut *cut, uint64_t lsn)
 		result = at < log->end ? log_files_read_header(&cut->files, log->volume, at, &group)
 				       : -ENODATA;
 	}
+	/* What follows in the next segment names another group when the one here is damaged. */
+	if (result == -ENODATA || (result == 0 && group.previous_lsn >= lsn))
+		return walk_to_new_end(cut, lsn);
 	if (result < 0)
-		return result == -ENODATA ? -EINVAL : result;
+		return result;
 	result = log_files_read_header(&cut->files, log->volume, group.previous_lsn, &previous);
 	if (result < 0)
 		return result == -ENODATA ? -EINVAL : result;
 	cut->last_group = group.previous_lsn;
 	cut->chain = group.chain;
 	cut->end = previous.lsn + group_padded(previous.used);
-	return group.previous_lsn < lsn && cut->end <= lsn ? 0 : -EINVAL;
+	return cut->end <= lsn ? 0 : -EINVAL;
 }
 
 static void on_cut_work(void *arg)
@@ -201,6 +238,7 @@ void volume_log_cut(
 		.state = { .seen = volume_log_seen(log), .held = log->state.held },
 		.done = done,
 		.arg = arg };
+	timer_stop(log->told_timer);
 	log_files_init(&cut->files, log->disk, log->files.directory);
 	epochs_copy(&cut->state.epochs, &log->state.epochs);
 	epochs_truncate(&cut->state.epochs, lsn);

@@ -386,6 +386,20 @@ static int forget_cached(struct volume_log *log, int64_t highest, struct error *
 	return 0;
 }
 
+/* A process that was killed inside a write leaves in memory what the disk may not have yet; all
+ * that an opening finds counts as durable from here on. The write lies in one segment. */
+static int make_durable(struct volume_log *log, struct error *error)
+{
+	struct disk_file *file;
+	if (log->is_empty)
+		return 0;
+	uint64_t segment = segment_of(log->last_group);
+	int result = log_files_get(&log->files, segment, false, &file);
+	if (result == 0)
+		result = disk_sync_now(file);
+	return result < 0 ? cannot_read(log, segment, result, error) : 0;
+}
+
 static int save_state(struct volume_log *log, struct error *error)
 {
 	/* An epoch that was announced and then cut off again stays one that was seen. */
@@ -420,6 +434,8 @@ int log_find_end(struct volume_log *log, const struct log_told *told, uint64_t *
 		result = walk_segment(log, (uint64_t)last, error);
 	if (result == 0)
 		result = check_behind_end(log, highest, told, rotten_lsn_out, error);
+	if (result == 0)
+		result = make_durable(log, error);
 	if (result == 0)
 		result = save_state(log, error);
 	if (result == 0 && (log->told.told.failed || log->told.told.lsn < log->end))

@@ -3,9 +3,10 @@
 
 /*
  * The file `told` of a log's directory: how far the log was durable, a moment ago. It is written in
- * place, at most every TOLD_INTERVAL_US and after the group that it names is durable, and left to
- * the page cache: so it costs a commit nothing, survives the death of the process, and a power cut
- * up to its last write-back. It is never ahead of what is durable: below it nothing is torn.
+ * place after the group that it names is durable, within TOLD_INTERVAL_MS and no more often, and
+ * left to the page cache: so it costs a commit nothing, survives the death of the process, and a
+ * power cut up to its last write-back, which every zero-filling of a segment makes. It is never
+ * ahead of what is durable: below it nothing is torn.
  *
  * Bytes: u32 magic "PTL2", u32 flags (bit 0: the disk has failed a write since this log was
  * opened), u64 LSN, u64 chain at that LSN, u32 CRC-32C of all before, u32 0. One sector, so that it
@@ -16,7 +17,7 @@
 
 enum {
 	/* Long for a commit, short for a person: what a death of the process leaves unnamed. */
-	TOLD_INTERVAL_US = 20 * 1000,
+	TOLD_INTERVAL_MS = 20,
 };
 
 struct told {
@@ -26,8 +27,8 @@ struct told {
 
 struct log_told_file {
 	struct disk_file *file;
-	struct told told; /* as written last */
-	uint64_t written_us;
+	struct told told;    /* as written last */
+	uint64_t written_us; /* when */
 };
 
 /* Opens it, or makes it. A damaged one says nothing (all zero). */

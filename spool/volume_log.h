@@ -7,7 +7,7 @@
  * epochs.h, log_state.h.
  *
  * A volume's directory holds `lock`, `epochs` (log_state.h), `copy` (who this copy is), segments
- * `%016x.log` (named by their number), `replica` (empty, there while the last writer received), and
+ * `%016x.log` (named by their number), `replica` (empty, there while the last writer received),
  * `salvage-*` (what was cut off), and `told` (log_told.h).
  *
  * Invariants:
@@ -152,8 +152,9 @@ void volume_log_receive(struct volume_log *log, struct volume_receive *receive);
 /* Makes the log a prefix again: saves everything from `lsn` on in
  * salvage-<epoch>-<lsn>-<end>.log, durably, then cuts it off: segments behind are removed from the
  * last on, then one ftruncate, so that a cut that is killed anywhere leaves a shorter log, never a
- * damaged one. Runs on a pool thread; `done` comes on the loop. The log is idle and stays untouched
- * until then; afterwards it may not append before the next volume_log_reign. */
+ * damaged one. `lsn` is where a group ends or begins, sound or not; else -EINVAL. Runs on a pool
+ * thread; `done` comes on the loop. The log is idle and stays untouched until then; afterwards it
+ * may not append before the next volume_log_reign. */
 void volume_log_cut(
 	struct volume_log *log, uint64_t lsn, void (*done)(void *arg, int status), void *arg);
 

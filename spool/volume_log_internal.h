@@ -4,6 +4,7 @@
 /* Between volume_log.c (writing), volume_receive.c, log_recover.c (opening) and log_cut.c. */
 
 #include "core/error.h"
+#include "core/timer.h"
 #include "spool/log_files.h"
 #include "spool/log_state.h"
 #include "spool/log_told.h"
@@ -19,8 +20,8 @@ struct prepared {
 /* One zero-filling on a pool thread. It outlives a log that is closed meanwhile, but not the lock:
  * closing waits for the writes, because the next owner of the files must not be overwritten. */
 struct prepare_job {
-	struct volume_log *log; /* NULL: closed */
-	struct disk_file *file;
+	struct volume_log *log;        /* NULL: closed */
+	struct disk_file *file, *told; /* which is written back with it */
 	uint64_t segment, length;
 	int result;
 	sem_t written;
@@ -34,6 +35,7 @@ struct volume_log {
 	struct disk_lock *lock;
 	struct log_state state;
 	struct log_told_file told;
+	struct timer *told_timer; /* runs while a durable group is not named there yet */
 	uint8_t copy_id[COPY_ID_LENGTH];
 	uint64_t end, last_group, chain;
 	bool is_empty, fenced, may_append, mark_first, is_cutting;

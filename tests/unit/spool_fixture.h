@@ -5,6 +5,7 @@
 
 #include "core/log.h"
 #include "core/rand.h"
+#include "core/timer.h"
 #include "spool/log_reader.h"
 #include "spool/log_state.h"
 #include "spool/volume_log.h"
@@ -26,7 +27,7 @@ static const uint8_t reign_one[GROUP_REIGN_LENGTH] = "reign one.......";
 static const uint8_t reign_two[GROUP_REIGN_LENGTH] = "reign two.......";
 
 /* The calls by which core/disk changes a disk pass through here: a test may be killed in front of
- * any, and a disk may fail. */
+ * any (or in the middle of a group's write), and a disk may fail. */
 static int kill_at = -1;
 static bool disk_fails;
 
@@ -46,6 +47,8 @@ ssize_t pwrite64(int fd, const void *bytes, size_t length, off_t offset)
 
 ssize_t pwritev64v2(int fd, const struct iovec *vectors, int count, off_t offset, int flags)
 {
+	if (kill_at == 0)
+		(void)!pwritev(fd, vectors, (count + 1) / 2, offset);
 	ssize_t (*next)(int, const struct iovec *, int, off_t, int) =
 		(ssize_t(*)(int, const struct iovec *, int, off_t, int))next_call("pwritev64v2");
 	ssize_t written = next(fd, vectors, count, offset, flags);
@@ -75,8 +78,15 @@ int fsync(int fd)
 	return ((int (*)(int))next_call("fsync"))(fd);
 }
 
+/* How often a segment was made durable as a whole. */
+static unsigned segment_syncs;
+
 int fdatasync(int fd)
 {
+	char link[32], path[128] = "";
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	(void)!readlink(link, path, sizeof(path) - 1);
+	segment_syncs += str_ends_with(str_from(path), STR(".log"));
 	return ((int (*)(int))next_call("fdatasync"))(fd);
 }
 

@@ -119,6 +119,104 @@ TEST(a_cut_that_is_killed_anywhere_leaves_a_prefix)
 	EXPECT(!was_killed);
 }
 
+/* The child's part: appends bodies, and says so through the pipe after each. */
+static void write_and_say(const struct fixture *f, int at, int to)
+{
+	struct error error;
+	struct fixture c = { .loop = loop_create() };
+	struct bytes *body = large_body();
+	memcpy(c.directory, f->directory, sizeof(c.directory));
+	if (disk_create(c.loop, IO_BACKEND_POSIX, &c.disk, &error) < 0 || reopen(&c, &error) < 0)
+		_exit(2);
+	kill_at = at;
+	if (reign(&c, 1, reign_one) < 0)
+		_exit(2);
+	for (int i = 0; i < 5; i++)
+		if (append(&c, 1, bytes_str(body)) < 0 || write(to, "+", 1) != 1)
+			_exit(2);
+	volume_log_close(&c.log);
+	_exit(0);
+}
+
+/* Zero-filling, first groups of segments and the mark of what was told among it. */
+TEST(a_writer_that_is_killed_anywhere_keeps_what_it_acknowledged)
+{
+	bool was_killed = true;
+	for (int at = 0; was_killed && at < 300; at++) {
+		struct fixture f;
+		struct error error;
+		int ends[2], how;
+		char said[8];
+		begin(&f, 1);
+		volume_log_close(&f.log);
+		EXPECT_INT(0, pipe(ends));
+		pid_t child = fork();
+		if (child == 0)
+			write_and_say(&f, at, ends[1]);
+		close(ends[1]);
+		EXPECT(waitpid(child, &how, 0) == child);
+		ssize_t told = read(ends[0], said, sizeof(said));
+		close(ends[0]);
+		was_killed = WIFSIGNALED(how);
+		EXPECT(was_killed || WEXITSTATUS(how) == 0);
+		EXPECT_INT(0, reopen(&f, &error));
+		unsigned there = count_records(&f, RECORD_MESSAGE);
+		EXPECT(there >= 1 + told && there <= 2 + told);
+		EXPECT(was_killed || there == 6);
+		EXPECT_INT(0, reign(&f, 1, reign_one));
+		EXPECT_INT(0, append(&f, 1, STR("goes on")));
+		EXPECT_INT(there + 1, count_records(&f, RECORD_MESSAGE));
+		teardown(&f);
+	}
+	EXPECT(!was_killed);
+}
+
+static void stop(void *arg)
+{
+	struct fixture *f = arg;
+	loop_stop(f->loop);
+}
+
+/* The last of several appends in a row is named too, once it is quiet. */
+TEST(a_log_that_is_quiet_for_a_moment_knows_what_was_told)
+{
+	struct fixture f;
+	struct error error;
+	char command[160];
+	uint64_t rotten = 0;
+	begin(&f, 0);
+	struct timer *timer = timer_new(f.loop, stop, &f);
+	for (int i = 0; i < 5; i++)
+		EXPECT_INT(0, append(&f, 1, STR("told")));
+	uint64_t last = volume_log_last_group(f.log);
+	timer_start(timer, 100);
+	loop_run(f.loop);
+	timer_destroy(&timer);
+	/* As it is when the process dies here. */
+	snprintf(command, sizeof(command), "cp %s/told %s/told.then", f.directory, f.directory);
+	EXPECT_INT(0, system(command));
+	volume_log_close(&f.log);
+	snprintf(command, sizeof(command), "mv %s/told.then %s/told", f.directory, f.directory);
+	EXPECT_INT(0, system(command));
+	overwrite(&f, "0000000000000000.log", last + 200, "XX", 2);
+	EXPECT_INT(-EUCLEAN, reopen_told(&f, 0, false, &rotten, &error));
+	EXPECT_INT(last, rotten);
+	teardown(&f);
+}
+
+/* A process that died inside a write may have left it in memory only. */
+TEST(what_an_opening_finds_is_made_durable)
+{
+	struct fixture f;
+	struct error error;
+	begin(&f, 1);
+	volume_log_close(&f.log);
+	unsigned before = segment_syncs;
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT(segment_syncs > before);
+	teardown(&f);
+}
+
 TEST(a_failed_write_fences_and_the_next_opening_reads_the_disk)
 {
 	struct fixture f;
@@ -385,4 +483,41 @@ TEST(an_opening_that_was_announced_and_never_wrote_stops_no_replica)
 	bytes_unref(&bytes);
 	teardown(&leader);
 	teardown(&follower);
+}
+
+TEST(a_log_is_cut_at_a_group_that_is_damaged)
+{
+	static const struct {
+		const char *name;
+		unsigned rotten; /* which body: two fill a segment */
+		uint64_t at;     /* in its group */
+	} rows[] = {
+		{ "a header inside a segment", 1, 20 },
+		{ "a body inside a segment", 1, 5000 },
+		{ "the first header of a segment", 2, 20 },
+	};
+	for (size_t i = 0; i < array_length(rows); i++) {
+		struct fixture f;
+		struct error error;
+		char name[32];
+		test_row(rows[i].name);
+		begin(&f, rows[i].rotten);
+		uint64_t end = volume_log_end(f.log), chain = volume_log_chain(f.log);
+		struct bytes *body = large_body();
+		EXPECT_INT(0, append(&f, 1, bytes_str(body)));
+		uint64_t lsn = volume_log_last_group(f.log);
+		for (int k = 0; k < 4; k++)
+			EXPECT_INT(0, append(&f, 1, bytes_str(body)));
+		bytes_unref(&body);
+		snprintf(name, sizeof(name), "%016llx.log", (unsigned long long)segment_of(lsn));
+		overwrite(&f, name, lsn % segment_length + rows[i].at, "XX", 2);
+		EXPECT_INT(-EINVAL, cut(&f, lsn + GROUP_ALIGNMENT));
+		EXPECT_INT(0, cut(&f, lsn));
+		EXPECT_INT(end, volume_log_end(f.log));
+		EXPECT_INT(chain, volume_log_chain(f.log));
+		EXPECT_INT(0, reopen(&f, &error));
+		EXPECT_INT(end, volume_log_end(f.log));
+		EXPECT_INT(rows[i].rotten, count_records(&f, RECORD_MESSAGE));
+		teardown(&f);
+	}
 }
