@@ -14,6 +14,15 @@ struct bytes *bytes_create(size_t length)
 	return bytes;
 }
 
+struct bytes *bytes_create_zeroed(size_t length)
+{
+	CHECK(length < SIZE_MAX - sizeof(struct bytes));
+	struct bytes *bytes = mem_alloc(sizeof(*bytes) + length);
+	atomic_init(&bytes->references, 1);
+	bytes->length = length;
+	return bytes;
+}
+
 struct bytes *bytes_create_copy(struct str s)
 {
 	struct bytes *bytes = bytes_create(s.length);

@@ -18,6 +18,8 @@ struct bytes {
 
 /* One reference, contents undefined, a writable length of `length`. */
 struct bytes *bytes_create(size_t length);
+/* The same, zeroes: pages that are never touched cost nothing. */
+struct bytes *bytes_create_zeroed(size_t length);
 struct bytes *bytes_create_copy(struct str s);
 struct bytes *bytes_ref(struct bytes *bytes);
 /* Sets *bytes to NULL; NULL is accepted. */

@@ -12,6 +12,11 @@
 
 struct log_reader;
 
+enum {
+	/* Passing over less saves nothing: a disk and the kernel's reading ahead take it along. */
+	LOG_SKIM_BODY_MAX = 64 << 10,
+};
+
 int log_reader_open(struct disk *disk, const char *directory, uint32_t volume,
 	struct log_reader **reader_out) must_check;
 void log_reader_close(struct log_reader **reader);
@@ -23,6 +28,12 @@ void log_reader_close(struct log_reader **reader);
  * *lsn_out. */
 int log_reader_next(struct log_reader *reader, uint64_t lsn, uint64_t limit, size_t bytes_target,
 	bool verify, struct bytes **bytes_out, uint64_t *lsn_out, uint64_t *next_out) must_check;
+
+/* The same, verified, for who replays the log and needs no mail: of MESSAGE and SUMMARY the bodies
+ * that are longer than LOG_SKIM_BODY_MAX are neither read nor checked. Their records come as
+ * punched, with zeroes for a body, whatever they are on disk. */
+int log_reader_skim(struct log_reader *reader, uint64_t lsn, uint64_t limit, size_t bytes_target,
+	struct bytes **bytes_out, uint64_t *lsn_out, uint64_t *next_out) must_check;
 
 /* The chain at `lsn`, which is a boundary between groups below `limit`: read from the header of the
  * group that begins there (or in the next segment). -ENODATA at the limit itself: ask the writer;

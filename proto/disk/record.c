@@ -108,6 +108,15 @@ static bool header_is_valid(const uint8_t *p, uint64_t lsn)
 		get_le32(p + 4) == crc32c(0, p + COVERED_FROM, RECORD_HEADER_LENGTH - COVERED_FROM);
 }
 
+bool record_header_decode(
+	const uint8_t header[RECORD_HEADER_LENGTH], uint64_t lsn, struct record *record_out)
+{
+	if (!header_is_valid(header, lsn))
+		return false;
+	read_header(header, record_out);
+	return true;
+}
+
 enum record_state record_header_state(const uint8_t header[RECORD_HEADER_LENGTH])
 {
 	return header[RECORD_STATE_AT];

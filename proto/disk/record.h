@@ -130,6 +130,9 @@ void record_header_punch(uint8_t header[RECORD_HEADER_LENGTH]);
 /* Checks one record whose header is at the start of `header` (RECORD_HEADER_LENGTH bytes) and whose
  * body is given. Of a body that is not present nothing is checked but its length. */
 bool record_verify(struct str header, struct str body, uint64_t lsn);
+/* Checks the header alone; the body is where it would stand, and is not looked at. */
+bool record_header_decode(
+	const uint8_t header[RECORD_HEADER_LENGTH], uint64_t lsn, struct record *record_out);
 /* Of a header that has been verified. */
 enum record_state record_header_state(const uint8_t header[RECORD_HEADER_LENGTH]);
 

@@ -200,6 +200,14 @@ static inline void overwrite(
 	close(fd);
 }
 
+/* Two bytes at an address of the log. */
+static inline void damage(struct fixture *f, uint64_t lsn)
+{
+	char name[32];
+	snprintf(name, sizeof(name), "%016llx.log", (unsigned long long)segment_of(lsn));
+	overwrite(f, name, lsn % segment_length, "XX", 2);
+}
+
 /* Counts the records of a type from the start to the end of the log. */
 static inline unsigned count_records(struct fixture *f, enum record_type type)
 {

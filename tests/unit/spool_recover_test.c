@@ -499,7 +499,6 @@ TEST(a_log_is_cut_at_a_group_that_is_damaged)
 	for (size_t i = 0; i < array_length(rows); i++) {
 		struct fixture f;
 		struct error error;
-		char name[32];
 		test_row(rows[i].name);
 		begin(&f, rows[i].rotten);
 		uint64_t end = volume_log_end(f.log), chain = volume_log_chain(f.log);
@@ -509,8 +508,7 @@ TEST(a_log_is_cut_at_a_group_that_is_damaged)
 		for (int k = 0; k < 4; k++)
 			EXPECT_INT(0, append(&f, 1, bytes_str(body)));
 		bytes_unref(&body);
-		snprintf(name, sizeof(name), "%016llx.log", (unsigned long long)segment_of(lsn));
-		overwrite(&f, name, lsn % segment_length + rows[i].at, "XX", 2);
+		damage(&f, lsn + rows[i].at);
 		EXPECT_INT(-EINVAL, cut(&f, lsn + GROUP_ALIGNMENT));
 		EXPECT_INT(0, cut(&f, lsn));
 		EXPECT_INT(end, volume_log_end(f.log));
