@@ -51,6 +51,7 @@ struct config {
 	uint64_t smtp_sessions_max, imap_sessions_max;
 	uint64_t client_sessions_max;         /* of one address, not logged in */
 	uint64_t plaintext_login;             /* choice no|loopback */
+	uint64_t alone_after_s;               /* how long an opening waits for silent copies */
 	uint64_t remote_wait_ms_max;          /* how long `remote` waits for the replica */
 	uint64_t forward_timeout_ms;          /* until a message goes to the queue */
 	uint64_t queue_retry_ms_min, queue_retry_ms_max, queue_lifetime_s;

@@ -88,6 +88,7 @@ int lag_run(struct command *command);
 int at_risk_run(struct command *command);
 int failover_run(struct command *command);
 int failback_run(struct command *command);
+int open_run(struct command *command);
 int queue_list(struct command *command);
 int queue_show(struct command *command);
 int queue_flush(struct command *command);

@@ -44,6 +44,10 @@ static void take_answer(struct end_question *question, const struct question *as
 	question->stands = question->answered && question->refusal.length == 0;
 	question->epoch = json_u64(volume, "epoch");
 	question->end_lsn = json_u64(volume, "end_lsn");
+	question->opening = (uint32_t)json_u64(volume, "opening");
+	question->token = json_u64(volume, "token");
+	question->seen_epoch = json_u64(volume, "seen_epoch");
+	question->ends_fenced = json_true(volume, "ends_fenced");
 }
 
 void ends_ask(struct cluster *cluster, const char *verb, struct end_question *questions,

@@ -10,13 +10,14 @@ struct end_question {
 	uint32_t node_id;
 	const struct directory_volume *volume;
 	/* The answer. answered: the node spoke of it in time; then it stands still at (epoch,
-	 * end_lsn), or `refusal` says why not (it lives as long as the cluster). */
-	bool answered, stands;
-	uint64_t epoch, end_lsn;
+	 * end_lsn) under `token`, or `refusal` says why not (it lives as long as the cluster). */
+	bool answered, stands, ends_fenced;
+	uint64_t epoch, end_lsn, token, seen_epoch;
+	uint32_t opening;
 	struct str refusal;
 };
 
-/* `verb` is fence or hold (see node/volume/volumes.h). */
+/* `verb` is fence, hold or confirm (see node/volume/volumes.h). */
 void ends_ask(struct cluster *cluster, const char *verb, struct end_question *questions,
 	unsigned count, unsigned timeout_ms);
 

@@ -180,6 +180,7 @@ static int run(
 			plan_compare(&plan);
 		} else {
 			plan_fence(&plan);
+			plan_confirm(&plan);
 			if (plan_promote(&plan, command->writer, &error) < 0)
 				code = command_fail(&error);
 			else

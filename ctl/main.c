@@ -83,6 +83,8 @@ static const struct verb verbs[] = {
 		"move a volume, or all that a site or node serves, to where the replicas are" },
 	{ "failback", "SITE [--dry-run] [--json]", "dry-run,json", 1, 1, true, failback_run,
 		"bring back to a site the volumes whose copies it holds, without loss" },
+	{ "open", "VOLUME --alone", "alone", 1, 1, true, open_run,
+		"serve a volume that waits for copies which are silent" },
 	{ "queue list", "[--json]", "json", 0, 0, true, queue_list,
 		"messages waiting at the routers" },
 	{ "queue show", "ID [--json]", "json", 1, 1, true, queue_show, "one queued message" },

@@ -3,6 +3,7 @@
 #include "core/clock.h"
 #include "core/rand.h"
 #include "ctl/ends.h"
+#include "proto/disk/epochs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,7 +59,10 @@ void plan_add(struct plan *plan, const struct directory_volume *volume, uint32_t
 		bool eligible = !leaves && (!node_id || node->id == node_id) &&
 			(!to_site_id || node->site_id == to_site_id);
 		move.candidates[move.candidate_count++] = (struct candidate){
-			.node_id = node->id, .eligible = eligible, .leaves = leaves
+			.node_id = node->id,
+			.slot = volume->replica_slots[i],
+			.eligible = eligible,
+			.leaves = leaves
 		};
 		any = any || eligible;
 	}
@@ -138,6 +142,7 @@ static void take_old(struct move *move, const struct json *volume)
 		(str_equal(role, STR("primary")) || str_equal(role, STR("opening")) ||
 			str_equal(role, STR("fenced")));
 	move->from_end_lsn = json_u64(volume, "durable_lsn");
+	move->from_seen_epoch = json_u64(volume, "seen_epoch");
 	move->at_risk = json_u64(volume, "at_risk");
 }
 
@@ -146,6 +151,7 @@ static void take_candidate(
 {
 	candidate->epoch = json_u64(volume, "epoch");
 	candidate->end_lsn = json_u64(volume, "durable_lsn");
+	candidate->seen_epoch = json_u64(volume, "seen_epoch");
 	/* What it last heard from its primary. */
 	candidate->leader_lsn = json_u64(volume, "leader_lsn");
 	/* Epoch 0: still reading its log, or it never had any. To promote nothing is to lose all.
@@ -193,6 +199,8 @@ static int compare(const struct candidate *a, const struct candidate *b)
 {
 	if (a->epoch != b->epoch)
 		return a->epoch > b->epoch ? 1 : -1;
+	if (a->opening != b->opening)
+		return a->opening > b->opening ? 1 : -1;
 	return (a->end_lsn > b->end_lsn) - (a->end_lsn < b->end_lsn);
 }
 
@@ -203,29 +211,38 @@ static bool is_better(const struct plan *plan, const struct candidate *a, const 
 		(order == 0 && times_chosen(plan, a->node_id) < times_chosen(plan, b->node_id));
 }
 
+static void raise_epoch(struct move *move, uint64_t epoch)
+{
+	if (epoch > move->above_epoch)
+		move->above_epoch = epoch;
+}
+
 static void choose(const struct plan *plan, struct move *move)
 {
 	const struct candidate *best = NULL;
 	move->chosen_node_id = 0;
-	move->epoch =
-		move->from_epoch > move->volume->epoch ? move->from_epoch : move->volume->epoch;
+	move->above_epoch = move->volume->epoch;
+	raise_epoch(move, move->from_epoch);
+	raise_epoch(move, move->from_seen_epoch);
 	for (unsigned k = 0; k < move->candidate_count; k++) {
 		const struct candidate *candidate = &move->candidates[k];
 		if (!candidate->answers)
 			continue;
-		move->epoch = candidate->epoch > move->epoch ? candidate->epoch : move->epoch;
+		raise_epoch(move, candidate->epoch);
+		raise_epoch(move, candidate->seen_epoch);
 		if (!candidate->eligible)
 			continue;
 		if (!best || is_better(plan, candidate, best))
 			best = candidate;
 	}
-	move->epoch++;
 	if (!best) {
 		problem(move, STR("no replica answers"));
 		return;
 	}
 	move->chosen_node_id = best->node_id;
+	move->epoch = epochs_next(move->above_epoch, best->slot);
 	move->chosen_epoch = best->epoch;
+	move->chosen_opening = best->opening;
 	move->chosen_end_lsn = best->end_lsn;
 	/* Only what the chosen one was itself told of counts as known. */
 	move->lag_known = best->leader_lsn > 0;
@@ -314,6 +331,9 @@ static void fence_all(struct plan *plan)
 		if (questions[i].stands) {
 			moves[i]->from_epoch = questions[i].epoch;
 			moves[i]->from_end_lsn = questions[i].end_lsn;
+			moves[i]->from_opening = questions[i].opening;
+			moves[i]->from_token = questions[i].token;
+			moves[i]->from_seen_epoch = questions[i].seen_epoch;
 		} else if (questions[i].answered)
 			problem(moves[i], questions[i].refusal);
 	}
@@ -358,7 +378,7 @@ static void hold_all(struct plan *plan)
 	unsigned count = 0;
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
-		for (unsigned k = 0; k < move->candidate_count && !has_settled(plan, move); k++) {
+		for (unsigned k = 0; k < move->candidate_count && !move->problem[0]; k++) {
 			if (!move->candidates[k].answers)
 				continue;
 			questions[count] =
@@ -369,13 +389,22 @@ static void hold_all(struct plan *plan)
 	}
 	ends_ask(plan->cluster, "hold", questions, count, FENCE_MS);
 	for (unsigned i = 0; i < count; i++) {
-		asked[i]->answers = questions[i].stands;
+		asked[i]->answers = asked[i]->stands = questions[i].stands;
 		asked[i]->epoch = questions[i].epoch;
+		asked[i]->opening = questions[i].opening;
 		asked[i]->end_lsn = questions[i].end_lsn;
+		asked[i]->token = questions[i].token;
+		asked[i]->seen_epoch = questions[i].seen_epoch;
+		asked[i]->ends_fenced = questions[i].ends_fenced;
 	}
-	for (unsigned i = 0; i < plan->count; i++)
-		if (!has_settled(plan, &plan->moves[i]))
-			choose(plan, &plan->moves[i]);
+	for (unsigned i = 0; i < plan->count; i++) {
+		struct move *move = &plan->moves[i];
+		bool was_clean = move->clean;
+		if (move->problem[0])
+			continue;
+		choose(plan, move);
+		move->clean = move->clean && was_clean;
+	}
 	free(questions);
 	free(asked);
 }
@@ -396,12 +425,14 @@ static struct candidate old_of(const struct move *move)
 	return (struct candidate){ .node_id = move->volume->primary_node_id,
 		.answers = move->from_speaks && move->from_epoch > 0,
 		.epoch = move->from_epoch,
+		.opening = move->from_opening,
 		.end_lsn = move->from_end_lsn };
 }
 
 static void compare_one(const struct plan *plan, struct move *move)
 {
 	const struct candidate chosen = { .epoch = move->chosen_epoch,
+		.opening = move->chosen_opening,
 		.end_lsn = move->chosen_end_lsn };
 	const struct candidate old = old_of(move), *missing = unheard(move);
 	for (unsigned k = 0; k < move->candidate_count; k++)
@@ -450,22 +481,48 @@ void plan_fence(struct plan *plan)
 	plan->fenced_ms = elapsed_ms(plan);
 }
 
-static struct promotion promotion_of(const struct move *move)
+static const struct candidate *chosen_of(const struct move *move)
+{
+	const struct candidate *chosen = NULL;
+	for (unsigned k = 0; k < move->candidate_count; k++)
+		if (move->candidates[k].node_id == move->chosen_node_id)
+			chosen = &move->candidates[k];
+	return chosen;
+}
+
+/* The reign may go on counting uids where the fenced one ended: the chosen copy has the fence, and
+ * no copy is out of sight, where a second directory could begin another reign from the same fence.
+ */
+static uint64_t clean_after(const struct move *move)
+{
+	for (unsigned k = 0; k < move->candidate_count; k++)
+		if (!move->candidates[k].stands ||
+			move->candidates[k].seen_epoch > move->volume->epoch)
+			return 0;
+	return move->clean && chosen_of(move)->ends_fenced ? move->from_epoch : 0;
+}
+
+static struct promotion promotion_of(struct move *move)
 {
 	struct promotion promotion = {
 		.volume_id = move->volume->id,
 		.expected_epoch = move->volume->epoch,
 		.epoch = move->epoch,
 		.primary_node_id = move->chosen_node_id,
-		.unclean = !move->clean,
 		.epoch_start_lsn = move->chosen_end_lsn,
 	};
 	memcpy(promotion.expected_reign, move->volume->reign, REIGN_LENGTH);
 	rand_bytes(promotion.reign, REIGN_LENGTH);
 	if (move->given_back) {
+		move->epoch = promotion.epoch =
+			epochs_next(move->above_epoch, move->volume->primary_slot);
 		promotion.primary_node_id = move->volume->primary_node_id;
-		promotion.unclean = false;
+		promotion.token = move->from_token;
+		promotion.clean_after = move->from_epoch;
 		promotion.epoch_start_lsn = move->from_end_lsn;
+	} else {
+		promotion.token = chosen_of(move)->token;
+		promotion.clean_after = clean_after(move);
 	}
 	return promotion;
 }
@@ -487,13 +544,59 @@ static bool may_give_back(const struct plan *plan, struct move *move)
 	return true;
 }
 
+static void confirm_one(
+	struct plan *plan, struct move *move, struct end_question *question, uint64_t token)
+{
+	if (question->stands && question->token == token)
+		return;
+	move->problem[0] = '\0';
+	problem_of_node(plan, move, question->node_id,
+		"stands still for this no longer: nothing was changed, run the command again");
+	move->unconfirmed = true;
+}
+
+void plan_confirm(struct plan *plan)
+{
+	size_t most = (size_t)plan->count * (VOLUME_COPIES_MAX + 1) + 1;
+	struct end_question *questions = mem_alloc(most * sizeof(*questions));
+	struct move **moves = mem_alloc(most * sizeof(struct move *));
+	uint64_t *tokens = mem_alloc(most * sizeof(*tokens));
+	unsigned count = 0;
+	for (unsigned i = 0; i < plan->count; i++) {
+		struct move *move = &plan->moves[i];
+		if (move->fenced) {
+			questions[count] =
+				(struct end_question){ .node_id = move->volume->primary_node_id,
+					.volume = move->volume };
+			tokens[count] = move->from_token;
+			moves[count++] = move;
+		}
+		for (unsigned k = 0; k < move->candidate_count && !move->problem[0]; k++) {
+			if (!move->candidates[k].stands)
+				continue;
+			questions[count] =
+				(struct end_question){ .node_id = move->candidates[k].node_id,
+					.volume = move->volume };
+			tokens[count] = move->candidates[k].token;
+			moves[count++] = move;
+		}
+	}
+	ends_ask(plan->cluster, "confirm", questions, count, FENCE_MS);
+	for (unsigned i = 0; i < count; i++)
+		confirm_one(plan, moves[i], &questions[i], tokens[i]);
+	free(questions);
+	free(moves);
+	free(tokens);
+}
+
 int plan_promote(struct plan *plan, struct directory_writer *writer, struct error *error)
 {
 	struct promotion *promotions = mem_alloc((plan->count + 1) * sizeof(*promotions));
 	unsigned count = 0;
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
-		move->given_back = move->problem[0] && move->fenced && may_give_back(plan, move);
+		move->given_back = move->problem[0] && move->fenced && !move->unconfirmed &&
+			may_give_back(plan, move);
 		if (!move->problem[0] || move->given_back)
 			promotions[count++] = promotion_of(move);
 	}

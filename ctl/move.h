@@ -11,7 +11,11 @@ struct candidate {
 	bool eligible; /* where the command wants it; the others are asked what they have */
 	bool leaves; /* at the site that is left: no more is asked of it than of the old primary */
 	bool answers;
-	uint64_t epoch, end_lsn, leader_lsn;
+	/* It stands still under `token`, and its log ends as the primary was fenced. */
+	bool stands, ends_fenced;
+	uint64_t epoch, end_lsn, leader_lsn, token, seen_epoch;
+	uint32_t opening;
+	uint8_t slot;
 };
 
 struct move {
@@ -23,13 +27,17 @@ struct move {
 	 * passed over as a dead one is; what it has counts where from_epoch says that it is known.
 	 */
 	bool from_speaks, from_answers, fenced;
-	uint64_t from_epoch, from_end_lsn, at_risk;
+	uint64_t from_epoch, from_end_lsn, from_token, from_seen_epoch, at_risk;
+	uint32_t from_opening;
 	bool lag_known;
 	uint64_t last_lag_bytes;
 	/* The decision; chosen_node_id 0: none. */
 	uint32_t chosen_node_id;
 	uint64_t chosen_epoch, chosen_end_lsn, epoch;
+	uint32_t chosen_opening;
+	uint64_t above_epoch; /* every epoch that anybody has heard of */
 	bool clean, given_back, promoted, served;
+	bool unconfirmed; /* somebody stands still for this no longer: nothing may be written */
 	uint64_t served_after_ms;
 	char problem[160]; /* why it does not move; empty when it does */
 };
@@ -60,6 +68,9 @@ void plan_fence(struct plan *plan);
 /* A volume that another copy has more of, or of which a replica could not be asked, does not move
  * (unless it moves clean, or loss is accepted): its problem names that node. */
 void plan_compare(struct plan *plan);
+/* Asks all that stand still for this once more: who has restarted or gone on since stands still no
+ * longer for what it said, and its volume does not move. */
+void plan_confirm(struct plan *plan);
 /* Changes the directory for every move without a problem; a fenced volume that cannot move is given
  * back to its old primary under a new epoch, unless another copy has more of it. Writes nothing
  * when what stands still for this may stand still no longer. */

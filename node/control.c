@@ -2,6 +2,8 @@
 
 #include "core/log.h"
 
+#include <errno.h>
+
 static void on_json(void *arg, struct str json)
 {
 	control_reply(arg, json);
@@ -28,7 +30,7 @@ static void answer_end(struct volumes *volumes, struct control_request *request,
 	enum volumes_end how, struct str list)
 {
 	if (volumes_end(volumes, how, list, on_json, request) < 0)
-		control_reply_error(request, "usage: fence|hold ID:EPOCH,ID:EPOCH,...");
+		control_reply_error(request, "usage: fence|hold|confirm ID:EPOCH,ID:EPOCH,...");
 }
 
 static void answer_fence(struct volumes *volumes, struct control_request *request,
@@ -43,6 +45,40 @@ static void answer_hold(struct volumes *volumes, struct control_request *request
 	answer_end(volumes, request, VOLUMES_HOLD, arguments[0]);
 }
 
+static void answer_confirm(struct volumes *volumes, struct control_request *request,
+	const struct str *arguments)
+{
+	answer_end(volumes, request, VOLUMES_CONFIRM, arguments[0]);
+}
+
+static void on_opened_alone(void *arg, int status)
+{
+	static const struct {
+		int status;
+		const char *text;
+	} refusals[] = { { -EALREADY, "it is served here already" },
+		{ -ESTALE, "this node is not the one that the directory names for it" },
+		{ -EAGAIN, "it is just being opened: nothing is waited for" },
+		{ -ENOENT, "this node holds no copy of it" } };
+	struct control_request *request = arg;
+	for (size_t i = 0; i < array_length(refusals); i++)
+		if (refusals[i].status == status) {
+			control_reply_error(request, "%s", refusals[i].text);
+			return;
+		}
+	control_reply(request, STR("{\"opens\": true}"));
+}
+
+static void answer_open_alone(struct volumes *volumes, struct control_request *request,
+	const struct str *arguments)
+{
+	uint64_t id;
+	if (!str_to_u64(arguments[0], UINT32_MAX, &id))
+		control_reply_error(request, "usage: open-alone ID");
+	else if (volumes_open_alone(volumes, (uint32_t)id, on_opened_alone, request) < 0)
+		on_opened_alone(request, -ENOENT);
+}
+
 static const struct {
 	const char *verb;
 	size_t argument_count;
@@ -53,6 +89,8 @@ static const struct {
 	{ "at-risk", 0, answer_at_risk },
 	{ "fence", 1, answer_fence },
 	{ "hold", 1, answer_hold },
+	{ "confirm", 1, answer_confirm },
+	{ "open-alone", 1, answer_open_alone },
 };
 
 void node_control(void *arg, struct control_request *request, struct str verb,

@@ -1,7 +1,7 @@
 #ifndef PANDO_REPLICATOR_INTERNAL_H
 #define PANDO_REPLICATOR_INTERNAL_H
 
-/* Between peers.c, ship.c, receive.c, node_side.c and replicator.c. */
+/* Between peers.c, ship.c, receive.c, prove.c, node_side.c and replicator.c. */
 
 #include "core/list.h"
 #include "core/listeners.h"
@@ -38,9 +38,9 @@ enum {
 	 * doubled each time in vain: a new leader opens in milliseconds, a rotten log is found by a
 	 * person. */
 	ASK_AGAIN_MS_MAX = 10000,
-	/* Beyond it modseqs (epoch << 40) would not fit: no command gives such an epoch, so whoever
-	 * shows one is mistaken or means harm. */
-	EPOCH_MAX = 1 << 23,
+	/* A node that is to write waits for the members that have not answered yet: one that has
+	 * just started, or whose line has just come up, is heard within this. */
+	PROVE_ASK_MS = 200,
 };
 
 /* A connection with a peer, dialled by either side. */
@@ -68,13 +68,15 @@ struct peer {
 	bool wanted;
 };
 
-/* One follower of one volume: where its shipment stands. */
+/* One receiver of one volume: where its shipment stands. */
 struct shipment {
 	struct list volume_link, connection_link;
 	struct copy *copy;
 	struct connection *connection;
 	struct log_reader *reader;
 	uint64_t next_lsn, acked_lsn;
+	/* FETCH: up to here, from a copy that nobody writes now; 0: a follower, for ever. */
+	uint64_t fetch_end;
 };
 
 struct queued_chunk {
@@ -85,6 +87,28 @@ struct queued_chunk {
 	size_t done; /* bytes of the groups that are written */
 };
 
+/* What the node of this machine does with the log, or wants of it. */
+enum node_use {
+	NODE_NONE,   /* nothing: it is written here, as the leader says */
+	NODE_PROVES, /* it is to write, and all members are heard first (prove.c) */
+	NODE_WANTS,  /* it waits for the log: RELEASED is owed */
+	NODE_HOLDS,  /* it has been told that it may have it */
+	NODE_WRITES, /* it has said that it does */
+};
+
+/*
+ * What comes into the log here:
+ *
+ *   COPY_IDLE       nothing; open_timer or an event leads on
+ *   COPY_ASKED      `source` has been asked to ship: FOLLOW, or FETCH for a proof
+ *   COPY_RECEIVING  it does
+ *
+ * Edges: IDLE -> ASKED -> RECEIVING; any -> IDLE; RECEIVING -> ASKED after a cut.
+ */
+enum copy_state { COPY_IDLE, COPY_ASKED, COPY_RECEIVING };
+
+struct proof;
+
 /* One volume on this machine, in either role. */
 struct copy {
 	struct replicator *replicator;
@@ -93,21 +117,20 @@ struct copy {
 	struct replicator_volume desired;
 	uint64_t highest_epoch;
 
-	/* Leading: what the node has said. */
-	bool node_writes;
+	/* What the node has said. */
+	enum node_use node;
 	uint64_t node_epoch, durable_lsn;
 	uint8_t node_reign[GROUP_REIGN_LENGTH];
 	uint64_t behind_epoch; /* the last that was logged: the node is told each time */
 	struct list shipments;
 
-	/* Following. */
+	/* Receiving. */
+	enum copy_state state;
 	struct volume_log *log;
-	struct connection *leader; /* following on this connection */
-	bool is_following, is_receiving;
+	struct connection *source; /* NULL while IDLE */
+	bool is_writing; /* a write or a cut is under way: nothing else touches the log */
 	uint64_t ask_again_ms; /* 0: bytes came since it asked last */
-	/* The node has asked for the log and has not said yet that it gives it back; until
-	 * `release_owed` is paid it does not know that it may have it. */
-	bool node_wants, release_owed;
+	struct proof *proof;   /* NODE_PROVES */
 	struct volume_receive receive;
 	struct queued_chunk *current;
 	struct list chunks;
@@ -148,6 +171,7 @@ void connection_close(struct connection *connection, const char *why);
 /* ---- ship.c ---- */
 
 void ship_on_follow(struct connection *connection, const struct cluster_message *message);
+void ship_on_fetch(struct connection *connection, const struct cluster_message *message);
 /* The follower takes nothing more of a volume for now: the others on this connection go on. */
 void ship_on_park(struct connection *connection, const struct cluster_message *message);
 void ship_on_ack(struct connection *connection, const struct cluster_message *message);
@@ -155,12 +179,22 @@ void ship_on_ack(struct connection *connection, const struct cluster_message *me
 void ship_later(struct replicator *replicator);
 void ship_task(void *arg);
 void shipment_end(struct shipment *shipment);
-/* Ends all shipments of a volume that is not written here any more. */
-void ship_retire(struct copy *copy, const char *why);
+/* The log here has `chain` at `end`, below `limit`; also true where that cannot be read, and at the
+ * limit itself, where the next group will tell: its receiver checks what it follows. */
+bool ship_is_same_chain(const struct copy *copy, uint64_t end, uint64_t limit, uint64_t chain);
+/* Ends all shipments of a volume that is not written here any more, or (`fetches_only`) those from a
+ * replica whose log leaves. */
+void ship_retire(struct copy *copy, bool fetches_only, const char *why);
 
 /* ---- receive.c ---- */
 
+/* The only way from one state to another. */
+void copy_enter(struct copy *copy, enum copy_state state, struct connection *source);
+/* Looks at what node and directory want of the copy, and does the next step towards it. */
 void receive_reconcile(struct copy *copy);
+/* 0 when it is open, by now; else a timer tries again, or (-EUCLEAN) it is damaged. */
+int receive_open_log(struct copy *copy, bool repair, uint64_t *rotten_lsn_out,
+	struct error *error) must_check;
 void receive_on_open_timer(void *arg);
 /* Tells the node where the replica ends; of a copy whose log is open. */
 void receive_report(struct copy *copy);
@@ -169,10 +203,30 @@ void receive_on_following(struct connection *connection, const struct cluster_me
 void receive_on_cut(struct connection *connection, const struct cluster_message *message);
 void receive_on_refuse(struct connection *connection, const struct cluster_message *message);
 void receive_on_chunk(struct connection *connection, struct bytes *payload);
+/* Cuts the log at `lsn`; receive_reconcile goes on. */
+void receive_cut(struct copy *copy, uint64_t lsn);
 /* The connection is going: nothing may refer to it afterwards. */
 void receive_forget_connection(struct copy *copy, struct connection *connection);
-/* Closes the log as soon as no write is in flight, and tells the node. */
+/* Asks a leader, or for a proof a member, to ship from where the log ends. */
+void receive_ask(struct copy *copy, struct connection *connection);
+/* Closes the log; no write is in flight. */
+void receive_close(struct copy *copy);
+/* Closes it as soon as no write is in flight, and tells a node that waits for it. */
 void receive_release(struct copy *copy);
+
+/* ---- prove.c ---- */
+
+/* The node is to write in `epoch`: hears all members first. */
+void prove_begin(struct copy *copy, uint64_t epoch);
+/* The next step: after every answer, and from time to time. */
+void prove_step(struct copy *copy);
+void prove_end(struct copy *copy);
+/* What the member said holds no longer: it is asked again. */
+void prove_forget(struct copy *copy, uint32_t node_id);
+/* Of a copy that has a proof under way. */
+uint64_t prove_epoch(const struct copy *copy);
+void prove_on_ask(struct connection *connection, const struct cluster_message *message);
+void prove_on_position(struct connection *connection, const struct cluster_message *message);
 
 /* ---- node_side.c ---- */
 

@@ -43,9 +43,8 @@ static void on_durable(struct copy *copy, const struct cluster_message *message)
 {
 	if (message->reign.length != GROUP_REIGN_LENGTH)
 		return;
-	bool new_reign = !copy->node_writes || copy->node_epoch != message->epoch;
-	copy->node_writes = true;
-	copy->node_wants = false;
+	bool new_reign = copy->node != NODE_WRITES || copy->node_epoch != message->epoch;
+	copy->node = NODE_WRITES;
 	copy->node_epoch = message->epoch;
 	memcpy(copy->node_reign, message->reign.bytes, GROUP_REIGN_LENGTH);
 	copy->durable_lsn = message->lsn;
@@ -64,18 +63,24 @@ static void on_durable(struct copy *copy, const struct cluster_message *message)
 
 static void on_retired(struct copy *copy)
 {
-	if (copy->node_writes) {
-		copy->node_writes = false;
-		ship_retire(copy, "not written here any more");
-	}
-	copy->node_wants = false;
+	if (copy->node != NODE_NONE)
+		ship_retire(copy, false, "not written here any more");
+	copy->node = NODE_NONE;
 	receive_reconcile(copy);
 }
 
 static void on_release(struct copy *copy)
 {
-	copy->node_wants = copy->release_owed = true;
+	copy->node = NODE_WANTS;
 	receive_reconcile(copy);
+}
+
+/* What it wrote is not shipped while that is in question. */
+static void on_prove(struct copy *copy, uint64_t epoch)
+{
+	ship_retire(copy, false, "not written here now");
+	copy->node = NODE_PROVES;
+	prove_begin(copy, epoch);
 }
 
 static void on_message(struct replicator *replicator, const struct cluster_message *message)
@@ -87,7 +92,8 @@ static void on_message(struct replicator *replicator, const struct cluster_messa
 	}
 	struct copy *copy = replicator_find_copy(replicator, message->volume);
 	if (copy == NULL) {
-		/* Not in the directory as we know it: nobody writes here, the node may have it. */
+		/* Not in the directory as we know it: nobody writes here, the node may have it. A
+		 * proof has to wait until the members are known. */
 		if (message->kind == MESSAGE_RELEASE)
 			node_side_send(replicator,
 				&(struct cluster_message){
@@ -98,6 +104,7 @@ static void on_message(struct replicator *replicator, const struct cluster_messa
 	case MESSAGE_DURABLE: on_durable(copy, message); break;
 	case MESSAGE_RETIRED: on_retired(copy); break;
 	case MESSAGE_RELEASE: on_release(copy); break;
+	case MESSAGE_PROVE: on_prove(copy, message->epoch); break;
 	default: break;
 	}
 }
@@ -131,7 +138,8 @@ static void on_close(void *arg, int reason)
 	/* What it wrote is durable and goes on being shipped; its wishes are void. */
 	for (size_t i = 0; map_next(replicator->copies, &i, NULL, &value);) {
 		struct copy *copy = value;
-		copy->node_wants = copy->release_owed = false;
+		if (copy->node != NODE_WRITES)
+			copy->node = NODE_NONE;
 		receive_reconcile(copy);
 	}
 }

@@ -119,6 +119,9 @@ static bool on_message(struct connection *connection, const struct cluster_messa
 	case MESSAGE_CUT: receive_on_cut(connection, message); break;
 	case MESSAGE_REFUSE: receive_on_refuse(connection, message); break;
 	case MESSAGE_EPOCH: on_epoch(connection, message); break;
+	case MESSAGE_ASK: prove_on_ask(connection, message); break;
+	case MESSAGE_POSITION: prove_on_position(connection, message); break;
+	case MESSAGE_FETCH: ship_on_fetch(connection, message); break;
 	default: break; /* ALIVE, and what later versions say */
 	}
 	return true;

@@ -6,13 +6,63 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* The follower's side: asks, writes, acknowledges. */
+/* The receiving side: asks, writes, acknowledges. A follower asks its leader; what a proof lacks is
+ * fetched in the same way (prove.c). */
+
+static const char *const state_names[] = { "idle", "asked", "receiving" };
 
 static void try_receive(struct copy *copy);
 
 static bool should_follow(const struct copy *copy)
 {
-	return copy->desired.role == REPLICATOR_FOLLOW && !copy->node_wants && !copy->node_writes;
+	return copy->desired.role == REPLICATOR_FOLLOW && copy->node == NODE_NONE;
+}
+
+static bool may_receive(const struct copy *copy)
+{
+	return should_follow(copy) || copy->node == NODE_PROVES;
+}
+
+static void free_chunk(struct queued_chunk *chunk)
+{
+	struct connection *connection = chunk->connection;
+	if (connection != NULL) {
+		connection->receive_queued -= chunk->chunk.length;
+		if (connection->is_paused && connection->receive_queued < RECEIVE_QUEUE_MAX / 2) {
+			connection->is_paused = false;
+			stream_resume(connection->stream);
+		}
+	}
+	bytes_unref(&chunk->payload);
+	free(chunk);
+}
+
+static void drop_chunks(struct copy *copy)
+{
+	while (!list_is_empty(&copy->chunks)) {
+		struct queued_chunk *chunk =
+			list_entry(copy->chunks.next, struct queued_chunk, link);
+		list_remove(&chunk->link);
+		free_chunk(chunk);
+	}
+}
+
+void copy_enter(struct copy *copy, enum copy_state state, struct connection *source)
+{
+	static const bool allowed[][3] = {
+		[COPY_IDLE] = { true, true, false },
+		[COPY_ASKED] = { true, true, true },
+		[COPY_RECEIVING] = { true, true, true },
+	};
+	CHECK(allowed[copy->state][state]);
+	CHECK((state == COPY_IDLE) == (source == NULL));
+	if (copy->state != state)
+		log_debug("copy_state", "volume=%u from=%s to=%s", copy->id,
+			state_names[copy->state], state_names[state]);
+	copy->state = state;
+	copy->source = source;
+	if (state == COPY_IDLE)
+		drop_chunks(copy);
 }
 
 static struct connection *leader_connection(const struct copy *copy)
@@ -67,28 +117,38 @@ static void ask(struct copy *copy, struct connection *connection)
 {
 	struct buf vector = { 0 };
 	epochs_encode(volume_log_epochs(copy->log), &vector);
-	copy->leader = connection;
-	copy->is_following = false;
-	connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_FOLLOW,
-					    .volume = copy->id,
-					    .lsn = volume_log_end(copy->log),
-					    .epochs = buf_str(&vector) });
+	copy_enter(copy, COPY_ASKED, connection);
+	connection_send(connection,
+		&(struct cluster_message){ .kind = copy->node == NODE_PROVES ? MESSAGE_FETCH
+									    : MESSAGE_FOLLOW,
+			.volume = copy->id,
+			.lsn = volume_log_end(copy->log),
+			.chain = volume_log_chain(copy->log),
+			.epochs = buf_str(&vector) });
 	buf_deinit(&vector);
+}
+
+int receive_open_log(
+	struct copy *copy, bool repair, uint64_t *rotten_lsn_out, struct error *error)
+{
+	const struct replicator_options *options = &copy->replicator->options;
+	if (copy->log != NULL)
+		return 0;
+	int result = volume_log_open(options->loop, options->disk, copy->directory, copy->id,
+		&(struct log_told){ .repair = repair }, &copy->log, rotten_lsn_out, error);
+	if (result < 0)
+		return result;
+	copy_saw_epoch(copy, volume_log_seen(copy->log));
+	report_end(copy, volume_log_end(copy->log), (uint64_t)clock_wall_us());
+	return 0;
 }
 
 static bool open_log(struct copy *copy)
 {
 	struct error error;
-	const struct replicator_options *options = &copy->replicator->options;
-	if (copy->log != NULL)
+	int result = receive_open_log(copy, false, NULL, &error);
+	if (result == 0)
 		return true;
-	int result = volume_log_open(
-		options->loop, options->disk, copy->directory, copy->id,
-		&(struct log_told){ 0 }, &copy->log, NULL, &error);
-	if (result == 0) {
-		report_end(copy, volume_log_end(copy->log), (uint64_t)clock_wall_us());
-		return true;
-	}
 	if (result != -EAGAIN)
 		log_error("replica_unusable", "volume=%u reason=%s", copy->id,
 			log_quote(str_from(error.text)));
@@ -105,38 +165,35 @@ void receive_on_open_timer(void *arg)
 
 void receive_reconcile(struct copy *copy)
 {
+	if (copy->node == NODE_PROVES) {
+		prove_step(copy);
+		return;
+	}
+	prove_end(copy);
 	if (!should_follow(copy)) {
 		receive_release(copy);
 		return;
 	}
-	if (copy->is_receiving || !open_log(copy) || volume_log_is_fenced(copy->log))
+	if (copy->is_writing || !open_log(copy) || volume_log_is_fenced(copy->log))
 		return;
 	struct connection *connection = leader_connection(copy);
-	if (connection == NULL || connection == copy->leader)
+	if (connection == NULL || connection == copy->source)
 		return;
 	ask(copy, connection);
 }
 
-static void drop_chunks(struct copy *copy)
+void receive_ask(struct copy *copy, struct connection *connection)
 {
-	while (!list_is_empty(&copy->chunks)) {
-		struct queued_chunk *chunk =
-			list_entry(copy->chunks.next, struct queued_chunk, link);
-		if (chunk->connection != NULL)
-			chunk->connection->receive_queued -= chunk->chunk.length;
-		list_remove(&chunk->link);
-		bytes_unref(&chunk->payload);
-		free(chunk);
-	}
+	ask(copy, connection);
 }
 
-/* The leader is not followed any more; the follower asks again, after longer and longer. */
+/* Nothing more is received for now; it is asked again, after longer and longer. */
 static void ask_again_later(struct copy *copy)
 {
 	copy->ask_again_ms = timer_next_wait_ms(copy->ask_again_ms, RECONNECT_MS, ASK_AGAIN_MS_MAX);
-	copy->leader = NULL;
-	copy->is_following = false;
-	drop_chunks(copy);
+	if (copy->source != NULL)
+		prove_forget(copy, copy->source->node_id);
+	copy_enter(copy, COPY_IDLE, NULL);
 	timer_start(copy->open_timer, copy->ask_again_ms);
 }
 
@@ -149,26 +206,29 @@ void receive_forget_connection(struct copy *copy, struct connection *connection)
 	}
 	if (copy->current != NULL && copy->current->connection == connection)
 		copy->current->connection = NULL;
-	if (copy->leader != connection)
-		return;
-	copy->leader = NULL;
-	copy->is_following = false;
-	drop_chunks(copy);
+	if (copy->source == connection)
+		copy_enter(copy, COPY_IDLE, NULL);
+}
+
+void receive_close(struct copy *copy)
+{
+	CHECK(!copy->is_writing);
+	copy_enter(copy, COPY_IDLE, NULL);
+	timer_stop(copy->open_timer);
+	if (copy->report_owed && copy->log != NULL)
+		receive_report(copy);
+	ship_retire(copy, true, "the log has left");
+	volume_log_close(&copy->log);
 }
 
 void receive_release(struct copy *copy)
 {
-	copy->leader = NULL;
-	copy->is_following = false;
-	drop_chunks(copy);
-	if (copy->is_receiving)
+	copy_enter(copy, COPY_IDLE, NULL);
+	if (copy->is_writing)
 		return; /* on_received comes back here */
-	timer_stop(copy->open_timer);
-	if (copy->report_owed)
-		receive_report(copy);
-	volume_log_close(&copy->log);
-	if (copy->release_owed) {
-		copy->release_owed = false;
+	receive_close(copy);
+	if (copy->node == NODE_WANTS) {
+		copy->node = NODE_HOLDS;
 		node_side_send(copy->replicator,
 			&(struct cluster_message){ .kind = MESSAGE_RELEASED, .volume = copy->id });
 	}
@@ -177,27 +237,25 @@ void receive_release(struct copy *copy)
 void receive_on_following(struct connection *connection, const struct cluster_message *message)
 {
 	struct copy *copy = replicator_find_copy(connection->replicator, message->volume);
-	if (copy == NULL || copy->leader != connection || copy->log == NULL)
+	if (copy == NULL || copy->source != connection || copy->log == NULL)
 		return;
-	copy->is_following = true;
+	copy_enter(copy, COPY_RECEIVING, connection);
 	copy_saw_epoch(copy, message->epoch);
 	report_end(copy, message->end, message->time_us);
-	log_info("follows", "volume=%u leader=%u lsn=%llu behind=%llu", copy->id,
-		connection->node_id, (unsigned long long)message->lsn,
+	log_info(copy->node == NODE_PROVES ? "fetches" : "follows",
+		"volume=%u source=%u lsn=%llu behind=%llu", copy->id, connection->node_id, (unsigned long long)message->lsn,
 		(unsigned long long)(message->end - volume_log_end(copy->log)));
 }
 
-/* While it runs the copy is receiving: nothing else touches its log. */
 static void on_cut_done(void *arg, int status)
 {
 	struct copy *copy = arg;
-	copy->is_receiving = false;
+	copy->is_writing = false;
 	if (status < 0) {
 		log_error("cut_failed", "volume=%u lsn=%llu reason=%s", copy->id,
 			(unsigned long long)volume_log_end(copy->log),
 			log_quote(str_from(strerror(-status))));
-		copy->leader = NULL;
-		copy->is_following = false;
+		copy_enter(copy, COPY_IDLE, NULL);
 		volume_log_close(&copy->log);
 		timer_start(copy->open_timer, REFUSED_RETRY_MS);
 		return;
@@ -206,25 +264,31 @@ static void on_cut_done(void *arg, int status)
 	node_side_send(copy->replicator, &(struct cluster_message){ .kind = MESSAGE_WAS_CUT,
 						 .volume = copy->id,
 						 .lsn = volume_log_end(copy->log) });
-	if (!should_follow(copy))
-		receive_release(copy);
-	else if (copy->leader != NULL)
-		ask(copy, copy->leader);
+	if (should_follow(copy) && copy->source != NULL)
+		ask(copy, copy->source);
 	else
 		receive_reconcile(copy);
+}
+
+void receive_cut(struct copy *copy, uint64_t lsn)
+{
+	log_warn("cuts", "volume=%u lsn=%llu end=%llu action=\"what goes is kept as salvage\"",
+		copy->id, (unsigned long long)lsn, (unsigned long long)volume_log_end(copy->log));
+	copy->is_writing = true;
+	volume_log_cut(copy->log, lsn, on_cut_done, copy);
 }
 
 void receive_on_cut(struct connection *connection, const struct cluster_message *message)
 {
 	struct copy *copy = replicator_find_copy(connection->replicator, message->volume);
-	if (copy == NULL || copy->leader != connection || copy->log == NULL || copy->is_receiving)
+	if (copy == NULL || copy->source != connection || copy->log == NULL || copy->is_writing ||
+		!should_follow(copy))
 		return;
-	/* Only an epoch later than that of every byte that is to go may cut it: this is the
-	 * directory's word, not only the peer's. Nobody is cut within an epoch that he has
-	 * acknowledged. */
+	/* Only an epoch later than that of every byte that is to go may cut it, of the node that
+	 * the directory names: nobody is cut within an epoch that he has acknowledged. */
 	uint64_t end = volume_log_end(copy->log);
 	uint64_t mine = epochs_epoch_below(volume_log_epochs(copy->log), end);
-	if (message->lsn >= end || message->epoch != copy->desired.epoch ||
+	if (message->lsn >= end || message->epoch < copy->desired.epoch ||
 		message->epoch < copy->highest_epoch || mine >= message->epoch) {
 		log_error("cut_refused", "volume=%u leader=%u epoch=%llu directory=%llu mine=%llu",
 			copy->id, connection->node_id, (unsigned long long)message->epoch,
@@ -232,16 +296,15 @@ void receive_on_cut(struct connection *connection, const struct cluster_message 
 		ask_again_later(copy);
 		return;
 	}
-	copy->is_receiving = true;
-	volume_log_cut(copy->log, message->lsn, on_cut_done, copy);
+	receive_cut(copy, message->lsn);
 }
 
 void receive_on_refuse(struct connection *connection, const struct cluster_message *message)
 {
 	struct copy *copy = replicator_find_copy(connection->replicator, message->volume);
-	if (copy == NULL || copy->leader != connection)
+	if (copy == NULL || copy->source != connection)
 		return;
-	log_debug("follow_refused", "volume=%u leader=%u reason=%s", copy->id, connection->node_id,
+	log_debug("follow_refused", "volume=%u source=%u reason=%s", copy->id, connection->node_id,
 		log_quote(message->text));
 	copy_saw_epoch(copy, message->epoch);
 	ask_again_later(copy);
@@ -249,38 +312,29 @@ void receive_on_refuse(struct connection *connection, const struct cluster_messa
 
 /* ---- chunks ---- */
 
-/* False: a later epoch has been shown here, and what is below it is confirmed no more. */
-static bool acknowledge(struct copy *copy, struct connection *connection)
+/* False: a later epoch than the leader's has been shown here, and it is confirmed nothing more. What
+ * a leader ships of epochs before its own is right. */
+static bool acknowledge(struct copy *copy, struct connection *connection, uint64_t leader_epoch)
 {
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(copy->log));
 	if (last == NULL)
 		return true;
-	if (last->epoch < copy->highest_epoch) {
+	if (leader_epoch < copy->highest_epoch) {
 		connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_EPOCH,
 						    .volume = copy->id,
 						    .epoch = copy->highest_epoch });
 		return false;
 	}
+	/* Durably before it is obeyed: a later start confirms nothing below it either. */
+	if (volume_log_note_seen(copy->log, copy->highest_epoch) < 0)
+		return false;
 	connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_ACK,
 					    .volume = copy->id,
 					    .epoch = last->epoch,
 					    .reign = str_of(last->reign, EPOCH_REIGN_LENGTH),
-					    .lsn = volume_log_end(copy->log) });
+					    .lsn = volume_log_end(copy->log),
+					    .chain = volume_log_chain(copy->log) });
 	return true;
-}
-
-static void free_chunk(struct queued_chunk *chunk)
-{
-	struct connection *connection = chunk->connection;
-	if (connection != NULL) {
-		connection->receive_queued -= chunk->chunk.length;
-		if (connection->is_paused && connection->receive_queued < RECEIVE_QUEUE_MAX / 2) {
-			connection->is_paused = false;
-			stream_resume(connection->stream);
-		}
-	}
-	bytes_unref(&chunk->payload);
-	free(chunk);
 }
 
 static void park(struct copy *copy, struct connection *connection, const char *why)
@@ -292,30 +346,36 @@ static void park(struct copy *copy, struct connection *connection, const char *w
 	ask_again_later(copy);
 }
 
+/* In words; the copies differ below where their vectors say that they are equal. */
+static const char *refusal(int status)
+{
+	return status == -EXDEV ? "this copy and that one differ" : strerror(-status);
+}
+
 /* Nothing of the chunk was confirmed. The volume is parked on this connection; the others that
  * share it go on. */
 static void refuse_chunk(
 	struct copy *copy, struct queued_chunk *chunk, const struct volume_receive *receive)
 {
 	struct connection *connection = chunk->connection;
-	const char *why = strerror(-receive->status);
+	const char *why = refusal(receive->status);
 	log_error("chunk_refused", "volume=%u lsn=%llu end=%llu reason=%s", copy->id,
 		(unsigned long long)receive->lsn, (unsigned long long)volume_log_end(copy->log),
 		log_quote(str_from(why)));
 	free_chunk(chunk);
-	if (!should_follow(copy)) {
+	if (!may_receive(copy)) {
 		receive_release(copy);
 		return;
 	}
 	/* A failed disk is asked about again only by the next process (see receive_reconcile). */
-	park(copy, copy->leader == connection ? connection : NULL, why);
+	park(copy, copy->source == connection ? connection : NULL, why);
 }
 
 static void on_received(struct volume_receive *receive)
 {
 	struct copy *copy = receive->arg;
 	struct queued_chunk *chunk = copy->current;
-	copy->is_receiving = false;
+	copy->is_writing = false;
 	if (receive->status < 0) {
 		copy->current = NULL;
 		refuse_chunk(copy, chunk, receive);
@@ -324,9 +384,12 @@ static void on_received(struct volume_receive *receive)
 	metric_add(copy->replicator->received_bytes, (int64_t)receive->length);
 	chunk->done += receive->length;
 	copy->ask_again_ms = 0;
-	bool is_led = chunk->connection != NULL && copy->leader == chunk->connection;
+	bool is_led = chunk->connection != NULL && copy->source == chunk->connection &&
+		should_follow(copy);
 	struct connection *deposed =
-		is_led && !acknowledge(copy, chunk->connection) ? chunk->connection : NULL;
+		is_led && !acknowledge(copy, chunk->connection, chunk->chunk.epoch)
+		? chunk->connection
+		: NULL;
 	report_end(copy, chunk->chunk.leader_end, chunk->chunk.time_us);
 	if (chunk->done == chunk->chunk.length || deposed != NULL) {
 		copy->current = NULL;
@@ -336,7 +399,7 @@ static void on_received(struct volume_receive *receive)
 		park(copy, deposed, "a later epoch is known here");
 		return;
 	}
-	if (!should_follow(copy)) {
+	if (!may_receive(copy)) {
 		if (copy->current != NULL) {
 			free_chunk(copy->current);
 			copy->current = NULL;
@@ -345,7 +408,7 @@ static void on_received(struct volume_receive *receive)
 		return;
 	}
 	try_receive(copy);
-	if (!copy->is_receiving)
+	if (!copy->is_writing)
 		receive_reconcile(copy);
 }
 
@@ -388,7 +451,7 @@ static void merge_chunks(struct copy *copy, struct queued_chunk *first)
 
 static void try_receive(struct copy *copy)
 {
-	if (copy->is_receiving || copy->log == NULL)
+	if (copy->is_writing || copy->log == NULL)
 		return;
 	if (copy->current == NULL) {
 		if (list_is_empty(&copy->chunks))
@@ -398,7 +461,7 @@ static void try_receive(struct copy *copy)
 		merge_chunks(copy, copy->current);
 	}
 	struct queued_chunk *chunk = copy->current;
-	copy->is_receiving = true;
+	copy->is_writing = true;
 	copy->receive = (struct volume_receive){ .bytes = chunk->payload,
 		.lsn = chunk->chunk.lsn + chunk->done,
 		.offset = CHUNK_HEADER_LENGTH + chunk->done,
@@ -414,8 +477,8 @@ void receive_on_chunk(struct connection *connection, struct bytes *payload)
 	if (!chunk_decode(bytes_str(payload), &chunk))
 		return;
 	struct copy *copy = replicator_find_copy(connection->replicator, chunk.volume);
-	if (copy == NULL || copy->leader != connection || !copy->is_following ||
-		!should_follow(copy) || chunk.epoch < copy->desired.epoch)
+	if (copy == NULL || copy->source != connection || copy->state != COPY_RECEIVING ||
+		!may_receive(copy) || (should_follow(copy) && chunk.epoch < copy->desired.epoch))
 		return; /* of a shipment that has ended */
 	struct queued_chunk *queued = mem_alloc(sizeof(*queued));
 	queued->payload = bytes_ref(payload);

@@ -40,7 +40,8 @@ int replicator_create(const struct replicator_options *options, struct replicato
 
 static void free_copy(struct copy *copy)
 {
-	ship_retire(copy, "stopping");
+	ship_retire(copy, false, "stopping");
+	prove_end(copy);
 	timer_destroy(&copy->open_timer);
 	while (!list_is_empty(&copy->chunks)) {
 		struct queued_chunk *chunk =
@@ -164,7 +165,10 @@ void replicator_set_volume(struct replicator *replicator, const struct replicato
 	if (!changed)
 		return;
 	copy->ask_again_ms = 0;
-	receive_reconcile(copy);
+	if (copy->node == NODE_PROVES) /* perhaps by other members */
+		prove_begin(copy, prove_epoch(copy));
+	else
+		receive_reconcile(copy);
 }
 
 bool copy_has_member(const struct copy *copy, uint32_t node_id)
@@ -200,7 +204,8 @@ void copy_saw_epoch(struct copy *copy, uint64_t epoch)
 	}
 	copy->highest_epoch = epoch;
 	pass_on_epoch(copy);
-	if (copy->node_writes && epoch > copy->node_epoch)
+	if ((copy->node == NODE_WRITES && epoch > copy->node_epoch) ||
+		(copy->node == NODE_PROVES && epoch > prove_epoch(copy)))
 		node_side_send(copy->replicator,
 			&(struct cluster_message){
 				.kind = MESSAGE_HIGHER_EPOCH, .volume = copy->id, .epoch = epoch });
@@ -213,7 +218,7 @@ bool replicator_is_settled(const struct replicator *replicator)
 	for (size_t i = 0; map_next(replicator->copies, &i, NULL, &value);) {
 		const struct copy *copy = value;
 		if (copy->desired.role == REPLICATOR_FOLLOW)
-			settled &= copy->is_following;
+			settled &= copy->state == COPY_RECEIVING;
 	}
 	return settled;
 }

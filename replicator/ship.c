@@ -4,12 +4,15 @@
 #include "core/log.h"
 #include "spool/log_state.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 /* The leader's side: durable bytes go out, acknowledgements go to the node. */
 
 static void tell_node(struct shipment *shipment, uint64_t lsn, bool connected)
 {
+	if (shipment->fetch_end)
+		return; /* nobody's replica */
 	node_side_send(shipment->copy->replicator,
 		&(struct cluster_message){ .kind = MESSAGE_ACKED,
 			.volume = shipment->copy->id,
@@ -27,11 +30,12 @@ void shipment_end(struct shipment *shipment)
 	free(shipment);
 }
 
-void ship_retire(struct copy *copy, const char *why)
+void ship_retire(struct copy *copy, bool fetches_only, const char *why)
 {
-	while (!list_is_empty(&copy->shipments)) {
-		struct shipment *shipment =
-			list_entry(copy->shipments.next, struct shipment, volume_link);
+	list_for_each_safe (entry, following, &copy->shipments) {
+		struct shipment *shipment = list_entry(entry, struct shipment, volume_link);
+		if (fetches_only && !shipment->fetch_end)
+			continue;
 		connection_send(shipment->connection,
 			&(struct cluster_message){ .kind = MESSAGE_REFUSE,
 				.volume = copy->id,
@@ -60,27 +64,36 @@ static struct shipment *find_shipment(struct connection *connection, uint32_t vo
 	return NULL;
 }
 
-static void start_shipment(struct connection *connection, struct copy *copy, uint64_t lsn)
+/* What may go out: for a fetch what stands here, for a follower what the node has said. */
+static uint64_t limit_of(const struct shipment *shipment)
+{
+	return shipment->fetch_end ? shipment->fetch_end : shipment->copy->durable_lsn;
+}
+
+static void start_shipment(
+	struct connection *connection, struct copy *copy, uint64_t lsn, uint64_t fetch_end)
 {
 	struct replicator *replicator = connection->replicator;
 	struct shipment *shipment = mem_alloc(sizeof(*shipment));
 	shipment->copy = copy;
 	shipment->connection = connection;
 	shipment->next_lsn = shipment->acked_lsn = lsn;
+	shipment->fetch_end = fetch_end;
 	CHECK(log_reader_open(replicator->options.disk, copy->directory, copy->id,
 		      &shipment->reader) == 0);
 	list_append(&copy->shipments, &shipment->volume_link);
 	list_append(&connection->shipments, &shipment->connection_link);
 	connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_FOLLOWING,
 					    .volume = copy->id,
-					    .epoch = copy->node_epoch,
+					    .epoch = fetch_end ? copy->highest_epoch
+							       : copy->node_epoch,
 					    .lsn = lsn,
-					    .end = copy->durable_lsn,
+					    .end = limit_of(shipment),
 					    .time_us = (uint64_t)clock_wall_us() });
 	tell_node(shipment, lsn, true);
-	log_info("following", "volume=%u node=%u lsn=%llu behind=%llu", copy->id,
-		connection->node_id, (unsigned long long)lsn,
-		(unsigned long long)(copy->durable_lsn - lsn));
+	log_info(fetch_end ? "fetched_from" : "following",
+		"volume=%u node=%u lsn=%llu behind=%llu", copy->id, connection->node_id,
+		(unsigned long long)lsn, (unsigned long long)(limit_of(shipment) - lsn));
 	ship_later(replicator);
 }
 
@@ -108,7 +121,7 @@ static void tell_behind(
 	if (copy->behind_epoch != copy->node_epoch)
 		log_error("leader_is_behind",
 			"volume=%u epoch=%llu node=%u has=%llu same_up_to=%llu here=%llu "
-			"effect=\"not served here\" hint=\"pando failover\"",
+			"effect=\"not served until that has been fetched\"",
 			copy->id, (unsigned long long)copy->node_epoch, connection->node_id,
 			(unsigned long long)their_end, (unsigned long long)common,
 			(unsigned long long)copy->durable_lsn);
@@ -116,18 +129,43 @@ static void tell_behind(
 	node_side_send(copy->replicator, &(struct cluster_message){ .kind = MESSAGE_BEHIND,
 						 .volume = copy->id,
 						 .node = connection->node_id,
-						 .epoch = copy->node_epoch });
+						 .epoch = copy->node_epoch,
+						 .lsn = their_end });
 	refuse(connection, copy->id, copy->highest_epoch, "this leader lacks what you have");
+}
+
+bool ship_is_same_chain(const struct copy *copy, uint64_t end, uint64_t limit, uint64_t chain)
+{
+	struct log_reader *reader;
+	uint64_t mine = chain;
+	if (end == 0 || log_reader_open(copy->replicator->options.disk, copy->directory, copy->id,
+				&reader) < 0)
+		return true;
+	int result = log_reader_chain(reader, end, limit, &mine);
+	log_reader_close(&reader);
+	return (result < 0 && result != -EINVAL) || (result == 0 && mine == chain);
+}
+
+static void tell_differs(struct connection *connection, const struct copy *copy, uint64_t end)
+{
+	log_error("copies_differ",
+		"volume=%u node=%u below=%llu effect=\"neither is shipped to the other\"", copy->id,
+		connection->node_id, (unsigned long long)end);
+	refuse(connection, copy->id, copy->highest_epoch, "this copy and yours differ");
 }
 
 /* Ships from the follower's end, or says where the logs part and who gives way. */
 static void answer_follow(struct connection *connection, struct copy *copy,
-	const struct epochs *theirs, uint64_t their_end, const struct epochs *mine)
+	const struct epochs *theirs, uint64_t their_end, uint64_t their_chain,
+	const struct epochs *mine)
 {
 	uint64_t common = 0;
 	int result = epochs_common_end(theirs, their_end, mine, copy->durable_lsn, &common);
-	if (result == 0 && common >= their_end)
-		start_shipment(connection, copy, their_end);
+	if (result == 0 && common >= their_end &&
+		!ship_is_same_chain(copy, their_end, copy->durable_lsn, their_chain))
+		tell_differs(connection, copy, their_end);
+	else if (result == 0 && common >= their_end)
+		start_shipment(connection, copy, their_end, 0);
 	else if (epochs_epoch_below(theirs, their_end) >= copy->node_epoch)
 		tell_behind(connection, copy, common, their_end);
 	else if (result < 0 && mine->entries[0].start_lsn > 0)
@@ -156,15 +194,42 @@ void ship_on_follow(struct connection *connection, const struct cluster_message 
 	struct shipment *running = find_shipment(connection, copy->id);
 	if (running != NULL)
 		shipment_end(running);
-	if (!copy->node_writes || copy->node_epoch < copy->highest_epoch)
+	if (copy->node != NODE_WRITES || copy->node_epoch < copy->highest_epoch)
 		refuse(connection, copy->id, copy->highest_epoch, "not written here");
 	else if (log_state_read(
 			 connection->replicator->options.disk, copy->directory, &mine) < 0)
 		refuse(connection, copy->id, copy->highest_epoch, "epochs are not readable");
 	else
-		answer_follow(connection, copy, &theirs, message->lsn, &mine.epochs);
+		answer_follow(connection, copy, &theirs, message->lsn, message->chain,
+			&mine.epochs);
 	epochs_deinit(&theirs);
 	log_state_deinit(&mine);
+}
+
+/* The other way round: who is to write lacks what this replica has. */
+void ship_on_fetch(struct connection *connection, const struct cluster_message *message)
+{
+	struct copy *copy = replicator_find_copy(connection->replicator, message->volume);
+	struct epochs theirs = { 0 };
+	uint64_t common = 0;
+	if (copy == NULL || !copy_has_member(copy, connection->node_id) || copy->log == NULL ||
+		copy->node != NODE_NONE || !epochs_decode(message->epochs, &theirs)) {
+		refuse(connection, message->volume, 0, "nothing to fetch here");
+		return;
+	}
+	struct shipment *running = find_shipment(connection, copy->id);
+	if (running != NULL)
+		shipment_end(running);
+	uint64_t end = volume_log_end(copy->log);
+	int result = epochs_common_end(
+		&theirs, message->lsn, volume_log_epochs(copy->log), end, &common);
+	if (result < 0 || common < message->lsn)
+		refuse(connection, copy->id, copy->highest_epoch, "cut what parts from mine first");
+	else if (!ship_is_same_chain(copy, message->lsn, end, message->chain))
+		tell_differs(connection, copy, message->lsn);
+	else
+		start_shipment(connection, copy, message->lsn, end);
+	epochs_deinit(&theirs);
 }
 
 void ship_on_park(struct connection *connection, const struct cluster_message *message)
@@ -182,7 +247,8 @@ void ship_on_ack(struct connection *connection, const struct cluster_message *me
 {
 	struct shipment *shipment = find_shipment(connection, message->volume);
 	/* An acknowledgement given to another reign says nothing about this one. */
-	if (shipment == NULL || message->epoch != shipment->copy->node_epoch ||
+	if (shipment == NULL || shipment->fetch_end ||
+		message->epoch != shipment->copy->node_epoch ||
 		message->lsn > shipment->next_lsn ||
 		!str_equal(message->reign,
 			str_of(shipment->copy->node_reign, GROUP_REIGN_LENGTH)))
@@ -199,11 +265,12 @@ static bool ship_one(struct shipment *shipment)
 	struct bytes *bytes;
 	uint64_t lsn, next;
 	uint8_t head[FRAME_HEADER_LENGTH + CHUNK_HEADER_LENGTH];
-	if (shipment->next_lsn >= copy->durable_lsn ||
+	uint64_t limit = limit_of(shipment);
+	if (shipment->next_lsn >= limit ||
 		stream_backlog(stream) >= STREAM_BACKLOG_HIGH)
 		return false;
 	/* Checked whole: rot of this disk stays here. */
-	int result = log_reader_next(shipment->reader, shipment->next_lsn, copy->durable_lsn,
+	int result = log_reader_next(shipment->reader, shipment->next_lsn, limit,
 		CHUNK_BYTES_TARGET, true, &bytes, &lsn, &next);
 	if (result < 0) {
 		log_error("log_unreadable", "volume=%u lsn=%llu reason=%s hint=\"pando failover\"",
@@ -215,9 +282,9 @@ static bool ship_one(struct shipment *shipment)
 		return false;
 	}
 	struct chunk chunk = { .volume = copy->id,
-		.epoch = copy->node_epoch,
+		.epoch = shipment->fetch_end ? copy->highest_epoch : copy->node_epoch,
 		.lsn = lsn,
-		.leader_end = copy->durable_lsn,
+		.leader_end = limit,
 		.time_us = (uint64_t)clock_wall_us() };
 	chunk_encode(&chunk, bytes_str(bytes), head);
 	stream_write(stream, head, sizeof(head));

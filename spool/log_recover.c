@@ -477,15 +477,14 @@ static const struct epoch_entry *reign_begin(const struct epochs *epochs)
 	return entry;
 }
 
-bool volume_log_began_clean(struct volume_log *log)
+bool volume_log_began_clean(struct volume_log *log, uint64_t clean_after)
 {
 	const struct epoch_entry *reign = reign_begin(&log->state.epochs);
 	struct group group;
-	if (reign == NULL || reign->start_lsn == 0)
+	if (reign == NULL || reign->epoch == 1)
 		return true;
-	/* An epoch in between that this log has not seen was somebody else's, who went on after the
-	 * fence. */
-	if (reign > log->state.epochs.entries && reign[-1].epoch + 1 != reign->epoch)
+	if (clean_after == 0 || reign == log->state.epochs.entries ||
+		reign[-1].epoch != clean_after)
 		return false;
 	if (reign->start_lsn >= log->end)
 		return volume_log_ends_fenced(log);

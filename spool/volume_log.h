@@ -88,9 +88,10 @@ int volume_log_note_held(struct volume_log *log, uint64_t epoch) must_check;
 
 /* The log ends with a FENCE record: who wrote it has promised to write no more in this epoch. */
 bool volume_log_ends_fenced(struct volume_log *log);
-/* Whether the newest reign began where the one before had been fenced: its log ended with a FENCE
- * record, so nothing it ever confirmed is missing. The first reign of a log begins clean. */
-bool volume_log_began_clean(struct volume_log *log);
+/* Whether the newest reign began where epoch `clean_after` (0: none) had been fenced: the log ended
+ * with its FENCE record, so nothing it ever confirmed is missing. The log alone does not say so: a
+ * fence that was given up may have been shipped. The first epoch there is begins clean. */
+bool volume_log_began_clean(struct volume_log *log, uint64_t clean_after);
 
 /* One record of an append: `head` and `tail` make up the body (either may be empty). */
 struct append_record {

@@ -9,6 +9,7 @@
 
 struct copy_row {
 	uint64_t volume_id, node_id;
+	uint8_t slot;
 };
 
 struct domain_row {
@@ -215,6 +216,9 @@ static void *add_volume(const struct directory_row *row)
 	volume->durability = durability < 0 ? DURABILITY_REMOTE : (enum durability)durability;
 	volume->unclean = truth(row->columns[5]);
 	volume->epoch_start_lsn = number(row->columns[6]);
+	volume->token = number(row->columns[7]);
+	volume->clean_after = number(row->columns[8]);
+	volume->served = truth(row->columns[9]);
 	return volume;
 }
 
@@ -320,6 +324,7 @@ static void add(struct contents *contents, const struct directory_row *row)
 		struct copy_row *copy = added = mem_alloc(sizeof(*copy));
 		copy->volume_id = number(row->columns[0]);
 		copy->node_id = number(row->columns[1]);
+		copy->slot = (uint8_t)number(row->columns[3]);
 		break;
 	}
 	case KIND_DOMAIN: added = add_domain(contents, row); break;
@@ -344,9 +349,14 @@ static void link_copies(struct contents *contents)
 	while (map_next(contents->rows[KIND_VOLUME_COPY], &position, &key, &row)) {
 		const struct copy_row *copy = row;
 		struct directory_volume *volume = by_id(contents, KIND_VOLUME, copy->volume_id);
-		if (volume && volume->primary_node_id != copy->node_id &&
-			volume->replica_count < VOLUME_COPIES_MAX)
+		if (volume == NULL)
+			continue;
+		if (volume->primary_node_id == copy->node_id) {
+			volume->primary_slot = copy->slot;
+		} else if (volume->replica_count < VOLUME_COPIES_MAX) {
+			volume->replica_slots[volume->replica_count] = copy->slot;
 			volume->replica_node_ids[volume->replica_count++] = (uint32_t)copy->node_id;
+		}
 	}
 }
 

@@ -23,7 +23,8 @@ enum durability { DURABILITY_REMOTE, DURABILITY_STRICT, DURABILITY_LOCAL };
 enum {
 	/* Random; two reigns that never hear of each other do not choose the same. */
 	REIGN_LENGTH = 16,
-	/* A copy in each of four sites, twice. */
+	/* A copy in each of four sites, twice; with the primary's, one for each class of epochs
+	 * (proto/disk/epochs.h). */
 	VOLUME_COPIES_MAX = 8,
 	/* Twice what `pando` gives; accounts imported from elsewhere may have longer
 	 * ones than 16. */
@@ -57,13 +58,21 @@ struct directory_volume {
 	uint32_t primary_node_id;
 	unsigned replica_count;
 	uint32_t replica_node_ids[VOLUME_COPIES_MAX]; /* the other copies */
+	/* The class of each copy: epochs given to it are this number modulo VOLUME_COPIES_MAX. */
+	uint8_t primary_slot, replica_slots[VOLUME_COPIES_MAX];
 	enum durability durability;
-	/* What the operator's tool recorded when it began the current epoch, for people to read:
-	 * whether the old primary's last bytes may be missing, and the LSN that the chosen copy had
-	 * reached (0 when unknown). What a reign really began with is told by its log
-	 * (volume_log_began_clean). */
+	/* What was recorded when the current epoch was given, for people to read: whether the old
+	 * primary's last bytes may be missing, and the LSN that the chosen copy had reached (0 when
+	 * unknown). */
 	bool unclean;
 	uint64_t epoch_start_lsn;
+	/* The process that stands still under this token may begin the epoch; 0: none. */
+	uint64_t token;
+	/* The chosen copy has all of this epoch, which had ended in a fence; 0: the reign is unclean.
+	 */
+	uint64_t clean_after;
+	/* Some copy has been opened for writing: an empty log is a lost one. */
+	bool served;
 };
 
 struct directory_mailbox {

@@ -344,17 +344,18 @@ int writer_check_durability(const char *name, struct error *error)
 }
 
 static int add_copy(struct directory_writer *writer, const char *volume_id, const char *node,
-	bool preferred, struct error *error)
+	bool preferred, unsigned slot, struct error *error)
 {
-	char id[24], node_id[24];
+	char id[24], node_id[24], slot_text[24];
 	int code = writer_find_id(writer, "node", node, node_id, error);
+	snprintf(slot_text, sizeof(slot_text), "%u", slot % VOLUME_COPIES_MAX);
 	if (code == 0)
 		code = writer_next_id(writer, "volume_copy", id, error);
 	if (code == 0)
 		code = writer_query(writer, error,
-			"insert into volume_copy (id, volume_id, node_id, preferred) values ($1, "
-			"$2, $3, $4)",
-			SQL_VALUES(id, volume_id, node_id, preferred ? "1" : "0"), NULL);
+			"insert into volume_copy (id, volume_id, node_id, preferred, slot) values "
+			"($1, $2, $3, $4, $5)",
+			SQL_VALUES(id, volume_id, node_id, preferred ? "1" : "0", slot_text), NULL);
 	if (code == -EEXIST)
 		code = error_set(error, code, "the node `%s` is named twice for one volume", node);
 	return code;
@@ -388,9 +389,9 @@ static int insert_volume(struct directory_writer *writer, const struct volume_de
 			"volume", volume->name, error);
 	buf_deinit(&reign);
 	if (code == 0)
-		code = add_copy(writer, id, volume->primary_node, true, error);
+		code = add_copy(writer, id, volume->primary_node, true, 1, error);
 	for (unsigned i = 0; code == 0 && i < volume->replica_count; i++)
-		code = add_copy(writer, id, volume->replica_nodes[i], false, error);
+		code = add_copy(writer, id, volume->replica_nodes[i], false, i + 2, error);
 	return code;
 }
 
@@ -422,6 +423,7 @@ static int promote_one(
 	struct directory_writer *writer, const struct promotion *promotion, struct error *error)
 {
 	char id[24], epoch[24], expected_epoch[24], node_id[24], start_lsn[24], detail[256];
+	char token[24], clean_after[24];
 	struct buf reign = { 0 }, expected_reign = { 0 };
 	struct sql_result *result = NULL;
 	snprintf(id, sizeof(id), "%u", promotion->volume_id);
@@ -431,16 +433,21 @@ static int promote_one(
 	snprintf(node_id, sizeof(node_id), "%u", promotion->primary_node_id);
 	snprintf(start_lsn, sizeof(start_lsn), "%llu",
 		(unsigned long long)promotion->epoch_start_lsn);
+	snprintf(token, sizeof(token), "%llu", (unsigned long long)promotion->token);
+	snprintf(clean_after, sizeof(clean_after), "%llu",
+		(unsigned long long)promotion->clean_after);
 	encode_hex(&reign, promotion->reign, REIGN_LENGTH);
 	encode_hex(&expected_reign, promotion->expected_reign, REIGN_LENGTH);
 	int code = writer_query(writer, error,
 		"update volume set epoch = $1, reign = $2, primary_node_id = $3, unclean = $4, "
-		"epoch_start_lsn = $5 where id = $6 and epoch = $7 and reign = $8 and $1 > epoch "
+		"epoch_start_lsn = $5, token = $9, clean_after = $10, served = true "
+		"where id = $6 and epoch = $7 and reign = $8 and $1 > epoch "
 		"and exists "
 		"(select 1 from volume_copy c where c.volume_id = volume.id and c.node_id = $3) "
 		"returning name",
-		SQL_VALUES(epoch, buf_terminated(&reign), node_id, promotion->unclean ? "1" : "0",
-			start_lsn, id, expected_epoch, buf_terminated(&expected_reign)),
+		SQL_VALUES(epoch, buf_terminated(&reign), node_id,
+			promotion->clean_after ? "0" : "1", start_lsn, id, expected_epoch,
+			buf_terminated(&expected_reign), token, clean_after),
 		&result);
 	if (code == 0 && sql_rows(result) == 0)
 		code = error_set(error, -ESTALE,
@@ -451,8 +458,9 @@ static int promote_one(
 	if (code == 0) {
 		snprintf(detail, sizeof(detail), "%s: epoch %s to node %s at LSN %s%s reign %s",
 			sql_value(result, 0, 0), epoch, node_id, start_lsn,
-			promotion->unclean ? " unclean" : " clean", buf_terminated(&reign));
-		code = writer_audit(writer, "promote", detail, error);
+			promotion->clean_after ? " clean" : " unclean", buf_terminated(&reign));
+		code = writer_audit(
+			writer, promotion->action ? promotion->action : "promote", detail, error);
 	}
 	sql_result_free(&result);
 	buf_deinit(&reign);
@@ -502,6 +510,16 @@ int directory_promote(struct directory_writer *writer, const struct promotion *p
 	if (is_bounded)
 		(void)!sql_script(writer->sql, "set lock_timeout = 0", NULL);
 	return code;
+}
+
+int directory_note_served(
+	struct directory_writer *writer, uint32_t volume_id, struct error *error)
+{
+	char id[24];
+	snprintf(id, sizeof(id), "%u", volume_id);
+	return writer_query(writer, error,
+		"update volume set served = true where id = $1 and not served", SQL_VALUES(id),
+		NULL);
 }
 
 struct sql *directory_writer_sql(struct directory_writer *writer)

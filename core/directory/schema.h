@@ -5,7 +5,7 @@
  * The tables of the directory as rows of text: which columns of each a daemon knows, the statements
  * that read them all or what has changed, and the numbered migrations.
  *
- * A read returns rows (kind, id, c1 ... c7) of one consistent moment: first one row
+ * A read returns rows (kind, id, c1 ... c10) of one consistent moment: first one row
  * ('revision', r, mark of r, mark of the asked revision), for a delta one row ('changed', id, kind)
  * for each changed row, then the rows themselves. A changed row that does not follow has been
  * removed.
@@ -16,7 +16,7 @@
 
 enum {
 	/* What the widest table has beside its id; schema.c fails to compile beyond. */
-	DIRECTORY_COLUMNS_MAX = 7,
+	DIRECTORY_COLUMNS_MAX = 10,
 	/* kind and id before the columns. */
 	DIRECTORY_CELLS = DIRECTORY_COLUMNS_MAX + 2,
 };

@@ -21,6 +21,7 @@ uint64_t volume_lag_ms(const struct volume *volume)
 
 void volume_note_durable(struct volume *volume, uint64_t lsn)
 {
+	volume_remember(volume);
 	size_t last = (volume->lag_first + volume->lag_count - 1) % LAG_SAMPLES_MAX;
 	if (volume->lag_count > 0 &&
 		(volume->lag_samples[last].lsn == lsn || volume->lag_count == LAG_SAMPLES_MAX)) {
@@ -219,7 +220,7 @@ void volume_settle_waits(struct volume *volume)
 	while (!list_is_empty(&volume->waits)) {
 		struct ack_wait *wait = list_entry(volume->waits.next, struct ack_wait, link);
 		bool met = wait->lsn <= acked;
-		if (!met && volume_is_deposed(volume)) {
+		if (!met && volume_is_in_doubt(volume)) {
 			volume_fail_waits(volume);
 			return;
 		}
@@ -282,6 +283,7 @@ void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool co
 	note_shipped(volume, acked_elsewhere(volume));
 	forget_shipped(volume, acked_elsewhere(volume));
 	volume_settle_waits(volume);
+	volume_check_opening(volume);
 	volume_publish(volume);
 }
 

@@ -2,6 +2,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "core/rand.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -21,8 +22,16 @@ static bool has_stood_still(const struct volume *volume)
 	return clock_mono_us() - volume->still_since_us > FENCE_MS_MAX * 1000u;
 }
 
+/* Each answer makes a new token, and all before are void: a reign is begun by who was held for it
+ * last, and has neither restarted nor gone on since. */
 static void end_waits(struct volume *volume, int status)
 {
+	if (list_is_empty(&volume->end_waits))
+		return;
+	if (status == 0) {
+		volume->token = rand_u64() | 1;
+		volume_remember(volume);
+	}
 	while (!list_is_empty(&volume->end_waits)) {
 		struct end_wait *wait = list_entry(volume->end_waits.next, struct end_wait, link);
 		list_remove(&wait->link);
@@ -34,8 +43,21 @@ static void become_replica(struct volume *volume)
 {
 	volume->reader_end = volume_durable_end(volume);
 	volume_log_close(&volume->log);
-	volume->branch_is_checked = false;
+	volume->branch_is_checked = volume->writes = false;
+	volume->token = volume->known_end = 0;
+	volume->is_behind = false;
+	witness_forget(volume->witness);
 	volume_enter(volume, VOLUME_REPLICA);
+}
+
+/* Where the log ends is known only of one that is open here. */
+static void ask_for_log(struct volume *volume)
+{
+	if (volume->log != NULL || volume->is_releasing)
+		return;
+	volume->is_releasing = true;
+	volume->opening = (struct volume_opening){ 0 };
+	volume->options.events.release(volume->options.events.arg, volume, 0);
 }
 
 void volume_finish_fence(struct volume *volume)
@@ -45,9 +67,11 @@ void volume_finish_fence(struct volume *volume)
 	bool leaves = volume->has_desired && volume_is_deposed(volume);
 	bool opens = !leaves &&
 		(volume_has_new_reign(volume) ||
-			(volume->is_rebuilding && volume_may_be_primary(volume)));
+			(volume->is_reopening && volume_may_be_primary(volume)));
+	if (!leaves && !opens && volume->log == NULL)
+		return; /* volume_poll_fence takes it */
 	/* What opens again this moment does not stand still, whoever asked for that. */
-	end_waits(volume, opens ? -ESTALE : 0);
+	end_waits(volume, opens || volume->log == NULL ? -ESTALE : 0);
 	if (leaves) {
 		volume_fail_waits(volume);
 		become_replica(volume);
@@ -79,7 +103,7 @@ static void write_fence_record(struct volume *volume)
 void volume_fence(struct volume *volume, bool lasting, struct end_wait *wait)
 {
 	if (lasting || wait != NULL)
-		volume->is_rebuilding = false;
+		volume->is_reopening = false;
 	if (volume->state == VOLUME_PRIMARY || volume->state == VOLUME_OPENING) {
 		bool was_primary = volume->state == VOLUME_PRIMARY;
 		volume->still_since_us = clock_mono_us();
@@ -88,11 +112,12 @@ void volume_fence(struct volume *volume, bool lasting, struct end_wait *wait)
 		volume_enter(volume, VOLUME_FENCED);
 		if (was_primary)
 			index_tell_gone(&volume->index);
+		volume->is_releasing = false;
 		timer_start(volume->retry_timer, LOCK_RETRY_MS);
 	}
 	if (wait != NULL) {
 		if (volume->state != VOLUME_FENCED) {
-			wait->done(wait, 0, volume_durable_end(volume));
+			wait->done(wait, -ESTALE, volume_durable_end(volume));
 			return;
 		}
 		list_append(&volume->end_waits, &wait->link);
@@ -100,14 +125,44 @@ void volume_fence(struct volume *volume, bool lasting, struct end_wait *wait)
 	volume_finish_fence(volume);
 }
 
-/* Whoever asked for a fence and did not go on to promote gave up long before FENCE_MS_MAX. */
+static int open_log(struct volume *volume)
+{
+	struct error error;
+	const struct volume_options *options = &volume->options;
+	int result = volume_log_open(options->loop, options->disk, options->log_directory,
+		options->id, &(struct log_told){ 0 }, &volume->log, NULL, &error);
+	if (result < 0 && result != -EAGAIN)
+		log_error("volume_unusable", "volume=%u reason=%s", options->id,
+			log_quote(str_from(error.text)));
+	return result;
+}
+
+/* It was fenced while it was being opened. */
+static void take_log_of_fence(struct volume *volume)
+{
+	ask_for_log(volume);
+	if (volume->is_releasing)
+		return;
+	int result = open_log(volume);
+	if (result == 0) {
+		volume_publish(volume);
+		volume_finish_fence(volume);
+	} else if (result != -EAGAIN) {
+		end_waits(volume, result);
+		volume_retry_later(volume);
+	}
+}
+
+/* Whoever asked for a fence and did not go on to promote gave up long before FENCE_MS_MAX; whether
+ * that is so, the other copies or the directory say: a log that ends in a fence has to be proven. */
 void volume_poll_fence(struct volume *volume)
 {
 	volume_finish_fence(volume);
+	if (volume->state == VOLUME_FENCED && volume->log == NULL)
+		take_log_of_fence(volume);
 	if (volume->state != VOLUME_FENCED)
 		return;
 	if (is_drained(volume) && volume_may_be_primary(volume) && has_stood_still(volume)) {
-		volume->fence_expired = true;
 		volume_begin_opening(volume);
 	} else {
 		timer_start(
@@ -120,6 +175,7 @@ void volume_higher_epoch(struct volume *volume, uint64_t epoch)
 	if (epoch <= volume->highest_epoch)
 		return;
 	volume->highest_epoch = epoch;
+	volume_publish(volume);
 	if (volume->desired.epoch < epoch &&
 		(volume->state == VOLUME_PRIMARY || volume->state == VOLUME_OPENING)) {
 		log_warn("higher_epoch", "volume=%u mine=%llu theirs=%llu action=fence",
@@ -129,22 +185,23 @@ void volume_higher_epoch(struct volume *volume, uint64_t epoch)
 	}
 }
 
-void volume_is_behind(struct volume *volume, uint32_t node_id, uint64_t epoch)
+void volume_behind(struct volume *volume, uint32_t node_id, uint64_t epoch, uint64_t end)
 {
-	if (epoch <= volume->behind_epoch || epoch != volume->desired.epoch)
+	if (!volume->writes || epoch != volume->desired.epoch ||
+		(volume->state != VOLUME_PRIMARY && volume->state != VOLUME_OPENING))
 		return;
-	log_error("volume_is_behind",
-		"volume=%u epoch=%llu node=%u effect=\"not served here: that node has confirmed "
-		"mail that is lost on this machine\" hint=\"pando failover\"",
-		volume->options.id, (unsigned long long)epoch, node_id);
-	volume->behind_epoch = epoch;
-	/* The next process knows it too, before it serves. */
-	int result = volume->log ? volume_log_note_held(volume->log, epoch) : 0;
-	if (result < 0)
-		log_warn("stop_not_kept", "volume=%u reason=%s", volume->options.id,
-			log_quote(str_from(strerror(-result))));
-	if (volume->state == VOLUME_PRIMARY || volume->state == VOLUME_OPENING)
-		volume_fence(volume, false, NULL);
+	log_error("lost_own_writes",
+		"volume=%u epoch=%llu node=%u confirmed=%llu here=%llu effect=\"not served until "
+		"that has been fetched\"",
+		volume->options.id, (unsigned long long)epoch, node_id, (unsigned long long)end,
+		(unsigned long long)volume_durable_end(volume));
+	volume->is_behind = volume->is_reopening = true;
+	if (end > volume->known_end)
+		volume->known_end = end;
+	/* The next process asks too. */
+	witness_forget(volume->witness);
+	volume_fence(volume, false, NULL);
+	volume_settle_waits(volume);
 }
 
 /* ---- holding a replica ---- */
@@ -162,7 +219,7 @@ void volume_hold(struct volume *volume, uint64_t epoch, struct end_wait *wait)
 	if (volume->state == VOLUME_REPLICA) {
 		volume_enter(volume, VOLUME_HELD);
 		volume->is_releasing = true;
-		volume->options.events.release(volume->options.events.arg, volume);
+		volume->options.events.release(volume->options.events.arg, volume, 0);
 		timer_start(volume->retry_timer, LOCK_RETRY_MS);
 	} else if (volume->log != NULL) {
 		end_waits(volume, 0);
@@ -184,15 +241,10 @@ void volume_finish_hold(struct volume *volume)
 /* With the log's lock taken nobody here acknowledges, whatever becomes of the replicator. */
 static void take_log(struct volume *volume)
 {
-	struct error error;
-	const struct volume_options *options = &volume->options;
-	int result = volume_log_open(options->loop, options->disk, options->log_directory,
-		options->id, &(struct log_told){ 0 }, &volume->log, NULL, &error);
+	int result = open_log(volume);
 	if (result == -EAGAIN)
 		return;
 	if (result < 0) {
-		log_error("volume_unusable", "volume=%u reason=%s", options->id,
-			log_quote(str_from(error.text)));
 		end_waits(volume, result);
 		become_replica(volume);
 		return;

@@ -1,20 +1,24 @@
 #include "node/volume/volume_internal.h"
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "core/rand.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-/* Becoming primary: the log is taken over, the rest of it applied, the reign begun. */
+/* Becoming primary: the log is taken over and proven to be whole (proof.c), the rest of it applied,
+ * the reign begun. */
 
 void volume_begin_opening(struct volume *volume)
 {
 	volume_enter(volume, VOLUME_OPENING);
 	volume->reign_epoch = volume->desired.epoch;
 	volume->is_releasing = true;
-	volume->is_rebuilding = false;
-	volume->options.events.release(volume->options.events.arg, volume);
+	volume->is_reopening = volume->writes = false;
+	volume->opening = (struct volume_opening){ 0 };
+	volume_publish(volume);
+	volume->options.events.release(volume->options.events.arg, volume, 0);
 }
 
 void volume_retry_later(struct volume *volume)
@@ -23,6 +27,32 @@ void volume_retry_later(struct volume *volume)
 		timer_next_wait_ms(volume->retry_ms, OPEN_RETRY_MS_MIN, OPEN_RETRY_MS_MAX);
 	volume_enter(volume, VOLUME_REPLICA);
 	timer_start(volume->retry_timer, volume->retry_ms);
+}
+
+/* The first records of a proven opening are at every other copy before anything else is: if this
+ * machine goes back to before them, the next opening knows of this one. */
+static void begin_service(struct volume *volume)
+{
+	if (volume->opening.number == 0) {
+		volume_enter(volume, VOLUME_PRIMARY);
+		return;
+	}
+	volume->opening.ack_lsn = volume_log_end(volume->log);
+	volume->opening.since_us = clock_mono_us();
+	timer_start(volume->retry_timer, PROVE_LOOK_MS);
+	volume_publish(volume);
+	volume_check_opening(volume);
+}
+
+void volume_check_opening(struct volume *volume)
+{
+	if (volume->state != VOLUME_OPENING || volume->opening.ack_lsn == 0)
+		return;
+	for (unsigned i = 0; i < volume->replica_count; i++)
+		if (!volume->replicas[i].connected ||
+			volume->replicas[i].acked_lsn < volume->opening.ack_lsn)
+			return;
+	volume_enter(volume, VOLUME_PRIMARY);
 }
 
 static void on_slack_done(struct pending_change *pending, int status, bool at_risk)
@@ -38,7 +68,7 @@ static void on_slack_done(struct pending_change *pending, int status, bool at_ri
 		return;
 	}
 	if (volume->state == VOLUME_OPENING)
-		volume_enter(volume, VOLUME_PRIMARY);
+		begin_service(volume);
 }
 
 /*
@@ -53,16 +83,18 @@ static uint32_t missing_slacks(const struct volume *volume)
 						  : 0;
 }
 
-/* An unclean promotion: numbers that lost tails may have given out are passed over. */
-static void write_uid_slack(struct volume *volume)
+/* An unclean promotion: numbers that lost tails may have given out are passed over. A proven opening
+ * within an epoch passes over half a slack: what was lost here was never more (submit.c). */
+static void write_uid_slack(struct volume *volume, uint32_t slacks, bool half)
 {
+	uint64_t number = volume->opening.number;
 	struct pending_change *pending = mem_alloc(sizeof(*pending));
 	pending->pool = pool_create();
 	pending->change.action_count = 1;
 	pending->change.actions = pool_alloc(pending->pool, sizeof(struct action));
 	pending->change.actions[0] = (struct action){ .kind = ACTION_UID_SLACK,
-		.modseq = volume->desired.epoch << 40 | 1,
-		.uid_slack = missing_slacks(volume) * UID_SLACK };
+		.modseq = volume->desired.epoch << 40 | number << 28 | 1,
+		.uid_slack = slacks * UID_SLACK + (half ? UID_SLACK / 2 : 0) };
 	pending->done = on_slack_done;
 	pending->durability = DURABILITY_LOCAL;
 	volume_submit(volume, pending, STR(""), STR(""));
@@ -84,69 +116,83 @@ static void on_reign(void *arg, int status)
 		return;
 	}
 	volume_note_applied(volume, volume_log_end(volume->log)); /* the barrier changes nothing */
+	volume->writes = true;
+	volume->is_behind = false;
+	volume->token = volume->known_end = 0;
+	volume_remember(volume);
 	volume_find_at_risk(volume, volume->is_new_reign);
-	if (!volume_log_began_clean(volume->log) &&
-		volume->index.slack_epoch < volume->desired.epoch)
-		write_uid_slack(volume);
+	bool is_clean = volume_log_began_clean(volume->log, volume->desired.clean_after) ||
+		volume->index.slack_epoch == volume->desired.epoch;
+	uint32_t slacks = is_clean ? 0 : missing_slacks(volume);
+	bool half = volume->opening.number > 0;
+	if (!is_clean || half)
+		write_uid_slack(volume, slacks, half);
 	else
-		volume_enter(volume, VOLUME_PRIMARY);
+		begin_service(volume);
+}
+
+/* A damaged log with other copies: what they have is fetched where the damage begins. */
+static bool take_log(struct volume *volume)
+{
+	struct error error;
+	const struct volume_options *options = &volume->options;
+	int result = volume_log_open(options->loop, options->disk, options->log_directory,
+		options->id, &(struct log_told){ 0 }, &volume->log, NULL, &error);
+	if (result == -EAGAIN) {
+		timer_start(volume->retry_timer, LOCK_RETRY_MS);
+		return false;
+	}
+	if (result == 0)
+		return true;
+	log_error("volume_unusable", "volume=%u reason=%s", options->id,
+		log_quote(str_from(error.text)));
+	if (result == -EUCLEAN && volume->replica_count > 0)
+		volume_ask_for_proof(volume);
+	else
+		volume_retry_later(volume);
+	return false;
+}
+
+static void begin_reign(struct volume *volume, const struct epoch_entry *last)
+{
+	volume->is_new_reign = last == NULL || last->epoch != volume->desired.epoch;
+	struct epoch_entry opening = { .epoch = volume->desired.epoch, .incarnation = rand_u64() };
+	if (volume->is_new_reign)
+		volume->opening.number = 0;
+	else
+		opening.opening = volume->opening.number ? volume->opening.number : last->opening;
+	memcpy(opening.reign, volume->desired.reign, EPOCH_REIGN_LENGTH);
+	volume_log_reign(volume->log, &opening, on_reign, volume);
 }
 
 void volume_try_open(struct volume *volume)
 {
-	struct error error;
-	const struct volume_options *options = &volume->options;
-	if (volume->log == NULL) {
-		int result = volume_log_open(options->loop, options->disk, options->log_directory,
-			options->id, &(struct log_told){ 0 }, &volume->log, NULL, &error);
-		if (result == -EAGAIN) {
-			timer_start(volume->retry_timer, LOCK_RETRY_MS);
-			return;
-		}
-		if (result < 0) {
-			log_error("volume_unusable", "volume=%u reason=%s", options->id,
-				log_quote(str_from(error.text)));
-			volume_retry_later(volume);
-			return;
-		}
-	}
+	if (volume->log == NULL && !take_log(volume))
+		return;
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
-	if (last != NULL && last->epoch > volume->desired.epoch) {
-		/* The directory copy is older than what this log has seen. */
-		volume_higher_epoch(volume, last->epoch);
+	uint64_t seen = volume_log_seen(volume->log);
+	if (seen > volume->desired.epoch &&
+		(last == NULL || last->epoch < seen || !volume_adopt_own_claim(volume))) {
+		/* The directory, or the copy of it, is older than what was heard here. */
+		volume_higher_epoch(volume, seen);
 		return;
 	}
-	if (volume_log_held(volume->log) == volume->desired.epoch) {
-		/* Found to be behind another copy before this start (volume_is_behind). */
-		volume->behind_epoch = volume->desired.epoch;
-		volume_fence(volume, false, NULL);
+	if (!volume_is_proven(volume)) {
+		volume_ask_for_proof(volume);
 		return;
 	}
-	if (last != NULL && last->epoch == volume->desired.epoch && !volume->fence_expired &&
-		volume_log_ends_fenced(volume->log)) {
-		/* Fenced before this start, in this very epoch: somebody may be promoting the
-		 * replica. */
-		volume_fence(volume, false, NULL);
-		return;
-	}
-	volume->fence_expired = false;
+	volume->opening.is_proving = false;
 	int result = volume_open_index(volume);
 	if (result == 0)
 		result = volume_apply_up_to(volume, volume_log_end(volume->log));
 	if (result < 0) {
 		log_error("volume_unreadable",
-			"volume=%u applied=%llu reason=%s hint=\"pando failover\"", options->id,
-			(unsigned long long)volume->index.applied_lsn,
+			"volume=%u applied=%llu reason=%s hint=\"pando failover\"",
+			volume->options.id, (unsigned long long)volume->index.applied_lsn,
 			log_quote(str_from(strerror(-result))));
 		volume_log_close(&volume->log);
 		volume_retry_later(volume);
 		return;
 	}
-	volume->is_new_reign = last == NULL || last->epoch != volume->desired.epoch;
-	struct epoch_entry opening = {
-		.epoch = volume->desired.epoch,
-		.incarnation = rand_u64(),
-	};
-	memcpy(opening.reign, volume->desired.reign, EPOCH_REIGN_LENGTH);
-	volume_log_reign(volume->log, &opening, on_reign, volume);
+	begin_reign(volume, last);
 }

@@ -32,7 +32,7 @@ void volume_rebuild(struct volume *volume)
 	 * is made anew when it applies next. */
 	if (volume->state != VOLUME_PRIMARY && volume->state != VOLUME_OPENING)
 		return;
-	volume->is_rebuilding = true;
+	volume->is_reopening = true;
 	volume_fence(volume, false, NULL);
 }
 

@@ -48,8 +48,9 @@ int volume_apply_range(struct volume *volume, uint64_t end)
 	while (result == 0 && volume->index.applied_lsn < end) {
 		struct bytes *bytes;
 		uint64_t lsn, next;
-		result = log_reader_next(volume->reader, volume->index.applied_lsn, end,
-			APPLY_BYTES, true, &bytes, &lsn, &next);
+		/* Headers and changes: large bodies are passed over. */
+		result = log_reader_skim(volume->reader, volume->index.applied_lsn, end,
+			APPLY_BYTES, &bytes, &lsn, &next);
 		if (result < 0)
 			break;
 		result = index_apply_groups(&volume->index, bytes_str(bytes), lsn);

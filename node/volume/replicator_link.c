@@ -43,47 +43,66 @@ static void send_message(struct replicator_link *link, const struct cluster_mess
 
 static void run_released(struct worker_call *call)
 {
-	volume_released(call->slot->volume);
+	volume_released(call->slot->volume, (uint32_t)call->a, call->b, call->c);
+}
+
+static void tell_release(struct replicator_link *link, struct slot *slot)
+{
+	uint64_t prove_epoch = atomic_load(&slot->prove_epoch);
+	if (!link->open && prove_epoch == 0) {
+		/* Nobody to ask: the lock file tells whether the log is free. */
+		atomic_store(&slot->release_wanted, false);
+		slot_send(slot_call(slot, run_released));
+	}
+	if (!link->open)
+		return;
+	slot->release_sent = true;
+	/* It keeps off until it hears that this is over. */
+	slot->told_state = -1;
+	slot->told_writes = false;
+	send_message(link,
+		&(struct cluster_message){ .kind = prove_epoch ? MESSAGE_PROVE : MESSAGE_RELEASE,
+			.volume = slot->id,
+			.epoch = prove_epoch });
+}
+
+/* A fenced volume still ships what it has: the promotion waits for it. */
+static void tell_durable(struct replicator_link *link, struct slot *slot)
+{
+	const struct volume_numbers *numbers = &slot->volume->numbers;
+	uint64_t epoch = atomic_load(&numbers->epoch), reign[2];
+	uint64_t durable = atomic_load(&numbers->durable_lsn);
+	reign[0] = atomic_load(&numbers->reign[0]);
+	reign[1] = atomic_load(&numbers->reign[1]);
+	/* Read between two reigns: the next change comes. */
+	if (!atomic_load(&numbers->writes) || atomic_load(&numbers->epoch) != epoch)
+		return;
+	if (slot->told_writes && durable == slot->told_durable)
+		return;
+	send_message(link, &(struct cluster_message){ .kind = MESSAGE_DURABLE,
+				    .volume = slot->id,
+				    .epoch = epoch,
+				    .reign = str_of(reign, GROUP_REIGN_LENGTH),
+				    .lsn = durable });
+	slot->told_writes = true;
+	slot->told_durable = durable;
 }
 
 void replicator_link_tell(struct replicator_link *link, struct slot *slot)
 {
 	int state = atomic_load(&slot->volume->numbers.state);
-	uint64_t durable = atomic_load(&slot->volume->numbers.durable_lsn);
-	uint64_t epoch = atomic_load(&slot->volume->numbers.epoch);
-	if (atomic_load(&slot->release_wanted) && !slot->release_sent) {
-		if (!link->open) {
-			/* Nobody to ask: the lock file tells whether the log is free. */
-			atomic_store(&slot->release_wanted, false);
-			slot_send(slot_call(slot, run_released));
-		} else {
-			slot->release_sent = true;
-			slot->told_state = -1; /* it keeps off until it hears that this is over */
-			send_message(link, &(struct cluster_message){ .kind = MESSAGE_RELEASE,
-						    .volume = slot->id, .epoch = epoch });
-		}
-	}
+	if (atomic_load(&slot->release_wanted) && !slot->release_sent)
+		tell_release(link, slot);
 	if (!link->open)
 		return;
-	bool writes = state == VOLUME_PRIMARY;
-	bool wrote = slot->told_state == VOLUME_PRIMARY;
-	/* A fenced volume still ships what it has: the promotion waits for it. Once the directory
-	 * has named the next reign, what was written before may not go out under its name. */
-	bool ships = writes || (state == VOLUME_FENCED && wrote);
-	if (ships && epoch != slot->epoch)
-		return;
-	if (ships && (!wrote || durable != slot->told_durable))
-		send_message(link, &(struct cluster_message){ .kind = MESSAGE_DURABLE,
-					    .volume = slot->id,
-					    .epoch = epoch,
-					    .reign = str_of(slot->reign, GROUP_REIGN_LENGTH),
-					    .lsn = durable });
-	if (state == VOLUME_REPLICA && slot->told_state != VOLUME_REPLICA)
+	if (atomic_load(&slot->volume->numbers.writes) && !slot->release_sent)
+		tell_durable(link, slot);
+	if (state == VOLUME_REPLICA && slot->told_state != VOLUME_REPLICA) {
 		send_message(link,
 			&(struct cluster_message){ .kind = MESSAGE_RETIRED, .volume = slot->id });
-	if (state != VOLUME_FENCED && state != VOLUME_OPENING)
-		slot->told_state = state;
-	slot->told_durable = durable;
+		slot->told_writes = false;
+	}
+	slot->told_state = state;
 }
 
 /* ---- hearing ---- */
@@ -110,7 +129,33 @@ static void run_higher_epoch(struct worker_call *call)
 
 static void run_behind(struct worker_call *call)
 {
-	volume_is_behind(call->slot->volume, (uint32_t)call->a, call->b);
+	volume_behind(call->slot->volume, (uint32_t)call->a, call->b, call->c);
+}
+
+static void run_proving(struct worker_call *call)
+{
+	volume_proving(call->slot->volume, call->flag, call->a);
+}
+
+static void on_released(struct slot *slot, const struct cluster_message *message)
+{
+	struct worker_call *call = slot_call(slot, run_released);
+	atomic_store(&slot->release_wanted, false);
+	slot->release_sent = false;
+	slot->waits_for[0] = '\0';
+	call->a = message->opening;
+	call->b = message->lsn;
+	call->c = message->chain;
+	slot_send(call);
+}
+
+static void on_proving(struct slot *slot, const struct cluster_message *message)
+{
+	struct worker_call *call = slot_call(slot, run_proving);
+	snprintf(slot->waits_for, sizeof(slot->waits_for), STR_FORMAT, STR_ARG(message->text));
+	call->flag = message->connected;
+	call->a = message->lsn;
+	slot_send(call);
 }
 
 static void note_ack(struct slot *slot, uint32_t node_id, uint64_t lsn, bool connected)
@@ -138,14 +183,11 @@ static void on_message(struct replicator_link *link, const struct cluster_messag
 	case MESSAGE_HELLO: /* it has just come to know this volume: what was said
 			     * before was lost */
 		slot->told_state = -1;
-		slot->told_durable = 0;
+		slot->told_writes = slot->release_sent = false;
 		replicator_link_tell(link, slot);
 		return;
-	case MESSAGE_RELEASED:
-		atomic_store(&slot->release_wanted, false);
-		slot->release_sent = false;
-		slot_send(slot_call(slot, run_released));
-		return;
+	case MESSAGE_RELEASED: on_released(slot, message); return;
+	case MESSAGE_PROVING: on_proving(slot, message); return;
 	case MESSAGE_ACKED:
 		note_ack(slot, message->node, message->lsn, message->connected);
 		call = slot_call(slot, run_acked);
@@ -175,6 +217,7 @@ static void on_message(struct replicator_link *link, const struct cluster_messag
 		call = slot_call(slot, run_behind);
 		call->a = message->node;
 		call->b = message->epoch;
+		call->c = message->lsn;
 		slot_send(call);
 		return;
 	default: return;
@@ -220,10 +263,9 @@ static void on_open(void *arg)
 	for (size_t i = 0; map_next(link->volumes->slots, &i, NULL, &value);) {
 		struct slot *slot = value;
 		slot->told_state = -1;
-		slot->told_durable = 0;
-		slot->release_sent = false;
+		slot->told_writes = slot->release_sent = false;
 		int state = atomic_load(&slot->volume->numbers.state);
-		if (state == VOLUME_OPENING || state == VOLUME_HELD)
+		if (state != VOLUME_REPLICA && !atomic_load(&slot->volume->numbers.writes))
 			atomic_store(&slot->release_wanted, true);
 		replicator_link_tell(link, slot);
 	}

@@ -43,11 +43,35 @@ static void on_volume_changed(void *arg, struct volume *volume)
 	loop_post(slot->volumes->front, &slot->changed_task);
 }
 
-static void on_volume_release(void *arg, struct volume *volume)
+static void on_volume_release(void *arg, struct volume *volume, uint64_t prove_epoch)
 {
 	struct slot *slot = arg;
+	atomic_store(&slot->prove_epoch, prove_epoch);
 	atomic_store(&slot->release_wanted, true);
 	on_volume_changed(arg, volume);
+}
+
+struct claim_call {
+	struct task task;
+	struct slot *slot;
+	struct volume_claim claim;
+};
+
+static void on_claim(void *arg)
+{
+	struct claim_call *call = arg;
+	slot_claim(call->slot, &call->claim);
+	free(call);
+}
+
+static void on_volume_claim(void *arg, struct volume *volume, const struct volume_claim *claim)
+{
+	struct slot *slot = arg;
+	struct claim_call *call = mem_alloc(sizeof(*call));
+	(void)volume;
+	*call = (struct claim_call){ .task.run = on_claim, .slot = slot, .claim = *claim };
+	call->task.arg = call;
+	loop_post(slot->volumes->front, &call->task);
 }
 
 /* On the front thread, as often as it is free. */
@@ -55,11 +79,13 @@ static void on_slot_changed(void *arg)
 {
 	struct slot *slot = arg;
 	replicator_link_tell(slot->volumes->link, slot);
+	slot_tell_directory(slot);
 }
 
 struct volume_events slot_events(struct slot *slot)
 {
 	return (struct volume_events){ .release = on_volume_release,
+		.claim = on_volume_claim,
 		.changed = on_volume_changed,
 		.arg = slot };
 }

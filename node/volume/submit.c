@@ -96,7 +96,7 @@ static void answer_or_wait(struct volume *volume, struct pending_change *pending
 {
 	CHECK(status < 0 || volume->index.applied_lsn >= pending->append.end_lsn);
 	/* It is in a tail that the next primary may lack: whoever sent it tries again there. */
-	if (status == 0 && volume_is_deposed(volume))
+	if (status == 0 && volume_is_in_doubt(volume))
 		status = -EROFS;
 	bool must_wait = status == 0 && pending->waits_for_replica &&
 		pending->durability != DURABILITY_LOCAL && volume_has_replica(volume);

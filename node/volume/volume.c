@@ -29,6 +29,26 @@ uint64_t volume_durable_end(const struct volume *volume)
 	return volume->log ? volume_log_end(volume->log) : volume->reader_end;
 }
 
+/* Epoch and reign do not change while `writes` is true, and it is false before they do. */
+static void publish_reign(struct volume *volume)
+{
+	struct volume_numbers *numbers = &volume->numbers;
+	if (!volume->writes) {
+		atomic_store(&numbers->writes, false);
+		return;
+	}
+	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
+	uint64_t halves[2];
+	memcpy(halves, last->reign, sizeof(halves));
+	if (!atomic_load(&numbers->writes)) {
+		atomic_store(&numbers->reign[0], halves[0]);
+		atomic_store(&numbers->reign[1], halves[1]);
+		atomic_store(&numbers->epoch, last->epoch);
+		atomic_store(&numbers->durable_lsn, volume_log_end(volume->log));
+		atomic_store(&numbers->writes, true);
+	}
+}
+
 void volume_publish(struct volume *volume)
 {
 	struct volume_numbers *numbers = &volume->numbers;
@@ -37,8 +57,12 @@ void volume_publish(struct volume *volume)
 	bool changed = !volume->is_published ||
 		atomic_load(&numbers->state) != (int)volume->state ||
 		atomic_load(&numbers->epoch) != epoch ||
+		atomic_load(&numbers->writes) != volume->writes ||
 		(volume->state != VOLUME_REPLICA && atomic_load(&numbers->durable_lsn) != durable);
+	publish_reign(volume);
 	atomic_store(&numbers->state, volume->state);
+	atomic_store(&numbers->waits_for, volume_waits_for(volume));
+	atomic_store(&numbers->seen, volume->highest_epoch);
 	atomic_store(&numbers->epoch, epoch);
 	atomic_store(&numbers->durable_lsn, durable);
 	atomic_store(&numbers->applied_lsn, volume->index.applied_lsn);
@@ -81,6 +105,13 @@ struct volume *volume_create(const struct volume_options *options)
 	volume->options = *options;
 	volume->options.log_directory = str_to_heap(str_from(options->log_directory));
 	volume->options.index_path = str_to_heap(str_from(options->index_path));
+	int result = options->witness_path ? witness_open(options->witness_path, &volume->witness)
+					   : 0;
+	if (result < 0)
+		log_warn("witness_unusable",
+			"volume=%u path=%s reason=%s effect=\"every start asks the other copies\"",
+			options->id, options->witness_path, log_quote(str_from(strerror(-result))));
+	volume->options.witness_path = NULL;
 	volume->state = VOLUME_REPLICA;
 	list_init(&volume->waits);
 	list_init(&volume->pending);
@@ -117,6 +148,7 @@ void volume_destroy(struct volume **volume_pointer)
 	timer_destroy(&volume->retry_timer);
 	log_reader_close(&volume->reader);
 	volume_log_close(&volume->log);
+	witness_close(&volume->witness);
 	index_deinit(&volume->index);
 	map_destroy(&volume->pending_deliveries);
 	free(volume->lag_samples);
@@ -147,9 +179,14 @@ bool volume_is_deposed(const struct volume *volume)
 	return !volume->desired.primary || volume->desired.epoch < volume->highest_epoch;
 }
 
+bool volume_is_in_doubt(const struct volume *volume)
+{
+	return volume_is_deposed(volume) || volume->is_behind;
+}
+
 bool volume_may_be_primary(const struct volume *volume)
 {
-	return !volume_is_deposed(volume) && volume->desired.epoch > volume->behind_epoch &&
+	return !volume_is_deposed(volume) &&
 		(volume->log == NULL || !volume_log_is_fenced(volume->log));
 }
 
@@ -202,8 +239,8 @@ void volume_set_desired(struct volume *volume, const struct volume_desired *desi
 static void on_retry(void *arg)
 {
 	struct volume *volume = arg;
-	if (volume->state == VOLUME_OPENING && volume->log == NULL && !volume->is_releasing)
-		volume_try_open(volume);
+	if (volume->state == VOLUME_OPENING)
+		volume_poll_opening(volume);
 	else if (volume->state == VOLUME_FENCED)
 		volume_poll_fence(volume);
 	else if (volume->state == VOLUME_HELD)
@@ -213,15 +250,24 @@ static void on_retry(void *arg)
 		volume_begin_opening(volume);
 }
 
-void volume_released(struct volume *volume)
+void volume_released(struct volume *volume, uint32_t opening, uint64_t end, uint64_t chain)
 {
 	if (!volume->is_releasing)
 		return;
 	volume->is_releasing = false;
+	/* An answer to a question of an earlier opening proves nothing of this one. */
+	if (opening > 0 && volume->opening.is_proving) {
+		volume->opening.is_proven = volume->opening.is_ready = true;
+		volume->opening.number = opening;
+		volume->opening.end = volume->opening.ready_end = end;
+		volume->opening.chain = chain;
+	}
 	if (volume->state == VOLUME_OPENING)
 		volume_try_open(volume);
 	else if (volume->state == VOLUME_HELD)
 		volume_poll_hold(volume);
+	else if (volume->state == VOLUME_FENCED)
+		volume_poll_fence(volume);
 }
 
 struct loop *volume_loop(const struct volume *volume)

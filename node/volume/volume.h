@@ -9,11 +9,11 @@
  * States and what is allowed in each:
  *
  *   REPLICA    the replicator writes the log; groups it reports are applied to the index
- *   OPENING    to be primary: the replicator is asked to let go, the log is opened and the rest
- *              applied, the reign begins
+ *   OPENING    to be primary: the log is proven to be whole (promote.c), opened, the rest applied,
+ *              the reign begins
  *   PRIMARY    serves sessions and deliveries
  *   FENCED     was primary; takes nothing, serves nothing, holds the log until it is told what to
- *              become
+ *              become, or for FENCE_MS_MAX; then it has to prove itself anew
  *   HELD       a replica that acknowledges nothing more, so that a promotion can be decided by
  *              where the replicas stand; holds the log until the directory has a new epoch, or
  *              for FENCE_MS_MAX
@@ -24,6 +24,7 @@
  */
 
 #include "core/timer.h"
+#include "core/witness.h"
 #include "node/index/index.h"
 #include "node/volume/volumes.h"
 #include "spool/log_reader.h"
@@ -56,13 +57,27 @@ struct volume_desired {
 	bool primary;
 	uint64_t epoch;
 	uint8_t reign[GROUP_REIGN_LENGTH];
+	/* Of struct directory_volume; `slot` is the class of this copy. */
+	uint64_t token, clean_after;
+	bool served;
+	uint8_t slot;
 	unsigned replica_count;
 	struct volume_replica replicas[VOLUME_COPIES_MAX];
 };
 
+/* A reign that a copy gives itself: compare-and-swap on the expected row. */
+struct volume_claim {
+	uint64_t expected_epoch, epoch, token, end_lsn;
+	uint8_t expected_reign[GROUP_REIGN_LENGTH], reign[GROUP_REIGN_LENGTH];
+};
+
 struct volume_events {
-	/* The replicator is to close its side of this volume; answer with volume_released. */
-	void (*release)(void *arg, struct volume *volume);
+	/* The replicator is to close its side of this volume; answer with volume_released. Above 0,
+	 * `prove_epoch` is the epoch that is to be written: first all other copies are heard. */
+	void (*release)(void *arg, struct volume *volume, uint64_t prove_epoch);
+	/* The directory is to give this copy an epoch of its own, as `claim` says, if it still names
+	 * this node and can be written; otherwise nothing happens. */
+	void (*claim)(void *arg, struct volume *volume, const struct volume_claim *claim);
 	/* Durable end or state have changed: tell the replicator. */
 	void (*changed)(void *arg, struct volume *volume);
 	void *arg;
@@ -73,7 +88,10 @@ struct volume_options {
 	struct disk *disk;
 	uint32_t id;
 	const char *log_directory, *index_path; /* copied */
+	const char *witness_path;               /* copied; NULL: no memory beside the disk */
 	uint64_t remote_wait_ms_max;
+	/* How long silent copies are waited for before an opening goes on without them. */
+	uint64_t alone_after_ms;
 	struct volume_events events;
 };
 
@@ -120,6 +138,11 @@ enum {
 	/* When it was not looked at for this long, this process did not run: a turn of the loop
 	 * takes milliseconds, ten times that under a heavy load. */
 	LATE_MS_MAX = LOOK_MS + 250,
+	/* How often an opening that waits for others looks whether it may go on. */
+	PROVE_LOOK_MS = 500,
+	/* A copy that has answered has the first records of an opening within this, or it has gone
+	 * again and is asked again. */
+	OPENING_ACK_MS_MAX = 5000,
 	/* While another process lets go of the log: a sync or two. */
 	LOCK_RETRY_MS = 20,
 	/* After an opening that failed, and doubled each time: a second is nothing beside a
@@ -136,9 +159,42 @@ enum {
 	LAG_SAMPLES_MAX = 4096,
 };
 
+/* Why an opening does not go on. */
+enum volume_wait {
+	WAIT_NONE,
+	WAIT_COPIES, /* the other copies are heard */
+	WAIT_LOST,   /* what is known to have been confirmed is nowhere to be had: alone by hand */
+	WAIT_CLAIM,  /* the directory is to give it an epoch */
+	WAIT_ACKS,   /* the other copies are to have the first records of this opening */
+};
+
+/* What an opening waits for, and what it was told. */
+struct volume_opening {
+	bool is_proving;  /* the replicator asks the other copies */
+	bool is_proven;   /* it has, and they had nothing more: the log ends at (end, chain) */
+	uint64_t end, chain;
+	uint32_t number;  /* of this opening within its epoch; 0: the same as before */
+	uint64_t since_us;
+	/* They have all been heard, and yet this epoch is not this copy's to begin. */
+	bool is_heard;
+	/* Not all have answered; what those have that did has been fetched, up to here. */
+	bool is_ready;
+	uint64_t ready_end;
+	/* The first records of a proven opening: served when all copies have them; 0: does not
+	 * apply. */
+	uint64_t ack_lsn;
+};
+
 /* Numbers that other threads may read. */
 struct volume_numbers {
 	atomic_int state;
+	/* What is here of `epoch` may be shipped as (epoch, reign), which do not change while this
+	 * is true. */
+	atomic_bool writes;
+	atomic_int waits_for; /* enum volume_wait, while OPENING */
+	/* The highest epoch anybody has shown. */
+	atomic_uint_fast64_t seen;
+	atomic_uint_fast64_t reign[2];
 	/* epoch: of the last bytes of the log here; 0: none, or not read yet. */
 	atomic_uint_fast64_t epoch, durable_lsn, applied_lsn, leader_lsn, messages, at_risk;
 	atomic_uint_fast64_t leader_time_us;
@@ -153,14 +209,20 @@ struct volume {
 	struct volume_log *log;
 	struct log_reader *reader;
 	struct volume_desired desired;
-	bool has_desired, is_releasing, is_new_reign;
+	bool has_desired, is_releasing, is_new_reign, writes;
 	bool is_published;
 	bool branch_is_checked; /* the index belongs to the log as it is now */
 	uint64_t reign_epoch; /* of the last opening */
 	/* Highest epoch anybody has shown; below it nothing may be written. */
 	uint64_t highest_epoch;
-	/* A copy elsewhere has more of this epoch: only a later one may be written here. */
-	uint64_t behind_epoch;
+	struct witness_file *witness;
+	struct volume_opening opening;
+	/* The log here must reach this to count as whole: what is known to have been confirmed. */
+	uint64_t known_end;
+	/* A copy elsewhere has confirmed what is lost here: no success is claimed until it is back. */
+	bool is_behind;
+	/* Under which it stands still, as the last one who asked for that was told; 0: none. */
+	uint64_t token;
 	uint64_t reader_end; /* durable bytes of the replica's log */
 	struct volume_replica replicas[VOLUME_COPIES_MAX];
 	unsigned replica_count;
@@ -185,7 +247,7 @@ struct volume {
 	struct list unseen;
 	struct task broken_task;
 	bool broken_is_posted;
-	bool is_rebuilding; /* FENCED for no other reason than a broken index */
+	bool is_reopening; /* FENCED only to be opened anew: nobody has asked for that */
 	/* A replay from the log's start failed: another one is made only when the log has changed
 	 * or the volume is opened anew. */
 	bool contradicts_log;
@@ -193,7 +255,6 @@ struct volume {
 	/* FENCED and HELD. */
 	struct list end_waits;
 	uint64_t still_since_us, hold_epoch;
-	bool fence_expired; /* the fence at the end of the log has been given up */
 	struct volume_numbers numbers;
 };
 
@@ -203,17 +264,24 @@ void volume_destroy(struct volume **volume);
 
 /* The directory's word, at start and after every change. */
 void volume_set_desired(struct volume *volume, const struct volume_desired *desired);
-/* The replicator has closed its side (or is not there). */
-void volume_released(struct volume *volume);
+/* The replicator has closed its side (or is not there). With `opening` above 0 all other copies have
+ * been heard, and the log ends at (end, chain) with all that any of them has. */
+void volume_released(struct volume *volume, uint32_t opening, uint64_t end, uint64_t chain);
+/* The proof waits for somebody; `is_ready`: what those have that answered has been fetched. */
+void volume_proving(struct volume *volume, bool is_ready, uint64_t end);
+/* The operator's word for an opening that waits: go on without the copies that are silent. With
+ * `by_itself` the directory is away, and the epoch is this copy's own word until it is back.
+ * -EALREADY: it is served; -ESTALE: it is not to be served here; -EAGAIN: it is being opened. */
+int volume_open_alone(struct volume *volume, bool by_itself) must_check;
 /* The replica's log here is durable up to `lsn`; the primary's up to `leader_end` at `time_us`. */
 void volume_received(struct volume *volume, uint64_t lsn, uint64_t leader_end, uint64_t time_us);
 void volume_was_cut(struct volume *volume, uint64_t lsn);
 void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool connected);
 /* Somebody has shown a higher epoch: stop writing below it, whatever the directory copy says. */
 void volume_higher_epoch(struct volume *volume, uint64_t epoch);
-/* Node `node_id` has acknowledged more of `epoch` than the log here has: what this volume once
- * confirmed is lost on this machine, and it serves no more in that epoch. */
-void volume_is_behind(struct volume *volume, uint32_t node_id, uint64_t epoch);
+/* Node `node_id` has acknowledged `epoch` up to `end`, which the log here does not have: what this
+ * volume once confirmed is lost on this machine. It stops, and serves when that has been fetched. */
+void volume_behind(struct volume *volume, uint32_t node_id, uint64_t epoch, uint64_t end);
 /* Takes nothing more; `wait` (may be NULL) is told when everything taken is durable. With
  * `lasting`, a FENCE record ends the log, so that the promise outlives a restart and the next
  * primary knows that it lacks nothing. */

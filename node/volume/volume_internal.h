@@ -1,8 +1,8 @@
 #ifndef PANDO_NODE_VOLUME_INTERNAL_H
 #define PANDO_NODE_VOLUME_INTERNAL_H
 
-/* Between the files of a volume: volume.c (states), replica.c (applying), promote.c, fence.c,
- * submit.c (changes), rebuild.c (a broken index) and durability.c (lag, waits, at risk). */
+/* Between the files of a volume: volume.c (states), replica.c (applying), promote.c, proof.c,
+ * fence.c, submit.c (changes), rebuild.c (a broken index) and durability.c (lag, waits, at risk). */
 
 #include "node/volume/volume.h"
 
@@ -19,6 +19,8 @@ bool volume_may_be_primary(const struct volume *volume);
 /* Somebody else is primary, or is about to be: what is written here is on a branch that may be
  * cut. */
 bool volume_is_deposed(const struct volume *volume);
+/* No success may be claimed of what waits: deposed, or what was confirmed is lost here. */
+bool volume_is_in_doubt(const struct volume *volume);
 /* The directory has named a later reign than the one that is served, opened or fenced here. */
 bool volume_has_new_reign(const struct volume *volume);
 
@@ -34,7 +36,7 @@ int volume_apply_range(struct volume *volume, uint64_t end) must_check;
 /* The same; an index that contradicts the log is thrown away and made again by a replay, once.
  * -EUCLEAN: the log contradicts itself. */
 int volume_apply_up_to(struct volume *volume, uint64_t end) must_check;
-/* The index is broken: a primary stands still, replays, and goes on. */
+/* The index is broken: a primary stands still, replays, and goes on (see is_reopening). */
 void volume_rebuild(struct volume *volume);
 /* For index.on_broken. */
 void volume_on_index_broken(void *owner);
@@ -53,8 +55,27 @@ void volume_answer_unseen(struct volume *volume);
 void volume_begin_opening(struct volume *volume);
 /* Takes the log, or tries again in a moment; then the reign begins. */
 void volume_try_open(struct volume *volume);
+/* A copy has acknowledged something: the opening may be complete. */
+void volume_check_opening(struct volume *volume);
 /* An opening failed: back to REPLICA, and a new try later, each time twice as late. */
 void volume_retry_later(struct volume *volume);
+
+/* ---- proof.c ---- */
+
+/* The log, which is open, is known to be whole. */
+bool volume_is_proven(struct volume *volume);
+/* It is not: closes it and has the replicator hear the other copies; where they have all been heard
+ * already, only an epoch of its own helps. */
+void volume_ask_for_proof(struct volume *volume);
+/* What the opening waits for. */
+enum volume_wait volume_waits_for(const struct volume *volume);
+/* From time to time while OPENING. */
+void volume_poll_opening(struct volume *volume);
+/* What this machine remembers beside its disk: where the log ends, under which token it stands. */
+void volume_remember(struct volume *volume);
+/* The log's epoch is above the directory's: true where this copy gave it to itself, and goes on in
+ * it. */
+bool volume_adopt_own_claim(struct volume *volume);
 
 /* ---- fence.c ---- */
 

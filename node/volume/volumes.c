@@ -61,7 +61,8 @@ static void run_create(struct worker_call *call)
 {
 	struct slot *slot = call->slot;
 	const struct config *config = slot->volumes->config;
-	char log_directory[512], index_path[512];
+	char log_directory[512], index_path[512], witness_path[512];
+	snprintf(witness_path, sizeof(witness_path), "%s/node/%u", config->run_dir, slot->id);
 	snprintf(log_directory, sizeof(log_directory), "%s/volumes/%u", config->data_dir, slot->id);
 	snprintf(index_path, sizeof(index_path), "%s/index/%u.sqlite", config->data_dir, slot->id);
 	slot->volume = volume_create(&(struct volume_options){ .loop = slot->worker->loop,
@@ -69,7 +70,9 @@ static void run_create(struct worker_call *call)
 		.id = slot->id,
 		.log_directory = log_directory,
 		.index_path = index_path,
+		.witness_path = witness_path,
 		.remote_wait_ms_max = config->remote_wait_ms_max,
+		.alone_after_ms = config->alone_after_s * 1000,
 		.events = slot_events(slot) });
 	sem_post((sem_t *)call->arg);
 }
@@ -122,6 +125,15 @@ static void fill_replicas(struct volumes *volumes, const struct directory_volume
 		desired->replicas[i].counted = true;
 }
 
+/* The class of this node's copy. */
+static uint8_t my_slot(const struct volumes *volumes, const struct directory_volume *entry)
+{
+	for (unsigned i = 0; i < entry->replica_count; i++)
+		if (entry->replica_node_ids[i] == volumes->node_id)
+			return entry->replica_slots[i];
+	return entry->primary_slot;
+}
+
 static bool is_member(const struct directory_volume *entry, uint32_t node_id)
 {
 	bool member = entry->primary_node_id == node_id;
@@ -149,12 +161,20 @@ void volumes_reconcile(struct volumes *volumes)
 			continue;
 		if (slot == NULL)
 			slot = make_slot(volumes, entry->id);
-		if (entry->epoch < slot->epoch)
-			continue; /* a stale copy of the directory: the volume refuses it too */
+		if (entry->epoch < slot->epoch) {
+			/* A stale copy of the directory, or one that was put back: the volume
+			 * refuses it too. */
+			slot_tell_directory(slot);
+			continue;
+		}
 		struct worker_call *call = slot_call(slot, run_set_desired);
 		call->desired =
 			(struct volume_desired){ .primary = entry->primary_node_id == me->id,
-				.epoch = entry->epoch };
+				.epoch = entry->epoch,
+				.token = entry->token,
+				.clean_after = entry->clean_after,
+				.served = entry->served,
+				.slot = my_slot(volumes, entry) };
 		memcpy(call->desired.reign, entry->reign, sizeof(call->desired.reign));
 		fill_replicas(volumes, entry, &call->desired);
 		slot->epoch = entry->epoch;
@@ -162,6 +182,7 @@ void volumes_reconcile(struct volumes *volumes)
 		memcpy(slot->reign, entry->reign, sizeof(slot->reign));
 		snprintf(slot->name, sizeof(slot->name), "%s", entry->name);
 		slot_send(call);
+		slot_tell_directory(slot);
 	}
 	if (map_count(volumes->slots) > slots_before)
 		replicator_link_greet(volumes->link);
@@ -200,6 +221,9 @@ int volumes_create(struct loop *front, const struct config *config, struct direc
 		snprintf(path, sizeof(path), "%s%s", config->data_dir, folders[i]);
 		result = disk_make_directory(path);
 	}
+	snprintf(path, sizeof(path), "%s/node", config->run_dir);
+	if (result == 0)
+		result = disk_make_directory(path);
 	if (result < 0) {
 		free(volumes);
 		return error_set(error, result, "cannot make %s: %s", path, strerror(-result));

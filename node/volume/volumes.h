@@ -58,12 +58,22 @@ bool volumes_are_settled(const struct volumes *volumes);
 void volumes_status(struct volumes *volumes, struct buf *json_out);
 void volumes_at_risk(struct volumes *volumes, void (*done)(void *arg, struct str json), void *arg);
 /* How a volume is made to stand still: a primary is fenced, a replica held (see volume.h). */
-enum volumes_end { VOLUMES_FENCE, VOLUMES_HOLD };
+enum volumes_end {
+	VOLUMES_FENCE,
+	VOLUMES_HOLD,
+	/* Nothing is made to stand still: under which token does it? */
+	VOLUMES_CONFIRM,
+};
 /* For many volumes at once, `list` being ID:EPOCH,ID:EPOCH,...; of each the answer has the durable
- * end or an error. A volume that takes longer than a few seconds does not hold up the answer.
+ * end, the epoch and opening that wrote it, the token under which it stands still (of the last
+ * answer: all before are void) and the highest epoch it knows of, or an error. A volume that takes longer than a few seconds does not hold up the answer.
  * -EINVAL for a malformed list. */
 int volumes_end(struct volumes *volumes, enum volumes_end how, struct str list,
 	void (*done)(void *arg, struct str json), void *arg) must_check;
+
+/* `pando open --alone`: see volume_open_alone. -ENOENT: not held here. */
+int volumes_open_alone(struct volumes *volumes, uint32_t volume_id,
+	void (*done)(void *arg, int status), void *arg) must_check;
 
 /* Worker side. */
 struct loop *volume_loop(const struct volume *volume);

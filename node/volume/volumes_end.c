@@ -23,7 +23,9 @@ struct end_item {
 	struct slot *slot;
 	bool answered;
 	int status;
-	uint64_t asked_epoch, epoch, end;
+	uint64_t asked_epoch, epoch, end, token, seen;
+	uint32_t opening;
+	bool is_clean; /* the log ends with a fence */
 };
 
 /* Lives until every volume has answered, which may be after the answer to the asker. */
@@ -37,6 +39,10 @@ struct end_request {
 	void *arg;
 };
 
+static const char *const refusals[] = { [VOLUMES_FENCE] = "does not write",
+	[VOLUMES_HOLD] = "is no replica of",
+	[VOLUMES_CONFIRM] = "does not stand still for" };
+
 static void describe(const struct end_item *item, struct buf *json)
 {
 	buf_printf(json, "{\"volume\": %u, ", item->volume_id);
@@ -47,14 +53,17 @@ static void describe(const struct end_item *item, struct buf *json)
 		buf_append_literal(json, "\"error\": \"this node does not hold it\"}");
 	else if (item->status == -ESTALE)
 		buf_printf(json, "\"error\": \"this node %s it in epoch %llu\"}",
-			item->request->how == VOLUMES_FENCE ? "does not write" : "is no replica of",
-			(unsigned long long)item->asked_epoch);
+			refusals[item->request->how], (unsigned long long)item->asked_epoch);
 	else if (item->status < 0)
 		buf_printf(json, "\"error\": \"its log cannot be opened: %s\"}",
 			strerror(-item->status));
 	else
-		buf_printf(json, "\"epoch\": %llu, \"end_lsn\": %llu}",
-			(unsigned long long)item->epoch, (unsigned long long)item->end);
+		buf_printf(json,
+			"\"epoch\": %llu, \"opening\": %u, \"end_lsn\": %llu, \"token\": %llu, "
+			"\"seen_epoch\": %llu, \"ends_fenced\": %s}",
+			(unsigned long long)item->epoch, item->opening,
+			(unsigned long long)item->end, (unsigned long long)item->token,
+			(unsigned long long)item->seen, item->is_clean ? "true" : "false");
 }
 
 static void answer(struct end_request *request)
@@ -98,12 +107,29 @@ static void on_end_reply(void *arg)
 		finish(item->request);
 }
 
+/* Of the log as it stands: on the worker. */
+static void take_numbers(struct end_item *item)
+{
+	const struct volume *volume = item->slot->volume;
+	item->token = volume->token;
+	item->seen = volume->highest_epoch;
+	if (volume->log == NULL)
+		return;
+	const struct epochs *epochs = volume_log_epochs(volume->log);
+	const struct epoch_entry *last = epochs_last(epochs);
+	uint64_t seen = volume_log_seen(volume->log);
+	item->seen = seen > item->seen ? seen : item->seen;
+	item->epoch = last ? last->epoch : 0;
+	item->opening = last ? last->opening : 0;
+	item->is_clean = volume_log_ends_fenced(volume->log);
+}
+
 static void on_end(struct end_wait *wait, int status, uint64_t end)
 {
 	struct end_item *item = container_of(wait, struct end_item, wait);
 	item->status = status;
 	item->end = end;
-	item->epoch = atomic_load(&item->slot->volume->numbers.epoch);
+	take_numbers(item);
 	item->task = (struct task){ .run = on_end_reply, .arg = item };
 	loop_post(item->slot->volumes->front, &item->task);
 }
@@ -111,10 +137,16 @@ static void on_end(struct end_wait *wait, int status, uint64_t end)
 static void run_end(struct worker_call *call)
 {
 	struct end_item *item = call->arg;
-	if (item->request->how == VOLUMES_FENCE)
-		volume_fence(call->slot->volume, true, &item->wait);
-	else
-		volume_hold(call->slot->volume, item->asked_epoch, &item->wait);
+	struct volume *volume = call->slot->volume;
+	bool stands = volume->log != NULL &&
+		(volume->state == VOLUME_FENCED || volume->state == VOLUME_HELD);
+	switch (item->request->how) {
+	case VOLUMES_FENCE: volume_fence(volume, true, &item->wait); break;
+	case VOLUMES_HOLD: volume_hold(volume, item->asked_epoch, &item->wait); break;
+	case VOLUMES_CONFIRM:
+		on_end(&item->wait, stands ? 0 : -ESTALE, stands ? volume_log_end(volume->log) : 0);
+		break;
+	}
 }
 
 static int refusal(const struct end_request *request, const struct end_item *item)
@@ -122,11 +154,16 @@ static int refusal(const struct end_request *request, const struct end_item *ite
 	const struct slot *slot = item->slot;
 	if (slot == NULL)
 		return -ENOENT;
+	if (request->how == VOLUMES_CONFIRM)
+		return 0;
 	if (request->how == VOLUMES_HOLD)
 		return slot->wants_primary || slot->epoch > item->asked_epoch ? -ESTALE : 0;
-	return atomic_load(&slot->volume->numbers.epoch) == item->asked_epoch && slot->wants_primary
-		? 0
-		: -ESTALE;
+	/* One that is still being opened has an older log, or none. */
+	uint64_t epoch = atomic_load(&slot->volume->numbers.epoch);
+	bool is_old = epoch > item->asked_epoch ||
+		(epoch < item->asked_epoch &&
+			atomic_load(&slot->volume->numbers.state) != VOLUME_OPENING);
+	return !is_old && slot->wants_primary ? 0 : -ESTALE;
 }
 
 /* The items of the list; NULL when it is malformed. */

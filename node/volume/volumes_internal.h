@@ -1,8 +1,8 @@
 #ifndef PANDO_NODE_VOLUMES_INTERNAL_H
 #define PANDO_NODE_VOLUMES_INTERNAL_H
 
-/* Between volumes.c (threads), slots.c, replicator_link.c, volumes_report.c and volumes_end.c; all
- * on the front thread but for what volumes tell from their workers. */
+/* Between volumes.c (threads), slots.c, replicator_link.c, claims.c, volumes_report.c and
+ * volumes_end.c; all on the front thread but for what volumes tell from their workers. */
 
 #include "core/map.h"
 #include "node/volume/volume.h"
@@ -29,10 +29,15 @@ struct slot {
 	struct volume *volume; /* the worker's; the front reads volume->numbers */
 	struct task changed_task;
 	atomic_bool release_wanted;
+	atomic_uint_fast64_t prove_epoch; /* of the release that is wanted; 0: plain */
 	bool release_sent;
 	/* What the replicator has been told. */
 	uint64_t told_durable;
 	int told_state;
+	bool told_writes;
+	/* What the replicator says that a proof waits for. */
+	char waits_for[256];
+	bool is_claiming; /* the directory is being asked (claims.c) */
 	struct volume_replica replicas[VOLUME_COPIES_MAX]; /* as last reported */
 	unsigned replica_count;
 	uint64_t epoch;
@@ -77,6 +82,14 @@ struct volume_events slot_events(struct slot *slot);
 void slot_init(struct slot *slot);
 
 struct slot *volumes_find_slot(const struct volumes *volumes, uint32_t volume_id);
+
+/* ---- claims.c ---- */
+
+/* The directory gives the slot's copy an epoch, if it can be written and names this node still. */
+void slot_claim(struct slot *slot, const struct volume_claim *claim);
+/* What the directory has to hear of a volume that is served here: that it is, and in which epoch,
+ * where its own is behind. */
+void slot_tell_directory(struct slot *slot);
 
 /* ---- replicator_link.c ---- */
 

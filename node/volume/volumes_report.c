@@ -41,6 +41,27 @@ static void report_peers(struct volumes *volumes, const struct slot *slot, struc
 	}
 }
 
+/* Why a volume that is being opened is not served yet; "" for all others. */
+static void report_wait(const struct slot *slot, struct buf *out)
+{
+	static const char *const texts[] = { [WAIT_NONE] = "",
+		[WAIT_COPIES] = "the other copies: ",
+		[WAIT_LOST] = "its log is empty or lacks what was confirmed, and no copy that "
+			      "answers has it: ",
+		[WAIT_CLAIM] = "the directory, which is to give it an epoch of its own",
+		[WAIT_ACKS] = "the other copies, which have answered and are to follow" };
+	int wait = atomic_load(&slot->volume->numbers.waits_for);
+	struct buf text = { 0 };
+	buf_append_str(&text, str_from(texts[wait]));
+	if (wait == WAIT_COPIES || wait == WAIT_LOST)
+		buf_append_str(&text,
+			str_from(slot->waits_for[0] ? slot->waits_for
+						    : wait == WAIT_COPIES ? "its replicator does not answer"
+									  : "there is no other"));
+	encode_json(out, buf_str(&text));
+	buf_deinit(&text);
+}
+
 void volumes_status(struct volumes *volumes, struct buf *json_out)
 {
 	void *value;
@@ -57,10 +78,11 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 		buf_printf(json_out, "%s{\"id\": %u, \"name\": ", first ? "" : ", ", slot->id);
 		encode_json(json_out, str_from(slot->name));
 		buf_printf(json_out,
-			", \"role\": \"%s\", \"epoch\": %llu, \"durable_lsn\": %llu, "
-			"\"applied_lsn\": %llu, \"leader_lsn\": %llu, \"at_risk\": %llu, "
+			", \"role\": \"%s\", \"epoch\": %llu, \"seen_epoch\": %llu, "
+			"\"durable_lsn\": %llu, \"applied_lsn\": %llu, \"leader_lsn\": %llu, \"at_risk\": %llu, "
 			"\"messages\": %llu, \"peers\": [",
 			role_of(slot), (unsigned long long)atomic_load(&numbers->epoch),
+			(unsigned long long)atomic_load(&numbers->seen),
 			(unsigned long long)atomic_load(&numbers->durable_lsn),
 			(unsigned long long)atomic_load(&numbers->applied_lsn),
 			(unsigned long long)atomic_load(&numbers->leader_lsn),
@@ -68,7 +90,9 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 			(unsigned long long)atomic_load(&numbers->messages));
 		if (atomic_load(&numbers->state) == VOLUME_PRIMARY)
 			report_peers(volumes, slot, json_out);
-		buf_append_literal(json_out, "]}");
+		buf_append_literal(json_out, "], \"waits_for\": ");
+		report_wait(slot, json_out);
+		buf_append_literal(json_out, "}");
 		first = false;
 	}
 	buf_append_literal(json_out, "]}");

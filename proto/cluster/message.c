@@ -31,6 +31,8 @@ void message_encode(const struct cluster_message *message, struct buf *out)
 	packed.node = message->node;
 	packed.connected = message->connected;
 	packed.time_us = message->time_us;
+	packed.chain = message->chain;
+	packed.opening = message->opening;
 	if (pool != NULL)
 		packed.text = pool_copy_terminated(pool, message->text);
 	size_t length = pando__cluster__message__get_packed_size(&packed);
@@ -71,6 +73,8 @@ bool message_decode(struct str payload, struct pool *pool, struct cluster_messag
 		.lsn = packed->lsn,
 		.end = packed->end,
 		.time_us = packed->time_us,
+		.chain = packed->chain,
+		.opening = packed->opening,
 		.reign = packed_to_str(packed->reign),
 		.epochs = packed_to_str(packed->epochs),
 		.text = str_from(packed->text),

@@ -21,7 +21,8 @@ enum message_kind {
 	 * again how you hold it. */
 	MESSAGE_HELLO = 1,
 
-	/* Follower to leader: ship `volume` from `lsn` (my end); `epochs` is my vector. */
+	/* Follower to leader: ship `volume` from `lsn` (my end, with `chain`); `epochs` is my
+	 * vector. */
 	MESSAGE_FOLLOW = 10,
 	/* Leader to follower: cut at `lsn` first, then ask again; `epochs` is
 	 * the leader's vector. */
@@ -41,13 +42,25 @@ enum message_kind {
 	 * again; `text` says why. */
 	MESSAGE_PARK = 17,
 
+	/* A node that is to write `volume` in `epoch`, through its replicator, to every other
+	 * member: where do you stand? Who answers takes the epoch as heard. */
+	MESSAGE_ASK = 20,
+	/* The answer: `text` is "replica", and then `epochs`, `lsn`, `chain` say what stands here;
+	 * or a word for why this says nothing yet. `epoch`: the highest heard. */
+	MESSAGE_POSITION = 21,
+	/* Send me what you have of `volume` from `lsn` on, up to where you stand; `epochs` and
+	 * `chain` are mine. Answered as FOLLOW is. */
+	MESSAGE_FETCH = 22,
+
 	/* Node to replicator: I write `volume` in (`epoch`, `reign`); durable up to `lsn`. */
 	MESSAGE_DURABLE = 30,
 	/* Node to replicator: I do not write `volume` any more. */
 	MESSAGE_RETIRED = 31,
 	/* Node to replicator: give `volume` up, I am to write it. */
 	MESSAGE_RELEASE = 32,
-	/* Replicator to node: `volume` is closed here, its lock is free. */
+	/* Replicator to node: `volume` is closed here, its lock is free. After PROVE: all members
+	 * have been heard, what they had more has been fetched, and `opening` is the next one of
+	 * the epoch that PROVE named; the log ends at (`lsn`, `chain`). */
 	MESSAGE_RELEASED = 33,
 	/* Replicator to node: replica `node` of `volume` has everything
 	 * below `lsn`; `connected`. */
@@ -59,15 +72,23 @@ enum message_kind {
 	MESSAGE_WAS_CUT = 36,
 	/* Replicator to node: a peer has shown `epoch` for `volume`: do not write below it. */
 	MESSAGE_HIGHER_EPOCH = 37,
-	/* Replicator to node: replica `node` has acknowledged more of `epoch`, which you write,
-	 * than your log has: it has lost what it once confirmed. */
+	/* Replicator to node: replica `node` has acknowledged `epoch`, which you write, up to
+	 * `lsn`, which your log does not have: it has lost what it once confirmed. */
 	MESSAGE_BEHIND = 38,
+	/* Node to replicator: hear all members of `volume` before I write it in `epoch`, and fetch
+	 * what they have more. */
+	MESSAGE_PROVE = 39,
+	/* Replicator to node: `text` says what that waits for; `connected` when all that could be
+	 * heard has been fetched; the log here ends at `lsn` of `end`, `opening` members answered.
+	 */
+	MESSAGE_PROVING = 40,
 };
 
 struct cluster_message {
 	enum message_kind kind;
 	uint32_t volume, node;
-	uint64_t epoch, lsn, end, time_us;
+	uint64_t epoch, lsn, end, time_us, chain;
+	uint32_t opening;
 	struct str reign, epochs, text;
 	bool connected;
 };

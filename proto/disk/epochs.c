@@ -171,6 +171,29 @@ int epochs_common_end(const struct epochs *follower, uint64_t follower_end,
 	return 0;
 }
 
+uint64_t epochs_next(uint64_t above, unsigned slot)
+{
+	uint64_t next = above - above % EPOCH_CLASSES + slot % EPOCH_CLASSES;
+	return next > above ? next : next + EPOCH_CLASSES;
+}
+
+const struct epoch_entry *epochs_find(const struct epochs *epochs, uint64_t epoch)
+{
+	for (uint32_t i = 0; i < epochs->count; i++)
+		if (epochs->entries[i].epoch == epoch)
+			return &epochs->entries[i];
+	return NULL;
+}
+
+uint32_t epochs_opening(const struct epochs *epochs, uint64_t epoch)
+{
+	uint32_t opening = 0;
+	for (uint32_t i = 0; i < epochs->count; i++)
+		if (epochs->entries[i].epoch == epoch && epochs->entries[i].opening > opening)
+			opening = epochs->entries[i].opening;
+	return opening;
+}
+
 /* The entry that wrote the last byte below `lsn`; NULL when there is none. */
 static const struct epoch_entry *entry_below(const struct epochs *epochs, uint64_t lsn)
 {

@@ -25,6 +25,12 @@ enum {
 	/* A restart a day for almost three years; a vector of 48 KiB fits any segment. */
 	EPOCHS_MAX = 1000,
 	EPOCHS_BYTES_MAX = 8 + EPOCHS_MAX * 48 + 4,
+	/* Epochs of one class belong to one copy, whichever directory names them: two directories,
+	 * or one that was put back, never give one epoch to two copies. */
+	EPOCH_CLASSES = 8,
+	/* Beyond it modseqs (epoch << 40) would not fit: no command gives such an epoch, so whoever
+	 * shows one is mistaken or means harm. */
+	EPOCH_MAX = 1 << 23,
 };
 
 struct epoch_entry {
@@ -61,6 +67,14 @@ void epochs_truncate(struct epochs *epochs, uint64_t lsn);
  */
 int epochs_common_end(const struct epochs *follower, uint64_t follower_end,
 	const struct epochs *leader, uint64_t leader_end, uint64_t *common_out) must_check;
+
+/* The least epoch above `above` of the class `slot`. */
+uint64_t epochs_next(uint64_t above, unsigned slot);
+
+/* The first entry with this epoch; NULL when there is none. */
+const struct epoch_entry *epochs_find(const struct epochs *epochs, uint64_t epoch);
+/* The highest `opening` of an epoch; 0 when there is none. */
+uint32_t epochs_opening(const struct epochs *epochs, uint64_t epoch);
 
 /* The epoch of the last byte below `lsn`; 0 when there is none. */
 uint64_t epochs_epoch_below(const struct epochs *epochs, uint64_t lsn);

@@ -17,15 +17,29 @@ const struct mailbox_policy unlimited = { DURABILITY_LOCAL, 0 };
 static void run_release(void *arg)
 {
 	struct fixture *f = arg;
-	volume_released(f->volume);
+	volume_released(f->volume, 0, 0, 0);
 }
 
-static void on_release(void *arg, struct volume *volume)
+static void on_release(void *arg, struct volume *volume, uint64_t prove_epoch)
 {
 	struct fixture *f = arg;
 	(void)volume;
+	(void)prove_epoch;
 	f->release = (struct task){ .run = run_release, .arg = f };
 	loop_defer(f->loop, &f->release);
+}
+
+/* The directory does as it is asked. */
+static void on_claim(void *arg, struct volume *volume, const struct volume_claim *claim)
+{
+	struct fixture *f = arg;
+	struct volume_desired desired = volume->desired;
+	desired.epoch = claim->epoch;
+	desired.token = claim->token;
+	desired.clean_after = 0;
+	memcpy(desired.reign, claim->reign, sizeof(desired.reign));
+	f->claims++;
+	volume_set_desired(volume, &desired);
 }
 
 static void on_changed(void *arg, struct volume *volume)
@@ -65,7 +79,7 @@ void fixture_open(struct fixture *f)
 		.log_directory = f->log_directory,
 		.index_path = f->index_path,
 		.remote_wait_ms_max = 2000,
-		.events = { on_release, on_changed, f } });
+		.events = { on_release, on_claim, on_changed, f } });
 }
 
 void fixture_name_primary(struct fixture *f)

@@ -1,0 +1,153 @@
+#include "node/volume/volumes_internal.h"
+
+#include "core/config.h"
+#include "core/directory/directory_write.h"
+#include "core/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/*
+ * What a node writes in the directory, which is little: an epoch that a copy gives itself, and that a
+ * volume has been opened for the first time. Both on a pool thread; both for volumes that the
+ * directory names this node for, or that are served here in an epoch above the directory's.
+ */
+
+struct write_job {
+	struct slot *slot;
+	struct promotion promotion; /* epoch 0: only that it is served */
+	int result;
+	struct error error;
+};
+
+static void run_write(void *arg)
+{
+	struct write_job *job = arg;
+	struct directory_writer *writer = NULL;
+	job->result = directory_writer_open(job->slot->volumes->config, &writer, &job->error);
+	if (job->result == 0 && job->promotion.epoch == 0)
+		job->result = directory_note_served(writer, job->slot->id, &job->error);
+	else if (job->result == 0)
+		job->result = directory_promote(writer, &job->promotion, 1, 0, &job->error);
+	directory_writer_close(&writer);
+}
+
+static void on_written(void *arg)
+{
+	struct write_job *job = arg;
+	job->slot->is_claiming = false;
+	if (job->result < 0)
+		log_warn("directory_not_told", "volume=%u epoch=%llu reason=%s", job->slot->id,
+			(unsigned long long)job->promotion.epoch,
+			log_quote(str_from(job->error.text)));
+	else if (job->promotion.epoch != 0)
+		log_warn("epoch_claimed", "volume=%u epoch=%llu before=%llu", job->slot->id,
+			(unsigned long long)job->promotion.epoch,
+			(unsigned long long)job->promotion.expected_epoch);
+	free(job);
+}
+
+static void start(struct slot *slot, const struct promotion *promotion)
+{
+	struct write_job *job = mem_alloc(sizeof(*job));
+	*job = (struct write_job){ .slot = slot, .promotion = *promotion };
+	slot->is_claiming = true;
+	loop_work(slot->volumes->front, run_write, on_written, job);
+}
+
+void slot_claim(struct slot *slot, const struct volume_claim *claim)
+{
+	struct volumes *volumes = slot->volumes;
+	if (slot->is_claiming || !directory_is_fresh(volumes->directory) ||
+		slot->epoch != claim->expected_epoch || !slot->wants_primary)
+		return;
+	struct promotion promotion = { .volume_id = slot->id,
+		.expected_epoch = claim->expected_epoch,
+		.epoch = claim->epoch,
+		.primary_node_id = volumes->node_id,
+		.token = claim->token,
+		.epoch_start_lsn = claim->end_lsn,
+		.action = "claim" };
+	memcpy(promotion.expected_reign, claim->expected_reign, REIGN_LENGTH);
+	memcpy(promotion.reign, claim->reign, REIGN_LENGTH);
+	start(slot, &promotion);
+}
+
+/* The directory was put back, or was away when this copy was opened alone. */
+static void claim_served(struct slot *slot, const struct directory_volume *entry, uint64_t epoch)
+{
+	const struct volume_numbers *numbers = &slot->volume->numbers;
+	struct promotion promotion = { .volume_id = slot->id,
+		.expected_epoch = entry->epoch,
+		.epoch = epoch,
+		.primary_node_id = slot->volumes->node_id,
+		.epoch_start_lsn = atomic_load(&numbers->durable_lsn),
+		.action = "directory put right" };
+	uint64_t reign[2] = { atomic_load(&numbers->reign[0]), atomic_load(&numbers->reign[1]) };
+	memcpy(promotion.expected_reign, entry->reign, REIGN_LENGTH);
+	memcpy(promotion.reign, reign, REIGN_LENGTH);
+	if (atomic_load(&numbers->writes) && atomic_load(&numbers->epoch) == epoch)
+		start(slot, &promotion);
+}
+
+void slot_tell_directory(struct slot *slot)
+{
+	struct volumes *volumes = slot->volumes;
+	const struct volume_numbers *numbers = &slot->volume->numbers;
+	const struct directory_volume *entry = directory_find_volume(volumes->directory, slot->id);
+	uint64_t epoch = atomic_load(&numbers->epoch);
+	if (slot->is_claiming || entry == NULL || !directory_is_fresh(volumes->directory) ||
+		atomic_load(&numbers->state) != VOLUME_PRIMARY)
+		return;
+	if (entry->epoch < epoch)
+		claim_served(slot, entry, epoch);
+	else if (!entry->served && entry->epoch == epoch)
+		start(slot, &(struct promotion){ 0 });
+}
+
+/* ---- the operator's word ---- */
+
+struct alone_request {
+	struct task task;
+	struct slot *slot;
+	void (*done)(void *arg, int status);
+	void *arg;
+	int status;
+	bool by_itself;
+	uint64_t epoch;
+};
+
+static void on_alone_answer(void *arg)
+{
+	struct alone_request *request = arg;
+	if (request->status == 0 && request->by_itself)
+		request->slot->epoch = request->epoch;
+	request->done(request->arg, request->status);
+	free(request);
+}
+
+static void run_alone(struct worker_call *call)
+{
+	struct alone_request *request = call->arg;
+	request->status = volume_open_alone(call->slot->volume, request->by_itself);
+	request->epoch = call->slot->volume->desired.epoch;
+	request->task = (struct task){ .run = on_alone_answer, .arg = request };
+	loop_post(call->slot->volumes->front, &request->task);
+}
+
+int volumes_open_alone(struct volumes *volumes, uint32_t volume_id,
+	void (*done)(void *arg, int status), void *arg)
+{
+	struct slot *slot = volumes_find_slot(volumes, volume_id);
+	if (slot == NULL)
+		return -ENOENT;
+	struct alone_request *request = mem_alloc(sizeof(*request));
+	*request = (struct alone_request){ .slot = slot,
+		.done = done,
+		.arg = arg,
+		.by_itself = !directory_is_fresh(volumes->directory) };
+	struct worker_call *call = slot_call(slot, run_alone);
+	call->arg = request;
+	slot_send(call);
+	return 0;
+}

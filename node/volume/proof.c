@@ -1,0 +1,264 @@
+#include "node/volume/volume_internal.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/rand.h"
+#include "spool/log_state.h"
+
+#include <errno.h>
+
+/*
+ * Whether the log here is whole, before anything is written to it. Being named by the directory
+ * says who may write; a disk may be new, put back, or have lost its last writes. One of these
+ * proves it:
+ *
+ *   1. This boot wrote it: the machine's memory knows how far the log must reach, and it does. A
+ *      kill, an upgrade, a crash of the process: nobody is asked.
+ *   2. All other copies have been heard and what they had more has been fetched: the same epoch
+ *      goes on, half a slack of uids further, and serves when all of them have its first records.
+ *   3. Not all answer: the directory gives this copy an epoch of its own (a claim), which begins
+ *      unclean. By itself only where nothing is known to be missing; else at the operator's word.
+ *   4. It stood still, under the token that the directory names, when this epoch was given to it.
+ *
+ * A log whose end is a FENCE is not proven by the first: somebody may have been promoted.
+ */
+
+static bool has_chain(struct volume *volume, uint64_t lsn, uint64_t chain)
+{
+	struct log_reader *reader;
+	uint64_t end = volume_log_end(volume->log), here;
+	if (lsn == end)
+		return volume_log_chain(volume->log) == chain;
+	if (lsn > end || log_reader_open(volume->options.disk, volume->options.log_directory,
+				 volume->options.id, &reader) < 0)
+		return false;
+	int result = log_reader_chain(reader, lsn, end, &here);
+	log_reader_close(&reader);
+	return result == 0 && here == chain;
+}
+
+void volume_remember(struct volume *volume)
+{
+	struct witness witness = { .token = volume->token };
+	if (volume->log == NULL || volume->is_behind)
+		return;
+	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
+	if (volume->writes && last != NULL)
+		witness.incarnation = last->incarnation;
+	witness.end = volume_log_end(volume->log);
+	witness.chain = volume_log_chain(volume->log);
+	witness_write(volume->witness, &witness);
+}
+
+/* What this machine remembers and the log here does not bear out raises known_end. */
+static bool remembers(struct volume *volume, struct witness *witness_out)
+{
+	if (!witness_read(volume->witness, witness_out))
+		return false;
+	if (has_chain(volume, witness_out->end, witness_out->chain))
+		return true;
+	if (witness_out->end > volume->known_end)
+		volume->known_end = witness_out->end;
+	return false;
+}
+
+static bool is_of_this_boot(struct volume *volume, const struct epoch_entry *last)
+{
+	struct witness witness;
+	return !volume->is_behind && remembers(volume, &witness) &&
+		witness.incarnation == last->incarnation && !volume_log_ends_fenced(volume->log);
+}
+
+static bool has_token(struct volume *volume)
+{
+	struct witness witness;
+	uint64_t token = volume->token;
+	if (token == 0 && remembers(volume, &witness))
+		token = witness.token;
+	return token != 0 && token == volume->desired.token;
+}
+
+bool volume_is_proven(struct volume *volume)
+{
+	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
+	uint64_t end = volume_log_end(volume->log);
+	if (last == NULL && !volume->desired.served)
+		return true; /* the first opening ever */
+	if (last == NULL || last->epoch < volume->desired.epoch)
+		return has_token(volume);
+	if (volume->opening.is_proven)
+		return end == volume->opening.end && end > 0 &&
+			volume_log_chain(volume->log) == volume->opening.chain;
+	return is_of_this_boot(volume, last);
+}
+
+/* Nobody else has a copy: there is nobody to ask. */
+static void prove_alone(struct volume *volume)
+{
+	struct volume_opening *opening = &volume->opening;
+	struct log_state state;
+	if (volume->log == NULL ||
+		log_state_read(volume->options.disk, volume->options.log_directory, &state) < 0)
+		return;
+	opening->end = volume_log_end(volume->log);
+	opening->chain = volume_log_chain(volume->log);
+	opening->number = epochs_opening(&state.epochs, volume->desired.epoch) + 1;
+	opening->is_ready = true;
+	opening->ready_end = opening->end;
+	opening->is_proven = opening->end >= volume->known_end && opening->end > 0;
+	log_state_deinit(&state);
+}
+
+void volume_ask_for_proof(struct volume *volume)
+{
+	struct volume_opening *opening = &volume->opening;
+	uint64_t since_us = opening->since_us ? opening->since_us : clock_mono_us();
+	if (opening->is_proven) {
+		opening->is_proven = false;
+		opening->is_heard = true;
+		volume_log_close(&volume->log);
+		timer_start(volume->retry_timer, LOCK_RETRY_MS);
+		volume_publish(volume);
+		return;
+	}
+	*opening = (struct volume_opening){ .is_proving = true, .since_us = since_us };
+	if (volume->replica_count == 0)
+		prove_alone(volume);
+	volume_log_close(&volume->log);
+	log_reader_close(&volume->reader);
+	volume->branch_is_checked = false;
+	if (!opening->is_proven && volume->replica_count > 0) {
+		volume->is_releasing = true;
+		volume->options.events.release(
+			volume->options.events.arg, volume, volume->desired.epoch);
+	}
+	timer_start(volume->retry_timer, opening->is_proven ? LOCK_RETRY_MS : PROVE_LOOK_MS);
+	volume_publish(volume);
+}
+
+/* An empty log is nobody's proof; nor is one that ends below what is known to be confirmed. */
+static bool has_what_is_known(const struct volume *volume)
+{
+	const struct volume_opening *opening = &volume->opening;
+	return opening->ready_end > 0 && opening->ready_end >= volume->known_end;
+}
+
+/* An epoch that was given to this copy and is not begun by who was held for it is begun by nobody:
+ * another one is asked for. When all have been heard there is nothing to wait for. */
+static bool may_go_alone(const struct volume *volume)
+{
+	const struct volume_opening *opening = &volume->opening;
+	bool has_waited = clock_mono_us() - opening->since_us >
+		volume->options.alone_after_ms * 1000;
+	return opening->is_ready && has_what_is_known(volume) && (has_waited || opening->is_heard);
+}
+
+void volume_proving(struct volume *volume, bool is_ready, uint64_t end)
+{
+	volume->opening.is_ready = is_ready;
+	volume->opening.ready_end = end;
+	volume_publish(volume);
+}
+
+enum volume_wait volume_waits_for(const struct volume *volume)
+{
+	const struct volume_opening *opening = &volume->opening;
+	if (volume->state != VOLUME_OPENING)
+		return WAIT_NONE;
+	if (opening->ack_lsn > 0)
+		return WAIT_ACKS;
+	if (!opening->is_proving)
+		return WAIT_NONE;
+	if (opening->is_ready && !has_what_is_known(volume))
+		return WAIT_LOST;
+	return may_go_alone(volume) ? WAIT_CLAIM : WAIT_COPIES;
+}
+
+/* ---- without the others ---- */
+
+static struct volume_claim make_claim(struct volume *volume)
+{
+	struct volume_claim claim = { .expected_epoch = volume->desired.epoch,
+		.end_lsn = volume->opening.ready_end };
+	uint64_t above = volume->highest_epoch > volume->desired.epoch ? volume->highest_epoch
+								       : volume->desired.epoch;
+	claim.epoch = epochs_next(above, volume->desired.slot);
+	memcpy(claim.expected_reign, volume->desired.reign, GROUP_REIGN_LENGTH);
+	rand_bytes(claim.reign, GROUP_REIGN_LENGTH);
+	/* This process has stood still since it was started: what it finds named is its own. */
+	if (volume->token == 0)
+		volume->token = rand_u64() | 1;
+	claim.token = volume->token;
+	return claim;
+}
+
+static void claim(struct volume *volume)
+{
+	struct volume_claim claim = make_claim(volume);
+	volume->options.events.claim(volume->options.events.arg, volume, &claim);
+}
+
+void volume_poll_opening(struct volume *volume)
+{
+	const struct volume_opening *opening = &volume->opening;
+	if (opening->ack_lsn > 0) {
+		if (clock_mono_us() - opening->since_us > OPENING_ACK_MS_MAX * 1000u) {
+			log_warn("opening_not_acknowledged",
+				"volume=%u lsn=%llu action=\"all copies are asked again\"",
+				volume->options.id, (unsigned long long)opening->ack_lsn);
+			volume->is_reopening = true;
+			witness_forget(volume->witness);
+			volume_fence(volume, false, NULL);
+			return;
+		}
+	} else if (!volume->is_releasing && volume->log == NULL && !opening->is_heard &&
+		(opening->is_proven || !opening->is_proving)) {
+		volume_try_open(volume);
+		return;
+	} else if (opening->is_proving && may_go_alone(volume)) {
+		claim(volume);
+	}
+	timer_start(volume->retry_timer, PROVE_LOOK_MS);
+}
+
+int volume_open_alone(struct volume *volume, bool by_itself)
+{
+	if (volume->state == VOLUME_PRIMARY)
+		return -EALREADY;
+	if (volume->state != VOLUME_OPENING || !volume_may_be_primary(volume))
+		return -ESTALE;
+	if (!volume->opening.is_proving)
+		return -EAGAIN;
+	log_warn("opens_alone", "volume=%u epoch=%llu end=%llu", volume->options.id,
+		(unsigned long long)volume->desired.epoch,
+		(unsigned long long)volume->opening.ready_end);
+	if (!by_itself) {
+		claim(volume);
+		return 0;
+	}
+	/* The directory is away: it hears of it when it is back (claims.c). */
+	struct volume_claim own = make_claim(volume);
+	struct volume_desired desired = volume->desired;
+	desired.epoch = own.epoch;
+	desired.token = own.token;
+	desired.clean_after = 0;
+	desired.served = true;
+	memcpy(desired.reign, own.reign, GROUP_REIGN_LENGTH);
+	volume_set_desired(volume, &desired);
+	return 0;
+}
+
+bool volume_adopt_own_claim(struct volume *volume)
+{
+	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
+	if (!volume->desired.primary || last->epoch % EPOCH_CLASSES != volume->desired.slot ||
+		volume->highest_epoch > last->epoch)
+		return false;
+	volume->desired.epoch = volume->highest_epoch = last->epoch;
+	volume->desired.token = volume->desired.clean_after = 0;
+	volume->reign_epoch = last->epoch;
+	memcpy(volume->desired.reign, last->reign, EPOCH_REIGN_LENGTH);
+	log_warn("own_epoch", "volume=%u epoch=%llu reason=\"the directory is behind\"",
+		volume->options.id, (unsigned long long)last->epoch);
+	return true;
+}
