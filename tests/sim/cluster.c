@@ -173,14 +173,13 @@ static void make_slot(struct machine *machine, unsigned v)
 	map_set(machine->volumes.slots, map_key_u64(&id), slot);
 }
 
-void cluster_restart(unsigned number)
+/* What the processes of a machine do first. They may die in it. */
+static void on_start(void *arg)
 {
-	/* What a crash leaves of the old process is never touched again. */
-	struct machine *machine = machines[number] = mem_alloc(sizeof(*machine));
+	struct machine *machine = arg;
+	unsigned number = machine->number;
 	struct error error;
 	char name[16], address[32];
-	machine->number = number;
-	machine->loop = world_start_machine(number);
 	CHECK(disk_create(machine->loop, IO_BACKEND_AUTO, &machine->disk, &error) == 0);
 	snprintf(name, sizeof(name), "node-%u", number);
 	snprintf(address, sizeof(address), "machine-%u:1", number);
@@ -211,6 +210,15 @@ void cluster_restart(unsigned number)
 	uint64_t wait_us = is_cut_off[number] ? DIRECTORY_WAIT_US : 1000;
 	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++)
 		spread(number, v, wait_us + world_pick(300000));
+}
+
+void cluster_restart(unsigned number)
+{
+	/* What a crash leaves of the old process is never touched again. */
+	struct machine *machine = machines[number] = mem_alloc(sizeof(*machine));
+	machine->number = number;
+	machine->loop = world_start_machine(number);
+	world_run_on(number, on_start, machine);
 }
 
 void cluster_crash(unsigned machine)

@@ -6,44 +6,13 @@
 
 #include "core/log.h"
 #include "sim/cluster.h"
+#include "sim/faults.h"
+#include "sim/tally.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { STEP_US = 50000, CALM_US = 20000000 };
-
-static void random_fault(void)
-{
-	unsigned machine = (unsigned)world_pick(cluster_machines());
-	unsigned other = (machine + 1) % cluster_machines();
-	switch (world_pick(18)) {
-	case 0:
-	case 1:
-		if (world_is_running(machine))
-			cluster_crash(machine);
-		break;
-	case 2:
-	case 3:
-	case 4:
-	case 5:
-		if (!world_is_running(machine))
-			cluster_restart(machine);
-		break;
-	case 6: world_set_link(machine, other, false); break;
-	case 7:
-	case 8: world_set_link(machine, other, true); break;
-	case 9: world_set_latency_us(world_pick(3) == 0 ? 300000 : 500); break;
-	case 11: world_set_noise(world_pick(2) == 0); break;
-	case 12: world_fail_next_write(machine, true); break;
-	case 13:
-		if (world_is_running(machine))
-			world_freeze_machine(machine, world_pick(8000000));
-		break;
-	case 14: cluster_cut_off(machine, world_pick(2) == 0); break;
-	case 10: cluster_fail_over(1 + (uint32_t)world_pick(CLUSTER_VOLUMES)); break;
-	default: break;
-	}
-}
 
 static bool run_seed(uint64_t seed, uint64_t seconds)
 {
@@ -56,21 +25,10 @@ static bool run_seed(uint64_t seed, uint64_t seconds)
 	while (world_now_us() < end) {
 		world_run_until_us(world_now_us() + STEP_US);
 		if (world_pick(4) == 0)
-			random_fault();
+			faults_strike();
 	}
 	cluster_stop_load();
-	for (unsigned machine = 0; machine < cluster_machines(); machine++)
-		world_set_link(machine, (machine + 1) % cluster_machines(), true);
-	world_set_latency_us(500);
-	world_set_noise(false);
-	/* A volume that was fenced by a disk error serves again after a restart only. */
-	for (unsigned machine = 0; machine < cluster_machines(); machine++) {
-		world_fail_next_write(machine, false);
-		cluster_cut_off(machine, false);
-		if (world_is_running(machine))
-			cluster_crash(machine);
-		cluster_restart(machine);
-	}
+	faults_mend();
 	/* Fences that nobody follows up end after 30 seconds. */
 	world_run_until_us(world_now_us() + CALM_US + 30000000);
 	return check_all();
@@ -122,6 +80,7 @@ int main(int argument_count, char **arguments)
 		else
 			failed++;
 	}
+	tally_print();
 	printf("%u passed, %u failed\n", passed, failed);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
