@@ -117,16 +117,27 @@ void receive_reconcile(struct copy *copy)
 	ask(copy, connection);
 }
 
+static void free_chunk(struct queued_chunk *chunk)
+{
+	struct connection *connection = chunk->connection;
+	if (connection != NULL) {
+		connection->receive_queued -= chunk->chunk.length;
+		if (connection->is_paused && connection->receive_queued < RECEIVE_QUEUE_MAX / 2) {
+			connection->is_paused = false;
+			stream_resume(connection->stream);
+		}
+	}
+	bytes_unref(&chunk->payload);
+	free(chunk);
+}
+
 static void drop_chunks(struct copy *copy)
 {
 	while (!list_is_empty(&copy->chunks)) {
 		struct queued_chunk *chunk =
 			list_entry(copy->chunks.next, struct queued_chunk, link);
-		if (chunk->connection != NULL)
-			chunk->connection->receive_queued -= chunk->chunk.length;
 		list_remove(&chunk->link);
-		bytes_unref(&chunk->payload);
-		free(chunk);
+		free_chunk(chunk);
 	}
 }
 
@@ -249,13 +260,14 @@ void receive_on_refuse(struct connection *connection, const struct cluster_messa
 
 /* ---- chunks ---- */
 
-/* False: a later epoch has been shown here, and what is below it is confirmed no more. */
-static bool acknowledge(struct copy *copy, struct connection *connection)
+/* False: a later epoch than the leader's has been shown here, and it is confirmed nothing more. What
+ * a leader ships of epochs before its own is right. */
+static bool acknowledge(struct copy *copy, struct connection *connection, uint64_t leader_epoch)
 {
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(copy->log));
 	if (last == NULL)
 		return true;
-	if (last->epoch < copy->highest_epoch) {
+	if (leader_epoch < copy->highest_epoch) {
 		connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_EPOCH,
 						    .volume = copy->id,
 						    .epoch = copy->highest_epoch });
@@ -267,20 +279,6 @@ static bool acknowledge(struct copy *copy, struct connection *connection)
 					    .reign = str_of(last->reign, EPOCH_REIGN_LENGTH),
 					    .lsn = volume_log_end(copy->log) });
 	return true;
-}
-
-static void free_chunk(struct queued_chunk *chunk)
-{
-	struct connection *connection = chunk->connection;
-	if (connection != NULL) {
-		connection->receive_queued -= chunk->chunk.length;
-		if (connection->is_paused && connection->receive_queued < RECEIVE_QUEUE_MAX / 2) {
-			connection->is_paused = false;
-			stream_resume(connection->stream);
-		}
-	}
-	bytes_unref(&chunk->payload);
-	free(chunk);
 }
 
 static void park(struct copy *copy, struct connection *connection, const char *why)
@@ -326,7 +324,9 @@ static void on_received(struct volume_receive *receive)
 	copy->ask_again_ms = 0;
 	bool is_led = chunk->connection != NULL && copy->leader == chunk->connection;
 	struct connection *deposed =
-		is_led && !acknowledge(copy, chunk->connection) ? chunk->connection : NULL;
+		is_led && !acknowledge(copy, chunk->connection, chunk->chunk.epoch)
+		? chunk->connection
+		: NULL;
 	report_end(copy, chunk->chunk.leader_end, chunk->chunk.time_us);
 	if (chunk->done == chunk->chunk.length || deposed != NULL) {
 		copy->current = NULL;

@@ -49,10 +49,16 @@ static struct list inodes, writes;
 static bool fails_next[MACHINES_MAX];
 static uint64_t lies_us[MACHINES_MAX]; /* how late what was synced is on the disk */
 static uint64_t next_inode_number;
+static uint64_t slow_us[MACHINES_MAX];
 
 void world_fail_next_write(unsigned machine, bool fails)
 {
 	fails_next[machine] = fails;
+}
+
+void world_slow_disk(unsigned machine, uint64_t maximum_us)
+{
+	slow_us[machine] = maximum_us;
 }
 
 void world_let_disk_lie(unsigned machine, uint64_t delay_us)
@@ -85,6 +91,7 @@ void disk_world_reset(void)
 	list_init(&writes);
 	memset(fails_next, 0, sizeof(fails_next));
 	memset(lies_us, 0, sizeof(lies_us));
+	memset(slow_us, 0, sizeof(slow_us));
 }
 
 static struct inode *find_inode(unsigned machine, const char *path)
@@ -414,8 +421,10 @@ void disk_write(struct disk_file *file, struct disk_op *op, const struct iovec *
 	for (unsigned i = 0; i < vector_count; i++)
 		buf_append(&write->bytes, vectors[i].iov_base, vectors[i].iov_len);
 	list_append(&writes, &write->link);
-	event_add(file->disk->loop, 50 + world_pick(world_pick(20) == 0 ? 50000 : 1000),
-		on_write_done, write);
+	uint64_t delay_us = 50 + world_pick(world_pick(20) == 0 ? 50000 : 1000);
+	if (slow_us[write->machine] > 0)
+		delay_us += world_pick(slow_us[write->machine]);
+	event_add(file->disk->loop, delay_us, on_write_done, write);
 	(void)!disk_end(&fate, 0);
 }
 

@@ -79,6 +79,16 @@ static void make_room(unsigned machine)
 	world_fill_disk(machine, false);
 }
 
+static void slow_disk(unsigned machine)
+{
+	world_slow_disk(machine, world_pick(2000000));
+}
+
+static void speed_disk(unsigned machine)
+{
+	world_slow_disk(machine, 0);
+}
+
 static void take_descriptors(unsigned machine)
 {
 	world_take_descriptors(machine, true);
@@ -130,6 +140,8 @@ static const struct {
 	{ "call failed", fail_call, 2 },
 	{ "disk full", fill_disk, 4 },
 	{ "room again", make_room, 10 },
+	{ "disk slow", slow_disk, 2 },
+	{ "disk as fast as before", speed_disk, 8 },
 	{ "no descriptors", take_descriptors, 4 },
 	{ "descriptors again", give_descriptors, 10 },
 	{ "frozen", freeze, 4 },
@@ -162,6 +174,7 @@ void faults_mend(void)
 		world_fail_next_write(machine, false);
 		world_fail_next_call(machine, false);
 		world_fill_disk(machine, false);
+		world_slow_disk(machine, 0);
 		world_take_descriptors(machine, false);
 		world_spare(machine);
 		cluster_cut_off(machine, false);

@@ -476,6 +476,60 @@ TEST(a_replica_that_refused_a_cut_asks_again_when_the_directory_has_spoken)
 	EXPECT(check_all());
 }
 
+/* ---- a replica that is far behind ---- */
+
+/* 25 MB that it lacks, in two epochs: more than may be queued on a line. */
+static unsigned leave_replica_behind(void)
+{
+	start();
+	unsigned replica = replica_of(1);
+	cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	run_us(SECOND_US);
+	cluster_crash(replica);
+	cluster_promote(1, 1 - replica);
+	run_us(3 * SECOND_US);
+	for (unsigned i = 0; i < 8000; i++) {
+		cluster_deliver(1, MAILBOX, DURABILITY_LOCAL);
+		if (i % 100 == 0)
+			run_us(SECOND_US / 10);
+	}
+	run_us(20 * SECOND_US);
+	EXPECT(volume_log_end(cluster_volume(1 - replica, 1)->log) > 20 << 20);
+	cluster_promote(1, 1 - replica);
+	run_us(SECOND_US);
+	return replica;
+}
+
+static bool has_all(unsigned replica)
+{
+	return cluster_volume(replica, 1)->reader_end ==
+		volume_log_end(cluster_volume(1 - replica, 1)->log);
+}
+
+TEST(a_replica_is_filled_through_earlier_epochs_without_a_pause)
+{
+	unsigned replica = leave_replica_behind();
+	cluster_restart(replica);
+	run_us(3 * SECOND_US);
+	EXPECT(has_all(replica));
+}
+
+TEST(a_full_disk_of_a_replica_leaves_no_line_unread)
+{
+	unsigned replica = leave_replica_behind();
+	world_slow_disk(replica, SECOND_US);
+	cluster_restart(replica);
+	/* Chunks wait for the slow disk until the line is not read any more; then one is refused. */
+	run_us(3 * SECOND_US);
+	world_take_descriptors(replica, true);
+	run_us(10 * SECOND_US);
+	world_take_descriptors(replica, false);
+	world_slow_disk(replica, 0);
+	run_us(20 * SECOND_US);
+	EXPECT(has_all(replica));
+	EXPECT(check_all());
+}
+
 /* ---- dying inside a disk call ---- */
 
 static void bring_back(unsigned machine)

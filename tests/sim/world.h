@@ -48,6 +48,8 @@ void world_fill_disk(unsigned machine, bool full);
 /* While taken, most calls that need a descriptor are refused (EMFILE, ENFILE), some after they have
  * had their effect. New connections too. */
 void world_take_descriptors(unsigned machine, bool taken);
+/* Writes take up to so much longer. */
+void world_slow_disk(unsigned machine, uint64_t maximum_us);
 /* While it lies, what was synced reaches the disk up to `delay_us` later: a power cut loses of it,
  * sector by sector. 0: it is honest. */
 void world_let_disk_lie(unsigned machine, uint64_t delay_us);
