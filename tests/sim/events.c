@@ -26,6 +26,8 @@ static uint64_t generations[MACHINES_MAX];
 static bool running[MACHINES_MAX];
 static uint64_t frozen_until_us[MACHINES_MAX];
 static unsigned machine_now;
+static int64_t clock_offsets_us[MACHINES_MAX];
+void (*world_on_power_cut)(unsigned machine);
 /* Where a machine that dies within an event of its own leaves it. */
 static jmp_buf event_end;
 static struct loop *event_loop; /* whose event runs; NULL: none, or the test's */
@@ -67,7 +69,7 @@ uint64_t clock_mono_us(void)
 
 int64_t clock_wall_us(void)
 {
-	return (int64_t)(1700000000000000u + now_us);
+	return (int64_t)(1700000000000000u + now_us) + clock_offsets_us[machine_now];
 }
 
 /* ---- the heap ---- */
@@ -182,7 +184,9 @@ void world_reset(uint64_t seed)
 		generations[i]++;
 		running[i] = false;
 		frozen_until_us[i] = 0;
+		clock_offsets_us[i] = 0;
 	}
+	world_on_power_cut = NULL;
 	event_loop = NULL;
 	net_reset();
 	disk_world_reset();
@@ -212,8 +216,15 @@ static void stop_machine(unsigned machine)
 	net_machine_crashed(machine);
 }
 
+void world_jump_clock(unsigned machine, int64_t by_us)
+{
+	clock_offsets_us[machine] += by_us;
+}
+
 void world_crash_machine(unsigned machine)
 {
+	if (world_on_power_cut != NULL)
+		world_on_power_cut(machine);
 	stop_machine(machine);
 	disk_machine_crashed(machine);
 }

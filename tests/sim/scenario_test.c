@@ -519,7 +519,8 @@ TEST(a_full_disk_of_a_replica_leaves_no_line_unread)
 	unsigned replica = leave_replica_behind();
 	world_slow_disk(replica, SECOND_US);
 	cluster_restart(replica);
-	/* Chunks wait for the slow disk until the line is not read any more; then one is refused. */
+	/* Chunks wait for the slow disk until the line is not read any more; then one is
+	 * refused. */
 	run_us(3 * SECOND_US);
 	world_take_descriptors(replica, true);
 	run_us(10 * SECOND_US);

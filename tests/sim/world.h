@@ -25,6 +25,10 @@ uint64_t world_now_us(void);
 struct loop *world_start_machine(unsigned machine);
 /* Power cut: no callback runs any more, unsynced bytes are lost at random, sector by sector. */
 void world_crash_machine(unsigned machine);
+/* Is told of every one, also of those within a call; may be NULL. */
+extern void (*world_on_power_cut)(unsigned machine);
+/* A machine's wall clock goes forwards or backwards; its timers do not notice. */
+void world_jump_clock(unsigned machine, int64_t by_us);
 /* kill -9: no callback runs any more, the disk loses nothing that was written. */
 void world_kill_machine(unsigned machine);
 bool world_is_running(unsigned machine);
