@@ -75,6 +75,7 @@ static void on_hello(struct connection *connection, const struct cluster_message
 		connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_EPOCH,
 						    .volume = copy->id,
 						    .epoch = copy->highest_epoch });
+		prove_forget(copy, message->node);
 		receive_reconcile(copy);
 	}
 }

@@ -24,7 +24,8 @@ struct proof_member {
 	bool answered;
 	struct epochs epochs;
 	uint64_t end, chain;
-	char why[64]; /* it says nothing yet */
+	uint64_t asked_us; /* 0: it is asked at the next step */
+	char why[64];      /* it says nothing yet */
 };
 
 struct proof {
@@ -84,8 +85,10 @@ void prove_forget(struct copy *copy, uint32_t node_id)
 {
 	struct proof *proof = copy->proof;
 	for (unsigned i = 0; proof != NULL && i < proof->count; i++)
-		if (proof->members[i].node_id == node_id)
+		if (proof->members[i].node_id == node_id) {
 			proof->members[i].answered = false;
+			proof->members[i].asked_us = 0;
+		}
 }
 
 uint64_t prove_epoch(const struct copy *copy)
@@ -108,18 +111,19 @@ static struct connection *connection_of(const struct copy *copy, uint32_t node_i
 static void ask_members(struct copy *copy)
 {
 	struct proof *proof = copy->proof;
+	uint64_t now = clock_mono_us();
 	for (unsigned i = 0; i < proof->count; i++) {
 		struct proof_member *member = &proof->members[i];
 		struct connection *connection = connection_of(copy, member->node_id);
-		if (member->answered)
-			continue;
-		if (connection == NULL)
+		if (connection == NULL && !member->answered)
 			set_text(member->why, sizeof(member->why), "does not answer");
-		else
-			connection_send(connection,
-				&(struct cluster_message){ .kind = MESSAGE_ASK,
-					.volume = copy->id,
-					.epoch = proof->epoch });
+		if (member->answered || connection == NULL ||
+			(member->asked_us > 0 && now - member->asked_us < PROVE_ASK_MS * 1000))
+			continue;
+		member->asked_us = now;
+		connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_ASK,
+						    .volume = copy->id,
+						    .epoch = proof->epoch });
 	}
 }
 

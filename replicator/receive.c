@@ -316,9 +316,6 @@ void receive_on_refuse(struct connection *connection, const struct cluster_messa
  * a leader ships of epochs before its own is right. */
 static bool acknowledge(struct copy *copy, struct connection *connection, uint64_t leader_epoch)
 {
-	const struct epoch_entry *last = epochs_last(volume_log_epochs(copy->log));
-	if (last == NULL)
-		return true;
 	if (leader_epoch < copy->highest_epoch) {
 		connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_EPOCH,
 						    .volume = copy->id,
@@ -328,12 +325,14 @@ static bool acknowledge(struct copy *copy, struct connection *connection, uint64
 	/* Durably before it is obeyed: a later start confirms nothing below it either. */
 	if (volume_log_note_seen(copy->log, copy->highest_epoch) < 0)
 		return false;
-	connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_ACK,
-					    .volume = copy->id,
-					    .epoch = last->epoch,
-					    .reign = str_of(last->reign, EPOCH_REIGN_LENGTH),
-					    .lsn = volume_log_end(copy->log),
-					    .chain = volume_log_chain(copy->log) });
+	const struct epoch_entry *last = epochs_last(volume_log_epochs(copy->log));
+	if (last != NULL)
+		connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_ACK,
+						    .volume = copy->id,
+						    .epoch = last->epoch,
+						    .reign = str_of(last->reign, EPOCH_REIGN_LENGTH),
+						    .lsn = volume_log_end(copy->log),
+						    .chain = volume_log_chain(copy->log) });
 	return true;
 }
 

@@ -218,7 +218,7 @@ static void *add_volume(const struct directory_row *row)
 	volume->epoch_start_lsn = number(row->columns[6]);
 	volume->token = number(row->columns[7]);
 	volume->clean_after = number(row->columns[8]);
-	volume->served = truth(row->columns[9]);
+	volume->incarnation = number(row->columns[9]);
 	return volume;
 }
 

@@ -71,8 +71,9 @@ struct directory_volume {
 	/* The chosen copy has all of this epoch, which had ended in a fence; 0: the reign is unclean.
 	 */
 	uint64_t clean_after;
-	/* Some copy has been opened for writing: an empty log is a lost one. */
-	bool served;
+	/* The last opening that the directory was told of; 0: it was never opened. A log that does
+	 * not have it is new, or was put back. */
+	uint64_t incarnation;
 };
 
 struct directory_mailbox {

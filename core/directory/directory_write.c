@@ -440,7 +440,7 @@ static int promote_one(
 	encode_hex(&expected_reign, promotion->expected_reign, REIGN_LENGTH);
 	int code = writer_query(writer, error,
 		"update volume set epoch = $1, reign = $2, primary_node_id = $3, unclean = $4, "
-		"epoch_start_lsn = $5, token = $9, clean_after = $10, served = true "
+		"epoch_start_lsn = $5, token = $9, clean_after = $10 "
 		"where id = $6 and epoch = $7 and reign = $8 and $1 > epoch "
 		"and exists "
 		"(select 1 from volume_copy c where c.volume_id = volume.id and c.node_id = $3) "
@@ -512,14 +512,16 @@ int directory_promote(struct directory_writer *writer, const struct promotion *p
 	return code;
 }
 
-int directory_note_served(
-	struct directory_writer *writer, uint32_t volume_id, struct error *error)
+int directory_note_opening(struct directory_writer *writer, uint32_t volume_id, uint64_t epoch,
+	uint64_t incarnation, struct error *error)
 {
-	char id[24];
+	char id[24], epoch_text[24], text[24];
 	snprintf(id, sizeof(id), "%u", volume_id);
+	snprintf(epoch_text, sizeof(epoch_text), "%llu", (unsigned long long)epoch);
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)incarnation);
 	return writer_query(writer, error,
-		"update volume set served = true where id = $1 and not served", SQL_VALUES(id),
-		NULL);
+		"update volume set incarnation = $1 where id = $2 and epoch = $3",
+		SQL_VALUES(text, id, epoch_text), NULL);
 }
 
 struct sql *directory_writer_sql(struct directory_writer *writer)

@@ -116,9 +116,10 @@ struct promotion {
 	uint64_t token, clean_after, epoch_start_lsn;
 	const char *action; /* for the audit; NULL: promote */
 };
-/* The volume's first primary has opened it: from now on an empty log is a lost one. */
-int directory_note_served(
-	struct directory_writer *writer, uint32_t volume_id, struct error *error) must_check;
+/* The primary of this epoch has opened the volume as `incarnation`. Nothing when the epoch has
+ * passed. */
+int directory_note_opening(struct directory_writer *writer, uint32_t volume_id, uint64_t epoch,
+	uint64_t incarnation, struct error *error) must_check;
 /* All of them or none. What was decided holds until `decide_by_us` (of clock_mono_us; 0: for ever),
  * which is looked at when all rows are locked: later nothing is written and the code is -ETIMEDOUT.
  */

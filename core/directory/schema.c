@@ -8,7 +8,7 @@ const struct directory_table directory_tables[KIND_COUNT] = {
 	[KIND_ROUTER] = { "router", 4, { "site_id", "name", "control", "queue" } },
 	[KIND_VOLUME] = { "volume", 10,
 		{ "name", "epoch", "reign", "primary_node_id", "durability", "unclean",
-			"epoch_start_lsn", "token", "clean_after", "served" } },
+			"epoch_start_lsn", "token", "clean_after", "incarnation" } },
 	[KIND_VOLUME_COPY] = { "volume_copy", 4, { "volume_id", "node_id", "preferred", "slot" } },
 	[KIND_DOMAIN] = { "domain", 1, { "name" } },
 	[KIND_MAILBOX] = { "mailbox", 6,

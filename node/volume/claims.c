@@ -8,14 +8,15 @@
 #include <stdlib.h>
 
 /*
- * What a node writes in the directory, which is little: an epoch that a copy gives itself, and that a
- * volume has been opened for the first time. Both on a pool thread; both for volumes that the
+ * What a node writes in the directory, which is little: an epoch that a copy gives itself, and which
+ * opening of a volume was the last. Both on a pool thread; both for volumes that the
  * directory names this node for, or that are served here in an epoch above the directory's.
  */
 
 struct write_job {
 	struct slot *slot;
-	struct promotion promotion; /* epoch 0: only that it is served */
+	struct promotion promotion; /* epoch 0: only the opening is noted */
+	uint64_t opened_epoch, incarnation;
 	int result;
 	struct error error;
 };
@@ -26,7 +27,8 @@ static void run_write(void *arg)
 	struct directory_writer *writer = NULL;
 	job->result = directory_writer_open(job->slot->volumes->config, &writer, &job->error);
 	if (job->result == 0 && job->promotion.epoch == 0)
-		job->result = directory_note_served(writer, job->slot->id, &job->error);
+		job->result = directory_note_opening(writer, job->slot->id, job->opened_epoch,
+			job->incarnation, &job->error);
 	else if (job->result == 0)
 		job->result = directory_promote(writer, &job->promotion, 1, 0, &job->error);
 	directory_writer_close(&writer);
@@ -47,10 +49,10 @@ static void on_written(void *arg)
 	free(job);
 }
 
-static void start(struct slot *slot, const struct promotion *promotion)
+static void start(struct slot *slot, const struct write_job *what)
 {
 	struct write_job *job = mem_alloc(sizeof(*job));
-	*job = (struct write_job){ .slot = slot, .promotion = *promotion };
+	*job = *what;
 	slot->is_claiming = true;
 	loop_work(slot->volumes->front, run_write, on_written, job);
 }
@@ -70,7 +72,7 @@ void slot_claim(struct slot *slot, const struct volume_claim *claim)
 		.action = "claim" };
 	memcpy(promotion.expected_reign, claim->expected_reign, REIGN_LENGTH);
 	memcpy(promotion.reign, claim->reign, REIGN_LENGTH);
-	start(slot, &promotion);
+	start(slot, &(struct write_job){ .slot = slot, .promotion = promotion });
 }
 
 /* The directory was put back, or was away when this copy was opened alone. */
@@ -87,7 +89,7 @@ static void claim_served(struct slot *slot, const struct directory_volume *entry
 	memcpy(promotion.expected_reign, entry->reign, REIGN_LENGTH);
 	memcpy(promotion.reign, reign, REIGN_LENGTH);
 	if (atomic_load(&numbers->writes) && atomic_load(&numbers->epoch) == epoch)
-		start(slot, &promotion);
+		start(slot, &(struct write_job){ .slot = slot, .promotion = promotion });
 }
 
 void slot_tell_directory(struct slot *slot)
@@ -96,13 +98,16 @@ void slot_tell_directory(struct slot *slot)
 	const struct volume_numbers *numbers = &slot->volume->numbers;
 	const struct directory_volume *entry = directory_find_volume(volumes->directory, slot->id);
 	uint64_t epoch = atomic_load(&numbers->epoch);
+	uint64_t incarnation = atomic_load(&numbers->incarnation);
 	if (slot->is_claiming || entry == NULL || !directory_is_fresh(volumes->directory) ||
 		atomic_load(&numbers->state) != VOLUME_PRIMARY)
 		return;
 	if (entry->epoch < epoch)
 		claim_served(slot, entry, epoch);
-	else if (!entry->served && entry->epoch == epoch)
-		start(slot, &(struct promotion){ 0 });
+	else if (entry->epoch == epoch && entry->incarnation != incarnation)
+		start(slot, &(struct write_job){ .slot = slot,
+				    .opened_epoch = epoch,
+				    .incarnation = incarnation });
 }
 
 /* ---- the operator's word ---- */

@@ -82,7 +82,7 @@ bool volume_is_proven(struct volume *volume)
 {
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
 	uint64_t end = volume_log_end(volume->log);
-	if (last == NULL && !volume->desired.served)
+	if (last == NULL && volume->desired.incarnation == 0)
 		return true; /* the first opening ever */
 	if (last == NULL || last->epoch < volume->desired.epoch)
 		return has_token(volume);
@@ -90,6 +90,29 @@ bool volume_is_proven(struct volume *volume)
 		return end == volume->opening.end && end > 0 &&
 			volume_log_chain(volume->log) == volume->opening.chain;
 	return is_of_this_boot(volume, last);
+}
+
+/* An empty log is nobody's proof; nor is one that ends below what is known to be confirmed, or lacks
+ * the opening that the directory knows of. */
+static bool has_what_is_known(const struct volume *volume)
+{
+	const struct volume_opening *opening = &volume->opening;
+	return opening->ready_end > 0 && opening->ready_end >= volume->known_end &&
+		opening->has_last_opening;
+}
+
+/* Of a log that the replicator may be writing to: its vector grows with what is fetched. */
+static bool has_opening(const struct volume *volume, uint64_t incarnation)
+{
+	struct log_state state;
+	bool found = incarnation == 0;
+	if (!found && log_state_read(volume->options.disk, volume->options.log_directory, &state) ==
+			0) {
+		for (uint32_t i = 0; i < state.epochs.count; i++)
+			found |= state.epochs.entries[i].incarnation == incarnation;
+		log_state_deinit(&state);
+	}
+	return found;
 }
 
 /* Nobody else has a copy: there is nobody to ask. */
@@ -105,7 +128,8 @@ static void prove_alone(struct volume *volume)
 	opening->number = epochs_opening(&state.epochs, volume->desired.epoch) + 1;
 	opening->is_ready = true;
 	opening->ready_end = opening->end;
-	opening->is_proven = opening->end >= volume->known_end && opening->end > 0;
+	opening->has_last_opening = has_opening(volume, volume->desired.incarnation);
+	opening->is_proven = has_what_is_known(volume);
 	log_state_deinit(&state);
 }
 
@@ -116,6 +140,7 @@ void volume_ask_for_proof(struct volume *volume)
 	if (opening->is_proven) {
 		opening->is_proven = false;
 		opening->is_heard = true;
+		opening->has_last_opening = has_opening(volume, volume->desired.incarnation);
 		volume_log_close(&volume->log);
 		timer_start(volume->retry_timer, LOCK_RETRY_MS);
 		volume_publish(volume);
@@ -136,13 +161,6 @@ void volume_ask_for_proof(struct volume *volume)
 	volume_publish(volume);
 }
 
-/* An empty log is nobody's proof; nor is one that ends below what is known to be confirmed. */
-static bool has_what_is_known(const struct volume *volume)
-{
-	const struct volume_opening *opening = &volume->opening;
-	return opening->ready_end > 0 && opening->ready_end >= volume->known_end;
-}
-
 /* An epoch that was given to this copy and is not begun by who was held for it is begun by nobody:
  * another one is asked for. When all have been heard there is nothing to wait for. */
 static bool may_go_alone(const struct volume *volume)
@@ -157,6 +175,8 @@ void volume_proving(struct volume *volume, bool is_ready, uint64_t end)
 {
 	volume->opening.is_ready = is_ready;
 	volume->opening.ready_end = end;
+	volume->opening.has_last_opening =
+		is_ready && has_opening(volume, volume->desired.incarnation);
 	volume_publish(volume);
 }
 
@@ -242,7 +262,6 @@ int volume_open_alone(struct volume *volume, bool by_itself)
 	desired.epoch = own.epoch;
 	desired.token = own.token;
 	desired.clean_after = 0;
-	desired.served = true;
 	memcpy(desired.reign, own.reign, GROUP_REIGN_LENGTH);
 	volume_set_desired(volume, &desired);
 	return 0;

@@ -43,6 +43,7 @@ static void publish_reign(struct volume *volume)
 	if (!atomic_load(&numbers->writes)) {
 		atomic_store(&numbers->reign[0], halves[0]);
 		atomic_store(&numbers->reign[1], halves[1]);
+		atomic_store(&numbers->incarnation, last->incarnation);
 		atomic_store(&numbers->epoch, last->epoch);
 		atomic_store(&numbers->durable_lsn, volume_log_end(volume->log));
 		atomic_store(&numbers->writes, true);

@@ -59,7 +59,7 @@ struct volume_desired {
 	uint8_t reign[GROUP_REIGN_LENGTH];
 	/* Of struct directory_volume; `slot` is the class of this copy. */
 	uint64_t token, clean_after;
-	bool served;
+	uint64_t incarnation;
 	uint8_t slot;
 	unsigned replica_count;
 	struct volume_replica replicas[VOLUME_COPIES_MAX];
@@ -178,7 +178,7 @@ struct volume_opening {
 	/* They have all been heard, and yet this epoch is not this copy's to begin. */
 	bool is_heard;
 	/* Not all have answered; what those have that did has been fetched, up to here. */
-	bool is_ready;
+	bool is_ready, has_last_opening;
 	uint64_t ready_end;
 	/* The first records of a proven opening: served when all copies have them; 0: does not
 	 * apply. */
@@ -194,7 +194,7 @@ struct volume_numbers {
 	atomic_int waits_for; /* enum volume_wait, while OPENING */
 	/* The highest epoch anybody has shown. */
 	atomic_uint_fast64_t seen;
-	atomic_uint_fast64_t reign[2];
+	atomic_uint_fast64_t reign[2], incarnation;
 	/* epoch: of the last bytes of the log here; 0: none, or not read yet. */
 	atomic_uint_fast64_t epoch, durable_lsn, applied_lsn, leader_lsn, messages, at_risk;
 	atomic_uint_fast64_t leader_time_us;

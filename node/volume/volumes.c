@@ -173,7 +173,7 @@ void volumes_reconcile(struct volumes *volumes)
 				.epoch = entry->epoch,
 				.token = entry->token,
 				.clean_after = entry->clean_after,
-				.served = entry->served,
+				.incarnation = entry->incarnation,
 				.slot = my_slot(volumes, entry) };
 		memcpy(call->desired.reign, entry->reign, sizeof(call->desired.reign));
 		fill_replicas(volumes, entry, &call->desired);

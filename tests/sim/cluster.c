@@ -1,43 +1,20 @@
-#include "sim/cluster.h"
-
-#include "core/clock.h"
-#include "core/config.h"
-#include "core/rand.h"
-#include "node/volume/volumes_internal.h"
-#include "replicator/replicator.h"
+#include "sim/cluster_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { DIRECTORY_WAIT_US = 3000000 };
 
-/* The directory's truth. */
-struct truth {
-	uint64_t epoch;
-	uint8_t reign[GROUP_REIGN_LENGTH];
-	unsigned primary;
-};
-
-struct machine {
-	unsigned number;
-	struct loop *loop;
-	struct disk *disk;
-	struct config config;
-	struct worker worker;
-	struct volumes volumes;
-	struct slot slots[CLUSTER_VOLUMES];
-	struct replicator *replicator;
-};
-
-static struct machine *machines[CLUSTER_MACHINES_MAX];
-static unsigned machine_count;
-static struct truth truths[CLUSTER_VOLUMES];
+struct machine *machines[CLUSTER_MACHINES_MAX];
+unsigned machine_count;
+struct truth truths[CLUSTER_VOLUMES];
 /* What each machine has heard of it, and keeps over its restarts; while it is cut off from the
  * directory it hears nothing more. */
 static struct truth known[CLUSTER_MACHINES_MAX][CLUSTER_VOLUMES];
 static bool is_cut_off[CLUSTER_MACHINES_MAX];
-static struct history history;
-static bool load_is_on;
+/* A backup of it, and the other one where there are two. */
+static struct truth kept[CLUSTER_VOLUMES], others[CLUSTER_VOLUMES];
+static bool follows_other[CLUSTER_MACHINES_MAX], is_split, has_lied;
 bool cluster_failed;
 
 /* Which machine was primary in an epoch: at most one, ever. */
@@ -62,11 +39,6 @@ unsigned cluster_primary(uint32_t volume_id)
 	return truths[volume_id - 1].primary;
 }
 
-const struct history *cluster_history(void)
-{
-	return &history;
-}
-
 /* ---- one reign per epoch ---- */
 
 static void watch_reigns(void *arg)
@@ -84,7 +56,7 @@ static void watch_reigns(void *arg)
 				reigns[v][i].epoch = epoch;
 				reigns[v][i].machine = m;
 				reign_counts[v]++;
-			} else if (i < reign_counts[v] && reigns[v][i].machine != m) {
+			} else if (i < reign_counts[v] && reigns[v][i].machine != m && !has_lied) {
 				printf("volume %u: machines %u and %u both primary in epoch %llu\n",
 					v + 1, reigns[v][i].machine, m, (unsigned long long)epoch);
 				cluster_failed = true;
@@ -102,7 +74,11 @@ static void tell_directory(struct machine *machine, unsigned v)
 	struct slot *slot = &machine->slots[v];
 	bool primary = truth->primary == machine->number;
 	struct volume_desired desired = { .primary = primary,
-		.epoch = truth->epoch };
+		.epoch = truth->epoch,
+		.token = truth->token,
+		.clean_after = truth->clean_after,
+		.incarnation = truth->incarnation,
+		.slot = (uint8_t)cluster_slot(v, machine->number) };
 	struct replicator_volume volume = { .id = v + 1,
 		.epoch = truth->epoch,
 		.role = primary ? REPLICATOR_LEAD : REPLICATOR_FOLLOW,
@@ -118,6 +94,7 @@ static void tell_directory(struct machine *machine, unsigned v)
 	memcpy(slot->reign, truth->reign, sizeof(slot->reign));
 	slot->epoch = truth->epoch;
 	volume_set_desired(slot->volume, &desired);
+	slot_tell_directory(slot);
 	replicator_set_volume(machine->replicator, &volume);
 }
 
@@ -132,12 +109,12 @@ static void on_directory_word(void *arg)
 	if (!world_is_running(word.machine))
 		return;
 	if (!is_cut_off[word.machine])
-		known[word.machine][word.volume] = truths[word.volume];
+		known[word.machine][word.volume] =
+			(follows_other[word.machine] ? others : truths)[word.volume];
 	tell_directory(machines[word.machine], word.volume);
 }
 
-/* The change feed reaches a machine a little later; runs as an event of that machine. */
-static void spread(unsigned machine, unsigned v, uint64_t delay_us)
+void cluster_spread(unsigned machine, unsigned v, uint64_t delay_us)
 {
 	struct directory_word *word = mem_alloc(sizeof(*word));
 	*word = (struct directory_word){ .machine = machine, .volume = v };
@@ -149,13 +126,170 @@ void cluster_cut_off(unsigned machine, bool cut_off)
 	bool is_back = is_cut_off[machine] && !cut_off;
 	is_cut_off[machine] = cut_off;
 	for (unsigned v = 0; v < CLUSTER_VOLUMES && is_back && world_is_running(machine); v++)
-		spread(machine, v, world_pick(300000));
+		cluster_spread(machine, v, world_pick(300000));
 }
+
+/* ---- directories that are not right ---- */
+
+static void spread_all(void)
+{
+	for (unsigned m = 0; m < machine_count; m++)
+		for (unsigned v = 0; v < CLUSTER_VOLUMES && world_is_running(m); v++)
+			cluster_spread(m, v, world_pick(30000));
+}
+
+void cluster_keep_directory(void)
+{
+	memcpy(kept, truths, sizeof(kept));
+}
+
+void cluster_put_back_directory(void)
+{
+	has_lied = true;
+	memcpy(truths, kept, sizeof(truths));
+	spread_all();
+}
+
+void cluster_split_directory(void)
+{
+	has_lied = is_split = true;
+	memcpy(others, truths, sizeof(others));
+	for (unsigned m = 0; m < machine_count; m++)
+		follows_other[m] = world_pick(2) == 0;
+}
+
+/* The operator's next command goes to the other one, perhaps. */
+static void draw_directory(void)
+{
+	struct truth swapped[CLUSTER_VOLUMES];
+	if (!is_split || world_pick(2) == 0)
+		return;
+	memcpy(swapped, truths, sizeof(swapped));
+	memcpy(truths, others, sizeof(truths));
+	memcpy(others, swapped, sizeof(others));
+	for (unsigned m = 0; m < machine_count; m++)
+		follows_other[m] = !follows_other[m];
+}
+
+void cluster_join_directory(void)
+{
+	for (unsigned v = 0; v < CLUSTER_VOLUMES && is_split; v++)
+		if (others[v].epoch > truths[v].epoch)
+			truths[v] = others[v];
+	is_split = false;
+	memset(follows_other, 0, sizeof(follows_other));
+	spread_all();
+}
+
+static uint64_t epoch_above_all(unsigned v)
+{
+	uint64_t epoch = truths[v].epoch;
+	for (unsigned m = 0; m < machine_count; m++) {
+		const struct volume *volume = machines[m]->slots[v].volume;
+		if (world_is_running(m) && volume != NULL && volume->numbers.epoch > epoch)
+			epoch = volume->numbers.epoch;
+		if (world_is_running(m) && volume != NULL && volume->numbers.seen > epoch)
+			epoch = volume->numbers.seen;
+	}
+	return epoch;
+}
+
+unsigned cluster_slot(unsigned v, unsigned machine)
+{
+	return 1 + (machine + machine_count - v % machine_count) % machine_count;
+}
+
+/* ---- what nodes write in the directory ---- */
+
+struct write {
+	unsigned machine, volume;
+	struct volume_claim claim; /* epoch 0: the opening is noted */
+	uint64_t opened_epoch, incarnation;
+};
+
+static void on_write(void *arg)
+{
+	struct write write = *(struct write *)arg;
+	free(arg);
+	unsigned v = write.volume;
+	struct truth *truth = &(follows_other[write.machine] ? others : truths)[v];
+	if (!world_is_running(write.machine))
+		return;
+	struct slot *slot = &machines[write.machine]->slots[v];
+	slot->is_claiming = false;
+	if (is_cut_off[write.machine])
+		return;
+	if (write.claim.epoch == 0) {
+		if (truth->epoch == write.opened_epoch)
+			truth->incarnation = write.incarnation;
+	} else {
+		if (truth->epoch != write.claim.expected_epoch || write.claim.epoch <= truth->epoch)
+			return;
+		*truth = (struct truth){ .epoch = write.claim.epoch,
+			.primary = write.machine,
+			.token = write.claim.token,
+			.incarnation = truth->incarnation };
+		memcpy(truth->reign, write.claim.reign, sizeof(truth->reign));
+		history_claimed(v + 1, write.machine);
+	}
+	for (unsigned m = 0; m < machine_count; m++)
+		cluster_spread(m, v, world_pick(30000));
+}
+
+static void write_soon(struct slot *slot, const struct volume_claim *claim)
+{
+	struct write *write = mem_alloc(sizeof(*write));
+	*write = (struct write){ slot->volumes->node_id - 1, slot->id - 1, *claim,
+		slot->volume->numbers.epoch, slot->volume->numbers.incarnation };
+	slot->is_claiming = true;
+	world_call_on(write->machine, 1000 + world_pick(20000), on_write, write);
+}
+
+void slot_claim(struct slot *slot, const struct volume_claim *claim)
+{
+	unsigned machine = slot->volumes->node_id - 1;
+	if (!slot->is_claiming && !is_cut_off[machine] && slot->epoch == claim->expected_epoch &&
+		known[machine][slot->id - 1].primary == machine)
+		write_soon(slot, claim);
+}
+
+void slot_tell_directory(struct slot *slot)
+{
+	unsigned machine = slot->volumes->node_id - 1;
+	const struct volume_numbers *numbers = &slot->volume->numbers;
+	const struct truth *row = &known[machine][slot->id - 1];
+	struct volume_claim claim = { .expected_epoch = row->epoch, .epoch = numbers->epoch };
+	uint64_t reign[2] = { numbers->reign[0], numbers->reign[1] };
+	if (slot->is_claiming || is_cut_off[machine] || numbers->state != VOLUME_PRIMARY ||
+		(row->epoch == numbers->epoch && row->incarnation == numbers->incarnation) || row->epoch > numbers->epoch)
+		return;
+	memcpy(claim.reign, reign, sizeof(reign));
+	if (row->epoch == numbers->epoch)
+		claim.epoch = 0;
+	write_soon(slot, &claim);
+}
+
+void cluster_name(unsigned v, unsigned target, uint64_t token, uint64_t clean_after, bool complete)
+{
+	struct truth *truth = &truths[v];
+	history_promoted(v + 1, truth->primary, target, complete);
+	truth->epoch = epochs_next(epoch_above_all(v), cluster_slot(v, target));
+	truth->primary = target;
+	truth->token = token;
+	truth->clean_after = clean_after;
+	for (size_t i = 0; i < GROUP_REIGN_LENGTH; i++)
+		truth->reign[i] = (uint8_t)world_pick(256);
+	for (unsigned m = 0; m < machine_count; m++)
+		cluster_spread(m, v, world_pick(30000));
+	draw_directory();
+}
+
+/* ---- machines, again ---- */
 
 static void make_slot(struct machine *machine, unsigned v)
 {
 	struct slot *slot = &machine->slots[v];
-	char directory[64], index[64];
+	char directory[64], index[64], witness[64];
 	uint64_t id = v + 1;
 	slot->volumes = &machine->volumes;
 	slot->worker = &machine->worker;
@@ -163,24 +297,26 @@ static void make_slot(struct machine *machine, unsigned v)
 	slot_init(slot);
 	snprintf(directory, sizeof(directory), "/volumes/%u", v + 1);
 	snprintf(index, sizeof(index), "/index/%u", v + 1);
+	snprintf(witness, sizeof(witness), "/run/node/%u", v + 1);
 	slot->volume = volume_create(&(struct volume_options){ .loop = machine->loop,
 		.disk = machine->disk,
 		.id = v + 1,
 		.log_directory = directory,
 		.index_path = index,
+		.witness_path = witness,
 		.remote_wait_ms_max = CLUSTER_REMOTE_WAIT_MS,
+		.alone_after_ms = CLUSTER_ALONE_AFTER_MS,
 		.events = slot_events(slot) });
 	map_set(machine->volumes.slots, map_key_u64(&id), slot);
 }
 
-void cluster_restart(unsigned number)
+/* What the processes of a machine do first. They may die in it. */
+static void on_start(void *arg)
 {
-	/* What a crash leaves of the old process is never touched again. */
-	struct machine *machine = machines[number] = mem_alloc(sizeof(*machine));
+	struct machine *machine = arg;
+	unsigned number = machine->number;
 	struct error error;
 	char name[16], address[32];
-	machine->number = number;
-	machine->loop = world_start_machine(number);
 	CHECK(disk_create(machine->loop, IO_BACKEND_AUTO, &machine->disk, &error) == 0);
 	snprintf(name, sizeof(name), "node-%u", number);
 	snprintf(address, sizeof(address), "machine-%u:1", number);
@@ -210,7 +346,16 @@ void cluster_restart(unsigned number)
 	/* Without the directory a node waits for a while before it trusts what it knew. */
 	uint64_t wait_us = is_cut_off[number] ? DIRECTORY_WAIT_US : 1000;
 	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++)
-		spread(number, v, wait_us + world_pick(300000));
+		cluster_spread(number, v, wait_us + world_pick(300000));
+}
+
+void cluster_restart(unsigned number)
+{
+	/* What a crash leaves of the old process is never touched again. */
+	struct machine *machine = machines[number] = mem_alloc(sizeof(*machine));
+	machine->number = number;
+	machine->loop = world_start_machine(number);
+	world_run_on(number, on_start, machine);
 }
 
 void cluster_crash(unsigned machine)
@@ -221,11 +366,12 @@ void cluster_crash(unsigned machine)
 void cluster_start(unsigned count)
 {
 	machine_count = count;
-	free(history.entries);
-	history = (struct history){ 0 };
 	memset(reign_counts, 0, sizeof(reign_counts));
 	cluster_failed = false;
-	load_is_on = false;
+	load_reset();
+	history_reset();
+	has_lied = is_split = false;
+	memset(follows_other, 0, sizeof(follows_other));
 	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++) {
 		truths[v] = (struct truth){ .epoch = 1, .primary = v % machine_count };
 		for (size_t i = 0; i < GROUP_REIGN_LENGTH; i++)
@@ -236,371 +382,6 @@ void cluster_start(unsigned count)
 		is_cut_off[m] = false;
 		cluster_restart(m);
 	}
+	cluster_keep_directory();
 	watch_reigns(NULL);
-}
-
-/* ---- load ---- */
-
-struct attempt {
-	struct delivery delivery;
-	struct delivery_target target;
-	struct delivery_part part;
-	unsigned index;
-	size_t entry; /* of the history */
-	unsigned tries;
-};
-
-static void try_delivery(void *arg);
-
-static void on_part_done(struct delivery_part *part)
-{
-	struct attempt *attempt = container_of(part, struct attempt, part);
-	struct history_entry *entry = &history.entries[attempt->entry];
-	const struct volume *volume = part->volume;
-	entry->answered_us = world_now_us();
-	if (attempt->target.status == 0) {
-		entry->answered_ok = true;
-		entry->answered_epoch = volume->desired.epoch;
-		if (attempt->target.uid != 0)
-			entry->uid = attempt->target.uid;
-		/* The volume says for which answers it had no second copy. */
-		bool at_risk = false;
-		for (size_t i = 0; i < volume->at_risk_count; i++)
-			at_risk |= memcmp(volume->at_risk[volume->at_risk_first + i].delivery_id,
-					   entry->delivery_id, DELIVERY_ID_LENGTH) == 0;
-		entry->safe = entry->durability != DURABILITY_LOCAL && !at_risk &&
-			attempt->target.uid != 0;
-	}
-	bytes_unref(&attempt->delivery.body);
-	buf_deinit(&attempt->delivery.summary);
-	/* A router asks again with the same id, sometimes although it was answered (the answer was
-	 * lost). */
-	if (attempt->tries < 6 && (attempt->target.status != 0 || world_pick(20) == 0))
-		world_call_after_us(20000 + world_pick(400000), try_delivery, attempt);
-	else
-		free(attempt);
-}
-
-static void start_delivery(void *arg)
-{
-	struct attempt *attempt = arg;
-	struct history_entry *entry = &history.entries[attempt->entry];
-	unsigned machine = truths[entry->volume_id - 1].primary;
-	entry->sent_us = world_now_us();
-	attempt->target = (struct delivery_target){ .mailbox_id = entry->mailbox_id,
-		.volume_id = entry->volume_id,
-		.durability = entry->durability };
-	attempt->delivery = (struct delivery){ .targets = &attempt->target, .target_count = 1 };
-	memcpy(attempt->delivery.id, entry->delivery_id, DELIVERY_ID_LENGTH);
-	attempt->delivery.body = bytes_create(1 + world_pick(world_pick(10) == 0 ? 60000 : 3000));
-	memset(attempt->delivery.body->data, 'm', attempt->delivery.body->length);
-	buf_append_literal(&attempt->delivery.summary, "summary");
-	attempt->part = (struct delivery_part){ .delivery = &attempt->delivery,
-		.target_indices = &attempt->index,
-		.target_count = 1,
-		.done = on_part_done };
-	volume_deliver(cluster_volume(machine, entry->volume_id), &attempt->part);
-}
-
-static void try_delivery(void *arg)
-{
-	struct attempt *attempt = arg;
-	unsigned machine = truths[history.entries[attempt->entry].volume_id - 1].primary;
-	attempt->tries++;
-	if (world_is_running(machine))
-		world_call_on(machine, 100, start_delivery, attempt);
-	else if (attempt->tries < 6)
-		world_call_after_us(300000, try_delivery, attempt);
-}
-
-size_t cluster_deliver(uint32_t volume_id, uint64_t mailbox_id, enum durability durability)
-{
-	struct attempt *attempt = mem_alloc(sizeof(*attempt));
-	if (history.count == history.capacity) {
-		history.capacity = history.capacity ? history.capacity * 2 : 1024;
-		history.entries =
-			mem_resize(history.entries, history.capacity * sizeof(*history.entries));
-	}
-	struct history_entry *entry = &history.entries[history.count];
-	*entry = (struct history_entry){ .volume_id = volume_id,
-		.mailbox_id = mailbox_id,
-		.durability = durability };
-	for (size_t i = 0; i < DELIVERY_ID_LENGTH; i++)
-		entry->delivery_id[i] = (uint8_t)world_pick(256);
-	attempt->entry = history.count++;
-	try_delivery(attempt);
-	return history.count - 1;
-}
-
-static void new_delivery(void)
-{
-	uint32_t volume_id = 1 + (uint32_t)world_pick(CLUSTER_VOLUMES);
-	uint64_t mailbox_id = 100 * volume_id + 1 + world_pick(CLUSTER_MAILBOXES);
-	cluster_deliver(volume_id, mailbox_id, (enum durability)world_pick(3));
-}
-
-static void on_op_done(struct mailbox_op *op)
-{
-	free(op->failed_uids);
-	free(op);
-}
-
-/* A session's change on a random message of a random mailbox. Expunges spare the messages that the
- * checkers look for: only folders that start with another letter are emptied. */
-static void new_change(void *arg)
-{
-	uint32_t volume_id = 1 + (uint32_t)world_pick(CLUSTER_VOLUMES);
-	unsigned machine = truths[volume_id - 1].primary;
-	(void)arg;
-	if (!world_is_running(machine) || machine != *(unsigned *)arg)
-		return;
-	struct volume *volume = cluster_volume(machine, volume_id);
-	struct mailbox *mailbox = index_find_mailbox(
-		&volume->index, 100 * volume_id + 1 + world_pick(CLUSTER_MAILBOXES));
-	if (volume->state != VOLUME_PRIMARY || mailbox == NULL || mailbox->folder_count == 0)
-		return;
-	struct folder *inbox = mailbox_find_folder(mailbox, STR("INBOX"));
-	struct folder *trash = mailbox_find_folder(mailbox, STR("Trash"));
-	struct mailbox_op *op = mem_alloc(sizeof(*op));
-	op->done = on_op_done;
-	uint32_t uid = 0;
-	if (folder_load(inbox) == 0 && inbox->message_count > 0)
-		uid = inbox->messages[world_pick(inbox->message_count)].uid;
-	struct str keyword = STR("$Simulated");
-	switch (world_pick(5)) {
-	case 0:
-	case 1:
-		mailbox_store(inbox, &(struct store_request){ .uids = &uid, .count = 1,
-					     .mode = (enum store_mode)world_pick(3),
-					     .system_flags = world_pick(32), .keywords = &keyword,
-					     .keyword_count = (unsigned)world_pick(2) }, op);
-		break;
-	case 2:
-		mailbox_copy(inbox, &uid, 1, trash, false,
-			&(struct mailbox_policy){ DURABILITY_LOCAL, 0 }, op);
-		break;
-	case 3:
-		uid = folder_load(trash) == 0 && trash->message_count > 0 ? trash->messages[0].uid
-									  : 0;
-		mailbox_expunge(trash, &uid, 1, op);
-		break;
-	case 4: {
-		char name[32];
-		snprintf(name, sizeof(name), "work/%u", (unsigned)world_pick(5));
-		struct folder *folder = mailbox_find_folder(mailbox, str_from(name));
-		if (folder != NULL)
-			mailbox_delete_folder(folder, op);
-		else
-			mailbox_create_folder(mailbox, str_from(name), SPECIAL_NONE, op);
-		break;
-	}
-	}
-}
-
-static void on_load(void *arg)
-{
-	static unsigned numbers[CLUSTER_MACHINES_MAX] = { 0, 1, 2 };
-	if (!load_is_on)
-		return;
-	new_delivery();
-	unsigned machine = (unsigned)world_pick(machine_count);
-	if (world_is_running(machine) && world_pick(2) == 0)
-		world_call_on(machine, 10, new_change, &numbers[machine]);
-	world_call_after_us(500 + world_pick(8000), on_load, arg);
-}
-
-void cluster_start_load(void)
-{
-	load_is_on = true;
-	on_load(NULL);
-}
-
-void cluster_stop_load(void)
-{
-	load_is_on = false;
-}
-
-/* ---- failover ---- */
-
-static void promote(unsigned v, unsigned target)
-{
-	struct truth *truth = &truths[v];
-	truth->epoch++;
-	truth->primary = target;
-	for (size_t i = 0; i < GROUP_REIGN_LENGTH; i++)
-		truth->reign[i] = (uint8_t)world_pick(256);
-	for (unsigned m = 0; m < machine_count; m++)
-		spread(m, v, world_pick(30000));
-}
-
-void cluster_promote(uint32_t volume_id, unsigned machine)
-{
-	promote(volume_id - 1, machine);
-}
-
-struct planned {
-	unsigned volume;
-	uint64_t epoch, end, deadline_us;
-	struct end_wait wait;
-};
-
-/* The operator's tool asks the replicas until one has all, or gives the plan up. */
-static void on_planned(void *arg)
-{
-	struct planned *planned = arg;
-	const struct truth *truth = &truths[planned->volume];
-	unsigned first = (unsigned)world_pick(machine_count);
-	for (unsigned i = 0; i < machine_count && truth->epoch == planned->epoch; i++) {
-		unsigned target = (first + i) % machine_count;
-		if (target == truth->primary || !world_is_running(target))
-			continue;
-		const struct volume *volume = machines[target]->slots[planned->volume].volume;
-		if (volume->numbers.epoch == planned->epoch && volume->reader_end >= planned->end &&
-			volume->state == VOLUME_REPLICA)
-			promote(planned->volume, target);
-	}
-	bool given_up = truth->epoch == planned->epoch && world_now_us() > planned->deadline_us;
-	/* The volume goes back to the one that was fenced, under a new epoch. */
-	if (given_up)
-		promote(planned->volume, truth->primary);
-	if (given_up || truth->epoch != planned->epoch)
-		free(planned);
-	else
-		world_call_after_us(5000, on_planned, planned);
-}
-
-static void on_fence_answer(struct end_wait *wait, int status, uint64_t end)
-{
-	struct planned *planned = container_of(wait, struct planned, wait);
-	CHECK(status == 0);
-	planned->end = end;
-	planned->deadline_us = world_now_us() + 100000 + world_pick(3000000);
-	world_call_after_us(1000, on_planned, planned);
-}
-
-static void ask_fence(void *arg)
-{
-	struct planned *planned = arg;
-	struct truth *truth = &truths[planned->volume];
-	struct volume *volume = cluster_volume(truth->primary, planned->volume + 1);
-	if (truth->epoch == planned->epoch && volume->state == VOLUME_PRIMARY &&
-		volume->desired.epoch == planned->epoch)
-		volume_fence(volume, true, &planned->wait);
-	else
-		free(planned);
-}
-
-/* The copy with the highest (epoch, LSN); -1 when not all of the others answer: that would be the
- * loss of more than one site. */
-static int best_copy(unsigned v)
-{
-	int best = -1;
-	for (unsigned m = 0; m < machine_count; m++) {
-		if (m == truths[v].primary)
-			continue;
-		const struct volume *volume = machines[m]->slots[v].volume;
-		if (!world_is_running(m) || volume->state != VOLUME_REPLICA ||
-			volume->numbers.epoch == 0)
-			return -1;
-		const struct volume *chosen = best < 0 ? NULL : machines[best]->slots[v].volume;
-		if (chosen == NULL || volume->numbers.epoch > chosen->numbers.epoch ||
-			(volume->numbers.epoch == chosen->numbers.epoch &&
-				volume->reader_end > chosen->reader_end))
-			best = (int)m;
-	}
-	return best;
-}
-
-/* A primary that may still run and is out of the operator's reach: every other copy is held, then
- * the best of them promoted. */
-struct held_copy {
-	struct end_wait wait;
-	struct hold_plan *plan;
-	unsigned machine;
-	const struct volume *volume; /* another one after a restart, which has promised nothing */
-	uint64_t epoch, end;
-};
-
-struct hold_plan {
-	unsigned volume, count, waiting;
-	uint64_t epoch;
-	bool refused;
-	struct held_copy copies[CLUSTER_MACHINES_MAX];
-};
-
-static void on_all_held(void *arg)
-{
-	struct hold_plan *plan = arg;
-	const struct held_copy *best = NULL;
-	bool refused = plan->refused || truths[plan->volume].epoch != plan->epoch;
-	for (unsigned i = 0; i < plan->count && !refused; i++) {
-		const struct held_copy *copy = &plan->copies[i];
-		refused = !world_is_running(copy->machine) || copy->epoch == 0 ||
-			machines[copy->machine]->slots[plan->volume].volume != copy->volume;
-		if (best == NULL || copy->epoch > best->epoch ||
-			(copy->epoch == best->epoch && copy->end > best->end))
-			best = copy;
-	}
-	if (!refused)
-		promote(plan->volume, best->machine);
-	free(plan);
-}
-
-static void on_held(struct end_wait *wait, int status, uint64_t end)
-{
-	struct held_copy *copy = container_of(wait, struct held_copy, wait);
-	struct hold_plan *plan = copy->plan;
-	copy->epoch = copy->volume->numbers.epoch;
-	copy->end = end;
-	plan->refused |= status != 0;
-	if (--plan->waiting == 0)
-		world_call_after_us(500 + world_pick(20000), on_all_held, plan);
-}
-
-static void ask_hold(void *arg)
-{
-	struct held_copy *copy = arg;
-	copy->volume = machines[copy->machine]->slots[copy->plan->volume].volume;
-	volume_hold(machines[copy->machine]->slots[copy->plan->volume].volume, copy->plan->epoch,
-		&copy->wait);
-}
-
-static void fail_over_blindly(unsigned v)
-{
-	struct hold_plan *plan = mem_alloc(sizeof(*plan));
-	*plan = (struct hold_plan){ .volume = v, .epoch = truths[v].epoch };
-	for (unsigned m = 0; m < machine_count; m++) {
-		if (m == truths[v].primary)
-			continue;
-		plan->refused |= !world_is_running(m);
-		plan->copies[plan->count++] =
-			(struct held_copy){ .wait.done = on_held, .plan = plan, .machine = m };
-	}
-	if (plan->refused) {
-		free(plan);
-		return;
-	}
-	plan->waiting = plan->count;
-	for (unsigned i = 0; i < plan->count; i++)
-		world_call_on(plan->copies[i].machine, 500 + world_pick(3000), ask_hold,
-			&plan->copies[i]);
-}
-
-void cluster_fail_over(uint32_t volume_id)
-{
-	unsigned v = volume_id - 1, primary = truths[v].primary;
-	if (world_pick(3) == 0) {
-		fail_over_blindly(v);
-		return;
-	}
-	if (!world_is_running(primary)) {
-		int target = best_copy(v);
-		if (target >= 0)
-			promote(v, (unsigned)target);
-		return;
-	}
-	struct planned *planned = mem_alloc(sizeof(*planned));
-	*planned = (struct planned){ .volume = v, .epoch = truths[v].epoch,
-		.wait.done = on_fence_answer };
-	world_call_on(primary, 500, ask_fence, planned);
 }

@@ -9,32 +9,15 @@
 
 #include "sim/world.h"
 
-#include "node/mailbox/deliver_part.h"
 #include "node/mailbox/mailbox.h"
+#include "sim/history.h"
 
 enum {
 	CLUSTER_MACHINES_MAX = 3,
 	CLUSTER_VOLUMES = 2,
 	CLUSTER_MAILBOXES = 4,
 	CLUSTER_REMOTE_WAIT_MS = 500,
-};
-
-/* One delivery to one mailbox, tried until it is answered or given up. */
-struct history_entry {
-	uint8_t delivery_id[DELIVERY_ID_LENGTH];
-	uint32_t volume_id;
-	uint64_t mailbox_id;
-	enum durability durability;
-	bool answered_ok; /* status 0 was seen */
-	bool safe;        /* and it was on both machines then */
-	uint64_t answered_epoch;
-	uint64_t sent_us, answered_us; /* of the last try */
-	uint32_t uid;
-};
-
-struct history {
-	struct history_entry *entries;
-	size_t count, capacity;
+	CLUSTER_ALONE_AFTER_MS = 5000,
 };
 
 void cluster_start(unsigned machines);
@@ -54,10 +37,23 @@ void cluster_cut_off(unsigned machine, bool cut_off);
 void cluster_fail_over(uint32_t volume_id);
 /* The directory names a machine primary in the next epoch. */
 void cluster_promote(uint32_t volume_id, unsigned machine);
+/* The operator looks at volumes that are closed, and moves each to the copy that has most of all
+ * that run. */
+void cluster_open_closed(void);
+
+/* ---- directories that are not right ---- */
+
+/* Remembers the directory as it is now; puts it back, restored from a backup. */
+void cluster_keep_directory(void);
+void cluster_put_back_directory(void);
+/* A second server that can be written comes to be: each machine follows one of them, drawn anew,
+ * and each command of the operator goes to either. Then there is one again: the one that knows of
+ * the later epoch. */
+void cluster_split_directory(void);
+void cluster_join_directory(void);
 
 struct volume *cluster_volume(unsigned machine, uint32_t volume_id);
 unsigned cluster_primary(uint32_t volume_id);
-const struct history *cluster_history(void);
 
 /* Prints what is wrong and returns false. Everything must be up, linked and quiet. */
 bool check_all(void);

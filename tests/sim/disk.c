@@ -1,9 +1,7 @@
 #include "core/disk.h"
-#include "core/store.h"
 #include "sim/internal.h"
 
 #include "core/list.h"
-#include "core/map.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,7 +10,8 @@
 /*
  * Disks of simulated machines. A file has pages as they are now and as they would survive a power
  * cut; the difference is kept by sector (512 bytes), and a cut keeps a random part of it. A durable
- * write that is in flight when the power goes is torn the same way.
+ * write that is in flight when the power goes is torn the same way. A kill loses only what was on
+ * its way. What else befalls a call is decided in disk_faults.c.
  */
 
 enum { PAGE = 4096, SECTOR = 512, SECTORS = PAGE / SECTOR };
@@ -25,6 +24,7 @@ struct page {
 struct inode {
 	struct list link;
 	unsigned machine;
+	uint64_t number;
 	char path[256];
 	uint64_t size, durable_size;
 	struct page **pages;
@@ -47,10 +47,23 @@ struct disk_lock {
 
 static struct list inodes, writes;
 static bool fails_next[MACHINES_MAX];
+static uint64_t lies_us[MACHINES_MAX]; /* how late what was synced is on the disk */
+static uint64_t next_inode_number;
+static uint64_t slow_us[MACHINES_MAX];
 
 void world_fail_next_write(unsigned machine, bool fails)
 {
 	fails_next[machine] = fails;
+}
+
+void world_slow_disk(unsigned machine, uint64_t maximum_us)
+{
+	slow_us[machine] = maximum_us;
+}
+
+void world_let_disk_lie(unsigned machine, uint64_t delay_us)
+{
+	lies_us[machine] = delay_us;
 }
 
 /* A write on its way to the disk. */
@@ -77,6 +90,8 @@ void disk_world_reset(void)
 	list_init(&inodes);
 	list_init(&writes);
 	memset(fails_next, 0, sizeof(fails_next));
+	memset(lies_us, 0, sizeof(lies_us));
+	memset(slow_us, 0, sizeof(slow_us));
 }
 
 static struct inode *find_inode(unsigned machine, const char *path)
@@ -87,6 +102,16 @@ static struct inode *find_inode(unsigned machine, const char *path)
 			return inode;
 	}
 	return NULL;
+}
+
+static struct inode *make_inode(unsigned machine, const char *path)
+{
+	struct inode *inode = mem_alloc(sizeof(*inode));
+	inode->machine = machine;
+	inode->number = ++next_inode_number;
+	snprintf(inode->path, sizeof(inode->path), "%s", path);
+	list_append(&inodes, &inode->link);
+	return inode;
 }
 
 static struct page *page_of(struct inode *inode, uint64_t offset, bool make)
@@ -121,7 +146,7 @@ static void read_bytes(struct inode *inode, char *to, size_t length, uint64_t of
 
 static void write_bytes(struct inode *inode, const char *from, size_t length, uint64_t offset)
 {
-	if (inode->size < offset + length)
+	if (length > 0 && inode->size < offset + length)
 		inode->size = offset + length;
 	while (length > 0) {
 		size_t at = offset % PAGE, part = PAGE - at < length ? PAGE - at : length;
@@ -135,7 +160,7 @@ static void write_bytes(struct inode *inode, const char *from, size_t length, ui
 	}
 }
 
-static void sync_range(struct inode *inode, uint64_t offset, uint64_t length)
+static void put_on_disk(struct inode *inode, uint64_t offset, uint64_t length)
 {
 	uint64_t end = offset + length;
 	if (inode->durable_size < inode->size)
@@ -150,6 +175,28 @@ static void sync_range(struct inode *inode, uint64_t offset, uint64_t length)
 	}
 }
 
+/* A disk that lies has it in its cache for a while. */
+static void on_cache_written(void *arg)
+{
+	uint64_t number = *(uint64_t *)arg;
+	free(arg);
+	list_for_each (entry, &inodes) {
+		struct inode *inode = list_entry(entry, struct inode, link);
+		if (inode->number == number)
+			put_on_disk(inode, 0, inode->size);
+	}
+}
+
+static void sync_range(struct inode *inode, uint64_t offset, uint64_t length)
+{
+	uint64_t lie_us = inode->machine < MACHINES_MAX ? lies_us[inode->machine] : 0;
+	if (lie_us == 0)
+		put_on_disk(inode, offset, length);
+	else
+		world_call_after_us(world_pick(lie_us), on_cache_written,
+			mem_copy(&inode->number, sizeof(inode->number)));
+}
+
 /* ---- power cut ---- */
 
 static void tear_page(struct page *page)
@@ -162,8 +209,36 @@ static void tear_page(struct page *page)
 	page->dirty = 0;
 }
 
-static void stores_crashed(unsigned machine);
-static void stores_emptied(unsigned machine);
+static void write_free(struct write *write)
+{
+	list_remove(&write->link);
+	buf_deinit(&write->bytes);
+	free(write);
+}
+
+static void locks_released(unsigned machine)
+{
+	list_for_each (entry, &inodes) {
+		struct inode *inode = list_entry(entry, struct inode, link);
+		if (inode->machine == machine)
+			inode->lock_holder = NULL;
+	}
+}
+
+void disk_machine_killed(unsigned machine)
+{
+	list_for_each_safe (entry, following, &writes) {
+		struct write *write = list_entry(entry, struct write, link);
+		size_t length = buf_length(&write->bytes);
+		if (write->machine != machine)
+			continue;
+		if (world_pick(2) == 0)
+			length = world_pick(length + 1) / SECTOR * SECTOR;
+		write_bytes(write->inode, buf_str(&write->bytes).bytes, length, write->offset);
+		write_free(write);
+	}
+	locks_released(machine);
+}
 
 void disk_machine_crashed(unsigned machine)
 {
@@ -173,9 +248,7 @@ void disk_machine_crashed(unsigned machine)
 			continue;
 		write_bytes(write->inode, buf_str(&write->bytes).bytes, buf_length(&write->bytes),
 			write->offset);
-		list_remove(&write->link);
-		buf_deinit(&write->bytes);
-		free(write);
+		write_free(write);
 	}
 	list_for_each (entry, &inodes) {
 		struct inode *inode = list_entry(entry, struct inode, link);
@@ -188,9 +261,9 @@ void disk_machine_crashed(unsigned machine)
 		if (inode->size > inode->durable_size && world_pick(2) == 0)
 			inode->size = inode->durable_size;
 		inode->durable_size = inode->size;
-		inode->lock_holder = NULL;
 	}
-	stores_crashed(machine);
+	locks_released(machine);
+	stores_machine_crashed(machine);
 }
 
 /* ---- other disks ---- */
@@ -225,6 +298,7 @@ static void copy_inodes(unsigned from, unsigned to)
 		struct inode *copy = mem_alloc(sizeof(*copy));
 		*copy = *inode;
 		copy->machine = to;
+		copy->number = ++next_inode_number;
 		copy->lock_holder = NULL;
 		copy->pages = mem_alloc((inode->page_count + 1) * sizeof(*copy->pages));
 		for (size_t i = 0; i < inode->page_count; i++)
@@ -239,7 +313,7 @@ void world_empty_disk(unsigned machine)
 {
 	CHECK(!world_is_running(machine));
 	free_inodes_of(machine);
-	stores_emptied(machine);
+	stores_empty(machine);
 }
 
 void world_keep_disk(unsigned machine)
@@ -294,12 +368,12 @@ int disk_file_open(struct disk *disk, const char *path, bool create, struct disk
 	struct inode *inode = find_inode(machine, path);
 	if (inode == NULL && !create)
 		return -ENOENT;
-	if (inode == NULL) {
-		inode = mem_alloc(sizeof(*inode));
-		inode->machine = machine;
-		snprintf(inode->path, sizeof(inode->path), "%s", path);
-		list_append(&inodes, &inode->link);
-	}
+	struct fate fate = disk_begin(machine, inode ? DISK_OPEN : DISK_CREATE);
+	if (inode == NULL && fate_is_done(&fate))
+		inode = make_inode(machine, path);
+	int result = disk_end(&fate, 0);
+	if (result < 0)
+		return result;
 	*file_out = mem_alloc(sizeof(**file_out));
 	(*file_out)->disk = disk;
 	(*file_out)->inode = inode;
@@ -316,24 +390,29 @@ static void on_write_done(void *arg)
 {
 	struct write *write = arg;
 	struct disk_op *op = write->op;
+	struct fate fate = disk_begin(write->machine, DISK_WRITE);
 	size_t length = buf_length(&write->bytes);
 	op->result = (int64_t)length;
 	if (fails_next[write->machine]) {
 		fails_next[write->machine] = false;
 		op->result = -EIO;
 		length = world_pick(length);
+	} else if (fate.result < 0 || fate.dies) {
+		op->result = fate.result;
+		length = fate_part(&fate, length);
 	}
 	write_bytes(write->inode, buf_str(&write->bytes).bytes, length, write->offset);
 	sync_range(write->inode, write->offset, length);
-	list_remove(&write->link);
-	buf_deinit(&write->bytes);
-	free(write);
+	write_free(write);
+	/* The result is in the operation. */
+	(void)!disk_end(&fate, 0);
 	op->done(op);
 }
 
 void disk_write(struct disk_file *file, struct disk_op *op, const struct iovec *vectors,
 	unsigned vector_count, uint64_t offset)
 {
+	struct fate fate = disk_begin(file->inode->machine, DISK_SUBMIT);
 	struct write *write = mem_alloc(sizeof(*write));
 	write->op = op;
 	write->inode = file->inode;
@@ -342,8 +421,11 @@ void disk_write(struct disk_file *file, struct disk_op *op, const struct iovec *
 	for (unsigned i = 0; i < vector_count; i++)
 		buf_append(&write->bytes, vectors[i].iov_base, vectors[i].iov_len);
 	list_append(&writes, &write->link);
-	event_add(file->disk->loop, 50 + world_pick(world_pick(20) == 0 ? 50000 : 1000),
-		on_write_done, write);
+	uint64_t delay_us = 50 + world_pick(world_pick(20) == 0 ? 50000 : 1000);
+	if (slow_us[write->machine] > 0)
+		delay_us += world_pick(slow_us[write->machine]);
+	event_add(file->disk->loop, delay_us, on_write_done, write);
+	(void)!disk_end(&fate, 0);
 }
 
 static void on_read_done(void *arg)
@@ -375,10 +457,11 @@ void disk_read(
 
 int disk_read_now(struct disk_file *file, void *bytes, size_t length, uint64_t offset)
 {
-	if (offset + length > file->inode->size)
-		return -ENODATA;
-	read_bytes(file->inode, bytes, length, offset);
-	return 0;
+	struct fate fate = disk_begin(file->inode->machine, DISK_READ);
+	bool is_there = offset + length <= file->inode->size;
+	if (is_there)
+		read_bytes(file->inode, bytes, length, offset);
+	return disk_end(&fate, is_there ? 0 : -ENODATA);
 }
 
 int disk_read_cached(
@@ -396,14 +479,17 @@ int disk_read_cached(
 
 int disk_write_now(struct disk_file *file, const void *bytes, size_t length, uint64_t offset)
 {
-	write_bytes(file->inode, bytes, length, offset);
-	return 0;
+	bool grows = offset + length > file->inode->size;
+	struct fate fate = disk_begin(file->inode->machine, grows ? DISK_GROW : DISK_OVERWRITE);
+	write_bytes(file->inode, bytes, fate_part(&fate, length), offset);
+	return disk_end(&fate, 0);
 }
 
 int disk_sync_now(struct disk_file *file)
 {
-	sync_range(file->inode, 0, file->inode->size);
-	return 0;
+	struct fate fate = disk_begin(file->inode->machine, DISK_SYNC);
+	sync_range(file->inode, 0, fate_part(&fate, file->inode->size));
+	return disk_end(&fate, 0);
 }
 
 int64_t disk_file_size(struct disk_file *file)
@@ -413,20 +499,20 @@ int64_t disk_file_size(struct disk_file *file)
 
 int disk_file_allocate(struct disk_file *file, uint64_t length)
 {
+	struct fate fate = disk_begin(file->inode->machine, DISK_ALLOCATE);
+	uint64_t size = file->inode->size;
 	/* Pages that were never written are zeroes. */
-	if (file->inode->size < length)
-		file->inode->size = file->inode->durable_size = length;
-	return 0;
+	if (size < length)
+		file->inode->size = file->inode->durable_size =
+			size + fate_part(&fate, length - size);
+	return disk_end(&fate, 0);
 }
 
-int disk_file_truncate(struct disk_file *file, uint64_t length)
+static void truncate(struct inode *inode, uint64_t length)
 {
-	struct inode *inode = file->inode;
 	uint64_t size = inode->size;
 	inode->size = inode->durable_size = length;
-	if (length >= size)
-		return 0;
-	for (size_t i = length / PAGE; i < inode->page_count; i++) {
+	for (size_t i = length / PAGE; length < size && i < inode->page_count; i++) {
 		struct page *page = inode->pages[i];
 		size_t keep = i == length / PAGE ? length % PAGE : 0;
 		if (page == NULL)
@@ -436,18 +522,27 @@ int disk_file_truncate(struct disk_file *file, uint64_t length)
 		if (keep == 0)
 			page->dirty = 0;
 	}
-	return 0;
+}
+
+int disk_file_truncate(struct disk_file *file, uint64_t length)
+{
+	struct fate fate = disk_begin(file->inode->machine, DISK_TRUNCATE);
+	/* File systems keep the order of such changes: it has happened or it has not. */
+	if (fate_is_done(&fate))
+		truncate(file->inode, length);
+	return disk_end(&fate, 0);
 }
 
 int disk_file_drop_cache(struct disk_file *file)
 {
-	(void)file;
-	return 0;
+	return disk_sync_now(file);
 }
 
 int disk_file_zero(struct disk_file *file, uint64_t offset, uint64_t length)
 {
 	static const char zeroes[PAGE];
+	struct fate fate = disk_begin(file->inode->machine, DISK_ZERO);
+	length = fate_part(&fate, length);
 	for (uint64_t at = offset; at < offset + length; at += PAGE - at % PAGE) {
 		uint64_t part = PAGE - at % PAGE;
 		if (part > offset + length - at)
@@ -455,14 +550,16 @@ int disk_file_zero(struct disk_file *file, uint64_t offset, uint64_t length)
 		if (page_of(file->inode, at, false) != NULL)
 			write_bytes(file->inode, zeroes, part, at);
 	}
-	sync_range(file->inode, offset, length);
-	return 0;
+	if (fate.effect == EFFECT_WHOLE)
+		sync_range(file->inode, offset, length);
+	return disk_end(&fate, 0);
 }
 
 int disk_make_directory(const char *path)
 {
-	(void)path;
-	return 0;
+	struct fate fate = disk_begin(current_machine(), DISK_MAKE_DIRECTORY);
+	(void)path; /* the names of files hold it */
+	return disk_end(&fate, 0);
 }
 
 static int compare_names(const void *a, const void *b)
@@ -474,12 +571,17 @@ int disk_list_directory(const char *path, void (*fn)(void *arg, const char *name
 {
 	const char *names[256];
 	size_t count = 0, length = strlen(path);
+	struct fate fate = disk_begin(current_machine(), DISK_LIST);
+	int result = disk_end(&fate, 0);
+	if (result < 0)
+		return result;
 	list_for_each (entry, &inodes) {
 		struct inode *inode = list_entry(entry, struct inode, link);
 		if (inode->machine == current_machine() &&
-			strncmp(inode->path, path, length) == 0 && inode->path[length] == '/' &&
-			count < array_length(names))
+			strncmp(inode->path, path, length) == 0 && inode->path[length] == '/') {
+			CHECK(count < array_length(names));
 			names[count++] = inode->path + length + 1;
+		}
 	}
 	qsort(names, count, sizeof(*names), compare_names);
 	for (size_t i = 0; i < count; i++)
@@ -499,8 +601,10 @@ int disk_remove_file(const char *path)
 	struct inode *inode = find_inode(current_machine(), path);
 	if (inode == NULL)
 		return -ENOENT;
-	remove_inode(inode);
-	return 0;
+	struct fate fate = disk_begin(current_machine(), DISK_REMOVE);
+	if (fate_is_done(&fate))
+		remove_inode(inode);
+	return disk_end(&fate, 0);
 }
 
 int disk_rename(const char *from, const char *to)
@@ -509,21 +613,24 @@ int disk_rename(const char *from, const char *to)
 	struct inode *target = find_inode(current_machine(), to);
 	if (inode == NULL)
 		return -ENOENT;
-	if (target != NULL)
-		remove_inode(target);
-	snprintf(inode->path, sizeof(inode->path), "%s", to);
-	return 0;
+	struct fate fate = disk_begin(current_machine(), DISK_RENAME);
+	if (fate_is_done(&fate)) {
+		if (target != NULL)
+			remove_inode(target);
+		snprintf(inode->path, sizeof(inode->path), "%s", to);
+	}
+	return disk_end(&fate, 0);
 }
 
 int disk_lock_take(const char *path, struct disk_lock **lock_out)
 {
+	struct fate fate = disk_begin(current_machine(), DISK_LOCK);
+	int result = disk_end(&fate, 0);
 	struct inode *inode = find_inode(current_machine(), path);
-	if (inode == NULL) {
-		inode = mem_alloc(sizeof(*inode));
-		inode->machine = current_machine();
-		snprintf(inode->path, sizeof(inode->path), "%s", path);
-		list_append(&inodes, &inode->link);
-	}
+	if (result < 0)
+		return result;
+	if (inode == NULL)
+		inode = make_inode(current_machine(), path);
 	if (inode->lock_holder != NULL)
 		return -EAGAIN;
 	*lock_out = mem_alloc(sizeof(**lock_out));
@@ -552,197 +659,4 @@ size_t world_read_file(
 		length = (size_t)(inode->size - offset);
 	read_bytes(inode, out, length, offset);
 	return length;
-}
-
-/* ---- core/store.h: one sorted list of pairs; a cut may undo the newest commit ---- */
-
-struct pair {
-	struct buf key, value;
-};
-
-struct pairs {
-	struct pair *list;
-	size_t count;
-};
-
-struct store_file {
-	struct store_file *next;
-	unsigned machine;
-	char path[256];
-	struct pairs now, before;
-};
-
-struct store {
-	struct store_file *file;
-	struct pairs working;
-};
-
-static struct store_file *store_files;
-
-static void pairs_free(struct pairs *pairs)
-{
-	for (size_t i = 0; i < pairs->count; i++) {
-		buf_deinit(&pairs->list[i].key);
-		buf_deinit(&pairs->list[i].value);
-	}
-	free(pairs->list);
-	*pairs = (struct pairs){ 0 };
-}
-
-static void pairs_copy(struct pairs *to, const struct pairs *from)
-{
-	pairs_free(to);
-	to->list = mem_alloc((from->count + 1) * sizeof(*to->list));
-	for (; to->count < from->count; to->count++) {
-		buf_append_str(&to->list[to->count].key, buf_str(&from->list[to->count].key));
-		buf_append_str(&to->list[to->count].value, buf_str(&from->list[to->count].value));
-	}
-}
-
-static void stores_crashed(unsigned machine)
-{
-	for (struct store_file *file = store_files; file != NULL; file = file->next)
-		if (file->machine == machine && world_pick(2) == 0)
-			pairs_copy(&file->now, &file->before);
-}
-
-static void stores_emptied(unsigned machine)
-{
-	for (struct store_file *file = store_files; file != NULL; file = file->next)
-		if (file->machine == machine) {
-			pairs_free(&file->now);
-			pairs_free(&file->before);
-		}
-}
-
-int store_open(const char *path, struct store **store_out, struct error *error)
-{
-	struct store_file *file = store_files;
-	(void)error;
-	while (file != NULL &&
-		(file->machine != current_machine() || strcmp(file->path, path) != 0))
-		file = file->next;
-	if (file == NULL) {
-		file = mem_alloc(sizeof(*file));
-		file->machine = current_machine();
-		snprintf(file->path, sizeof(file->path), "%s", path);
-		file->next = store_files;
-		store_files = file;
-	}
-	*store_out = mem_alloc(sizeof(**store_out));
-	(*store_out)->file = file;
-	return 0;
-}
-
-void store_close(struct store **store)
-{
-	if (*store != NULL)
-		pairs_free(&(*store)->working);
-	free(*store);
-	*store = NULL;
-}
-
-int store_begin(struct store *store)
-{
-	pairs_copy(&store->working, &store->file->now);
-	return 0;
-}
-
-int store_commit(struct store *store)
-{
-	pairs_free(&store->file->before);
-	store->file->before = store->file->now;
-	store->file->now = store->working;
-	store->working = (struct pairs){ 0 };
-	return 0;
-}
-
-void store_rollback(struct store *store)
-{
-	pairs_free(&store->working);
-}
-
-/* Index of the first pair whose key is not less. */
-static size_t find_pair(const struct pairs *pairs, struct str key)
-{
-	size_t low = 0, high = pairs->count;
-	while (low < high) {
-		size_t middle = (low + high) / 2;
-		if (str_compare(buf_str(&pairs->list[middle].key), key) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
-static bool has_pair(const struct pairs *pairs, size_t at, struct str key)
-{
-	return at < pairs->count && str_equal(buf_str(&pairs->list[at].key), key);
-}
-
-int store_put(struct store *store, struct str key, struct str value)
-{
-	struct pairs *pairs = &store->working;
-	size_t at = find_pair(pairs, key);
-	if (!has_pair(pairs, at, key)) {
-		pairs->list = mem_resize(pairs->list, (pairs->count + 1) * sizeof(*pairs->list));
-		memmove(&pairs->list[at + 1], &pairs->list[at],
-			(pairs->count - at) * sizeof(*pairs->list));
-		pairs->list[at] = (struct pair){ 0 };
-		pairs->count++;
-		buf_append_str(&pairs->list[at].key, key);
-	}
-	buf_clear(&pairs->list[at].value);
-	buf_append_str(&pairs->list[at].value, value);
-	return 0;
-}
-
-int store_remove(struct store *store, struct str key)
-{
-	struct pairs *pairs = &store->working;
-	size_t at = find_pair(pairs, key);
-	if (!has_pair(pairs, at, key))
-		return 0;
-	buf_deinit(&pairs->list[at].key);
-	buf_deinit(&pairs->list[at].value);
-	memmove(&pairs->list[at], &pairs->list[at + 1],
-		(pairs->count - at - 1) * sizeof(*pairs->list));
-	pairs->count--;
-	return 0;
-}
-
-int store_get(struct store *store, struct str key, struct buf *out)
-{
-	const struct pairs *pairs = &store->file->now;
-	size_t at = find_pair(pairs, key);
-	if (!has_pair(pairs, at, key))
-		return -ENOENT;
-	buf_append_str(out, buf_str(&pairs->list[at].value));
-	return 0;
-}
-
-int store_each(struct store *store, struct str prefix,
-	int (*fn)(void *arg, struct str key, struct str value), void *arg)
-{
-	/* Inside a transaction its own changes are seen. */
-	const struct pairs *pairs = store->working.list ? &store->working : &store->file->now;
-	int result = 0;
-	for (size_t at = find_pair(pairs, prefix); result == 0 && at < pairs->count; at++) {
-		if (!str_starts_with(buf_str(&pairs->list[at].key), prefix))
-			break;
-		result = fn(arg, buf_str(&pairs->list[at].key), buf_str(&pairs->list[at].value));
-	}
-	return result;
-}
-
-void store_world_reset(void)
-{
-	while (store_files != NULL) {
-		struct store_file *next = store_files->next;
-		pairs_free(&store_files->now);
-		pairs_free(&store_files->before);
-		free(store_files);
-		store_files = next;
-	}
 }

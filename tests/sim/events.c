@@ -4,6 +4,7 @@
 #include "core/rand.h"
 #include "core/timer.h"
 
+#include <setjmp.h>
 #include <stdlib.h>
 
 /* Events in time order (a binary heap; equal times in the order of scheduling), loops and timers on
@@ -25,6 +26,11 @@ static uint64_t generations[MACHINES_MAX];
 static bool running[MACHINES_MAX];
 static uint64_t frozen_until_us[MACHINES_MAX];
 static unsigned machine_now;
+static int64_t clock_offsets_us[MACHINES_MAX];
+void (*world_on_power_cut)(unsigned machine);
+/* Where a machine that dies within an event of its own leaves it. */
+static jmp_buf event_end;
+static struct loop *event_loop; /* whose event runs; NULL: none, or the test's */
 
 static uint64_t step(uint64_t *state)
 {
@@ -63,7 +69,7 @@ uint64_t clock_mono_us(void)
 
 int64_t clock_wall_us(void)
 {
-	return (int64_t)(1700000000000000u + now_us);
+	return (int64_t)(1700000000000000u + now_us) + clock_offsets_us[machine_now];
 }
 
 /* ---- the heap ---- */
@@ -178,10 +184,15 @@ void world_reset(uint64_t seed)
 		generations[i]++;
 		running[i] = false;
 		frozen_until_us[i] = 0;
+		clock_offsets_us[i] = 0;
 	}
+	world_on_power_cut = NULL;
+	event_loop = NULL;
 	net_reset();
 	disk_world_reset();
+	disk_faults_reset();
 	store_world_reset();
+	witness_world_reset();
 }
 
 struct loop *world_start_machine(unsigned machine)
@@ -197,14 +208,49 @@ struct loop *world_start_machine(unsigned machine)
 	return loop;
 }
 
-void world_crash_machine(unsigned machine)
+static void stop_machine(unsigned machine)
 {
 	CHECK(running[machine]);
 	running[machine] = false;
 	frozen_until_us[machine] = 0;
 	generations[machine]++;
 	net_machine_crashed(machine);
+}
+
+void world_jump_clock(unsigned machine, int64_t by_us)
+{
+	clock_offsets_us[machine] += by_us;
+}
+
+void world_crash_machine(unsigned machine)
+{
+	if (world_on_power_cut != NULL)
+		world_on_power_cut(machine);
+	stop_machine(machine);
+	witness_power_cut(machine);
 	disk_machine_crashed(machine);
+}
+
+void world_kill_machine(unsigned machine)
+{
+	stop_machine(machine);
+	disk_machine_killed(machine);
+}
+
+bool machine_runs_here(unsigned machine)
+{
+	return event_loop != NULL && event_loop->machine == machine &&
+		event_loop->generation == generations[machine];
+}
+
+void machine_dies_here(unsigned machine, bool of_power)
+{
+	CHECK(machine_runs_here(machine));
+	if (of_power)
+		world_crash_machine(machine);
+	else
+		world_kill_machine(machine);
+	longjmp(event_end, 1);
 }
 
 void world_freeze_machine(unsigned machine, uint64_t for_us)
@@ -239,6 +285,28 @@ static void run_deferred(struct loop *loop)
 	}
 }
 
+static bool is_stale(const struct event *event)
+{
+	return event->loop != NULL && event->generation != generations[event->loop->machine];
+}
+
+/* The event, and the end of its turn. The memory of a machine that dies in it is never touched
+ * again. */
+static void run_event(struct event event)
+{
+	if (setjmp(event_end) != 0) {
+		event_loop = NULL;
+		return;
+	}
+	event_loop = event.loop;
+	if (event.loop != NULL)
+		machine_now = event.loop->machine;
+	event.fn(event.arg);
+	if (event.loop != NULL && !is_stale(&event))
+		run_deferred(event.loop);
+	event_loop = NULL;
+}
+
 void world_run_until_us(uint64_t time_us)
 {
 	while (heap_count > 0 && heap[0]->time_us <= time_us) {
@@ -249,17 +317,19 @@ void world_run_until_us(uint64_t time_us)
 		take_out(owned);
 		free(owned);
 		now_us = event.time_us;
-		if (event.loop != NULL) {
-			if (event.generation != generations[event.loop->machine])
-				continue;
-			machine_now = event.loop->machine;
-		}
-		event.fn(event.arg);
-		/* The end of a turn, on whichever machine the event ran code. */
-		if (event.loop != NULL && event.generation == generations[event.loop->machine])
-			run_deferred(event.loop);
+		if (!is_stale(&event))
+			run_event(event);
 	}
 	now_us = time_us;
+}
+
+void world_run_on(unsigned machine, void (*fn)(void *arg), void *arg)
+{
+	CHECK(event_loop == NULL && running[machine]);
+	run_event((struct event){ .loop = machine_loops[machine],
+		.generation = generations[machine],
+		.fn = fn,
+		.arg = arg });
 }
 
 /* ---- core/loop.h ---- */

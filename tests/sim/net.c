@@ -260,6 +260,11 @@ static void on_accepting(void *arg)
 		tell_closed(stream, -ECONNREFUSED, stream->machine, 1000);
 		return;
 	}
+	if (!machine_has_descriptors(stream->machine) ||
+		!machine_has_descriptors(listener->machine)) {
+		tell_closed(stream, -EMFILE, stream->machine, 1000);
+		return;
+	}
 	struct stream *other = stream_make(listener->loop);
 	other->open = true;
 	other->peer = stream;

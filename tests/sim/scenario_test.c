@@ -475,3 +475,135 @@ TEST(a_replica_that_refused_a_cut_asks_again_when_the_directory_has_spoken)
 	run_us(20 * SECOND_US);
 	EXPECT(check_all());
 }
+
+/* ---- a replica that is far behind ---- */
+
+/* 25 MB that it lacks, in two epochs: more than may be queued on a line. */
+static unsigned leave_replica_behind(void)
+{
+	start();
+	unsigned replica = replica_of(1);
+	cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	run_us(SECOND_US);
+	cluster_crash(replica);
+	cluster_promote(1, 1 - replica);
+	run_us(3 * SECOND_US);
+	for (unsigned i = 0; i < 8000; i++) {
+		cluster_deliver(1, MAILBOX, DURABILITY_LOCAL);
+		if (i % 100 == 0)
+			run_us(SECOND_US / 10);
+	}
+	run_us(20 * SECOND_US);
+	EXPECT(volume_log_end(cluster_volume(1 - replica, 1)->log) > 20 << 20);
+	cluster_promote(1, 1 - replica);
+	run_us(SECOND_US);
+	return replica;
+}
+
+static bool has_all(unsigned replica)
+{
+	return cluster_volume(replica, 1)->reader_end ==
+		volume_log_end(cluster_volume(1 - replica, 1)->log);
+}
+
+TEST(a_replica_is_filled_through_earlier_epochs_without_a_pause)
+{
+	unsigned replica = leave_replica_behind();
+	cluster_restart(replica);
+	run_us(3 * SECOND_US);
+	EXPECT(has_all(replica));
+}
+
+TEST(a_full_disk_of_a_replica_leaves_no_line_unread)
+{
+	unsigned replica = leave_replica_behind();
+	world_slow_disk(replica, SECOND_US);
+	cluster_restart(replica);
+	/* Chunks wait for the slow disk until the line is not read any more; then one is
+	 * refused. */
+	run_us(3 * SECOND_US);
+	world_take_descriptors(replica, true);
+	run_us(10 * SECOND_US);
+	world_take_descriptors(replica, false);
+	world_slow_disk(replica, 0);
+	run_us(20 * SECOND_US);
+	EXPECT(has_all(replica));
+	EXPECT(check_all());
+}
+
+/* ---- dying inside a disk call ---- */
+
+static void bring_back(unsigned machine)
+{
+	if (!world_is_running(machine))
+		cluster_restart(machine);
+	run_us(2 * SECOND_US);
+}
+
+/* Everything a copy does with its disk: it is opened, written, deposed with a tail of its own, cut,
+ * filled again and promoted; in a call of one kind its machine dies. */
+static void die_in(enum disk_call call, enum disk_moment moment, bool of_power, unsigned skips)
+{
+	start();
+	unsigned machine = cluster_primary(1), other = replica_of(1);
+	cluster_crash(machine);
+	world_crash_in_call(machine, call, moment, of_power, skips);
+	bring_back(machine);
+	for (unsigned i = 0; i < 10; i++) {
+		cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+		run_us(SECOND_US / 4);
+	}
+	bring_back(machine);
+	world_set_link(0, 1, false);
+	for (unsigned i = 0; i < 20; i++)
+		cluster_deliver(1, MAILBOX, DURABILITY_LOCAL);
+	run_us(2 * SECOND_US);
+	bring_back(machine);
+	cluster_promote(1, other);
+	run_us(SECOND_US);
+	world_set_link(0, 1, true);
+	run_us(6 * SECOND_US);
+	bring_back(machine);
+	cluster_promote(1, machine);
+	run_us(6 * SECOND_US);
+	bring_back(machine);
+	size_t last = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+	run_us(5 * SECOND_US);
+	world_spare(machine);
+	bring_back(machine);
+	run_us(10 * SECOND_US);
+	EXPECT(entry(last)->answered_ok);
+	EXPECT(check_all());
+}
+
+TEST(a_machine_that_dies_in_any_disk_call_comes_back_with_all_that_it_confirmed)
+{
+	for (unsigned call = 0; call < DISK_CALLS; call++) {
+		for (unsigned moment = 0; moment < MOMENTS; moment++) {
+			uint64_t before = world_disk_tally()->deaths[call][moment];
+			for (unsigned i = 0; i < 8 && call != DISK_ZERO; i++)
+				die_in(call, moment, i % 2 == 0, i / 2);
+			EXPECT(call == DISK_ZERO ||
+				world_disk_tally()->deaths[call][moment] - before >= 2);
+		}
+	}
+}
+
+TEST(a_full_disk_refuses_what_is_asked_then_and_nothing_afterwards)
+{
+	start();
+	unsigned primary = cluster_primary(1);
+	size_t deliveries[60];
+	for (unsigned i = 0; i < array_length(deliveries); i++) {
+		/* 6 tries in 3 seconds each: some are given up while it is full. */
+		world_fill_disk(primary, i >= 10 && i < 40);
+		world_take_descriptors(primary, i >= 20 && i < 50);
+		deliveries[i] = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+		run_us(SECOND_US / 2);
+	}
+	run_us(5 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(primary, 1)->state);
+	EXPECT(entry(deliveries[9])->answered_ok);
+	EXPECT(entry(deliveries[59])->answered_ok);
+	EXPECT(check_all());
+}

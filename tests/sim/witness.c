@@ -1,25 +1,53 @@
 #include "core/witness.h"
 
-#include <stdlib.h>
+#include "sim/internal.h"
 
-/* The memory of a machine beside its disk: machines here die by power cuts, so nothing outlives the
- * process that wrote it. */
+#include <stdlib.h>
+#include <string.h>
+
+/* The memory of a machine beside its disk: it outlives a process, and is gone with the power. */
+
+enum { FILES_MAX = 64 };
 
 struct witness_file {
+	unsigned machine;
+	char path[64];
 	struct witness witness;
 	bool written;
 };
 
+static struct witness_file files[FILES_MAX];
+static unsigned file_count;
+
+void witness_world_reset(void)
+{
+	file_count = 0;
+}
+
+void witness_power_cut(unsigned machine)
+{
+	for (unsigned i = 0; i < file_count; i++)
+		if (files[i].machine == machine)
+			files[i].written = false;
+}
+
 int witness_open(const char *path, struct witness_file **file_out)
 {
-	(void)path;
-	*file_out = mem_alloc(sizeof(**file_out));
+	unsigned machine = current_machine(), i = 0;
+	while (i < file_count &&
+		(files[i].machine != machine || strcmp(files[i].path, path) != 0))
+		i++;
+	if (i == file_count) {
+		CHECK(file_count < FILES_MAX && strlen(path) < sizeof(files[i].path));
+		files[file_count++] = (struct witness_file){ .machine = machine };
+		strcpy(files[i].path, path);
+	}
+	*file_out = &files[i];
 	return 0;
 }
 
 void witness_close(struct witness_file **file)
 {
-	free(*file);
 	*file = NULL;
 }
 

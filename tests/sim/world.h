@@ -25,6 +25,12 @@ uint64_t world_now_us(void);
 struct loop *world_start_machine(unsigned machine);
 /* Power cut: no callback runs any more, unsynced bytes are lost at random, sector by sector. */
 void world_crash_machine(unsigned machine);
+/* Is told of every one, also of those within a call; may be NULL. */
+extern void (*world_on_power_cut)(unsigned machine);
+/* A machine's wall clock goes forwards or backwards; its timers do not notice. */
+void world_jump_clock(unsigned machine, int64_t by_us);
+/* kill -9: no callback runs any more, the disk loses nothing that was written. */
+void world_kill_machine(unsigned machine);
 bool world_is_running(unsigned machine);
 /* Stops a machine in its tracks for a while, as SIGSTOP does; it wakes to everything that came. */
 void world_freeze_machine(unsigned machine, uint64_t for_us);
@@ -38,6 +44,57 @@ void world_set_latency_us(uint64_t maximum);
 void world_set_noise(bool noisy);
 /* The next durable write of a machine fails with EIO, after a part of it has reached the disk. */
 void world_fail_next_write(unsigned machine, bool fails);
+
+/* The next other call to it but an opening fails with EIO, and may have had an effect. */
+void world_fail_next_call(unsigned machine, bool fails);
+/* While full, most calls that need room are refused (ENOSPC, EDQUOT), some after a part. */
+void world_fill_disk(unsigned machine, bool full);
+/* While taken, most calls that need a descriptor are refused (EMFILE, ENFILE), some after they have
+ * had their effect. New connections too. */
+void world_take_descriptors(unsigned machine, bool taken);
+/* Writes take up to so much longer. */
+void world_slow_disk(unsigned machine, uint64_t maximum_us);
+/* While it lies, what was synced reaches the disk up to `delay_us` later: a power cut loses of it,
+ * sector by sector. 0: it is honest. */
+void world_let_disk_lie(unsigned machine, uint64_t delay_us);
+
+/* The calls of core/disk.h and store.h, as the code under test makes them. */
+enum disk_call {
+	DISK_OPEN,   /* a file that is there */
+	DISK_CREATE, /* one that is not */
+	DISK_READ,
+	DISK_SUBMIT, /* an asynchronous write begins */
+	DISK_WRITE,  /* and ends */
+	DISK_OVERWRITE, /* a synchronous one, within the file */
+	DISK_GROW,      /* and beyond its end */
+	DISK_SYNC,
+	DISK_ALLOCATE,
+	DISK_TRUNCATE,
+	DISK_ZERO,
+	DISK_MAKE_DIRECTORY,
+	DISK_LIST,
+	DISK_REMOVE,
+	DISK_RENAME,
+	DISK_LOCK,
+	DISK_STORE_OPEN,
+	DISK_STORE_COMMIT,
+	DISK_CALLS
+};
+enum disk_moment { MOMENT_BEFORE, MOMENT_WITHIN, MOMENT_AFTER, MOMENTS };
+
+/* The machine is killed (or its power cut) at that moment of its next call of that kind, after
+ * `skips` more of them. */
+void world_crash_in_call(unsigned machine, enum disk_call call, enum disk_moment moment,
+	bool of_power, unsigned skips);
+/* Takes that back. */
+void world_spare(unsigned machine);
+
+/* What has been tried since the process began. */
+struct disk_tally {
+	uint64_t deaths[DISK_CALLS][MOMENTS];
+	uint64_t without_room, without_descriptor, failed;
+};
+const struct disk_tally *world_disk_tally(void);
 
 /* The disk of a machine that does not run: replaced by an empty one; kept as it is now; put back as
  * it was when it was kept (an old copy of a virtual machine). */
@@ -55,6 +112,9 @@ void world_call_after_us(uint64_t delay_us, void (*fn)(void *arg), void *arg);
 
 /* The same on a machine, as one of its own events: dropped when it crashes before. */
 void world_call_on(unsigned machine, uint64_t delay_us, void (*fn)(void *arg), void *arg);
+
+/* At once, as an event of the machine that may die within it. Not from inside an event. */
+void world_run_on(unsigned machine, void (*fn)(void *arg), void *arg);
 
 /* Bytes of a file on a machine as they are now; for comparing copies. Returns the length read. */
 size_t world_read_file(

@@ -78,6 +78,8 @@ void fixture_open(struct fixture *f)
 		.id = 7,
 		.log_directory = f->log_directory,
 		.index_path = f->index_path,
+		.witness_path = f->witness_path,
+		.alone_after_ms = 100,
 		.remote_wait_ms_max = 2000,
 		.events = { on_release, on_claim, on_changed, f } });
 }
@@ -97,6 +99,7 @@ void fixture_setup_at(struct fixture *f, const char *log_directory)
 	snprintf(f->directory, sizeof(f->directory), "/tmp/pando-volume-XXXXXX");
 	EXPECT(mkdtemp(f->directory) != NULL);
 	snprintf(f->log_directory, sizeof(f->log_directory), "%s/%s", f->directory, log_directory);
+	snprintf(f->witness_path, sizeof(f->witness_path), "%s/witness", f->directory);
 	snprintf(f->index_path, sizeof(f->index_path), "%s/index", f->directory);
 	EXPECT_INT(0, disk_create(f->loop, IO_BACKEND_POSIX, &f->disk, &error));
 	fixture_open(f);

@@ -22,11 +22,12 @@ struct fixture {
 	struct loop *loop;
 	struct disk *disk;
 	struct volume *volume;
-	char directory[64], log_directory[80], index_path[80];
+	char directory[64], log_directory[80], index_path[80], witness_path[80];
 	struct task release;
 	enum volume_state awaited;
 	bool waiting;
 	bool is_small; /* a tmpfs is mounted at log_directory */
+	unsigned claims; /* epochs that the volume gave itself */
 };
 
 struct one_delivery {

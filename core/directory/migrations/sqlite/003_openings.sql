@@ -1,10 +1,10 @@
 -- Who may begin the epoch that the row names: the process that stood still under `token` (0: none).
 -- `clean_after` is the epoch that had ended in a fence which the chosen copy has whole (0: unclean);
--- `served`: some copy has been opened for writing, so an empty log is a lost one.
+-- `incarnation` names the last opening that the directory was told of (0: none, ever): a log
+-- that does not have it is new, or was put back.
 alter table volume add column token text not null default '0';
 alter table volume add column clean_after bigint not null default 0;
-alter table volume add column served boolean not null default false;
-update volume set served = true;
+alter table volume add column incarnation text not null default '0';
 
 -- The class of a copy: epochs given to it are `slot` modulo 8, so that two directories, or one that was
 -- put back, never name one epoch for two copies. The first primary has 1.

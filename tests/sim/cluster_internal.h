@@ -1,0 +1,44 @@
+#ifndef PANDO_TESTS_SIM_CLUSTER_INTERNAL_H
+#define PANDO_TESTS_SIM_CLUSTER_INTERNAL_H
+
+/* Between cluster.c (machines and directory), operator.c (failovers) and load.c. */
+
+#include "sim/cluster.h"
+
+#include "core/config.h"
+#include "node/volume/volumes_internal.h"
+#include "replicator/replicator.h"
+
+/* The directory's truth. */
+struct truth {
+	uint64_t epoch;
+	uint8_t reign[GROUP_REIGN_LENGTH];
+	unsigned primary;
+	uint64_t token, clean_after;
+	uint64_t incarnation;
+};
+
+struct machine {
+	unsigned number;
+	struct loop *loop;
+	struct disk *disk;
+	struct config config;
+	struct worker worker;
+	struct volumes volumes;
+	struct slot slots[CLUSTER_VOLUMES];
+	struct replicator *replicator;
+};
+
+extern struct machine *machines[CLUSTER_MACHINES_MAX];
+extern unsigned machine_count;
+extern struct truth truths[CLUSTER_VOLUMES];
+
+/* The change feed reaches a machine a little later; runs as an event of that machine. */
+void cluster_spread(unsigned machine, unsigned v, uint64_t delay_us);
+/* The class of a machine's copy of a volume: the first primary has 1. */
+unsigned cluster_slot(unsigned v, unsigned machine);
+/* The volume goes to a machine, in an epoch above all that was heard of those that run. */
+void cluster_name(unsigned v, unsigned target, uint64_t token, uint64_t clean_after, bool complete);
+void load_reset(void);
+
+#endif

@@ -1,0 +1,319 @@
+#include "sim/faults.h"
+
+#include "sim/cluster.h"
+#include "sim/tally.h"
+
+/* ---- one fault each, on a machine ---- */
+
+enum { LIE_US = 1000000 };
+
+static struct disk_state {
+	uint64_t kept_us;   /* when its disk was kept; 0: it was not */
+	uint64_t lied_until_us; /* UINT64_MAX: it lies */
+} disks[CLUSTER_MACHINES_MAX];
+
+static void cut_power(unsigned machine)
+{
+	if (world_is_running(machine))
+		cluster_crash(machine);
+}
+
+static void kill_process(unsigned machine)
+{
+	if (world_is_running(machine))
+		world_kill_machine(machine);
+}
+
+static void restart(unsigned machine)
+{
+	if (!world_is_running(machine))
+		cluster_restart(machine);
+}
+
+/* Within the next call of some kind: most kinds are rare, so the kind is drawn, not the call. */
+static void die_in_a_call(unsigned machine)
+{
+	world_crash_in_call(machine, (enum disk_call)world_pick(DISK_CALLS),
+		(enum disk_moment)world_pick(MOMENTS), world_pick(2) == 0,
+		(unsigned)world_pick(world_pick(2) == 0 ? 1 : 8));
+}
+
+static unsigned other_than(unsigned machine)
+{
+	unsigned count = cluster_machines();
+	return (machine + 1 + (unsigned)world_pick(count - 1)) % count;
+}
+
+static void cut_line(unsigned machine)
+{
+	world_set_link(machine, other_than(machine), false);
+}
+
+static void mend_line(unsigned machine)
+{
+	world_set_link(machine, other_than(machine), true);
+}
+
+static void change_latency(unsigned machine)
+{
+	(void)machine;
+	world_set_latency_us(world_pick(3) == 0 ? 300000 : 500);
+}
+
+static void change_noise(unsigned machine)
+{
+	(void)machine;
+	world_set_noise(world_pick(2) == 0);
+}
+
+static void fail_write(unsigned machine)
+{
+	world_fail_next_write(machine, true);
+}
+
+static void fail_call(unsigned machine)
+{
+	world_fail_next_call(machine, true);
+}
+
+static void fill_disk(unsigned machine)
+{
+	world_fill_disk(machine, true);
+}
+
+static void make_room(unsigned machine)
+{
+	world_fill_disk(machine, false);
+}
+
+static void slow_disk(unsigned machine)
+{
+	world_slow_disk(machine, world_pick(2000000));
+}
+
+static void speed_disk(unsigned machine)
+{
+	world_slow_disk(machine, 0);
+}
+
+static void take_descriptors(unsigned machine)
+{
+	world_take_descriptors(machine, true);
+}
+
+static void give_descriptors(unsigned machine)
+{
+	world_take_descriptors(machine, false);
+}
+
+static void freeze(unsigned machine)
+{
+	if (world_is_running(machine))
+		world_freeze_machine(machine, world_pick(8000000));
+}
+
+static void cut_off(unsigned machine)
+{
+	cluster_cut_off(machine, true);
+}
+
+static void reach_directory(unsigned machine)
+{
+	cluster_cut_off(machine, false);
+}
+
+static void fail_over(unsigned machine)
+{
+	(void)machine;
+	cluster_fail_over(1 + (uint32_t)world_pick(CLUSTER_VOLUMES));
+}
+
+/* ---- disks and directories that have less than they confirmed ---- */
+
+/* What a lying disk had in its cache when the power went. */
+static void on_power_cut(unsigned machine)
+{
+	uint64_t now = world_now_us();
+	if (disks[machine].lied_until_us + LIE_US > now || disks[machine].lied_until_us == UINT64_MAX)
+		history_disk_lost(machine, now < LIE_US ? 0 : now - LIE_US);
+}
+
+static void empty_disk(unsigned machine)
+{
+	cut_power(machine);
+	world_empty_disk(machine);
+	history_disk_lost(machine, 0);
+}
+
+static void keep_disk(unsigned machine)
+{
+	world_keep_disk(machine);
+	disks[machine].kept_us = world_now_us();
+}
+
+static void put_back_disk(unsigned machine)
+{
+	if (disks[machine].kept_us == 0)
+		return;
+	cut_power(machine);
+	world_put_back_disk(machine);
+	history_disk_lost(machine, disks[machine].kept_us);
+}
+
+static void let_lie(unsigned machine)
+{
+	disks[machine].lied_until_us = UINT64_MAX;
+	world_let_disk_lie(machine, LIE_US);
+}
+
+static void make_honest(unsigned machine)
+{
+	if (disks[machine].lied_until_us == UINT64_MAX)
+		disks[machine].lied_until_us = world_now_us();
+	world_let_disk_lie(machine, 0);
+}
+
+static void keep_directory(unsigned machine)
+{
+	(void)machine;
+	cluster_keep_directory();
+}
+
+static void put_back_directory(unsigned machine)
+{
+	(void)machine;
+	cluster_put_back_directory();
+}
+
+static void split_directory(unsigned machine)
+{
+	(void)machine;
+	cluster_split_directory();
+}
+
+static void join_directory(unsigned machine)
+{
+	(void)machine;
+	cluster_join_directory();
+}
+
+static void jump_clock(unsigned machine)
+{
+	int64_t by_us = (int64_t)world_pick(1ull << (20 + world_pick(24)));
+	world_jump_clock(machine, world_pick(2) == 0 ? by_us : -by_us);
+}
+
+/* ---- which, how often ---- */
+
+enum fault_class { FAULT_ALWAYS, FAULT_DISK_LOSS, FAULT_DIRECTORY_LOSS };
+
+static const struct {
+	const char *name;
+	void (*strike)(unsigned machine);
+	unsigned weight;
+	enum fault_class class;
+	bool mends;
+} faults[] = {
+	{ "power cut", cut_power, 4 },
+	{ "kill -9", kill_process, 4 },
+	{ "death in a disk call", die_in_a_call, 8 },
+	{ "start", restart, 2, .mends = true },
+	{ "line cut", cut_line, 4 },
+	{ "line mended", mend_line, 1, .mends = true },
+	{ "latency", change_latency, 4 },
+	{ "noise", change_noise, 4 },
+	{ "write failed", fail_write, 2 },
+	{ "call failed", fail_call, 2 },
+	{ "disk full", fill_disk, 4 },
+	{ "room again", make_room, 1, .mends = true },
+	{ "disk slow", slow_disk, 2 },
+	{ "disk as fast as before", speed_disk, 1, .mends = true },
+	{ "no descriptors", take_descriptors, 4 },
+	{ "descriptors again", give_descriptors, 1, .mends = true },
+	{ "frozen", freeze, 4 },
+	{ "directory away", cut_off, 4 },
+	{ "directory back", reach_directory, 1, .mends = true },
+	{ "failover", fail_over, 6 },
+	{ "clock jump", jump_clock, 2 },
+	{ "disk emptied", empty_disk, 1, FAULT_DISK_LOSS },
+	{ "disk kept", keep_disk, 4, FAULT_DISK_LOSS },
+	{ "disk put back", put_back_disk, 1, FAULT_DISK_LOSS },
+	{ "disk lies", let_lie, 2, FAULT_DISK_LOSS },
+	{ "disk honest again", make_honest, 1, FAULT_DISK_LOSS, .mends = true },
+	{ "directory kept", keep_directory, 4, FAULT_DIRECTORY_LOSS },
+	{ "directory put back", put_back_directory, 1, FAULT_DIRECTORY_LOSS },
+	{ "two directories", split_directory, 1, FAULT_DIRECTORY_LOSS },
+	{ "one directory again", join_directory, 1, FAULT_DIRECTORY_LOSS, .mends = true },
+};
+
+static bool is_allowed[3] = { [FAULT_ALWAYS] = true };
+
+void faults_allow(bool disk_loss, bool directory_loss)
+{
+	is_allowed[FAULT_DISK_LOSS] = disk_loss;
+	is_allowed[FAULT_DIRECTORY_LOSS] = directory_loss;
+}
+
+void faults_reset(void)
+{
+	memset(disks, 0, sizeof(disks));
+	world_on_power_cut = on_power_cut;
+}
+
+static unsigned weight_of(unsigned i, bool mends)
+{
+	return is_allowed[faults[i].class] && faults[i].mends == mends ? faults[i].weight : 0;
+}
+
+static void strike(bool mends)
+{
+	unsigned machine = (unsigned)world_pick(cluster_machines());
+	unsigned total = 0, i = 0;
+	for (unsigned k = 0; k < array_length(faults); k++)
+		total += weight_of(k, mends);
+	for (uint64_t left = world_pick(total); left >= weight_of(i, mends); i++)
+		left -= weight_of(i, mends);
+	tally_add(TALLY_FAULT, faults[i].name, 1);
+	faults[i].strike(machine);
+}
+
+void faults_strike(void)
+{
+	strike(false);
+}
+
+void faults_ease(void)
+{
+	strike(true);
+}
+
+/* Fences that nobody follows up end after 30 seconds. */
+enum { CALM_US = 50000000 };
+
+void faults_mend(void)
+{
+	unsigned count = cluster_machines();
+	cluster_join_directory();
+	for (unsigned machine = 0; machine < count; machine++)
+		for (unsigned other = 0; other < count; other++)
+			world_set_link(machine, other, true);
+	world_set_latency_us(500);
+	world_set_noise(false);
+	for (unsigned machine = 0; machine < count; machine++) {
+		world_fail_next_write(machine, false);
+		world_fail_next_call(machine, false);
+		world_fill_disk(machine, false);
+		world_slow_disk(machine, 0);
+		make_honest(machine);
+		world_take_descriptors(machine, false);
+		world_spare(machine);
+		cluster_cut_off(machine, false);
+		/* A log that was fenced by a disk error serves again after a restart only. */
+		if (world_is_running(machine))
+			cluster_crash(machine);
+		cluster_restart(machine);
+	}
+	world_run_until_us(world_now_us() + CALM_US);
+	cluster_open_closed();
+	world_run_until_us(world_now_us() + CALM_US / 2);
+}

@@ -1,0 +1,20 @@
+#ifndef PANDO_TESTS_SIM_FAULTS_H
+#define PANDO_TESTS_SIM_FAULTS_H
+
+#include <stdbool.h>
+
+/* What befalls a cluster at random. Each fault counts itself in the tally. */
+
+/* Disks that are emptied or put back, or lie; directories that are put back or are two. */
+void faults_allow(bool disk_loss, bool directory_loss);
+/* Before a run. */
+void faults_reset(void);
+/* One of them, on one of the machines. */
+void faults_strike(void);
+/* One kind of trouble of one machine ends. */
+void faults_ease(void);
+/* Everything is mended: machines run, lines and disks are well, the directory is one and reaches
+ * all; then it is quiet for as long as it takes until volumes that stand still go on. */
+void faults_mend(void);
+
+#endif

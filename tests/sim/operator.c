@@ -1,0 +1,253 @@
+#include "sim/cluster_internal.h"
+
+#include <stdlib.h>
+
+/*
+ * The operator: moves volumes, cleanly or not, as `pando failover` does: what can be reached of a
+ * volume is made to stand still, asked where it ends and under which token, asked once more, and
+ * then the directory is written.
+ */
+
+struct asked_copy {
+	struct end_wait wait;
+	struct plan *plan;
+	unsigned machine;
+	struct volume *volume; /* another one after a restart, which has promised nothing */
+	bool stands, ends_fenced;
+	uint64_t epoch, end, token;
+	uint32_t opening;
+};
+
+struct plan {
+	unsigned volume, waiting, count;
+	int target; /* whom a scenario wants; -1: who has most */
+	uint64_t epoch, caught_up_by_us;
+	bool refused;
+	struct asked_copy primary; /* fenced */
+	struct asked_copy copies[CLUSTER_MACHINES_MAX];
+};
+
+static struct volume *volume_of(const struct plan *plan, unsigned machine)
+{
+	return machines[machine]->slots[plan->volume].volume;
+}
+
+static bool still_stands(const struct asked_copy *copy)
+{
+	return world_is_running(copy->machine) &&
+		volume_of(copy->plan, copy->machine) == copy->volume &&
+		copy->volume->token == copy->token;
+}
+
+static bool has_more(const struct asked_copy *a, const struct asked_copy *b)
+{
+	if (a->epoch != b->epoch)
+		return a->epoch > b->epoch;
+	return a->opening != b->opening ? a->opening > b->opening : a->end > b->end;
+}
+
+/* ---- deciding ---- */
+
+static void write_directory(void *arg)
+{
+	struct plan *plan = arg;
+	struct asked_copy *best = NULL;
+	bool all_stand = true, complete;
+	for (unsigned i = 0; i < plan->count; i++) {
+		struct asked_copy *copy = &plan->copies[i];
+		bool wanted = plan->target < 0 || copy->machine == (unsigned)plan->target;
+		all_stand &= copy->stands && still_stands(copy);
+		if (wanted && copy->stands && (best == NULL || has_more(copy, best)))
+			best = copy;
+	}
+	bool fenced = plan->primary.stands;
+	complete = fenced && best != NULL && best->epoch == plan->primary.epoch &&
+		best->end >= plan->primary.end;
+	if (fenced && !complete)
+		best = best != NULL && has_more(best, &plan->primary) ? NULL : &plan->primary;
+	bool refused = truths[plan->volume].epoch != plan->epoch || best == NULL ||
+		!still_stands(best) || (fenced && !still_stands(&plan->primary)) ||
+		(plan->target < 0 && best != &plan->primary && (plan->refused || !all_stand));
+	if (!refused)
+		cluster_name(plan->volume, best->machine, best->token,
+			best->ends_fenced && (best == &plan->primary || (complete && all_stand))
+				? best->epoch
+				: 0,
+			complete || best == &plan->primary);
+	free(plan);
+}
+
+static void take_answer(struct asked_copy *copy, int status, uint64_t end)
+{
+	struct volume *volume = copy->volume;
+	copy->stands = status == 0 && volume->log != NULL;
+	copy->end = end;
+	copy->token = volume->token;
+	if (!copy->stands)
+		return;
+	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
+	copy->epoch = last ? last->epoch : 0;
+	copy->opening = last ? last->opening : 0;
+	copy->ends_fenced = volume_log_ends_fenced(volume->log);
+	copy->stands = copy->epoch > 0;
+}
+
+static void on_held(struct end_wait *wait, int status, uint64_t end)
+{
+	struct asked_copy *copy = container_of(wait, struct asked_copy, wait);
+	struct plan *plan = copy->plan;
+	take_answer(copy, status, end);
+	if (--plan->waiting == 0)
+		world_call_after_us(500 + world_pick(20000), write_directory, plan);
+}
+
+static void ask_hold(void *arg)
+{
+	struct asked_copy *copy = arg;
+	copy->volume = volume_of(copy->plan, copy->machine);
+	volume_hold(copy->volume, copy->plan->epoch, &copy->wait);
+}
+
+static void hold_all(struct plan *plan)
+{
+	for (unsigned m = 0; m < machine_count; m++) {
+		if (m == truths[plan->volume].primary)
+			continue;
+		plan->refused |= !world_is_running(m);
+		if (world_is_running(m))
+			plan->copies[plan->count++] = (struct asked_copy){ .wait.done = on_held,
+				.plan = plan,
+				.machine = m };
+	}
+	plan->waiting = plan->count;
+	for (unsigned i = 0; i < plan->count; i++)
+		world_call_on(plan->copies[i].machine, 500 + world_pick(3000), ask_hold,
+			&plan->copies[i]);
+	if (plan->count == 0)
+		free(plan);
+}
+
+/* ---- a primary that can be asked ---- */
+
+/* Asks the replicas until one has all, or gives that up. */
+static void on_planned(void *arg)
+{
+	struct plan *plan = arg;
+	bool goes_on = truths[plan->volume].epoch == plan->epoch;
+	for (unsigned m = 0; m < machine_count && goes_on; m++)
+		if (m != plan->primary.machine && world_is_running(m) &&
+			volume_of(plan, m)->numbers.epoch == plan->epoch &&
+			volume_of(plan, m)->reader_end >= plan->primary.end)
+			goes_on = false;
+	if (goes_on && world_now_us() <= plan->caught_up_by_us)
+		world_call_after_us(5000, on_planned, plan);
+	else
+		hold_all(plan);
+}
+
+static void on_fenced(struct end_wait *wait, int status, uint64_t end)
+{
+	struct plan *plan = container_of(wait, struct asked_copy, wait)->plan;
+	take_answer(&plan->primary, status, end);
+	plan->caught_up_by_us = world_now_us() + 100000 + world_pick(3000000);
+	if (plan->primary.stands)
+		world_call_after_us(1000, on_planned, plan);
+	else
+		free(plan);
+}
+
+static void ask_fence(void *arg)
+{
+	struct plan *plan = arg;
+	plan->primary.volume = volume_of(plan, plan->primary.machine);
+	if (plan->primary.volume->state == VOLUME_PRIMARY &&
+		plan->primary.volume->desired.epoch == plan->epoch)
+		volume_fence(plan->primary.volume, true, &plan->primary.wait);
+	else
+		free(plan);
+}
+
+static struct plan *make_plan(unsigned v)
+{
+	struct plan *plan = mem_alloc(sizeof(*plan));
+	*plan = (struct plan){ .volume = v, .epoch = truths[v].epoch, .target = -1 };
+	plan->primary = (struct asked_copy){ .wait.done = on_fenced,
+		.plan = plan,
+		.machine = truths[v].primary };
+	return plan;
+}
+
+void cluster_fail_over(uint32_t volume_id)
+{
+	struct plan *plan = make_plan(volume_id - 1);
+	/* Now and then it is out of the operator's reach, and may still run. */
+	if (world_pick(3) == 0 || !world_is_running(plan->primary.machine))
+		hold_all(plan);
+	else
+		world_call_on(plan->primary.machine, 500, ask_fence, plan);
+}
+
+/* ---- for scenarios ---- */
+
+static void name_it(void *arg)
+{
+	struct plan *plan = arg;
+	struct volume *volume = volume_of(plan, (unsigned)plan->target);
+	cluster_name(plan->volume, (unsigned)plan->target, volume->token, 0, false);
+	free(plan);
+}
+
+static void on_target_held(struct end_wait *wait, int status, uint64_t end)
+{
+	(void)status;
+	(void)end;
+	name_it(container_of(wait, struct asked_copy, wait)->plan);
+}
+
+static void hold_target(void *arg)
+{
+	struct plan *plan = arg;
+	struct volume *volume = volume_of(plan, (unsigned)plan->target);
+	plan->primary.wait.done = on_target_held;
+	if (volume->state == VOLUME_REPLICA)
+		volume_hold(volume, plan->epoch, &plan->primary.wait);
+	else if (volume->state == VOLUME_PRIMARY)
+		volume_fence(volume, true, &plan->primary.wait);
+	else
+		name_it(plan);
+}
+
+void cluster_promote(uint32_t volume_id, unsigned machine)
+{
+	struct plan *plan = make_plan(volume_id - 1);
+	plan->target = (int)machine;
+	if (world_is_running(machine))
+		world_call_on(machine, 0, hold_target, plan);
+	else {
+		cluster_name(plan->volume, machine, 0, 0, false);
+		free(plan);
+	}
+}
+
+void cluster_open_closed(void)
+{
+	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++) {
+		const struct volume *best = NULL;
+		unsigned target = truths[v].primary;
+		if (!world_is_running(target) ||
+			machines[target]->slots[v].volume->state == VOLUME_PRIMARY)
+			continue;
+		for (unsigned m = 0; m < machine_count; m++) {
+			const struct volume *volume = machines[m]->slots[v].volume;
+			if (!world_is_running(m))
+				continue;
+			if (best == NULL || volume->numbers.epoch > best->numbers.epoch ||
+				(volume->numbers.epoch == best->numbers.epoch &&
+					volume->numbers.durable_lsn > best->numbers.durable_lsn)) {
+				best = volume;
+				target = m;
+			}
+		}
+		cluster_promote(v + 1, target);
+	}
+}

@@ -1,0 +1,62 @@
+#include "sim/tally.h"
+
+#include "core/check.h"
+#include "sim/world.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { NAMES_MAX = 64 };
+
+static struct {
+	const char *name;
+	uint64_t count;
+} rows[TALLY_SECTIONS][NAMES_MAX];
+
+void tally_add(enum tally_section section, const char *name, uint64_t count)
+{
+	unsigned i = 0;
+	while (i < NAMES_MAX && rows[section][i].name != NULL &&
+		strcmp(rows[section][i].name, name) != 0)
+		i++;
+	CHECK(i < NAMES_MAX);
+	rows[section][i].name = name;
+	rows[section][i].count += count;
+}
+
+static void print_section(enum tally_section section, const char *title)
+{
+	printf("%s\n", title);
+	for (unsigned i = 0; i < NAMES_MAX && rows[section][i].name != NULL; i++)
+		printf("  %12llu  %s\n", (unsigned long long)rows[section][i].count,
+			rows[section][i].name);
+}
+
+static void print_disk(void)
+{
+	static const char *const names[DISK_CALLS] = { [DISK_OPEN] = "open",
+		[DISK_CREATE] = "create", [DISK_READ] = "read", [DISK_SUBMIT] = "write, begun",
+		[DISK_WRITE] = "write, done", [DISK_OVERWRITE] = "write at once, in place",
+		[DISK_GROW] = "write at once, at the end", [DISK_SYNC] = "sync",
+		[DISK_ALLOCATE] = "allocate", [DISK_TRUNCATE] = "truncate", [DISK_ZERO] = "zero",
+		[DISK_MAKE_DIRECTORY] = "mkdir", [DISK_LIST] = "list", [DISK_REMOVE] = "unlink",
+		[DISK_RENAME] = "rename", [DISK_LOCK] = "lock", [DISK_STORE_OPEN] = "store, open",
+		[DISK_STORE_COMMIT] = "store, commit" };
+	const struct disk_tally *tally = world_disk_tally();
+	printf("disk calls refused for want of room %llu, of a descriptor %llu; failed %llu\n",
+		(unsigned long long)tally->without_room,
+		(unsigned long long)tally->without_descriptor, (unsigned long long)tally->failed);
+	printf("machines that died before, within, after a disk call\n");
+	for (unsigned i = 0; i < DISK_CALLS; i++)
+		printf("  %6llu %6llu %6llu  %s\n",
+			(unsigned long long)tally->deaths[i][MOMENT_BEFORE],
+			(unsigned long long)tally->deaths[i][MOMENT_WITHIN],
+			(unsigned long long)tally->deaths[i][MOMENT_AFTER], names[i]);
+}
+
+void tally_print(void)
+{
+	print_section(TALLY_FAULT, "faults tried");
+	print_disk();
+	print_section(TALLY_CHECK, "checked");
+}
