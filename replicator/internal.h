@@ -119,6 +119,7 @@ struct copy {
 
 	/* What the node has said. */
 	enum node_use node;
+	uint64_t question; /* of its last RELEASE or PROVE */
 	uint64_t node_epoch, durable_lsn;
 	uint8_t node_reign[GROUP_REIGN_LENGTH];
 	uint64_t behind_epoch; /* the last that was logged: the node is told each time */

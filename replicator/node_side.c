@@ -69,15 +69,17 @@ static void on_retired(struct copy *copy)
 	receive_reconcile(copy);
 }
 
-static void on_release(struct copy *copy)
+static void on_release(struct copy *copy, uint64_t question)
 {
 	copy->node = NODE_WANTS;
+	copy->question = question;
 	receive_reconcile(copy);
 }
 
 /* What it wrote is not shipped while that is in question. */
-static void on_prove(struct copy *copy, uint64_t epoch)
+static void on_prove(struct copy *copy, uint64_t question, uint64_t epoch)
 {
+	copy->question = question;
 	ship_retire(copy, false, "not written here now");
 	copy->node = NODE_PROVES;
 	prove_begin(copy, epoch);
@@ -96,15 +98,16 @@ static void on_message(struct replicator *replicator, const struct cluster_messa
 		 * proof has to wait until the members are known. */
 		if (message->kind == MESSAGE_RELEASE)
 			node_side_send(replicator,
-				&(struct cluster_message){
-					.kind = MESSAGE_RELEASED, .volume = message->volume });
+				&(struct cluster_message){ .kind = MESSAGE_RELEASED,
+					.volume = message->volume,
+					.end = message->end });
 		return;
 	}
 	switch (message->kind) {
 	case MESSAGE_DURABLE: on_durable(copy, message); break;
 	case MESSAGE_RETIRED: on_retired(copy); break;
-	case MESSAGE_RELEASE: on_release(copy); break;
-	case MESSAGE_PROVE: on_prove(copy, message->epoch); break;
+	case MESSAGE_RELEASE: on_release(copy, message->end); break;
+	case MESSAGE_PROVE: on_prove(copy, message->end, message->epoch); break;
 	default: break;
 	}
 }

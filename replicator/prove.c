@@ -318,6 +318,7 @@ static void finish(struct copy *copy)
 	}
 	struct cluster_message message = { .kind = MESSAGE_RELEASED,
 		.volume = copy->id,
+		.end = copy->question,
 		.lsn = volume_log_end(copy->log),
 		.chain = volume_log_chain(copy->log),
 		.opening = opening + 1 };

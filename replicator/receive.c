@@ -230,7 +230,9 @@ void receive_release(struct copy *copy)
 	if (copy->node == NODE_WANTS) {
 		copy->node = NODE_HOLDS;
 		node_side_send(copy->replicator,
-			&(struct cluster_message){ .kind = MESSAGE_RELEASED, .volume = copy->id });
+			&(struct cluster_message){ .kind = MESSAGE_RELEASED,
+				.volume = copy->id,
+				.end = copy->question });
 	}
 }
 

@@ -55,9 +55,8 @@ static void ask_for_log(struct volume *volume)
 {
 	if (volume->log != NULL || volume->is_releasing)
 		return;
-	volume->is_releasing = true;
 	volume->opening = (struct volume_opening){ 0 };
-	volume->options.events.release(volume->options.events.arg, volume, 0);
+	volume_ask_release(volume, 0);
 }
 
 void volume_finish_fence(struct volume *volume)
@@ -218,8 +217,7 @@ void volume_hold(struct volume *volume, uint64_t epoch, struct end_wait *wait)
 	volume->still_since_us = clock_mono_us();
 	if (volume->state == VOLUME_REPLICA) {
 		volume_enter(volume, VOLUME_HELD);
-		volume->is_releasing = true;
-		volume->options.events.release(volume->options.events.arg, volume, 0);
+		volume_ask_release(volume, 0);
 		timer_start(volume->retry_timer, LOCK_RETRY_MS);
 	} else if (volume->log != NULL) {
 		end_waits(volume, 0);

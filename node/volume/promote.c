@@ -14,11 +14,10 @@ void volume_begin_opening(struct volume *volume)
 {
 	volume_enter(volume, VOLUME_OPENING);
 	volume->reign_epoch = volume->desired.epoch;
-	volume->is_releasing = true;
 	volume->is_reopening = volume->writes = false;
 	volume->opening = (struct volume_opening){ 0 };
 	volume_publish(volume);
-	volume->options.events.release(volume->options.events.arg, volume, 0);
+	volume_ask_release(volume, 0);
 }
 
 void volume_retry_later(struct volume *volume)

@@ -152,11 +152,8 @@ void volume_ask_for_proof(struct volume *volume)
 	volume_log_close(&volume->log);
 	log_reader_close(&volume->reader);
 	volume->branch_is_checked = false;
-	if (!opening->is_proven && volume->replica_count > 0) {
-		volume->is_releasing = true;
-		volume->options.events.release(
-			volume->options.events.arg, volume, volume->desired.epoch);
-	}
+	if (!opening->is_proven && volume->replica_count > 0)
+		volume_ask_release(volume, volume->desired.epoch);
 	timer_start(volume->retry_timer, opening->is_proven ? LOCK_RETRY_MS : PROVE_LOOK_MS);
 	volume_publish(volume);
 }

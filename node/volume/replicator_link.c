@@ -43,7 +43,10 @@ static void send_message(struct replicator_link *link, const struct cluster_mess
 
 static void run_released(struct worker_call *call)
 {
-	volume_released(call->slot->volume, (uint32_t)call->a, call->b, call->c);
+	volume_released(call->slot->volume, &(struct volume_release){ .opening = (uint32_t)call->a,
+						    .end = call->b,
+						    .chain = call->c,
+						    .question = call->d });
 }
 
 static void tell_release(struct replicator_link *link, struct slot *slot)
@@ -51,8 +54,10 @@ static void tell_release(struct replicator_link *link, struct slot *slot)
 	uint64_t prove_epoch = atomic_load(&slot->prove_epoch);
 	if (!link->open && prove_epoch == 0) {
 		/* Nobody to ask: the lock file tells whether the log is free. */
+		struct worker_call *call = slot_call(slot, run_released);
+		call->d = atomic_load(&slot->question);
 		atomic_store(&slot->release_wanted, false);
-		slot_send(slot_call(slot, run_released));
+		slot_send(call);
 	}
 	if (!link->open)
 		return;
@@ -63,7 +68,8 @@ static void tell_release(struct replicator_link *link, struct slot *slot)
 	send_message(link,
 		&(struct cluster_message){ .kind = prove_epoch ? MESSAGE_PROVE : MESSAGE_RELEASE,
 			.volume = slot->id,
-			.epoch = prove_epoch });
+			.epoch = prove_epoch,
+			.end = atomic_load(&slot->question) });
 }
 
 /* A fenced volume still ships what it has: the promotion waits for it. */
@@ -140,12 +146,17 @@ static void run_proving(struct worker_call *call)
 static void on_released(struct slot *slot, const struct cluster_message *message)
 {
 	struct worker_call *call = slot_call(slot, run_released);
-	atomic_store(&slot->release_wanted, false);
 	slot->release_sent = false;
+	/* Of an earlier question: the one that stands is asked again. */
+	if (message->end == atomic_load(&slot->question))
+		atomic_store(&slot->release_wanted, false);
+	else
+		loop_post(slot->volumes->front, &slot->changed_task);
 	slot->waits_for[0] = '\0';
 	call->a = message->opening;
 	call->b = message->lsn;
 	call->c = message->chain;
+	call->d = message->end;
 	slot_send(call);
 }
 

@@ -251,17 +251,24 @@ static void on_retry(void *arg)
 		volume_begin_opening(volume);
 }
 
-void volume_released(struct volume *volume, uint32_t opening, uint64_t end, uint64_t chain)
+void volume_ask_release(struct volume *volume, uint64_t prove_epoch)
 {
-	if (!volume->is_releasing)
+	volume->is_releasing = true;
+	volume->question++;
+	volume->options.events.release(volume->options.events.arg, volume, prove_epoch);
+}
+
+void volume_released(struct volume *volume, const struct volume_release *release)
+{
+	struct volume_opening *opening = &volume->opening;
+	if (!volume->is_releasing || release->question != volume->question)
 		return;
 	volume->is_releasing = false;
-	/* An answer to a question of an earlier opening proves nothing of this one. */
-	if (opening > 0 && volume->opening.is_proving) {
-		volume->opening.is_proven = volume->opening.is_ready = true;
-		volume->opening.number = opening;
-		volume->opening.end = volume->opening.ready_end = end;
-		volume->opening.chain = chain;
+	if (release->opening > 0) {
+		opening->is_proven = opening->is_ready = true;
+		opening->number = release->opening;
+		opening->end = opening->ready_end = release->end;
+		opening->chain = release->chain;
 	}
 	if (volume->state == VOLUME_OPENING)
 		volume_try_open(volume);

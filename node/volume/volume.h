@@ -72,8 +72,9 @@ struct volume_claim {
 };
 
 struct volume_events {
-	/* The replicator is to close its side of this volume; answer with volume_released. Above 0,
-	 * `prove_epoch` is the epoch that is to be written: first all other copies are heard. */
+	/* The replicator is to close its side of this volume; answer with volume_released and
+	 * volume->question. Above 0, `prove_epoch` is the epoch that is to be written: first all
+	 * other copies are heard. */
 	void (*release)(void *arg, struct volume *volume, uint64_t prove_epoch);
 	/* The directory is to give this copy an epoch of its own, as `claim` says, if it still names
 	 * this node and can be written; otherwise nothing happens. */
@@ -168,6 +169,14 @@ enum volume_wait {
 	WAIT_ACKS,   /* the other copies are to have the first records of this opening */
 };
 
+/* The answer to question number `question`; another number is of an earlier one. With `opening`
+ * above 0 all other copies have been heard, and the log ends at (end, chain) with all that any of
+ * them has. */
+struct volume_release {
+	uint64_t question, end, chain;
+	uint32_t opening;
+};
+
 /* What an opening waits for, and what it was told. */
 struct volume_opening {
 	bool is_proving;  /* the replicator asks the other copies */
@@ -217,6 +226,7 @@ struct volume {
 	uint64_t highest_epoch;
 	struct witness_file *witness;
 	struct volume_opening opening;
+	uint64_t question; /* of the last event `release` */
 	/* The log here must reach this to count as whole: what is known to have been confirmed. */
 	uint64_t known_end;
 	/* A copy elsewhere has confirmed what is lost here: no success is claimed until it is back. */
@@ -264,9 +274,8 @@ void volume_destroy(struct volume **volume);
 
 /* The directory's word, at start and after every change. */
 void volume_set_desired(struct volume *volume, const struct volume_desired *desired);
-/* The replicator has closed its side (or is not there). With `opening` above 0 all other copies have
- * been heard, and the log ends at (end, chain) with all that any of them has. */
-void volume_released(struct volume *volume, uint32_t opening, uint64_t end, uint64_t chain);
+/* The replicator has closed its side (or is not there). */
+void volume_released(struct volume *volume, const struct volume_release *release);
 /* The proof waits for somebody; `is_ready`: what those have that answered has been fetched. */
 void volume_proving(struct volume *volume, bool is_ready, uint64_t end);
 /* The operator's word for an opening that waits: go on without the copies that are silent. With

@@ -14,6 +14,8 @@ void volume_publish(struct volume *volume);
 uint64_t volume_durable_end(const struct volume *volume);
 /* The only way from one state to another. */
 void volume_enter(struct volume *volume, enum volume_state state);
+/* Above 0, prove_epoch is what is to be written. */
+void volume_ask_release(struct volume *volume, uint64_t prove_epoch);
 /* The directory wants it, nobody has shown a higher epoch, and the disk is well. */
 bool volume_may_be_primary(const struct volume *volume);
 /* Somebody else is primary, or is about to be: what is written here is on a branch that may be

@@ -29,7 +29,8 @@ struct slot {
 	struct volume *volume; /* the worker's; the front reads volume->numbers */
 	struct task changed_task;
 	atomic_bool release_wanted;
-	atomic_uint_fast64_t prove_epoch; /* of the release that is wanted; 0: plain */
+	/* Of the release that is wanted; prove_epoch 0: plain. */
+	atomic_uint_fast64_t prove_epoch, question;
 	bool release_sent;
 	/* What the replicator has been told. */
 	uint64_t told_durable;
@@ -67,7 +68,7 @@ struct worker_call {
 	struct task task;
 	struct slot *slot;
 	void (*run)(struct worker_call *call);
-	uint64_t a, b, c;
+	uint64_t a, b, c, d;
 	bool flag;
 	void *arg;
 	struct volume_desired desired;

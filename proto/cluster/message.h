@@ -56,9 +56,10 @@ enum message_kind {
 	MESSAGE_DURABLE = 30,
 	/* Node to replicator: I do not write `volume` any more. */
 	MESSAGE_RETIRED = 31,
-	/* Node to replicator: give `volume` up, I am to write it. */
+	/* Node to replicator: give `volume` up, I am to write it. `end` numbers the question. */
 	MESSAGE_RELEASE = 32,
-	/* Replicator to node: `volume` is closed here, its lock is free. After PROVE: all members
+	/* Replicator to node: `volume` is closed here, its lock is free; the answer to question
+	 * `end`, which was RELEASE or PROVE. After PROVE: all members
 	 * have been heard, what they had more has been fetched, and `opening` is the next one of
 	 * the epoch that PROVE named; the log ends at (`lsn`, `chain`). */
 	MESSAGE_RELEASED = 33,
@@ -76,7 +77,7 @@ enum message_kind {
 	 * `lsn`, which your log does not have: it has lost what it once confirmed. */
 	MESSAGE_BEHIND = 38,
 	/* Node to replicator: hear all members of `volume` before I write it in `epoch`, and fetch
-	 * what they have more. */
+	 * what they have more; question `end`. */
 	MESSAGE_PROVE = 39,
 	/* Replicator to node: `text` says what that waits for; `connected` when all that could be
 	 * heard has been fetched; the log here ends at `lsn` of `end`, `opening` members answered.

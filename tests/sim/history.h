@@ -23,6 +23,7 @@ struct history_entry {
 	unsigned answered_by; /* the machine */
 	uint64_t answered_epoch, answered_lsn;
 	uint64_t sent_us, answered_us; /* of the last try */
+	uint64_t took_us; /* the try that was answered first with success */
 	uint32_t uid;
 };
 

@@ -30,6 +30,8 @@ static void on_part_done(struct delivery_part *part)
 	const struct volume *volume = part->volume;
 	entry->answered_us = world_now_us();
 	if (attempt->target.status == 0) {
+		if (!entry->answered_ok)
+			entry->took_us = entry->answered_us - entry->sent_us;
 		entry->answered_ok = true;
 		entry->answered_epoch = volume->desired.epoch;
 		entry->answered_lsn = part->pending.append.end_lsn;

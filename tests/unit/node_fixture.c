@@ -17,7 +17,7 @@ const struct mailbox_policy unlimited = { DURABILITY_LOCAL, 0 };
 static void run_release(void *arg)
 {
 	struct fixture *f = arg;
-	volume_released(f->volume, 0, 0, 0);
+	volume_released(f->volume, &(struct volume_release){ .question = f->volume->question });
 }
 
 static void on_release(void *arg, struct volume *volume, uint64_t prove_epoch)
