@@ -49,19 +49,18 @@ static void run_released(struct worker_call *call)
 						    .question = call->d });
 }
 
-static void tell_release(struct replicator_link *link, struct slot *slot)
+static void tell_release(struct replicator_link *link, struct slot *slot, uint64_t question)
 {
 	uint64_t prove_epoch = atomic_load(&slot->prove_epoch);
 	if (!link->open && prove_epoch == 0) {
 		/* Nobody to ask: the lock file tells whether the log is free. */
 		struct worker_call *call = slot_call(slot, run_released);
-		call->d = atomic_load(&slot->question);
-		atomic_store(&slot->release_wanted, false);
+		call->d = slot->over_question = question;
 		slot_send(call);
 	}
 	if (!link->open)
 		return;
-	slot->release_sent = true;
+	slot->sent_question = question;
 	/* It keeps off until it hears that this is over. */
 	slot->told_state = -1;
 	slot->told_writes = false;
@@ -69,7 +68,7 @@ static void tell_release(struct replicator_link *link, struct slot *slot)
 		&(struct cluster_message){ .kind = prove_epoch ? MESSAGE_PROVE : MESSAGE_RELEASE,
 			.volume = slot->id,
 			.epoch = prove_epoch,
-			.end = atomic_load(&slot->question) });
+			.end = question });
 }
 
 /* A fenced volume still ships what it has: the promotion waits for it. */
@@ -96,12 +95,16 @@ static void tell_durable(struct replicator_link *link, struct slot *slot)
 
 void replicator_link_tell(struct replicator_link *link, struct slot *slot)
 {
+	uint64_t question = atomic_load(&slot->question);
 	int state = atomic_load(&slot->volume->numbers.state);
-	if (atomic_load(&slot->release_wanted) && !slot->release_sent)
-		tell_release(link, slot);
+	/* A replica wants nothing: what it asked before is void. */
+	if (state == VOLUME_REPLICA)
+		slot->over_question = question;
+	if (question > slot->over_question && question != slot->sent_question)
+		tell_release(link, slot, question);
 	if (!link->open)
 		return;
-	if (atomic_load(&slot->volume->numbers.writes) && !slot->release_sent)
+	if (atomic_load(&slot->volume->numbers.writes) && question <= slot->over_question)
 		tell_durable(link, slot);
 	if (state == VOLUME_REPLICA && slot->told_state != VOLUME_REPLICA) {
 		send_message(link,
@@ -146,12 +149,8 @@ static void run_proving(struct worker_call *call)
 static void on_released(struct slot *slot, const struct cluster_message *message)
 {
 	struct worker_call *call = slot_call(slot, run_released);
-	slot->release_sent = false;
-	/* Of an earlier question: the one that stands is asked again. */
-	if (message->end == atomic_load(&slot->question))
-		atomic_store(&slot->release_wanted, false);
-	else
-		loop_post(slot->volumes->front, &slot->changed_task);
+	if (message->end > slot->over_question)
+		slot->over_question = message->end;
 	slot->waits_for[0] = '\0';
 	call->a = message->opening;
 	call->b = message->lsn;
@@ -194,7 +193,8 @@ static void on_message(struct replicator_link *link, const struct cluster_messag
 	case MESSAGE_HELLO: /* it has just come to know this volume: what was said
 			     * before was lost */
 		slot->told_state = -1;
-		slot->told_writes = slot->release_sent = false;
+		slot->told_writes = false;
+		slot->sent_question = 0;
 		replicator_link_tell(link, slot);
 		return;
 	case MESSAGE_RELEASED: on_released(slot, message); return;
@@ -274,10 +274,13 @@ static void on_open(void *arg)
 	for (size_t i = 0; map_next(link->volumes->slots, &i, NULL, &value);) {
 		struct slot *slot = value;
 		slot->told_state = -1;
-		slot->told_writes = slot->release_sent = false;
+		slot->told_writes = false;
+		slot->sent_question = 0;
+		/* It has to keep off from what stands still or is being opened here. */
 		int state = atomic_load(&slot->volume->numbers.state);
-		if (state != VOLUME_REPLICA && !atomic_load(&slot->volume->numbers.writes))
-			atomic_store(&slot->release_wanted, true);
+		if (state != VOLUME_REPLICA && !atomic_load(&slot->volume->numbers.writes) &&
+			slot->over_question > 0)
+			slot->over_question--;
 		replicator_link_tell(link, slot);
 	}
 }
@@ -293,9 +296,8 @@ static void forget_replicas(struct replicator_link *link)
 			call->a = slot->replicas[k].node_id;
 			slot_send(call);
 		}
-		slot->release_sent = false;
-		if (atomic_load(&slot->release_wanted))
-			replicator_link_tell(link, slot);
+		slot->sent_question = 0;
+		replicator_link_tell(link, slot);
 	}
 }
 

@@ -48,7 +48,6 @@ static void on_volume_release(void *arg, struct volume *volume, uint64_t prove_e
 	struct slot *slot = arg;
 	atomic_store(&slot->prove_epoch, prove_epoch);
 	atomic_store(&slot->question, volume->question);
-	atomic_store(&slot->release_wanted, true);
 	on_volume_changed(arg, volume);
 }
 

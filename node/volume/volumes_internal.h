@@ -28,10 +28,11 @@ struct slot {
 	uint32_t id;
 	struct volume *volume; /* the worker's; the front reads volume->numbers */
 	struct task changed_task;
-	atomic_bool release_wanted;
-	/* Of the release that is wanted; prove_epoch 0: plain. */
+	/* The volume's last question to the replicator, RELEASE or (above 0) PROVE; set after the
+	 * state that it belongs to. */
 	atomic_uint_fast64_t prove_epoch, question;
-	bool release_sent;
+	uint64_t sent_question; /* that the replicator knows of; 0: none */
+	uint64_t over_question; /* up to here all are answered, or void */
 	/* What the replicator has been told. */
 	uint64_t told_durable;
 	int told_state;
