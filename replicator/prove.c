@@ -205,6 +205,14 @@ static struct proof_member *best_member(struct proof *proof)
 	return best;
 }
 
+static bool all_have_answered(const struct proof *proof)
+{
+	for (unsigned i = 0; i < proof->count; i++)
+		if (!proof->members[i].answered)
+			return false;
+	return true;
+}
+
 enum proof_order {
 	ORDER_HAVE_ALL, /* nobody who answered has more */
 	ORDER_FETCH,    /* the member has more; what parts from it here is cut first */
@@ -232,14 +240,6 @@ static enum proof_order order_of(
 					 epochs_epoch_below(&member->epochs, member->end)))
 		return ORDER_FETCH;
 	return ORDER_HAVE_ALL;
-}
-
-static bool all_have_answered(const struct proof *proof)
-{
-	for (unsigned i = 0; i < proof->count; i++)
-		if (!proof->members[i].answered)
-			return false;
-	return true;
 }
 
 static void tell_progress(struct copy *copy, bool is_ready)
@@ -290,13 +290,20 @@ static void fetch(struct copy *copy, const struct proof_member *member, uint64_t
 	receive_ask(copy, connection);
 }
 
-/* A damaged log is opened at the damage once a member is known to have what follows. */
+/* A damaged log is opened at the damage once a member is known to have what follows, or all are
+ * known not to have it: what is lost here is then lost everywhere. */
 static bool open_log(struct copy *copy)
 {
 	struct proof *proof = copy->proof;
 	const struct proof_member *best = best_member(proof);
 	struct error error;
-	bool repair = proof->is_damaged && best != NULL && best->end > proof->rotten_lsn;
+	bool repair = proof->is_damaged && best != NULL &&
+		(best->end > proof->rotten_lsn || all_have_answered(proof));
+	if (repair)
+		log_warn("log_repaired",
+			"volume=%u lsn=%llu best=%s action=\"kept as salvage from there on\"",
+			copy->id, (unsigned long long)proof->rotten_lsn,
+			node_name(copy, best->node_id));
 	int result = receive_open_log(copy, repair, &proof->rotten_lsn, &error);
 	proof->is_damaged = result == -EUCLEAN;
 	proof->trouble[0] = '\0';

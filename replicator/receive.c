@@ -146,7 +146,16 @@ int receive_open_log(
 static bool open_log(struct copy *copy)
 {
 	struct error error;
-	int result = receive_open_log(copy, false, NULL, &error);
+	uint64_t rotten_lsn;
+	int result = receive_open_log(copy, false, &rotten_lsn, &error);
+	if (result == -EUCLEAN && leader_connection(copy) != NULL) {
+		log_warn("replica_repaired",
+			"volume=%u lsn=%llu action=\"kept as salvage from there on, and filled again\" "
+			"reason=%s",
+			copy->id, (unsigned long long)rotten_lsn,
+			log_quote(str_from(error.text)));
+		result = receive_open_log(copy, true, &rotten_lsn, &error);
+	}
 	if (result == 0)
 		return true;
 	if (result != -EAGAIN)

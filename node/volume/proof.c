@@ -244,7 +244,7 @@ int volume_open_alone(struct volume *volume, bool by_itself)
 		return -EALREADY;
 	if (volume->state != VOLUME_OPENING || !volume_may_be_primary(volume))
 		return -ESTALE;
-	if (!volume->opening.is_proving)
+	if (volume_waits_for(volume) == WAIT_NONE)
 		return -EAGAIN;
 	log_warn("opens_alone", "volume=%u epoch=%llu end=%llu", volume->options.id,
 		(unsigned long long)volume->desired.epoch,

@@ -229,6 +229,13 @@ void cluster_promote(uint32_t volume_id, unsigned machine)
 	}
 }
 
+/* `pando open VOLUME --alone`. */
+static void open_alone(void *arg)
+{
+	struct volume *volume = arg;
+	(void)!volume_open_alone(volume, false);
+}
+
 void cluster_open_closed(void)
 {
 	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++) {
@@ -237,6 +244,10 @@ void cluster_open_closed(void)
 		if (!world_is_running(target) ||
 			machines[target]->slots[v].volume->state == VOLUME_PRIMARY)
 			continue;
+		if (machines[target]->slots[v].volume->state == VOLUME_OPENING) {
+			world_call_on(target, 0, open_alone, machines[target]->slots[v].volume);
+			continue;
+		}
 		for (unsigned m = 0; m < machine_count; m++) {
 			const struct volume *volume = machines[m]->slots[v].volume;
 			if (!world_is_running(m))
