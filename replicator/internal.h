@@ -130,6 +130,7 @@ struct copy {
 	struct volume_log *log;
 	struct connection *source; /* NULL while IDLE */
 	bool is_writing; /* a write or a cut is under way: nothing else touches the log */
+	uint64_t damaged_lsn;  /* the node cannot read it there; 0: nowhere */
 	uint64_t ask_again_ms; /* 0: bytes came since it asked last */
 	struct proof *proof;   /* NODE_PROVES */
 	struct volume_receive receive;
@@ -204,6 +205,8 @@ void receive_on_following(struct connection *connection, const struct cluster_me
 void receive_on_cut(struct connection *connection, const struct cluster_message *message);
 void receive_on_refuse(struct connection *connection, const struct cluster_message *message);
 void receive_on_chunk(struct connection *connection, struct bytes *payload);
+/* The node cannot read the replica at `lsn`: it is cut there, if a leader is there to fill it again. */
+void receive_damaged(struct copy *copy, uint64_t lsn);
 /* Cuts the log at `lsn`; receive_reconcile goes on. */
 void receive_cut(struct copy *copy, uint64_t lsn);
 /* The connection is going: nothing may refer to it afterwards. */

@@ -107,6 +107,7 @@ static void on_message(struct replicator *replicator, const struct cluster_messa
 	case MESSAGE_DURABLE: on_durable(copy, message); break;
 	case MESSAGE_RETIRED: on_retired(copy); break;
 	case MESSAGE_RELEASE: on_release(copy, message->end); break;
+	case MESSAGE_DAMAGED: receive_damaged(copy, message->lsn); break;
 	case MESSAGE_PROVE: on_prove(copy, message->end, message->epoch); break;
 	default: break;
 	}

@@ -245,6 +245,19 @@ void receive_release(struct copy *copy)
 	}
 }
 
+/* What was queued follows what is cut. The leader is asked again when that is done. */
+static void cut_damage(struct copy *copy)
+{
+	uint64_t lsn = copy->damaged_lsn;
+	copy->damaged_lsn = 0;
+	if (copy->current != NULL)
+		free_chunk(copy->current);
+	copy->current = NULL;
+	drop_chunks(copy);
+	copy_enter(copy, COPY_ASKED, copy->source);
+	receive_cut(copy, lsn);
+}
+
 void receive_on_following(struct connection *connection, const struct cluster_message *message)
 {
 	struct copy *copy = replicator_find_copy(connection->replicator, message->volume);
@@ -256,6 +269,8 @@ void receive_on_following(struct connection *connection, const struct cluster_me
 	log_info(copy->node == NODE_PROVES ? "fetches" : "follows",
 		"volume=%u source=%u lsn=%llu behind=%llu", copy->id, connection->node_id, (unsigned long long)message->lsn,
 		(unsigned long long)(message->end - volume_log_end(copy->log)));
+	if (copy->damaged_lsn > 0 && should_follow(copy) && !copy->is_writing)
+		cut_damage(copy);
 }
 
 static void on_cut_done(void *arg, int status)
@@ -287,6 +302,16 @@ void receive_cut(struct copy *copy, uint64_t lsn)
 		copy->id, (unsigned long long)lsn, (unsigned long long)volume_log_end(copy->log));
 	copy->is_writing = true;
 	volume_log_cut(copy->log, lsn, on_cut_done, copy);
+}
+
+void receive_damaged(struct copy *copy, uint64_t lsn)
+{
+	if (!should_follow(copy) || copy->log == NULL || lsn >= volume_log_end(copy->log))
+		return;
+	/* Not before a leader ships again what goes. */
+	copy->damaged_lsn = lsn;
+	if (copy->state == COPY_RECEIVING && !copy->is_writing)
+		cut_damage(copy);
 }
 
 void receive_on_cut(struct connection *connection, const struct cluster_message *message)
@@ -415,6 +440,10 @@ static void on_received(struct volume_receive *receive)
 			copy->current = NULL;
 		}
 		receive_release(copy);
+		return;
+	}
+	if (copy->damaged_lsn > 0 && copy->state == COPY_RECEIVING) {
+		cut_damage(copy);
 		return;
 	}
 	try_receive(copy);

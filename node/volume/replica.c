@@ -4,6 +4,8 @@
 #include "core/log.h"
 #include "spool/log_state.h"
 
+#include <errno.h>
+
 /* What the log says goes into the index: as it is received, and before a reign begins. */
 
 /* Read and applied at a time: milliseconds, so that the worker's other volumes have their turns. */
@@ -67,10 +69,13 @@ void volume_received(struct volume *volume, uint64_t lsn, uint64_t leader_end, u
 		return;
 	volume->reader_end = lsn;
 	int result = volume_apply_up_to(volume, lsn);
-	if (result < 0)
+	uint64_t damaged_lsn = result == -EBADMSG ? volume->index.applied_lsn : 0;
+	if (result < 0 && (damaged_lsn == 0 || atomic_load(&volume->numbers.damaged_lsn) == 0))
 		log_error("replica_unreadable", "volume=%u applied=%llu end=%llu reason=%s",
 			volume->options.id, (unsigned long long)volume->index.applied_lsn,
 			(unsigned long long)lsn, log_quote(str_from(strerror(-result))));
+	if (atomic_exchange(&volume->numbers.damaged_lsn, damaged_lsn) != damaged_lsn)
+		volume->options.events.changed(volume->options.events.arg, volume);
 	volume_publish(volume);
 }
 

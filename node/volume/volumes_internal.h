@@ -34,7 +34,7 @@ struct slot {
 	uint64_t sent_question; /* that the replicator knows of; 0: none */
 	uint64_t over_question; /* up to here all are answered, or void */
 	/* What the replicator has been told. */
-	uint64_t told_durable;
+	uint64_t told_durable, told_damaged;
 	int told_state;
 	bool told_writes;
 	/* What the replicator says that a proof waits for. */

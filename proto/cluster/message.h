@@ -83,6 +83,9 @@ enum message_kind {
 	 * heard has been fetched; the log here ends at `lsn` of `end`, `opening` members answered.
 	 */
 	MESSAGE_PROVING = 40,
+	/* Node to replicator: the replica here cannot be read at `lsn`: keep what stands from there
+	 * on as salvage, and have it shipped again. */
+	MESSAGE_DAMAGED = 41,
 };
 
 struct cluster_message {
