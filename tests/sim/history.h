@@ -15,7 +15,7 @@ struct history_entry {
 	uint64_t mailbox_id;
 	enum durability durability;
 	bool answered_ok; /* status 0 was seen */
-	/* It was on two sites when that was said, or the volume has ceased to list it as at risk. */
+	/* It was on two sites when that was said, or is not listed as at risk any more. */
 	bool safe;
 	/* The disks of all that held it were lost, or of all but one that was then passed over. */
 	bool excused;

@@ -86,8 +86,9 @@ int main(int argument_count, char **arguments)
 		bool good = run_seed(seed, seconds);
 		size_t answered, safe;
 		count_answers(&answered, &safe);
-		printf("%s seed=%llu deliveries=%zu answered=%zu safe=%zu\n", good ? "ok  " : "FAIL",
-			(unsigned long long)seed, cluster_history()->count, answered, safe);
+		printf("%s seed=%llu deliveries=%zu answered=%zu safe=%zu\n",
+			good ? "ok  " : "FAIL", (unsigned long long)seed,
+			cluster_history()->count, answered, safe);
 		if (!good)
 			printf("     again: sim --seed %llu --seconds %llu --verbose\n",
 				(unsigned long long)seed, (unsigned long long)seconds);
