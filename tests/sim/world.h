@@ -12,7 +12,12 @@
 
 #include <stdint.h>
 
-enum { MACHINES_MAX = 4 };
+enum {
+	MACHINES_MAX = 4,
+	/* The machine of those who use the others. It never fails, and its lines lose nothing
+	 * unseen: in the field they are under TLS. */
+	CLIENTS = MACHINES_MAX - 1,
+};
 
 /* Forgets everything: all machines, files and events. */
 void world_reset(uint64_t seed);
@@ -86,7 +91,10 @@ enum disk_moment { MOMENT_BEFORE, MOMENT_WITHIN, MOMENT_AFTER, MOMENTS };
  * `skips` more of them. */
 void world_crash_in_call(unsigned machine, enum disk_call call, enum disk_moment moment,
 	bool of_power, unsigned skips);
-/* Takes that back. */
+/* The next call of a kind but so many is refused with a negative errno, and has no effect. */
+void world_refuse_call(unsigned machine, enum disk_call call, int refusal, unsigned skips);
+bool world_has_refused(unsigned machine);
+/* Takes both back. */
 void world_spare(unsigned machine);
 
 /* What has been tried since the process began. */
