@@ -1,5 +1,7 @@
 #include "sim/cluster.h"
+#include "sim/model.h"
 #include "sim/tally.h"
+#include "sim/user.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,28 +19,6 @@ static bool complain(const char *format, ...)
 	return false;
 }
 
-/* How often the primary's mailbox holds a delivery: through the log, by its CHANGE records. */
-static unsigned count_in_index(const struct history_entry *entry)
-{
-	struct volume *volume = cluster_volume(cluster_primary(entry->volume_id), entry->volume_id);
-	struct mailbox *mailbox = index_find_mailbox(&volume->index, entry->mailbox_id);
-	struct folder *inbox = mailbox ? mailbox_find_folder(mailbox, STR("INBOX")) : NULL;
-	uint8_t key[16];
-	unsigned count = 0;
-	if (inbox == NULL || folder_load(inbox) < 0)
-		return 0;
-	dedupe_key(entry->delivery_id, entry->mailbox_id, key);
-	if (!dedupe_has(&volume->index.dedupe, key))
-		return 0;
-	/* Only a repeated try was answered: its uid was not told. */
-	if (entry->uid == 0)
-		return 1;
-	for (uint32_t i = 0; i < inbox->message_count; i++)
-		if (inbox->messages[i].uid == entry->uid)
-			count++;
-	return count;
-}
-
 static bool check_acknowledged(void)
 {
 	const struct history *history = cluster_history();
@@ -47,7 +27,8 @@ static bool check_acknowledged(void)
 		const struct history_entry *entry = &history->entries[i];
 		if (!entry->safe || entry->excused)
 			continue;
-		unsigned count = count_in_index(entry);
+		unsigned count =
+			history_count_in_index(cluster_primary(entry->volume_id), entry);
 		tally_add(TALLY_CHECK, "1 accepted mail is there", 1);
 		if (count != 1)
 			good = complain(
@@ -172,4 +153,21 @@ bool check_all(void)
 	good &= check_acknowledged();
 	good &= check_uids();
 	return good;
+}
+
+bool check_read(void)
+{
+	const struct history *history = cluster_history();
+	bool good = users_have_read_all() && !model_failed();
+	for (size_t i = 0; i < history->count && good; i++) {
+		const struct history_entry *entry = &history->entries[i];
+		tally_add(TALLY_CHECK, "8 a delivery is there once at most", 1);
+		if (entry->found > 1)
+			good = complain("mail %zu is in mailbox %llu %u times", i + 1,
+				(unsigned long long)entry->mailbox_id, entry->found);
+		if (entry->safe && !entry->excused && entry->found == 0)
+			good = complain("mail %zu of mailbox %llu was safe and cannot be read",
+				i + 1, (unsigned long long)entry->mailbox_id);
+	}
+	return good && !cluster_failed;
 }

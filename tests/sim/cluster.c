@@ -3,7 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { DIRECTORY_WAIT_US = 3000000 };
+enum {
+	DIRECTORY_WAIT_US = 3000000,
+	/* With its summary and change, less than a segment. */
+	MESSAGE_BYTES_MAX = 100000,
+};
 
 struct machine *machines[CLUSTER_MACHINES_MAX];
 unsigned machine_count;
@@ -23,6 +27,18 @@ static struct {
 	unsigned machine;
 } reigns[CLUSTER_VOLUMES][512];
 static unsigned reign_counts[CLUSTER_VOLUMES];
+
+static struct loop *client_loop;
+
+struct loop *cluster_client_loop(void)
+{
+	return client_loop;
+}
+
+const struct truth *cluster_known(unsigned machine, unsigned v)
+{
+	return &known[machine][v];
+}
 
 unsigned cluster_machines(void)
 {
@@ -223,6 +239,34 @@ static void make_slot(struct machine *machine, unsigned v)
 	map_set(machine->volumes.slots, map_key_u64(&id), slot);
 }
 
+static void on_lmtp(void *arg, struct stream *stream)
+{
+	lmtp_session_start(arg, stream);
+}
+
+static void on_imap(void *arg, struct stream *stream)
+{
+	imap_login_start(arg, stream);
+}
+
+static void open_doors(struct machine *machine)
+{
+	struct error error;
+	char address[32];
+	/* They greet behind the handshake. */
+	struct tls_context *tls = (struct tls_context *)machine;
+	machine->lmtp = (struct lmtp_front){ machine->loop, directory_of(machine->number),
+		&machine->volumes, &machine->config };
+	machine->imap = (struct imap_front){ machine->loop, directory_of(machine->number),
+		&machine->volumes, &machine->config };
+	snprintf(address, sizeof(address), "machine-%u:24", machine->number);
+	CHECK(listener_open(machine->loop, address, tls, on_lmtp, &machine->lmtp,
+		      &machine->lmtp_listener, &error) == 0);
+	snprintf(address, sizeof(address), "machine-%u:143", machine->number);
+	CHECK(listener_open(machine->loop, address, tls, on_imap, &machine->imap,
+		      &machine->imap_listener, &error) == 0);
+}
+
 /* What the processes of a machine do first. They may die in it. */
 static void on_start(void *arg)
 {
@@ -234,7 +278,9 @@ static void on_start(void *arg)
 	snprintf(name, sizeof(name), "node-%u", number);
 	snprintf(address, sizeof(address), "machine-%u:1", number);
 	machine->config.node = str_to_heap(str_from(name));
+	machine->config.hostname = machine->config.node;
 	machine->config.run_dir = str_to_heap(STR("/run"));
+	machine->config.message_bytes_max = MESSAGE_BYTES_MAX;
 	machine->worker = (struct worker){ .loop = machine->loop, .disk = machine->disk };
 	machine->volumes = (struct volumes){ .front = machine->loop,
 		.config = &machine->config,
@@ -256,6 +302,7 @@ static void on_start(void *arg)
 	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++)
 		make_slot(machine, v);
 	machine->volumes.link = replicator_link_create(&machine->volumes);
+	open_doors(machine);
 	/* Without the directory a node waits for a while before it trusts what it knew. */
 	uint64_t wait_us = is_cut_off[number] ? DIRECTORY_WAIT_US : 1000;
 	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++)
@@ -295,6 +342,7 @@ void cluster_start(unsigned count)
 		is_cut_off[m] = false;
 		cluster_restart(m);
 	}
+	client_loop = world_start_machine(CLIENTS);
 	cluster_keep_directory();
 	watch_reigns(NULL);
 }

@@ -6,6 +6,8 @@
 #include "sim/cluster.h"
 
 #include "core/config.h"
+#include "node/session/imap_login.h"
+#include "node/session/lmtp_session.h"
 #include "node/volume/volumes_internal.h"
 #include "replicator/replicator.h"
 
@@ -25,11 +27,20 @@ struct machine {
 	struct volumes volumes;
 	struct slot slots[CLUSTER_VOLUMES];
 	struct replicator *replicator;
+	struct lmtp_front lmtp;
+	struct imap_front imap;
+	struct listener *lmtp_listener, *imap_listener;
 };
 
 extern struct machine *machines[CLUSTER_MACHINES_MAX];
 extern unsigned machine_count;
 extern struct truth truths[CLUSTER_VOLUMES];
+
+/* Where clients live: the machine behind the last of the cluster. */
+struct loop *cluster_client_loop(void);
+/* What a machine knows of the directory. */
+const struct truth *cluster_known(unsigned machine, unsigned v);
+struct directory *directory_of(unsigned machine);
 
 /* The change feed reaches a machine a little later; runs as an event of that machine. */
 void cluster_spread(unsigned machine, unsigned v, uint64_t delay_us);

@@ -17,6 +17,7 @@ struct listener {
 	struct loop *loop;
 	char address[128];
 	unsigned machine;
+	bool is_tls; /* on_open tells of a handshake that is played */
 	void (*on_accept)(void *arg, struct stream *stream);
 	void *arg;
 };
@@ -41,7 +42,7 @@ struct stream {
 	struct buf output; /* written, not yet on its way */
 	size_t in_flight;
 	uint64_t last_arrival_us;
-	bool open, paused, backlog_was_high;
+	bool open, paused, backlog_was_high, detached;
 	struct task turn;
 	char address[128];
 };
@@ -96,8 +97,8 @@ int listener_open(struct loop *loop, const char *address, struct tls_context *tl
 	struct listener **listener_out, struct error *error)
 {
 	struct listener *listener = mem_alloc(sizeof(*listener));
-	(void)tls;
 	(void)error;
+	listener->is_tls = tls != NULL;
 	listener->loop = loop;
 	listener->machine = loop->machine;
 	listener->on_accept = on_accept;
@@ -187,7 +188,8 @@ static void on_closed(void *arg)
 	free(arg);
 	if (stream == NULL)
 		return;
-	if (!link_is_up(close.from, stream->machine) || stream->arrivals != NULL) {
+	if (!link_is_up(close.from, stream->machine) || stream->arrivals != NULL ||
+		stream->detached) {
 		struct close_event *again = mem_copy(&close, sizeof(close));
 		event_add(stream->loop, 100000, on_closed, again);
 		return;
@@ -266,11 +268,13 @@ static void on_accepting(void *arg)
 		return;
 	}
 	struct stream *other = stream_make(listener->loop);
-	other->open = true;
+	other->open = !listener->is_tls;
 	other->peer = stream;
 	stream->peer = other;
 	snprintf(other->address, sizeof(other->address), "machine-%u", stream->machine);
 	event_add(stream->loop, latency_us(), on_open, stream);
+	if (listener->is_tls)
+		event_add(listener->loop, latency_us(), on_open, other);
 	listener->on_accept(listener->arg, other);
 }
 
@@ -335,7 +339,8 @@ static void on_arrival(void *arg)
 		if (is_alive(to->peer))
 			loop_defer(to->peer->loop, &to->peer->turn);
 	}
-	if (is_noisy && arrival->from != to->machine && world_pick(100) == 0) {
+	if (is_noisy && arrival->from != to->machine && arrival->from != CLIENTS &&
+		to->machine != CLIENTS && world_pick(100) == 0) {
 		size_t at = arrival->bytes.start + world_pick(buf_length(&arrival->bytes));
 		arrival->bytes.memory[at] ^= (char)(1 + world_pick(255));
 	}
@@ -428,9 +433,36 @@ const char *stream_peer_address(const struct stream *stream)
 	return stream->address;
 }
 
+/* Between machines everybody is who he should be. */
 const struct tls_peer *stream_peer(const struct stream *stream)
 {
-	static const struct tls_peer nobody;
+	static const struct tls_peer router = { .name = "router", .role = "router" };
 	(void)stream;
-	return &nobody;
+	return &router;
+}
+
+void stream_printf(struct stream *stream, const char *format, ...)
+{
+	struct buf text = { 0 };
+	va_list arguments;
+	va_start(arguments, format);
+	buf_vprintf(&text, format, arguments);
+	va_end(arguments);
+	stream_write_str(stream, buf_str(&text));
+	buf_deinit(&text);
+}
+
+void stream_detach(struct stream *stream)
+{
+	stream->handler = NULL;
+	stream->detached = true;
+}
+
+void stream_attach(struct stream *stream, struct loop *loop, const struct stream_handler *handler,
+	void *arg)
+{
+	CHECK(stream->detached && stream->loop == loop);
+	stream->detached = false;
+	stream_set_handler(stream, handler, arg);
+	event_add(loop, 0, on_resume, stream);
 }
