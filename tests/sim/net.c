@@ -145,6 +145,17 @@ static struct stream *stream_make(struct loop *loop)
 	return stream;
 }
 
+static void drop_arrivals(struct stream *stream)
+{
+	while (stream->arrivals != NULL) {
+		struct arrival *next = stream->arrivals->next;
+		buf_deinit(&stream->arrivals->bytes);
+		free(stream->arrivals);
+		stream->arrivals = next;
+	}
+	stream->arrivals_link = &stream->arrivals;
+}
+
 static void stream_drop(struct stream *stream)
 {
 	if (stream->peer != NULL)
@@ -154,12 +165,7 @@ static void stream_drop(struct stream *stream)
 	list_remove(&stream->link);
 	buf_deinit(&stream->input);
 	buf_deinit(&stream->output);
-	while (stream->arrivals != NULL) {
-		struct arrival *next = stream->arrivals->next;
-		buf_deinit(&stream->arrivals->bytes);
-		free(stream->arrivals);
-		stream->arrivals = next;
-	}
+	drop_arrivals(stream);
 	/* The struct itself stays: an event that names it must not find another stream in its
 	 * place. */
 	stream->peer = NULL;
@@ -320,6 +326,20 @@ static void show(struct stream *stream)
 		stream->handler->on_input(stream->arg, &stream->input);
 }
 
+/* A byte has changed on its way: TLS notices, and ends it for both. */
+static void break_line(struct stream *stream)
+{
+	struct stream *peer = stream->peer;
+	drop_arrivals(stream);
+	tell_closed(stream, -EPROTO, stream->machine, 0);
+	stream->peer = NULL;
+	if (peer == NULL)
+		return;
+	drop_arrivals(peer);
+	peer->peer = NULL;
+	tell_closed(peer, -ECONNRESET, stream->machine, latency_us());
+}
+
 /* One event per arrival; whichever comes takes the oldest, so that a cut link keeps the order. */
 static void on_arrival(void *arg)
 {
@@ -341,8 +361,10 @@ static void on_arrival(void *arg)
 	}
 	if (is_noisy && arrival->from != to->machine && arrival->from != CLIENTS &&
 		to->machine != CLIENTS && world_pick(100) == 0) {
-		size_t at = arrival->bytes.start + world_pick(buf_length(&arrival->bytes));
-		arrival->bytes.memory[at] ^= (char)(1 + world_pick(255));
+		break_line(to);
+		buf_deinit(&arrival->bytes);
+		free(arrival);
+		return;
 	}
 	buf_append_str(&to->input, buf_str(&arrival->bytes));
 	buf_deinit(&arrival->bytes);

@@ -428,7 +428,8 @@ static void go_on(void *arg)
 		look(user);
 	} else if (user->step == STEP_LOOK && world_pick(4) != 0) {
 		change(user);
-	} else if (user->step == STEP_CHANGE && user->change == CHANGE_DELETED_FLAG) {
+	} else if (user->step == STEP_CHANGE && user->change == CHANGE_DELETED_FLAG &&
+		user->was_ok) {
 		user->change = CHANGE_EXPUNGE;
 		ask(user, STEP_CHANGE, "UID EXPUNGE %u", user->uid);
 	} else if (user->step == STEP_CHANGE && world_pick(3) != 0) {

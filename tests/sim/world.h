@@ -45,7 +45,7 @@ void world_set_link(unsigned a, unsigned b, bool connected);
 /* Adds up to this much to every delivery. */
 void world_set_latency_us(uint64_t maximum);
 
-/* While noisy, now and then a byte between two machines arrives changed. */
+/* While noisy, now and then a byte between two machines changes, which TLS takes for the end. */
 void world_set_noise(bool noisy);
 /* The next durable write of a machine fails with EIO, after a part of it has reached the disk. */
 void world_fail_next_write(unsigned machine, bool fails);
