@@ -106,7 +106,7 @@ struct imap_client {
 	uint64_t mailbox_id;
 	unsigned tag;
 	bool is_greeted;
-	size_t looked; /* of the input: bytes that hold whole lines or literals of an unfinished one */
+	size_t looked; /* bytes of the input that are whole parts of an unfinished line */
 };
 
 static void imap_free(struct imap_client *client)
@@ -138,7 +138,8 @@ static void log_in(struct imap_client *client)
 	buf_deinit(&command);
 }
 
-/* The length of the first whole line, its literals and last line end included; 0: more is needed. */
+/* The length of the first whole line, its literals and last line end included; 0: more is
+ * needed. */
 static size_t whole_line(struct imap_client *client, struct str input)
 {
 	for (;;) {

@@ -21,13 +21,6 @@ static struct truth kept[CLUSTER_VOLUMES], others[CLUSTER_VOLUMES];
 static bool follows_other[CLUSTER_MACHINES_MAX], is_split, has_lied;
 bool cluster_failed;
 
-/* Which machine was primary in an epoch: at most one, ever. */
-static struct {
-	uint64_t epoch;
-	unsigned machine;
-} reigns[CLUSTER_VOLUMES][512];
-static unsigned reign_counts[CLUSTER_VOLUMES];
-
 static struct loop *client_loop;
 
 struct loop *cluster_client_loop(void)
@@ -38,6 +31,11 @@ struct loop *cluster_client_loop(void)
 const struct truth *cluster_known(unsigned machine, unsigned v)
 {
 	return &known[machine][v];
+}
+
+bool cluster_directory_has_lied(void)
+{
+	return has_lied;
 }
 
 unsigned cluster_machines(void)
@@ -53,33 +51,6 @@ struct volume *cluster_volume(unsigned machine, uint32_t volume_id)
 unsigned cluster_primary(uint32_t volume_id)
 {
 	return truths[volume_id - 1].primary;
-}
-
-/* ---- one reign per epoch ---- */
-
-static void watch_reigns(void *arg)
-{
-	for (unsigned m = 0; m < machine_count; m++) {
-		for (unsigned v = 0; v < CLUSTER_VOLUMES && world_is_running(m); v++) {
-			const struct volume *volume = machines[m]->slots[v].volume;
-			if (volume->state != VOLUME_PRIMARY)
-				continue;
-			uint64_t epoch = volume->desired.epoch;
-			unsigned i = 0;
-			while (i < reign_counts[v] && reigns[v][i].epoch != epoch)
-				i++;
-			if (i == reign_counts[v] && i < array_length(reigns[v])) {
-				reigns[v][i].epoch = epoch;
-				reigns[v][i].machine = m;
-				reign_counts[v]++;
-			} else if (i < reign_counts[v] && reigns[v][i].machine != m && !has_lied) {
-				printf("volume %u: machines %u and %u both primary in epoch %llu\n",
-					v + 1, reigns[v][i].machine, m, (unsigned long long)epoch);
-				cluster_failed = true;
-			}
-		}
-	}
-	world_call_after_us(5000, watch_reigns, arg);
 }
 
 /* ---- machines ---- */
@@ -326,7 +297,6 @@ void cluster_crash(unsigned machine)
 void cluster_start(unsigned count)
 {
 	machine_count = count;
-	memset(reign_counts, 0, sizeof(reign_counts));
 	cluster_failed = false;
 	load_reset();
 	history_reset();
@@ -344,5 +314,5 @@ void cluster_start(unsigned count)
 	}
 	client_loop = world_start_machine(CLIENTS);
 	cluster_keep_directory();
-	watch_reigns(NULL);
+	watch_start();
 }

@@ -47,5 +47,13 @@ void cluster_spread(unsigned machine, unsigned v, uint64_t delay_us);
 /* The volume goes to a machine, in an epoch above all that was heard of those that run. */
 void cluster_name(unsigned v, unsigned target, bool clean);
 void load_reset(void);
+/* There were two of it, or it was put back: an epoch may have two reigns. */
+bool cluster_directory_has_lied(void);
+
+/* ---- watch.c ---- */
+
+void watch_start(void);
+/* An answer is called safe: a second site has the bytes. */
+void watch_safe(const struct history_entry *entry);
 
 #endif

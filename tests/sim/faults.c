@@ -1,6 +1,7 @@
 #include "sim/faults.h"
 
 #include "sim/cluster.h"
+#include "sim/stranger.h"
 #include "sim/tally.h"
 
 /* ---- one fault each, on a machine ---- */
@@ -238,6 +239,7 @@ static const struct {
 	{ "directory away", cut_off, 4 },
 	{ "directory back", reach_directory, 1, .mends = true },
 	{ "failover", fail_over, 6 },
+	{ "stranger", stranger_come, 4 },
 	{ "clock jump", jump_clock, 2 },
 	{ "disk emptied", empty_disk, 1, FAULT_DISK_LOSS },
 	{ "disk kept", keep_disk, 4, FAULT_DISK_LOSS },

@@ -138,6 +138,7 @@ void history_look_at_risk(struct history_entry *entry)
 	entry->safe = true;
 	entry->holders = 1u << entry->answered_by;
 	find_holders(entry);
+	watch_safe(entry);
 }
 
 void history_answered(struct history_entry *entry, unsigned machine, uint32_t uid)

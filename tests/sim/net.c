@@ -43,6 +43,7 @@ struct stream {
 	size_t in_flight;
 	uint64_t last_arrival_us;
 	bool open, paused, backlog_was_high, detached;
+	bool is_strange; /* shows no certificate of the cluster */
 	struct task turn;
 	char address[128];
 };
@@ -276,6 +277,7 @@ static void on_accepting(void *arg)
 	struct stream *other = stream_make(listener->loop);
 	other->open = !listener->is_tls;
 	other->peer = stream;
+	other->is_strange = stream->is_strange;
 	stream->peer = other;
 	snprintf(other->address, sizeof(other->address), "machine-%u", stream->machine);
 	event_add(stream->loop, latency_us(), on_open, stream);
@@ -298,7 +300,7 @@ struct stream *stream_connect(struct loop *loop, const char *address, struct tls
 	struct stream *stream = stream_make(loop);
 	struct connect_event *connect = mem_alloc(sizeof(*connect));
 	(void)tls;
-	(void)server_name;
+	stream->is_strange = server_name != NULL && strcmp(server_name, WORLD_STRANGER) == 0;
 	stream->handler = handler;
 	stream->arg = arg;
 	snprintf(stream->address, sizeof(stream->address), "%s", address);
@@ -455,12 +457,10 @@ const char *stream_peer_address(const struct stream *stream)
 	return stream->address;
 }
 
-/* Between machines everybody is who he should be. */
 const struct tls_peer *stream_peer(const struct stream *stream)
 {
-	static const struct tls_peer router = { .name = "router", .role = "router" };
-	(void)stream;
-	return &router;
+	static const struct tls_peer router = { .name = "router", .role = "router" }, nobody;
+	return stream->is_strange ? &nobody : &router;
 }
 
 void stream_printf(struct stream *stream, const char *format, ...)

@@ -19,6 +19,9 @@ enum {
 	CLIENTS = MACHINES_MAX - 1,
 };
 
+/* Who connects to a server of this name shows no certificate; all others are routers. */
+#define WORLD_STRANGER "stranger"
+
 /* Forgets everything: all machines, files and events. */
 void world_reset(uint64_t seed);
 /* A random number below `limit`, from the seed (for choices of the test; the code under test draws
@@ -127,5 +130,8 @@ void world_run_on(unsigned machine, void (*fn)(void *arg), void *arg);
 /* Bytes of a file on a machine as they are now; for comparing copies. Returns the length read. */
 size_t world_read_file(
 	unsigned machine, const char *path, uint64_t offset, void *out, size_t length);
+
+/* A store as it is now on a machine (NULL: an empty one), for the machine whose code ran last. */
+void world_copy_store(unsigned machine, const char *from, const char *to);
 
 #endif
