@@ -348,8 +348,8 @@ void receive_on_refuse(struct connection *connection, const struct cluster_messa
 
 /* ---- chunks ---- */
 
-/* False: a later epoch than the leader's has been shown here, and it is confirmed nothing more. What
- * a leader ships of epochs before its own is right. */
+/* False: a later epoch than the leader's has been shown here, and it is confirmed nothing more.
+ * What a leader ships of epochs before its own is right. */
 static bool acknowledge(struct copy *copy, struct connection *connection, uint64_t leader_epoch)
 {
 	if (leader_epoch < copy->highest_epoch) {

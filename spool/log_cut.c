@@ -109,6 +109,7 @@ struct cut {
 	uint64_t from;          /* all behind is saved */
 	uint64_t end, last_group, chain, epoch;
 	bool is_empty;
+	bool has_begun; /* the files may be shorter already */
 	int status;
 	void (*done)(void *arg, int status);
 	void *arg;
@@ -185,6 +186,7 @@ static void on_cut_work(void *arg)
 	if (cut->status == 0)
 		cut->status =
 			log_save_range(&cut->files, log->volume, cut->epoch, cut->end, log->end);
+	cut->has_begun = cut->status == 0;
 	/* From here on the log may be found to end anywhere between. */
 	if (cut->status == 0)
 		cut->status = log_told_write(
@@ -211,6 +213,9 @@ static void on_cut_done(void *arg)
 		log->state = cut->state;
 	} else {
 		log_state_deinit(&cut->state);
+		/* Where it ends is known again when it is opened: nothing may be written behind
+		 * the old end, and that end not be named. */
+		log->fenced |= cut->has_begun;
 	}
 	void (*done)(void *, int) = cut->done;
 	void *done_arg = cut->arg;

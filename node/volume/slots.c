@@ -96,3 +96,78 @@ void slot_init(struct slot *slot)
 	slot->changed_task.arg = slot;
 	slot->told_state = -1;
 }
+
+/* ---- calls of those above ---- */
+
+static void on_volume_call(void *arg)
+{
+	struct volume_call *call = arg;
+	const struct slot *slot = call->slot;
+	call->run(call, slot->volume);
+}
+
+bool volumes_call(struct volumes *volumes, uint32_t volume_id, struct volume_call *call)
+{
+	struct slot *slot = volumes_find_slot(volumes, volume_id);
+	if (slot == NULL)
+		return false;
+	call->slot = slot;
+	call->task = (struct task){ .run = on_volume_call, .arg = call };
+	loop_post(slot->worker->loop, &call->task);
+	return true;
+}
+
+bool volumes_hold(const struct volumes *volumes, uint32_t volume_id)
+{
+	return volumes_find_slot(volumes, volume_id) != NULL;
+}
+
+unsigned volumes_count(const struct volumes *volumes)
+{
+	return (unsigned)map_count(volumes->slots);
+}
+
+struct loop *volumes_front(const struct volumes *volumes)
+{
+	return volumes->front;
+}
+
+/* ---- sessions ---- */
+
+struct hand_over {
+	struct task task;
+	struct slot *slot;
+	struct stream *stream;
+	void (*start)(struct volume *volume, struct stream *stream, void *arg);
+	void *arg;
+	struct volumes *volumes;
+};
+
+static void on_refused_session(void *arg)
+{
+	struct hand_over *over = arg;
+	over->start(NULL, over->stream, over->arg);
+	free(over);
+}
+
+static void on_session(void *arg)
+{
+	struct hand_over *over = arg;
+	if (over->slot->volume->state != VOLUME_PRIMARY) {
+		over->task.run = on_refused_session;
+		loop_post(over->volumes->front, &over->task);
+		return;
+	}
+	over->start(over->slot->volume, over->stream, over->arg);
+	free(over);
+}
+
+void volumes_hand_over(struct volumes *volumes, uint32_t volume_id, struct stream *stream,
+	void (*start)(struct volume *volume, struct stream *stream, void *arg), void *arg)
+{
+	struct hand_over *over = mem_alloc(sizeof(*over));
+	struct slot *slot = volumes_find_slot(volumes, volume_id);
+	*over = (struct hand_over){ { .arg = over }, slot, stream, start, arg, volumes };
+	over->task.run = slot ? on_session : on_refused_session;
+	loop_post(slot ? slot->worker->loop : volumes->front, &over->task);
+}

@@ -3,7 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { DIRECTORY_WAIT_US = 3000000 };
+enum {
+	DIRECTORY_WAIT_US = 3000000,
+	/* With its summary and change, less than a segment. */
+	MESSAGE_BYTES_MAX = 100000,
+};
 
 struct machine *machines[CLUSTER_MACHINES_MAX];
 unsigned machine_count;
@@ -17,12 +21,22 @@ static struct truth kept[CLUSTER_VOLUMES], others[CLUSTER_VOLUMES];
 static bool follows_other[CLUSTER_MACHINES_MAX], is_split, has_lied;
 bool cluster_failed;
 
-/* Which machine was primary in an epoch: at most one, ever. */
-static struct {
-	uint64_t epoch;
-	unsigned machine;
-} reigns[CLUSTER_VOLUMES][512];
-static unsigned reign_counts[CLUSTER_VOLUMES];
+static struct loop *client_loop;
+
+struct loop *cluster_client_loop(void)
+{
+	return client_loop;
+}
+
+const struct truth *cluster_known(unsigned machine, unsigned v)
+{
+	return &known[machine][v];
+}
+
+bool cluster_directory_has_lied(void)
+{
+	return has_lied;
+}
 
 unsigned cluster_machines(void)
 {
@@ -37,33 +51,6 @@ struct volume *cluster_volume(unsigned machine, uint32_t volume_id)
 unsigned cluster_primary(uint32_t volume_id)
 {
 	return truths[volume_id - 1].primary;
-}
-
-/* ---- one reign per epoch ---- */
-
-static void watch_reigns(void *arg)
-{
-	for (unsigned m = 0; m < machine_count; m++) {
-		for (unsigned v = 0; v < CLUSTER_VOLUMES && world_is_running(m); v++) {
-			const struct volume *volume = machines[m]->slots[v].volume;
-			if (volume->state != VOLUME_PRIMARY)
-				continue;
-			uint64_t epoch = volume->desired.epoch;
-			unsigned i = 0;
-			while (i < reign_counts[v] && reigns[v][i].epoch != epoch)
-				i++;
-			if (i == reign_counts[v] && i < array_length(reigns[v])) {
-				reigns[v][i].epoch = epoch;
-				reigns[v][i].machine = m;
-				reign_counts[v]++;
-			} else if (i < reign_counts[v] && reigns[v][i].machine != m && !has_lied) {
-				printf("volume %u: machines %u and %u both primary in epoch %llu\n",
-					v + 1, reigns[v][i].machine, m, (unsigned long long)epoch);
-				cluster_failed = true;
-			}
-		}
-	}
-	world_call_after_us(5000, watch_reigns, arg);
 }
 
 /* ---- machines ---- */
@@ -310,6 +297,34 @@ static void make_slot(struct machine *machine, unsigned v)
 	map_set(machine->volumes.slots, map_key_u64(&id), slot);
 }
 
+static void on_lmtp(void *arg, struct stream *stream)
+{
+	lmtp_session_start(arg, stream);
+}
+
+static void on_imap(void *arg, struct stream *stream)
+{
+	imap_login_start(arg, stream);
+}
+
+static void open_doors(struct machine *machine)
+{
+	struct error error;
+	char address[32];
+	/* They greet behind the handshake. */
+	struct tls_context *tls = (struct tls_context *)machine;
+	machine->lmtp = (struct lmtp_front){ machine->loop, directory_of(machine->number),
+		&machine->volumes, &machine->config };
+	machine->imap = (struct imap_front){ machine->loop, directory_of(machine->number),
+		&machine->volumes, &machine->config };
+	snprintf(address, sizeof(address), "machine-%u:24", machine->number);
+	CHECK(listener_open(machine->loop, address, tls, on_lmtp, &machine->lmtp,
+		      &machine->lmtp_listener, &error) == 0);
+	snprintf(address, sizeof(address), "machine-%u:143", machine->number);
+	CHECK(listener_open(machine->loop, address, tls, on_imap, &machine->imap,
+		      &machine->imap_listener, &error) == 0);
+}
+
 /* What the processes of a machine do first. They may die in it. */
 static void on_start(void *arg)
 {
@@ -321,7 +336,9 @@ static void on_start(void *arg)
 	snprintf(name, sizeof(name), "node-%u", number);
 	snprintf(address, sizeof(address), "machine-%u:1", number);
 	machine->config.node = str_to_heap(str_from(name));
+	machine->config.hostname = machine->config.node;
 	machine->config.run_dir = str_to_heap(STR("/run"));
+	machine->config.message_bytes_max = MESSAGE_BYTES_MAX;
 	machine->worker = (struct worker){ .loop = machine->loop, .disk = machine->disk };
 	machine->volumes = (struct volumes){ .front = machine->loop,
 		.config = &machine->config,
@@ -343,6 +360,7 @@ static void on_start(void *arg)
 	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++)
 		make_slot(machine, v);
 	machine->volumes.link = replicator_link_create(&machine->volumes);
+	open_doors(machine);
 	/* Without the directory a node waits for a while before it trusts what it knew. */
 	uint64_t wait_us = is_cut_off[number] ? DIRECTORY_WAIT_US : 1000;
 	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++)
@@ -366,7 +384,6 @@ void cluster_crash(unsigned machine)
 void cluster_start(unsigned count)
 {
 	machine_count = count;
-	memset(reign_counts, 0, sizeof(reign_counts));
 	cluster_failed = false;
 	load_reset();
 	history_reset();
@@ -382,6 +399,7 @@ void cluster_start(unsigned count)
 		is_cut_off[m] = false;
 		cluster_restart(m);
 	}
+	client_loop = world_start_machine(CLIENTS);
 	cluster_keep_directory();
-	watch_reigns(NULL);
+	watch_start();
 }

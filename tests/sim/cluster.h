@@ -16,9 +16,19 @@ enum {
 	CLUSTER_MACHINES_MAX = 3,
 	CLUSTER_VOLUMES = 2,
 	CLUSTER_MAILBOXES = 4,
+	/* The first of a volume, which sessions change that no user knows of. */
+	CLUSTER_SHARED_MAILBOXES = 2,
 	CLUSTER_REMOTE_WAIT_MS = 500,
 	CLUSTER_ALONE_AFTER_MS = 5000,
+	/* Of the last mailbox of a volume: full in the middle of a run. */
+	CLUSTER_QUOTA_BYTES = 400000,
 };
+
+struct cluster_mailbox {
+	enum durability durability;
+	uint64_t quota_bytes;
+};
+struct cluster_mailbox cluster_mailbox(uint64_t id);
 
 void cluster_start(unsigned machines);
 unsigned cluster_machines(void);
@@ -57,6 +67,8 @@ unsigned cluster_primary(uint32_t volume_id);
 
 /* Prints what is wrong and returns false. Everything must be up, linked and quiet. */
 bool check_all(void);
+/* The same of what users have read at the end (user.h). */
+bool check_read(void);
 /* Set by the checkers that watch while it runs (two primaries in an epoch). */
 extern bool cluster_failed;
 

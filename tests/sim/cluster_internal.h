@@ -6,6 +6,8 @@
 #include "sim/cluster.h"
 
 #include "core/config.h"
+#include "node/session/imap_login.h"
+#include "node/session/lmtp_session.h"
 #include "node/volume/volumes_internal.h"
 #include "replicator/replicator.h"
 
@@ -27,11 +29,20 @@ struct machine {
 	struct volumes volumes;
 	struct slot slots[CLUSTER_VOLUMES];
 	struct replicator *replicator;
+	struct lmtp_front lmtp;
+	struct imap_front imap;
+	struct listener *lmtp_listener, *imap_listener;
 };
 
 extern struct machine *machines[CLUSTER_MACHINES_MAX];
 extern unsigned machine_count;
 extern struct truth truths[CLUSTER_VOLUMES];
+
+/* Where clients live: the machine behind the last of the cluster. */
+struct loop *cluster_client_loop(void);
+/* What a machine knows of the directory. */
+const struct truth *cluster_known(unsigned machine, unsigned v);
+struct directory *directory_of(unsigned machine);
 
 /* The change feed reaches a machine a little later; runs as an event of that machine. */
 void cluster_spread(unsigned machine, unsigned v, uint64_t delay_us);
@@ -40,5 +51,13 @@ unsigned cluster_slot(unsigned v, unsigned machine);
 /* The volume goes to a machine, in an epoch above all that was heard of those that run. */
 void cluster_name(unsigned v, unsigned target, uint64_t token, uint64_t clean_after, bool complete);
 void load_reset(void);
+/* There were two of it, or it was put back: an epoch may have two reigns. */
+bool cluster_directory_has_lied(void);
+
+/* ---- watch.c ---- */
+
+void watch_start(void);
+/* An answer is called safe: a second site has the bytes. */
+void watch_safe(const struct history_entry *entry);
 
 #endif

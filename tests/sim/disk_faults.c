@@ -15,6 +15,9 @@ struct condition {
 	enum disk_moment moment;
 	bool of_power;
 	unsigned skips;
+	int refusal; /* of the next call of `refused_call` but so many; 0: none */
+	enum disk_call refused_call;
+	unsigned refused_skips;
 };
 
 static struct condition conditions[MACHINES_MAX];
@@ -69,9 +72,22 @@ void world_crash_in_call(unsigned machine, enum disk_call call, enum disk_moment
 	condition->skips = skips;
 }
 
+void world_refuse_call(unsigned machine, enum disk_call call, int refusal, unsigned skips)
+{
+	conditions[machine].refusal = refusal;
+	conditions[machine].refused_call = call;
+	conditions[machine].refused_skips = skips;
+}
+
+bool world_has_refused(unsigned machine)
+{
+	return conditions[machine].refusal == 0;
+}
+
 void world_spare(unsigned machine)
 {
 	conditions[machine].dies = false;
+	conditions[machine].refusal = 0;
 }
 
 static bool needs_descriptor(enum disk_call call)
@@ -126,6 +142,11 @@ struct fate disk_begin(unsigned machine, enum disk_call call)
 		fate.of_power = condition->of_power;
 		if (condition->moment == MOMENT_WITHIN)
 			fate.effect = EFFECT_PART;
+	} else if (condition->refusal != 0 && condition->refused_call == call &&
+		condition->refused_skips-- == 0) {
+		fate.result = condition->refusal;
+		fate.effect = EFFECT_NONE;
+		condition->refusal = 0;
 	} else if (condition->fails_next && call != DISK_OPEN && call != DISK_WRITE) {
 		condition->fails_next = false;
 		tally.failed++;

@@ -1,6 +1,7 @@
 #include "sim/faults.h"
 
 #include "sim/cluster.h"
+#include "sim/stranger.h"
 #include "sim/tally.h"
 
 /* ---- one fault each, on a machine ---- */
@@ -8,8 +9,9 @@
 enum { LIE_US = 1000000 };
 
 static struct disk_state {
-	uint64_t kept_us;   /* when its disk was kept; 0: it was not */
+	uint64_t kept_us;       /* when its disk was kept; 0: it was not */
 	uint64_t lied_until_us; /* UINT64_MAX: it lies */
+	bool has_failed;        /* a log that it fenced serves again after a restart only */
 } disks[CLUSTER_MACHINES_MAX];
 
 static void cut_power(unsigned machine)
@@ -69,11 +71,13 @@ static void change_noise(unsigned machine)
 static void fail_write(unsigned machine)
 {
 	world_fail_next_write(machine, true);
+	disks[machine].has_failed = true;
 }
 
 static void fail_call(unsigned machine)
 {
 	world_fail_next_call(machine, true);
+	disks[machine].has_failed = true;
 }
 
 static void fill_disk(unsigned machine)
@@ -134,7 +138,8 @@ static void fail_over(unsigned machine)
 static void on_power_cut(unsigned machine)
 {
 	uint64_t now = world_now_us();
-	if (disks[machine].lied_until_us + LIE_US > now || disks[machine].lied_until_us == UINT64_MAX)
+	uint64_t until = disks[machine].lied_until_us;
+	if (until == UINT64_MAX || (until > 0 && until + LIE_US > now))
 		history_disk_lost(machine, now < LIE_US ? 0 : now - LIE_US);
 }
 
@@ -234,6 +239,7 @@ static const struct {
 	{ "directory away", cut_off, 4 },
 	{ "directory back", reach_directory, 1, .mends = true },
 	{ "failover", fail_over, 6 },
+	{ "stranger", stranger_come, 4 },
 	{ "clock jump", jump_clock, 2 },
 	{ "disk emptied", empty_disk, 1, FAULT_DISK_LOSS },
 	{ "disk kept", keep_disk, 4, FAULT_DISK_LOSS },
@@ -293,6 +299,8 @@ enum { CALM_US = 50000000 };
 void faults_mend(void)
 {
 	unsigned count = cluster_machines();
+	/* What gets well by itself is to do so without a restart too. */
+	bool restarts = world_pick(2) == 0;
 	cluster_join_directory();
 	for (unsigned machine = 0; machine < count; machine++)
 		for (unsigned other = 0; other < count; other++)
@@ -308,12 +316,15 @@ void faults_mend(void)
 		world_take_descriptors(machine, false);
 		world_spare(machine);
 		cluster_cut_off(machine, false);
-		/* A log that was fenced by a disk error serves again after a restart only. */
-		if (world_is_running(machine))
+		if (world_is_running(machine) && (restarts || disks[machine].has_failed))
 			cluster_crash(machine);
-		cluster_restart(machine);
+		if (!world_is_running(machine))
+			cluster_restart(machine);
 	}
 	world_run_until_us(world_now_us() + CALM_US);
-	cluster_open_closed();
-	world_run_until_us(world_now_us() + CALM_US / 2);
+	/* Only what has lost a disk or its directory's word may need somebody. */
+	if (is_allowed[FAULT_DISK_LOSS] || is_allowed[FAULT_DIRECTORY_LOSS]) {
+		cluster_open_closed();
+		world_run_until_us(world_now_us() + CALM_US / 2);
+	}
 }

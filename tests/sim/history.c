@@ -40,6 +40,27 @@ size_t history_add(uint32_t volume_id, uint64_t mailbox_id, enum durability dura
 	return history.count++;
 }
 
+unsigned history_count_in_index(unsigned machine, const struct history_entry *entry)
+{
+	struct volume *volume = cluster_volume(machine, entry->volume_id);
+	struct mailbox *mailbox = index_find_mailbox(&volume->index, entry->mailbox_id);
+	struct folder *inbox = mailbox ? mailbox_find_folder(mailbox, STR("INBOX")) : NULL;
+	uint8_t key[16];
+	unsigned count = 0;
+	dedupe_key(entry->delivery_id, entry->mailbox_id, key);
+	if (!entry->is_append && !dedupe_has(&volume->index.dedupe, key))
+		return 0;
+	/* Only LMTP has answered it: its uid was not told. */
+	if (entry->uid == 0)
+		return !entry->is_append;
+	if (inbox == NULL || folder_load(inbox) < 0)
+		return 0;
+	for (uint32_t i = folder_find_uid(inbox, entry->uid);
+		i < inbox->message_count && inbox->messages[i].uid == entry->uid; i++)
+		count++;
+	return count;
+}
+
 /* ---- lost disks ---- */
 
 bool history_has_losses(void)
@@ -49,11 +70,7 @@ bool history_has_losses(void)
 
 static bool has(unsigned machine, const struct history_entry *entry)
 {
-	uint8_t key[16];
-	if (!world_is_running(machine))
-		return false;
-	dedupe_key(entry->delivery_id, entry->mailbox_id, key);
-	return dedupe_has(&cluster_volume(machine, entry->volume_id)->index.dedupe, key);
+	return world_is_running(machine) && history_count_in_index(machine, entry) > 0;
 }
 
 /* Copies that have been filled again hold it again. */
@@ -103,10 +120,14 @@ void history_claimed(uint32_t volume_id, unsigned by)
 
 static bool is_listed(const struct volume *volume, const struct history_entry *entry)
 {
-	for (size_t i = 0; i < volume->at_risk_count; i++)
-		if (memcmp(volume->at_risk[volume->at_risk_first + i].delivery_id,
-			    entry->delivery_id, DELIVERY_ID_LENGTH) == 0)
+	for (size_t i = 0; i < volume->at_risk_count; i++) {
+		const struct at_risk *risk = &volume->at_risk[volume->at_risk_first + i];
+		if (entry->is_append ? risk->mailbox_id == entry->mailbox_id &&
+					       risk->uid == entry->uid
+				     : memcmp(risk->delivery_id, entry->delivery_id,
+					       DELIVERY_ID_LENGTH) == 0)
 			return true;
+	}
 	return false;
 }
 
@@ -127,7 +148,21 @@ void history_look_at_risk(struct history_entry *entry)
 		return;
 	entry->safe = true;
 	entry->holders = 1u << entry->answered_by;
-	for (unsigned k = 0; k < volume->replica_count; k++)
-		if (volume->replicas[k].acked_lsn >= entry->answered_lsn)
-			entry->holders |= 1u << (volume->replicas[k].node_id - 1);
+	find_holders(entry);
+	watch_safe(entry);
+}
+
+void history_answered(struct history_entry *entry, unsigned machine, uint32_t uid)
+{
+	if (!world_is_running(machine))
+		return;
+	entry->answered_us = world_now_us();
+	if (!entry->answered_ok)
+		entry->took_us = entry->answered_us - entry->sent_us;
+	entry->answered_ok = true;
+	entry->answered_by = machine;
+	entry->answered_epoch = cluster_volume(machine, entry->volume_id)->desired.epoch;
+	if (uid != 0)
+		entry->uid = uid;
+	history_look_at_risk(entry);
 }

@@ -14,17 +14,19 @@ struct history_entry {
 	uint32_t volume_id;
 	uint64_t mailbox_id;
 	enum durability durability;
+	bool is_append;   /* of a user: known by its uid */
 	bool answered_ok; /* status 0 was seen */
-	/* It was on two sites when that was said, or the volume has ceased to list it as at risk. */
+	/* It was on two sites when that was said, or is not listed as at risk any more. */
 	bool safe;
 	/* The disks of all that held it were lost, or of all but one that was then passed over. */
 	bool excused;
 	unsigned holders; /* a bit for each machine that is to have it */
 	unsigned answered_by; /* the machine */
-	uint64_t answered_epoch, answered_lsn;
+	uint64_t answered_epoch;
 	uint64_t sent_us, answered_us; /* of the last try */
 	uint64_t took_us; /* the try that was answered first with success */
-	uint32_t uid;
+	uint32_t uid;   /* 0: not told */
+	unsigned found; /* in the INBOX, when all was read at the end */
 };
 
 struct history {
@@ -37,6 +39,11 @@ void history_reset(void);
 /* The new entry's index. */
 size_t history_add(uint32_t volume_id, uint64_t mailbox_id, enum durability durability);
 struct history_entry *history_entry(size_t index);
+
+/* Success was answered by a machine; uid 0: it was not told. */
+void history_answered(struct history_entry *entry, unsigned machine, uint32_t uid);
+/* How often a machine's index has it. */
+unsigned history_count_in_index(unsigned machine, const struct history_entry *entry);
 
 /* The disk of a machine has lost what was answered since then. */
 void history_disk_lost(unsigned machine, uint64_t since_us);

@@ -1,14 +1,23 @@
 #include "sim/cluster_internal.h"
 
+#include "proto/mail/summary.h"
+#include "sim/client.h"
+#include "sim/mail.h"
+#include "sim/tally.h"
+#include "sim/user.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
 /* Deliveries, and what sessions change. */
 
+enum { LMTP_SHARE = 3 };
+
 static bool load_is_on;
 
 void load_reset(void)
 {
+	users_reset();
 	load_is_on = false;
 }
 
@@ -19,36 +28,31 @@ struct attempt {
 	unsigned index;
 	size_t entry; /* of the history */
 	unsigned tries, machine;
+	bool by_lmtp;
 };
 
 static void try_delivery(void *arg);
+
+/* A router asks again with the same id, sometimes although it was answered (the answer was
+ * lost). */
+static void try_again(struct attempt *attempt, bool is_done)
+{
+	if (attempt->tries < 6 && (!is_done || world_pick(20) == 0))
+		world_call_after_us(20000 + world_pick(400000), try_delivery, attempt);
+	else
+		free(attempt);
+}
 
 static void on_part_done(struct delivery_part *part)
 {
 	struct attempt *attempt = container_of(part, struct attempt, part);
 	struct history_entry *entry = history_entry(attempt->entry);
-	const struct volume *volume = part->volume;
 	entry->answered_us = world_now_us();
-	if (attempt->target.status == 0) {
-		if (!entry->answered_ok)
-			entry->took_us = entry->answered_us - entry->sent_us;
-		entry->answered_ok = true;
-		entry->answered_epoch = volume->desired.epoch;
-		entry->answered_lsn = part->pending.append.end_lsn;
-		entry->answered_by = attempt->machine;
-		if (attempt->target.uid != 0)
-			entry->uid = attempt->target.uid;
-		/* The volume says for which answers it had no second copy. */
-		history_look_at_risk(entry);
-	}
+	if (attempt->target.status == 0)
+		history_answered(entry, attempt->machine, attempt->target.uid);
 	bytes_unref(&attempt->delivery.body);
 	buf_deinit(&attempt->delivery.summary);
-	/* A router asks again with the same id, sometimes although it was answered (the answer was
-	 * lost). */
-	if (attempt->tries < 6 && (attempt->target.status != 0 || world_pick(20) == 0))
-		world_call_after_us(20000 + world_pick(400000), try_delivery, attempt);
-	else
-		free(attempt);
+	try_again(attempt, attempt->target.status == 0);
 }
 
 static void start_delivery(void *arg)
@@ -63,9 +67,12 @@ static void start_delivery(void *arg)
 		.durability = entry->durability };
 	attempt->delivery = (struct delivery){ .targets = &attempt->target, .target_count = 1 };
 	memcpy(attempt->delivery.id, entry->delivery_id, DELIVERY_ID_LENGTH);
-	attempt->delivery.body = bytes_create(1 + world_pick(world_pick(10) == 0 ? 60000 : 3000));
-	memset(attempt->delivery.body->data, 'm', attempt->delivery.body->length);
-	buf_append_literal(&attempt->delivery.summary, "summary");
+	struct buf message = { 0 };
+	mail_write(attempt->entry + 1, &message);
+	attempt->delivery.body = bytes_create(buf_length(&message));
+	memcpy(attempt->delivery.body->data, buf_str(&message).bytes, buf_length(&message));
+	buf_deinit(&message);
+	summary_encode(bytes_str(attempt->delivery.body), &attempt->delivery.summary);
 	attempt->part = (struct delivery_part){ .delivery = &attempt->delivery,
 		.target_indices = &attempt->index,
 		.target_count = 1,
@@ -73,30 +80,58 @@ static void start_delivery(void *arg)
 	volume_deliver(cluster_volume(machine, entry->volume_id), &attempt->part);
 }
 
+static void on_lmtp_reply(void *arg, unsigned code)
+{
+	struct attempt *attempt = arg;
+	tally_add(TALLY_CHECK,
+		code == 250 ? "LMTP messages answered 250" : "LMTP messages refused", 1);
+	if (code == 250)
+		history_answered(history_entry(attempt->entry), attempt->machine, 0);
+	try_again(attempt, code == 250);
+}
+
 static void try_delivery(void *arg)
 {
 	struct attempt *attempt = arg;
-	unsigned machine = truths[history_entry(attempt->entry)->volume_id - 1].primary;
+	const struct history_entry *entry = history_entry(attempt->entry);
+	unsigned machine = truths[entry->volume_id - 1].primary;
 	attempt->tries++;
-	if (world_is_running(machine))
+	attempt->machine = machine;
+	if (attempt->by_lmtp)
+		lmtp_client_send(machine, entry->delivery_id, entry->mailbox_id,
+			attempt->entry + 1, on_lmtp_reply, attempt);
+	else if (world_is_running(machine))
 		world_call_on(machine, 100, start_delivery, attempt);
 	else if (attempt->tries < 6)
 		world_call_after_us(300000, try_delivery, attempt);
 }
 
-size_t cluster_deliver(uint32_t volume_id, uint64_t mailbox_id, enum durability durability)
+static size_t start_attempt(
+	uint32_t volume_id, uint64_t mailbox_id, enum durability durability, bool by_lmtp)
 {
 	struct attempt *attempt = mem_alloc(sizeof(*attempt));
-	attempt->entry = history_add(volume_id, mailbox_id, durability);
+	size_t entry = history_add(volume_id, mailbox_id, durability);
+	attempt->entry = entry;
+	attempt->by_lmtp = by_lmtp;
 	try_delivery(attempt);
-	return attempt->entry;
+	return entry;
 }
 
+size_t cluster_deliver(uint32_t volume_id, uint64_t mailbox_id, enum durability durability)
+{
+	return start_attempt(volume_id, mailbox_id, durability, false);
+}
+
+/* By LMTP, as a router does, with what the directory says of the mailbox; or past the session, with
+ * a durability of its own. */
 static void new_delivery(void)
 {
 	uint32_t volume_id = 1 + (uint32_t)world_pick(CLUSTER_VOLUMES);
 	uint64_t mailbox_id = 100 * volume_id + 1 + world_pick(CLUSTER_MAILBOXES);
-	cluster_deliver(volume_id, mailbox_id, (enum durability)world_pick(3));
+	bool by_lmtp = world_pick(LMTP_SHARE) == 0;
+	enum durability durability = by_lmtp ? cluster_mailbox(mailbox_id).durability
+					     : (enum durability)world_pick(3);
+	start_attempt(volume_id, mailbox_id, durability, by_lmtp);
 }
 
 static void on_op_done(struct mailbox_op *op)
@@ -116,7 +151,7 @@ static void new_change(void *arg)
 		return;
 	struct volume *volume = cluster_volume(machine, volume_id);
 	struct mailbox *mailbox = index_find_mailbox(
-		&volume->index, 100 * volume_id + 1 + world_pick(CLUSTER_MAILBOXES));
+		&volume->index, 100 * volume_id + 1 + world_pick(CLUSTER_SHARED_MAILBOXES));
 	if (volume->state != VOLUME_PRIMARY || mailbox == NULL || mailbox->folder_count == 0)
 		return;
 	struct folder *inbox = mailbox_find_folder(mailbox, STR("INBOX"));
@@ -172,10 +207,12 @@ static void on_load(void *arg)
 void cluster_start_load(void)
 {
 	load_is_on = true;
+	users_start();
 	on_load(NULL);
 }
 
 void cluster_stop_load(void)
 {
+	users_stop();
 	load_is_on = false;
 }

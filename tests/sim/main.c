@@ -8,6 +8,7 @@
 #include "sim/cluster.h"
 #include "sim/faults.h"
 #include "sim/tally.h"
+#include "sim/user.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,8 @@ enum {
 	STEP_US = 50000,
 	/* Of so many steps one mends something: a machine is down for seconds. */
 	EASE_PACE = 3,
+	/* In which every INBOX is read: a hundred times what that takes. */
+	READ_US = 20000000,
 };
 
 static bool run_seed(uint64_t seed, uint64_t seconds)
@@ -39,7 +42,10 @@ static bool run_seed(uint64_t seed, uint64_t seconds)
 	}
 	cluster_stop_load();
 	faults_mend();
-	return check_all();
+	users_read_all();
+	world_run_until_us(world_now_us() + READ_US);
+	bool good = check_all();
+	return check_read() && good;
 }
 
 /* Deliveries that were answered with success, and of those the ones that may not be lost. */
@@ -88,8 +94,9 @@ int main(int argument_count, char **arguments)
 		bool good = run_seed(seed, seconds);
 		size_t answered, safe;
 		count_answers(&answered, &safe);
-		printf("%s seed=%llu deliveries=%zu answered=%zu safe=%zu\n", good ? "ok  " : "FAIL",
-			(unsigned long long)seed, cluster_history()->count, answered, safe);
+		printf("%s seed=%llu deliveries=%zu answered=%zu safe=%zu\n",
+			good ? "ok  " : "FAIL", (unsigned long long)seed,
+			cluster_history()->count, answered, safe);
 		if (!good)
 			printf("     again: sim --seed %llu --seconds %llu --verbose\n",
 				(unsigned long long)seed, (unsigned long long)seconds);

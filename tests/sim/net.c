@@ -17,6 +17,7 @@ struct listener {
 	struct loop *loop;
 	char address[128];
 	unsigned machine;
+	bool is_tls; /* on_open tells of a handshake that is played */
 	void (*on_accept)(void *arg, struct stream *stream);
 	void *arg;
 };
@@ -41,7 +42,8 @@ struct stream {
 	struct buf output; /* written, not yet on its way */
 	size_t in_flight;
 	uint64_t last_arrival_us;
-	bool open, paused, backlog_was_high;
+	bool open, paused, backlog_was_high, detached;
+	bool is_strange; /* shows no certificate of the cluster */
 	struct task turn;
 	char address[128];
 };
@@ -96,8 +98,8 @@ int listener_open(struct loop *loop, const char *address, struct tls_context *tl
 	struct listener **listener_out, struct error *error)
 {
 	struct listener *listener = mem_alloc(sizeof(*listener));
-	(void)tls;
 	(void)error;
+	listener->is_tls = tls != NULL;
 	listener->loop = loop;
 	listener->machine = loop->machine;
 	listener->on_accept = on_accept;
@@ -144,6 +146,17 @@ static struct stream *stream_make(struct loop *loop)
 	return stream;
 }
 
+static void drop_arrivals(struct stream *stream)
+{
+	while (stream->arrivals != NULL) {
+		struct arrival *next = stream->arrivals->next;
+		buf_deinit(&stream->arrivals->bytes);
+		free(stream->arrivals);
+		stream->arrivals = next;
+	}
+	stream->arrivals_link = &stream->arrivals;
+}
+
 static void stream_drop(struct stream *stream)
 {
 	if (stream->peer != NULL)
@@ -153,12 +166,7 @@ static void stream_drop(struct stream *stream)
 	list_remove(&stream->link);
 	buf_deinit(&stream->input);
 	buf_deinit(&stream->output);
-	while (stream->arrivals != NULL) {
-		struct arrival *next = stream->arrivals->next;
-		buf_deinit(&stream->arrivals->bytes);
-		free(stream->arrivals);
-		stream->arrivals = next;
-	}
+	drop_arrivals(stream);
 	/* The struct itself stays: an event that names it must not find another stream in its
 	 * place. */
 	stream->peer = NULL;
@@ -187,7 +195,8 @@ static void on_closed(void *arg)
 	free(arg);
 	if (stream == NULL)
 		return;
-	if (!link_is_up(close.from, stream->machine) || stream->arrivals != NULL) {
+	if (!link_is_up(close.from, stream->machine) || stream->arrivals != NULL ||
+		stream->detached) {
 		struct close_event *again = mem_copy(&close, sizeof(close));
 		event_add(stream->loop, 100000, on_closed, again);
 		return;
@@ -266,11 +275,14 @@ static void on_accepting(void *arg)
 		return;
 	}
 	struct stream *other = stream_make(listener->loop);
-	other->open = true;
+	other->open = !listener->is_tls;
 	other->peer = stream;
+	other->is_strange = stream->is_strange;
 	stream->peer = other;
 	snprintf(other->address, sizeof(other->address), "machine-%u", stream->machine);
 	event_add(stream->loop, latency_us(), on_open, stream);
+	if (listener->is_tls)
+		event_add(listener->loop, latency_us(), on_open, other);
 	listener->on_accept(listener->arg, other);
 }
 
@@ -288,7 +300,7 @@ struct stream *stream_connect(struct loop *loop, const char *address, struct tls
 	struct stream *stream = stream_make(loop);
 	struct connect_event *connect = mem_alloc(sizeof(*connect));
 	(void)tls;
-	(void)server_name;
+	stream->is_strange = server_name != NULL && strcmp(server_name, WORLD_STRANGER) == 0;
 	stream->handler = handler;
 	stream->arg = arg;
 	snprintf(stream->address, sizeof(stream->address), "%s", address);
@@ -316,6 +328,20 @@ static void show(struct stream *stream)
 		stream->handler->on_input(stream->arg, &stream->input);
 }
 
+/* A byte has changed on its way: TLS notices, and ends it for both. */
+static void break_line(struct stream *stream)
+{
+	struct stream *peer = stream->peer;
+	drop_arrivals(stream);
+	tell_closed(stream, -EPROTO, stream->machine, 0);
+	stream->peer = NULL;
+	if (peer == NULL)
+		return;
+	drop_arrivals(peer);
+	peer->peer = NULL;
+	tell_closed(peer, -ECONNRESET, stream->machine, latency_us());
+}
+
 /* One event per arrival; whichever comes takes the oldest, so that a cut link keeps the order. */
 static void on_arrival(void *arg)
 {
@@ -335,9 +361,12 @@ static void on_arrival(void *arg)
 		if (is_alive(to->peer))
 			loop_defer(to->peer->loop, &to->peer->turn);
 	}
-	if (is_noisy && arrival->from != to->machine && world_pick(100) == 0) {
-		size_t at = arrival->bytes.start + world_pick(buf_length(&arrival->bytes));
-		arrival->bytes.memory[at] ^= (char)(1 + world_pick(255));
+	if (is_noisy && arrival->from != to->machine && arrival->from != CLIENTS &&
+		to->machine != CLIENTS && world_pick(100) == 0) {
+		break_line(to);
+		buf_deinit(&arrival->bytes);
+		free(arrival);
+		return;
 	}
 	buf_append_str(&to->input, buf_str(&arrival->bytes));
 	buf_deinit(&arrival->bytes);
@@ -430,7 +459,32 @@ const char *stream_peer_address(const struct stream *stream)
 
 const struct tls_peer *stream_peer(const struct stream *stream)
 {
-	static const struct tls_peer nobody;
-	(void)stream;
-	return &nobody;
+	static const struct tls_peer router = { .name = "router", .role = "router" }, nobody;
+	return stream->is_strange ? &nobody : &router;
+}
+
+void stream_printf(struct stream *stream, const char *format, ...)
+{
+	struct buf text = { 0 };
+	va_list arguments;
+	va_start(arguments, format);
+	buf_vprintf(&text, format, arguments);
+	va_end(arguments);
+	stream_write_str(stream, buf_str(&text));
+	buf_deinit(&text);
+}
+
+void stream_detach(struct stream *stream)
+{
+	stream->handler = NULL;
+	stream->detached = true;
+}
+
+void stream_attach(struct stream *stream, struct loop *loop, const struct stream_handler *handler,
+	void *arg)
+{
+	CHECK(stream->detached && stream->loop == loop);
+	stream->detached = false;
+	stream_set_handler(stream, handler, arg);
+	event_add(loop, 0, on_resume, stream);
 }

@@ -548,14 +548,32 @@ static void bring_back(unsigned machine)
 	run_us(2 * SECOND_US);
 }
 
+/* What happens to one of the calls that a machine makes, when it is new or when it starts again. */
+struct trouble {
+	void (*arm)(const struct trouble *trouble, unsigned machine);
+	enum disk_call call;
+	enum disk_moment moment;
+	bool of_power, when_new;
+	int refusal;
+	unsigned skips;
+};
+
 /* Everything a copy does with its disk: it is opened, written, deposed with a tail of its own, cut,
- * filled again and promoted; in a call of one kind its machine dies. */
-static void die_in(enum disk_call call, enum disk_moment moment, bool of_power, unsigned skips)
+ * filled again and promoted. */
+static void live_through(const struct trouble *trouble)
 {
-	start();
-	unsigned machine = cluster_primary(1), other = replica_of(1);
-	cluster_crash(machine);
-	world_crash_in_call(machine, call, moment, of_power, skips);
+	unsigned machine = 0, other = 1;
+	log_setup("scenario", LOG_LEVEL_ERROR + 1);
+	world_reset(7);
+	if (trouble->when_new)
+		trouble->arm(trouble, machine);
+	cluster_start(2);
+	EXPECT_INT(machine, cluster_primary(1));
+	run_us(SECOND_US);
+	if (world_is_running(machine))
+		cluster_crash(machine);
+	if (!trouble->when_new)
+		trouble->arm(trouble, machine);
 	bring_back(machine);
 	for (unsigned i = 0; i < 10; i++) {
 		cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
@@ -575,14 +593,33 @@ static void die_in(enum disk_call call, enum disk_moment moment, bool of_power, 
 	cluster_promote(1, machine);
 	run_us(6 * SECOND_US);
 	bring_back(machine);
-	cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
-	run_us(5 * SECOND_US);
-	world_spare(machine);
-	bring_back(machine);
+	/* A reign that could not begin is begun again after half a minute. */
+	run_us(30 * SECOND_US);
 	size_t last = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
-	run_us(10 * SECOND_US);
-	EXPECT(entry(last)->answered_ok);
+	run_us(5 * SECOND_US);
+	EXPECT(entry(last)->answered_ok || trouble->refusal == -EIO);
+	if (trouble->refusal != 0)
+		cluster_crash(machine);
+	bring_back(machine);
+	run_us(60 * SECOND_US);
 	EXPECT(check_all());
+}
+
+static void arm_death(const struct trouble *trouble, unsigned machine)
+{
+	world_crash_in_call(
+		machine, trouble->call, trouble->moment, trouble->of_power, trouble->skips);
+}
+
+static void die_in(enum disk_call call, enum disk_moment moment, unsigned i)
+{
+	live_through(&(struct trouble){ .arm = arm_death, .call = call, .moment = moment,
+		.of_power = i % 2 == 0, .when_new = i / 2 % 2 == 0, .skips = i / 4 });
+}
+
+static void arm_refusal(const struct trouble *trouble, unsigned machine)
+{
+	world_refuse_call(machine, trouble->call, trouble->refusal, trouble->skips);
 }
 
 TEST(a_machine_that_dies_in_any_disk_call_comes_back_with_all_that_it_confirmed)
@@ -591,10 +628,25 @@ TEST(a_machine_that_dies_in_any_disk_call_comes_back_with_all_that_it_confirmed)
 		for (unsigned moment = 0; moment < MOMENTS; moment++) {
 			uint64_t before = world_disk_tally()->deaths[call][moment];
 			for (unsigned i = 0; i < 8 && call != DISK_ZERO; i++)
-				die_in(call, moment, i % 2 == 0, i / 2);
+				die_in(call, moment, i);
 			EXPECT(call == DISK_ZERO ||
 				world_disk_tally()->deaths[call][moment] - before >= 2);
 		}
+	}
+}
+
+TEST(a_disk_call_that_is_refused_or_fails_leaves_a_log_that_opens)
+{
+	static const int refusals[] = { -ENOSPC, -EMFILE, -EIO };
+	for (unsigned call = 0; call < DISK_CALLS; call++) {
+		unsigned refused = 0;
+		for (unsigned i = 0; i < 18 && call != DISK_ZERO && call != DISK_SUBMIT; i++) {
+			live_through(&(struct trouble){ .arm = arm_refusal, .call = call,
+				.refusal = refusals[i % 3], .when_new = i / 3 % 2 == 0,
+				.skips = i / 6 });
+			refused += world_has_refused(0);
+		}
+		EXPECT(call == DISK_ZERO || call == DISK_SUBMIT || refused >= 3);
 	}
 }
 

@@ -69,23 +69,34 @@ void stores_empty(unsigned machine)
 		}
 }
 
-int store_open(const char *path, struct store **store_out, struct error *error)
+static struct store_file *find_file(unsigned machine, const char *path)
 {
 	struct store_file *file = store_files;
+	while (file != NULL && (file->machine != machine || strcmp(file->path, path) != 0))
+		file = file->next;
+	return file;
+}
+
+static struct store_file *make_file(unsigned machine, const char *path)
+{
+	struct store_file *file = find_file(machine, path);
+	if (file != NULL)
+		return file;
+	file = mem_alloc(sizeof(*file));
+	file->machine = machine;
+	snprintf(file->path, sizeof(file->path), "%s", path);
+	file->next = store_files;
+	store_files = file;
+	return file;
+}
+
+int store_open(const char *path, struct store **store_out, struct error *error)
+{
 	struct fate fate = disk_begin(current_machine(), DISK_STORE_OPEN);
 	int result = disk_end(&fate, 0);
 	if (result < 0)
 		return error_set(error, result, "cannot open %s: %s", path, strerror(-result));
-	while (file != NULL &&
-		(file->machine != current_machine() || strcmp(file->path, path) != 0))
-		file = file->next;
-	if (file == NULL) {
-		file = mem_alloc(sizeof(*file));
-		file->machine = current_machine();
-		snprintf(file->path, sizeof(file->path), "%s", path);
-		file->next = store_files;
-		store_files = file;
-	}
+	struct store_file *file = make_file(current_machine(), path);
 	*store_out = mem_alloc(sizeof(**store_out));
 	(*store_out)->file = file;
 	return 0;
@@ -206,4 +217,14 @@ void store_world_reset(void)
 		free(store_files);
 		store_files = next;
 	}
+}
+
+void world_copy_store(unsigned machine, const char *from, const char *to)
+{
+	const struct store_file *source = from ? find_file(machine, from) : NULL;
+	struct store_file *target = make_file(current_machine(), to);
+	pairs_free(&target->now);
+	pairs_free(&target->before);
+	if (source != NULL)
+		pairs_copy(&target->now, &source->now);
 }

@@ -4,11 +4,12 @@
 #include "sim/world.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { NAMES_MAX = 64 };
 
-static struct {
+static struct row {
 	const char *name;
 	uint64_t count;
 } rows[TALLY_SECTIONS][NAMES_MAX];
@@ -24,8 +25,17 @@ void tally_add(enum tally_section section, const char *name, uint64_t count)
 	rows[section][i].count += count;
 }
 
+static int compare_rows(const void *a, const void *b)
+{
+	return strcmp(((const struct row *)a)->name, ((const struct row *)b)->name);
+}
+
 static void print_section(enum tally_section section, const char *title)
 {
+	unsigned count = 0;
+	while (count < NAMES_MAX && rows[section][count].name != NULL)
+		count++;
+	qsort(rows[section], count, sizeof(struct row), compare_rows);
 	printf("%s\n", title);
 	for (unsigned i = 0; i < NAMES_MAX && rows[section][i].name != NULL; i++)
 		printf("  %12llu  %s\n", (unsigned long long)rows[section][i].count,

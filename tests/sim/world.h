@@ -12,7 +12,15 @@
 
 #include <stdint.h>
 
-enum { MACHINES_MAX = 4 };
+enum {
+	MACHINES_MAX = 4,
+	/* The machine of those who use the others. It never fails, and its lines lose nothing
+	 * unseen: in the field they are under TLS. */
+	CLIENTS = MACHINES_MAX - 1,
+};
+
+/* Who connects to a server of this name shows no certificate; all others are routers. */
+#define WORLD_STRANGER "stranger"
 
 /* Forgets everything: all machines, files and events. */
 void world_reset(uint64_t seed);
@@ -40,7 +48,7 @@ void world_set_link(unsigned a, unsigned b, bool connected);
 /* Adds up to this much to every delivery. */
 void world_set_latency_us(uint64_t maximum);
 
-/* While noisy, now and then a byte between two machines arrives changed. */
+/* While noisy, now and then a byte between two machines changes, which TLS takes for the end. */
 void world_set_noise(bool noisy);
 /* The next durable write of a machine fails with EIO, after a part of it has reached the disk. */
 void world_fail_next_write(unsigned machine, bool fails);
@@ -86,7 +94,10 @@ enum disk_moment { MOMENT_BEFORE, MOMENT_WITHIN, MOMENT_AFTER, MOMENTS };
  * `skips` more of them. */
 void world_crash_in_call(unsigned machine, enum disk_call call, enum disk_moment moment,
 	bool of_power, unsigned skips);
-/* Takes that back. */
+/* The next call of a kind but so many is refused with a negative errno, and has no effect. */
+void world_refuse_call(unsigned machine, enum disk_call call, int refusal, unsigned skips);
+bool world_has_refused(unsigned machine);
+/* Takes both back. */
 void world_spare(unsigned machine);
 
 /* What has been tried since the process began. */
@@ -119,5 +130,8 @@ void world_run_on(unsigned machine, void (*fn)(void *arg), void *arg);
 /* Bytes of a file on a machine as they are now; for comparing copies. Returns the length read. */
 size_t world_read_file(
 	unsigned machine, const char *path, uint64_t offset, void *out, size_t length);
+
+/* A store as it is now on a machine (NULL: an empty one), for the machine whose code ran last. */
+void world_copy_store(unsigned machine, const char *from, const char *to);
 
 #endif
