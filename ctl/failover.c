@@ -118,7 +118,7 @@ static void describe_loss(const struct move *move, struct buf *out)
 static void report(const struct plan *plan, bool json, bool dry_run)
 {
 	struct table table = { 9,
-		{ "volume", "from", "to", "result", "#epoch", "clean", "#start_lsn",
+		{ "volume", "from", "to", "result", "#epoch", "?clean", "#start_lsn",
 			"#served_after_ms", "may_be_lost" },
 		{ 0 } };
 	for (unsigned i = 0; i < plan->count; i++) {

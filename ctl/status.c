@@ -168,7 +168,7 @@ static void add_lag_rows(const struct cluster *cluster, const struct question *n
 		table_add(table, primary ? primary->name : "?");
 		table_add(table, node ? node->name : "?");
 		table_add(table, node ? cluster_site_name(cluster, node->site_id) : "?");
-		table_add(table, connected ? "yes" : "no");
+		table_add_bool(table, connected);
 		for (unsigned k = 0; k < array_length(numbers); k++)
 			table_add_str(table, connected ? json_text(peer, numbers[k]) : STR(""));
 	}
@@ -190,7 +190,7 @@ int lag_run(struct command *command)
 {
 	struct cluster cluster = { 0 };
 	struct table table = { 8,
-		{ "volume", "primary", "replica", "site", "connected", "#lag_messages",
+		{ "volume", "primary", "replica", "site", "?connected", "#lag_messages",
 			"#lag_bytes", "#lag_ms" },
 		{ 0 } };
 	size_t position = 0;

@@ -349,7 +349,7 @@ class Cluster:
         volumes, rows = self.status()["volumes"], self.lag()
         wanted = len(volumes) * (len(self.sites) - 1)
         return (all(v["state"] == "primary" for v in volumes) and len(rows) == wanted and
-                all(r["connected"] == "yes" and r["lag_bytes"] == 0 for r in rows))
+                all(r["connected"] and r["lag_bytes"] == 0 for r in rows))
 
     def check_alive(self, site=None):
         for daemon in self.daemons(site):
