@@ -73,10 +73,11 @@ static const struct verb verbs[] = {
 		"remove an alias or one target" },
 	{ "audit", "[--json]", "json", 0, 0, true, audit_list,
 		"the last changes and who made them" },
-	{ "status", "[--json]", "json", 0, 0, true, status_run,
+	{ "status", "[--site S] [--node N] [--volume V] [--json]", "site=,node=,volume=,json", 0, 0, true, status_run,
 		"the state of every volume and daemon" },
-	{ "lag", "[--json]", "json", 0, 0, true, lag_run, "how far each copy is behind" },
-	{ "at-risk", "[--json]", "json", 0, 0, true, at_risk_run,
+	{ "lag", "[--site S] [--node N] [--volume V] [--json]", "site=,node=,volume=,json", 0, 0,
+		true, lag_run, "how far each copy is behind" },
+	{ "at-risk", "[--site S] [--node N] [--volume V] [--json]", "site=,node=,volume=,json", 0, 0, true, at_risk_run,
 		"accepted messages that exist on one site only" },
 	{ "failover", "SITE|NODE|VOLUME [--to SITE] [--dry-run] [--accept-loss] [--json]",
 		"to=,dry-run,accept-loss,json", 1, 1, true, failover_run,
@@ -89,8 +90,9 @@ static const struct verb verbs[] = {
 	{ "queue flush", "[ID]", "", 0, 1, true, queue_flush, "try again now" },
 	{ "queue drop", "ID", "", 1, 1, true, queue_drop,
 		"delete a queued message without a bounce" },
-	{ "check", "[--all] [--json]", "all,json", 0, 0, true, check_run,
-		"look for what is wrong on this machine and say what to do" },
+	{ "check", "[--all] [--site S] [--node N] [--volume V] [--json]",
+		"all,site=,node=,volume=,json", 0, 0, true, check_run,
+		"look for what is wrong on this machine and in the cluster, and say what to do" },
 };
 
 static const struct verb *find_verb(int argc, char **argv, int *used_out)

@@ -283,7 +283,7 @@ class Cluster:
         machine = os.path.join(self.folder, site, name)
         for folder in ("data", "run"):
             os.makedirs(os.path.join(machine, folder))
-        run(PANDO, "cert", "self-signed", f"mail.{DOMAIN}", "--certificate", f"{self.tls}/{name}-public.pem",
+        run(PANDO, "cert", "self-signed", f"{name}.{site}.{DOMAIN}", "--certificate", f"{self.tls}/{name}-public.pem",
             "--key", f"{self.tls}/{name}-public.key")
         with open(os.path.join(machine, "pando.conf"), "w") as file:
             os.fchmod(file.fileno(), 0o600)

@@ -53,6 +53,7 @@ struct directory {
 	bool writable;  /* this connection is to a writable server */
 	uint64_t retry_ms;
 	uint64_t fetch_started_us;
+	uint64_t heard_us; /* when the source last answered */
 
 	/* Standalone. */
 	struct sql *file;
@@ -145,6 +146,7 @@ static void on_fetched(void *arg, struct db_result *result, const char *error)
 		lost(directory, error);
 		return;
 	}
+	directory->heard_us = clock_mono_us();
 	struct directory_batch *batch = batch_create(was_full);
 	unsigned columns = db_result_columns(result);
 	for (unsigned row = 0; row < db_result_rows(result); row++) {
@@ -254,6 +256,7 @@ static void read_file(struct directory *directory)
 		goto failed;
 	uint64_t version = sql_value_u64(result, 0, 0);
 	sql_result_free(&result);
+	directory->heard_us = clock_mono_us();
 	if (version == directory->data_version)
 		return;
 	enum batch_source source = directory->revision ? BATCH_DELTA : BATCH_FULL;
@@ -345,6 +348,7 @@ int directory_open(struct loop *loop, const struct config *config, const char *s
 	directory->on_change = on_change;
 	directory->arg = arg;
 	directory->retry_ms = RETRY_MS_MIN;
+	directory->heard_us = clock_mono_us();
 	directory->announce.run = announce;
 	directory->announce.arg = directory;
 	contents_init(&directory->head.contents);
@@ -391,4 +395,9 @@ bool directory_is_loaded(const struct directory *directory)
 uint64_t directory_revision(const struct directory *directory)
 {
 	return directory->revision;
+}
+
+uint64_t directory_age_ms(const struct directory *directory)
+{
+	return (clock_mono_us() - directory->heard_us) / 1000;
 }

@@ -243,7 +243,7 @@ def test_a_copy_that_does_not_follow_is_told_by_every_command(c):
         rows = c.pando_json("lag", check=False)
         assert sorted((row["volume"], row["replica"]) for row in rows) == every and every, rows
         code, output, _ = pando(c.conf, "check")
-        assert code == 1 and "a replica is not connected" in output, output
+        assert code == 1 and "its replica at node-b1 is not connected" in output, output
         assert re.search(r"volume a1-1 +FAILED", output), output
         code, output, errors = pando(c.conf, "at-risk")
         assert "volume a1-1 has no copy at another site that follows" in errors, errors
