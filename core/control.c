@@ -213,9 +213,11 @@ static void on_question_close(void *arg, int reason)
 	else
 		error_set(&error, reason ? reason : -ECONNRESET, "%s does not answer: %s",
 			question->address,
-			reason == -EPROTO    ? "it refuses our certificate, or shows none of this cluster"
-			: is_hang_up ? "it hung up: is ours a ctl certificate of its cluster?"
-				     : strerror(-reason));
+			reason == -EPROTO
+				? "it refuses our certificate, or shows none of this cluster"
+				: is_hang_up
+				? "it hung up: is ours a ctl certificate of its cluster?"
+				: strerror(-reason));
 	finish_question(question, &error);
 }
 

@@ -110,14 +110,13 @@ static int64_t seconds_of(const ASN1_TIME *time)
 static void read_subject(const X509 *certificate, int part, char *out, size_t capacity)
 {
 	out[0] = '\0';
-	X509_NAME_get_text_by_NID(
-		X509_get_subject_name(certificate), part, out, (int)capacity);
+	X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), part, out, (int)capacity);
 }
 
 static void describe(const X509 *certificate, struct tls_certificate *out)
 {
 	*out = (struct tls_certificate){ .not_before_s =
-			seconds_of(X509_get0_notBefore(certificate)),
+						 seconds_of(X509_get0_notBefore(certificate)),
 		.not_after_s = seconds_of(X509_get0_notAfter(certificate)) };
 	read_subject(certificate, NID_commonName, out->name, sizeof(out->name));
 	read_subject(certificate, NID_organizationalUnitName, out->role, sizeof(out->role));

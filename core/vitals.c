@@ -104,8 +104,7 @@ static void watch_certificate(struct vitals *vitals, const struct watched_certif
 {
 	struct tls_certificate certificate;
 	CHECK(vitals->certificate_count < WATCHED_MAX);
-	struct watched_certificate *watched =
-		&vitals->certificates[vitals->certificate_count++];
+	struct watched_certificate *watched = &vitals->certificates[vitals->certificate_count++];
 	*watched = *wanted;
 	watched->not_after = metric_gauge("pando_certificate_not_after_timestamp_seconds",
 		label("use", watched->use), "When the certificate in use ends, since 1970");
@@ -137,8 +136,8 @@ void vitals_watch_disk(struct vitals *vitals, const char *use, const char *path)
 	disk->path = str_to_heap(str_from(path));
 	disk->free_bytes = metric_gauge("pando_disk_free_bytes", label("use", use),
 		"Room that is left for this account on the disk of what is kept");
-	disk->size_bytes = metric_gauge("pando_disk_size_bytes", label("use", use),
-		"Size of the disk of what is kept");
+	disk->size_bytes = metric_gauge(
+		"pando_disk_size_bytes", label("use", use), "Size of the disk of what is kept");
 }
 
 void vitals_watch_directory(struct vitals *vitals, const struct directory *directory)

@@ -17,7 +17,8 @@ struct vitals;
 /* For as long as the process runs. `program` as in "pando-node" and everything given below outlive
  * it. */
 struct vitals *vitals_create(struct loop *loop, const char *program);
-/* `use`: "cluster" or "public". `host_name` (may be NULL) is the name that others look for in it. */
+/* `use`: "cluster" or "public". `host_name` (may be NULL) is the name that others look for in it.
+ */
 void vitals_watch_certificate(struct vitals *vitals, const char *use, const char *file,
 	const struct tls_context *tls, const char *host_name);
 /* `use`: what is kept there. The folder need not exist yet. */

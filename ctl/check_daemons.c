@@ -21,9 +21,8 @@ static void check_certificates(struct checks *checks, const struct daemon *daemo
 {
 	char program[32], what[160];
 	snprintf(program, sizeof(program), "pando-%s", daemon->kind);
-	struct judge_certificate wanted = {
-		program, daemon->name, daemon->kind, clock_wall_us() / 1000000
-	};
+	struct judge_certificate wanted = { program, daemon->name, daemon->kind,
+		clock_wall_us() / 1000000 };
 	for (const struct json *entry =
 			json_first(json_get(daemon->question->answer, "certificates"));
 		entry; entry = entry->next) {
@@ -40,8 +39,8 @@ static void check_certificates(struct checks *checks, const struct daemon *daemo
 	}
 }
 
-static void name_volumes(const struct checks *checks, const struct directory_node *node,
-	struct buf *out)
+static void name_volumes(
+	const struct checks *checks, const struct directory_node *node, struct buf *out)
 {
 	/* More names make no sentence. */
 	enum { NAMED_MAX = 8 };
@@ -117,8 +116,8 @@ void check_daemons(struct checks *checks)
 		const struct question *replicator = &checks->replicators[index++];
 		if (!filter_has_node(&checks->filter, node))
 			continue;
-		check_daemon(checks,
-			&(struct daemon){ "node", node->name, node->control, node, own });
+		check_daemon(
+			checks, &(struct daemon){ "node", node->name, node->control, node, own });
 		if (replicator->address[0])
 			check_daemon(checks,
 				&(struct daemon){ "replicator", node->name, node->replicator, node,

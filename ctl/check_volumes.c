@@ -13,16 +13,16 @@ static uint64_t highest_epoch(const struct checks *checks, const struct director
 	unsigned index = 0;
 	uint64_t highest = 0;
 	while (directory_next_node(directory, &position) != NULL) {
-		uint64_t epoch = json_u64(
-			status_volume(checks->nodes[index++].answer, volume->id), "epoch");
+		uint64_t epoch =
+			json_u64(status_volume(checks->nodes[index++].answer, volume->id), "epoch");
 		highest = epoch > highest ? epoch : highest;
 	}
 	return highest;
 }
 
 /* False with a note when the replica is no good. */
-static bool check_copy(struct checks *checks, const struct json *primary, uint32_t node_id,
-	const char *what)
+static bool check_copy(
+	struct checks *checks, const struct json *primary, uint32_t node_id, const char *what)
 {
 	const struct directory_node *node =
 		directory_find_node(checks->cluster->directory, node_id);
@@ -73,11 +73,9 @@ static void check_volume(struct checks *checks, const struct directory_volume *v
 		is_good = false;
 	}
 	for (unsigned i = 0; i < volume->replica_count; i++)
-		is_good = check_copy(checks, primary, volume->replica_node_ids[i], what) &&
-			is_good;
+		is_good = check_copy(checks, primary, volume->replica_node_ids[i], what) && is_good;
 	if (is_good)
-		checks_note(checks, VERDICT_GOOD, what,
-			"served and in contact with its replicas");
+		checks_note(checks, VERDICT_GOOD, what, "served and in contact with its replicas");
 }
 
 void check_volumes(struct checks *checks)

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-void checks_note(struct checks *checks, enum verdict verdict, const char *what,
-	const char *format, ...)
+void checks_note(
+	struct checks *checks, enum verdict verdict, const char *what, const char *format, ...)
 {
 	static const char *const words[] = { "ok", "warn", "FAILED" };
 	struct buf sentence = { 0 };
@@ -55,7 +55,8 @@ static void check_pair(struct checks *checks, const char *what, const char *cert
 static void check_machine(struct checks *checks, const struct config *config)
 {
 	const char *ca = config->cluster_ca[0] ? config->cluster_ca : NULL;
-	checks_note(checks, VERDICT_GOOD, "configuration", "every key is known and within its limits");
+	checks_note(
+		checks, VERDICT_GOOD, "configuration", "every key is known and within its limits");
 	if (!ca)
 		checks_note(checks, VERDICT_BAD, "cluster_ca",
 			"set it to the authority that `pando init` made: nobody can be trusted "
@@ -90,7 +91,8 @@ static void check_contents(struct command *command, struct checks *checks)
 		checks_note(checks, VERDICT_GOOD, "directory", "reachable and writable");
 	if (directory_list(command->writer, LIST_DOMAINS, NULL, &result, &error) == 0 &&
 		sql_rows(result) == 0)
-		checks_note(checks, VERDICT_WARN, "domains", "none is served: `pando domain add DOMAIN`");
+		checks_note(checks, VERDICT_WARN, "domains",
+			"none is served: `pando domain add DOMAIN`");
 	sql_result_free(&result);
 }
 

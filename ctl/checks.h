@@ -19,8 +19,8 @@ struct checks {
 
 enum verdict { VERDICT_GOOD, VERDICT_WARN, VERDICT_BAD };
 
-void checks_note(struct checks *checks, enum verdict verdict, const char *what,
-	const char *format, ...) printf_like(4, 5);
+void checks_note(struct checks *checks, enum verdict verdict, const char *what, const char *format,
+	...) printf_like(4, 5);
 
 void check_daemons(struct checks *checks);
 void check_volumes(struct checks *checks);

@@ -157,8 +157,8 @@ struct question *cluster_ask_replicators(
 	size_t position = 0;
 	const struct directory_node *node;
 	while ((node = directory_next_node(cluster->directory, &position)) != NULL)
-		add_question(&questions,
-			cluster_replicates(cluster, node) ? node->replicator : "", request);
+		add_question(&questions, cluster_replicates(cluster, node) ? node->replicator : "",
+			request);
 	return ask(cluster, &questions, timeout_ms, count_out);
 }
 
@@ -167,8 +167,8 @@ const struct json *cluster_answer_of(
 {
 	size_t position = 0;
 	const struct directory_node *node;
-	for (unsigned i = 0;
-		(node = directory_next_node(cluster->directory, &position)) != NULL; i++)
+	for (unsigned i = 0; (node = directory_next_node(cluster->directory, &position)) != NULL;
+		i++)
 		if (node->id == node_id)
 			return nodes[i].answer;
 	return NULL;

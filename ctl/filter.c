@@ -9,8 +9,7 @@ static int no_such(const char *what, const char *name)
 	return command_fail(&error);
 }
 
-int filter_read(
-	struct command *command, const struct cluster *cluster, struct filter *filter_out)
+int filter_read(struct command *command, const struct cluster *cluster, struct filter *filter_out)
 {
 	const char *site = command_option(command, "site");
 	const char *node = command_option(command, "node");

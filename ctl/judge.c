@@ -8,8 +8,8 @@ static bool is_use(const struct json *certificate, const char *use)
 }
 
 /* "FILE" is the configuration's key: the key of its other half ends in _key. */
-static void advise(const struct json *certificate, const struct judge_certificate *wanted,
-	struct buf *out)
+static void advise(
+	const struct json *certificate, const struct judge_certificate *wanted, struct buf *out)
 {
 	if (is_use(certificate, "authority"))
 		buf_append_literal(out,
@@ -43,8 +43,8 @@ bool judge_time(int64_t not_before_s, int64_t not_after_s, int64_t now_s, struct
 	return false;
 }
 
-static bool has_name(const struct json *certificate, const struct judge_certificate *wanted,
-	struct buf *out)
+static bool has_name(
+	const struct json *certificate, const struct judge_certificate *wanted, struct buf *out)
 {
 	struct str name = json_text(certificate, "name"), role = json_text(certificate, "role");
 	if (is_use(certificate, "public") && json_get(certificate, "host_name") &&
@@ -67,8 +67,8 @@ static bool has_name(const struct json *certificate, const struct judge_certific
 	return true;
 }
 
-bool judge_certificate(const struct json *certificate, const struct judge_certificate *wanted,
-	struct buf *out)
+bool judge_certificate(
+	const struct json *certificate, const struct judge_certificate *wanted, struct buf *out)
 {
 	if (json_true(certificate, "is_replaced")) {
 		buf_printf(out,

@@ -29,8 +29,8 @@ struct judge_certificate {
 bool judge_certificate(const struct json *certificate, const struct judge_certificate *wanted,
 	struct buf *out) must_check;
 /* Of its time alone; the sentence ends before its advice, which is the caller's. */
-bool judge_time(int64_t not_before_s, int64_t not_after_s, int64_t now_s,
-	struct buf *out) must_check;
+bool judge_time(
+	int64_t not_before_s, int64_t not_after_s, int64_t now_s, struct buf *out) must_check;
 /* The sentence ends before its advice, which is the caller's. */
 bool judge_disk(const struct json *disk, struct buf *out) must_check;
 

@@ -100,8 +100,8 @@ int lag_run(struct command *command)
 	return all ? EXIT_DONE : EXIT_FAILED;
 }
 
-static void add_risk_row(struct command *command, struct table *table,
-	const struct json *message, const char *volume, const char *where)
+static void add_risk_row(struct command *command, struct table *table, const struct json *message,
+	const char *volume, const char *where)
 {
 	struct buf address = { 0 };
 	uint64_t mailbox_id = json_u64(message, "mailbox_id");
@@ -148,8 +148,7 @@ static void add_router_risks(struct command *command, const struct filter *filte
 		routers++) {
 		if (!filter_has_router(filter, router))
 			continue;
-		for (const struct json *message =
-				json_first(json_get(routers->answer, "messages"));
+		for (const struct json *message = json_first(json_get(routers->answer, "messages"));
 			message; message = message->next)
 			add_risk_row(command, table, message, "queue", router->name);
 	}

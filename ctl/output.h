@@ -12,8 +12,8 @@ enum { TABLE_COLUMNS_MAX = 16 };
 
 struct table {
 	unsigned column_count;
-	/* A leading '#': numbers; '?': "yes" or "no", in JSON true or false. An empty cell of either
-	 * is null there. */
+	/* A leading '#': numbers; '?': "yes" or "no", in JSON true or false. An empty cell of
+	 * either is null there. */
 	const char *columns[TABLE_COLUMNS_MAX];
 	struct buf cells; /* char * each, owned */
 };

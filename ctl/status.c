@@ -30,8 +30,8 @@ static void list_daemons(const struct filter *filter, const struct question *nod
 		if (filter_has_node(filter, node)) {
 			add_daemon(table, "node", node->name, site, &nodes[index]);
 			if (replicators[index].address[0])
-				add_daemon(table, "replicator", node->name, site,
-					&replicators[index]);
+				add_daemon(
+					table, "replicator", node->name, site, &replicators[index]);
 		}
 		index++;
 	}
@@ -121,8 +121,7 @@ int status_run(struct command *command)
 	}
 	struct question *nodes = cluster_ask_nodes(&cluster, "status", ASK_MS, &count);
 	struct question *routers = cluster_ask_routers(&cluster, "status", ASK_MS, &count);
-	struct question *replicators =
-		cluster_ask_replicators(&cluster, "status", ASK_MS, &count);
+	struct question *replicators = cluster_ask_replicators(&cluster, "status", ASK_MS, &count);
 	list_daemons(&filter, nodes, replicators, routers, &daemons);
 	bool good = list_volumes(&filter, nodes, &volumes);
 	if (command_json(command)) {

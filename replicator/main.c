@@ -145,8 +145,8 @@ static void watch_vitals(struct program *program, const char *volumes)
 {
 	program->control = control_server_create(on_control, program);
 	program->vitals = vitals_create(program->loop, "pando-replicator");
-	vitals_watch_certificate(program->vitals, "cluster", "replicator_certificate",
-		program->tls_server, NULL);
+	vitals_watch_certificate(
+		program->vitals, "cluster", "replicator_certificate", program->tls_server, NULL);
 	vitals_watch_disk(program->vitals, "volumes", volumes);
 	vitals_watch_directory(program->vitals, program->directory);
 }
