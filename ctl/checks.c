@@ -77,18 +77,20 @@ static void check_machine(struct checks *checks, const struct config *config)
 			"it");
 }
 
-static void check_contents(struct command *command, struct checks *checks)
+static void check_directory(struct command *command, struct checks *checks)
 {
 	struct error error = { 0 };
 	struct sql_result *result = NULL;
 	if (directory_writer_open(&command->config, &command->writer, &error) < 0) {
 		checks_note(checks, VERDICT_BAD, "directory", "%s", error.text);
+		check_servers(checks, command);
 		return;
 	}
 	if (directory_check_writable(command->writer, &error) < 0)
 		checks_note(checks, VERDICT_BAD, "directory", "%s", error.text);
 	else
 		checks_note(checks, VERDICT_GOOD, "directory", "reachable and writable");
+	check_servers(checks, command);
 	if (directory_list(command->writer, LIST_DOMAINS, NULL, &result, &error) == 0 &&
 		sql_rows(result) == 0)
 		checks_note(checks, VERDICT_WARN, "domains",
@@ -120,7 +122,7 @@ static int look(struct command *command, struct checks *checks, struct cluster *
 		command_option(command, "volume");
 	if (!is_partial) {
 		check_machine(checks, &command->config);
-		check_contents(command, checks);
+		check_directory(command, checks);
 		if (!command->writer)
 			return EXIT_DONE;
 	}

@@ -2,7 +2,7 @@
 #define PANDO_CTL_CHECKS_H
 
 /* `pando check`: checks.c asks and prints, with what concerns this machine and the directory;
- * check_daemons.c and check_volumes.c look at what the daemons answer. */
+ * servers.c, check_daemons.c and check_volumes.c look at what the daemons answer. */
 
 #include "ctl/filter.h"
 #include "ctl/output.h"
@@ -22,6 +22,7 @@ enum verdict { VERDICT_GOOD, VERDICT_WARN, VERDICT_BAD };
 void checks_note(struct checks *checks, enum verdict verdict, const char *what, const char *format,
 	...) printf_like(4, 5);
 
+void check_servers(struct checks *checks, struct command *command);
 void check_daemons(struct checks *checks);
 void check_volumes(struct checks *checks);
 
