@@ -171,6 +171,12 @@ static int run(
 	int code = cluster_open(command, &cluster);
 	if (code != EXIT_DONE)
 		return code;
+	/* Before anything stands still for what could not be written. */
+	bool is_refused = directory_check_writable(command->writer, &error) < 0;
+	if (is_refused && !dry_run) {
+		cluster_close(&cluster);
+		return command_fail(&error);
+	}
 	plan.must_be_clean = must_be_clean;
 	plan.accept_loss = command_has(command, "accept-loss");
 	code = select(command, &plan);
@@ -193,6 +199,8 @@ static int run(
 	} else if (code == EXIT_DONE && command_json(command)) {
 		report(&plan, true, dry_run);
 	}
+	if (is_refused && code != EXIT_USAGE)
+		code = command_fail(&error);
 	plan_free(&plan);
 	cluster_close(&cluster);
 	return code;

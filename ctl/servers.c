@@ -1,4 +1,5 @@
-/* The PostgreSQL servers of the directory: `pando directory`, and what `pando check` says of each. */
+/* The PostgreSQL servers of the directory: `pando directory`, and what `pando check` says of each.
+ */
 
 #include "ctl/checks.h"
 
@@ -16,8 +17,8 @@ static int ask(struct command *command, struct servers *servers_out, struct erro
 {
 	struct buf memory = { 0 };
 	directory_server_memory(&command->config, &memory);
-	int code = servers_ask(
-		command->config.directory, buf_terminated(&memory), servers_out, error);
+	int code =
+		servers_ask(command->config.directory, buf_terminated(&memory), servers_out, error);
 	buf_deinit(&memory);
 	if (code == 0)
 		servers_release(servers_out);
@@ -38,8 +39,7 @@ int directory_list_servers(struct command *command)
 	static const char *const states[] = { "away", "standby", "read-only", "writable" };
 	static const char *const verdicts[] = { "", "old, not believed", "strange, not believed" };
 	struct table table = { 6,
-		{ "server", "state", "#timeline", "system_identifier", "?used", "detail" },
-		{ 0 } };
+		{ "server", "state", "#timeline", "system_identifier", "?used", "detail" }, { 0 } };
 	struct servers servers;
 	struct error error = { 0 };
 	if (is_standalone(command))
@@ -52,8 +52,8 @@ int directory_list_servers(struct command *command)
 		table_add(&table, server->host);
 		table_add(&table, states[server->state]);
 		table_addf(&table, is_away ? "" : "%u", server->identity.timeline);
-		table_addf(&table, is_away ? "" : "%llu",
-			(unsigned long long)server->identity.system);
+		table_addf(
+			&table, is_away ? "" : "%llu", (unsigned long long)server->identity.system);
 		table_add_bool(&table, servers.chosen == (int)i);
 		table_add(&table, is_away ? server->reason : verdicts[server->verdict]);
 	}

@@ -14,9 +14,10 @@
 #include <string.h>
 
 /*
- * The follower. PostgreSQL: find the right server (servers.h), connect, LISTEN, fetch what changed since our revision, and again at
- * every notification; everything when our revision is unknown there. Standalone: the same reads
- * from the file, whenever SQLite's data_version says that another process has committed.
+ * The follower. PostgreSQL: find the right server (servers.h), connect, LISTEN, fetch what changed
+ * since our revision, and again at every notification; everything when our revision is unknown
+ * there. Standalone: the same reads from the file, whenever SQLite's data_version says that another
+ * process has committed.
  */
 
 enum {
@@ -378,8 +379,8 @@ static void watch_servers(struct directory *directory, const char *snapshot_path
 	static const struct server_watch_handler handler = { on_chosen, on_none };
 	struct buf memory = { 0 };
 	buf_printf(&memory, "%s.server", snapshot_path);
-	directory->servers = server_watch_create(directory->loop, directory->source,
-		buf_terminated(&memory), &handler, directory);
+	directory->servers = server_watch_create(
+		directory->loop, directory->source, buf_terminated(&memory), &handler, directory);
 	buf_deinit(&memory);
 }
 

@@ -7,8 +7,8 @@
 #include <errno.h>
 #include <stdio.h>
 
-int directory_init_postgres(const char *conninfo, const char *memory_path, unsigned *applied_out,
-	struct error *error)
+int directory_init_postgres(
+	const char *conninfo, const char *memory_path, unsigned *applied_out, struct error *error)
 {
 	struct sql *sql = NULL;
 	int code = sql_open_postgres(conninfo, memory_path, &sql, NULL, error);
@@ -84,8 +84,8 @@ int directory_move_to_postgres(
 /* ---- from one PostgreSQL to another, by a dump ---- */
 
 /* 0 when the server is another one than that which was seen before, and may be written. */
-static int check_successor(const struct servers *servers, struct server_identity known,
-	struct error *error)
+static int check_successor(
+	const struct servers *servers, struct server_identity known, struct error *error)
 {
 	int code = servers_check_writable(servers, error);
 	if (code < 0)

@@ -84,8 +84,7 @@ static void tell(struct server_watch *watch, const struct servers *servers)
 static void look_work(void *arg)
 {
 	struct look *look = arg;
-	look->code =
-		servers_ask(look->conninfo, look->memory_path, &look->servers, &look->error);
+	look->code = servers_ask(look->conninfo, look->memory_path, &look->servers, &look->error);
 	servers_release(&look->servers);
 }
 

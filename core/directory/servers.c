@@ -110,7 +110,7 @@ static void name_all(const struct servers *servers, enum server_state state, str
 		buf_printf(out, "%s%s", first ? "" : ", ", server->host);
 		if (state == SERVER_WRITABLE)
 			buf_printf(out, " (timeline %u%s)", server->identity.timeline,
-				server->verdict == SERVER_GOOD          ? ""
+				server->verdict == SERVER_GOOD            ? ""
 					: server->verdict == SERVER_STALE ? ", an old one"
 									  : ", a strange one");
 		first = false;
@@ -238,8 +238,8 @@ int servers_remember(const char *memory_path, struct server_identity identity)
 	return code;
 }
 
-bool servers_parse_succession(const char *text, struct server_identity *self_out,
-	struct server_identity *before_out)
+bool servers_parse_succession(
+	const char *text, struct server_identity *self_out, struct server_identity *before_out)
 {
 	unsigned long long self, before;
 	char end;

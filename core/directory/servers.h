@@ -9,8 +9,8 @@
  * 1. A server is known by PostgreSQL's system identifier. A standby has its primary's; one that was
  *    made anew, or from a dump, has another one. It is believed only when its own table `policy`
  *    says after whom it came (`pando directory adopt`).
- * 2. A promotion begins a timeline. Of two servers of one identity the higher timeline is right, and
- *    one that is below what was seen before has come back from the past.
+ * 2. A promotion begins a timeline. Of two servers of one identity the higher timeline is right,
+ * and one that is below what was seen before has come back from the past.
  * 3. One server under two addresses is one: it has started at one moment.
  *
  * Blocks: for the command line and for pool threads. Not safe for two threads on one `servers`.
@@ -60,8 +60,8 @@ struct servers {
 	struct server list[SERVERS_MAX];
 	unsigned count;
 	struct server_identity known; /* before this look */
-	int chosen;    /* to read from; -1: none */
-	bool is_split; /* several can be written */
+	int chosen;                   /* to read from; -1: none */
+	bool is_split;                /* several can be written */
 };
 
 /* Asks all hosts at once and chooses. A host that is silent holds nothing up for long once one has

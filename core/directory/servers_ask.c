@@ -178,8 +178,7 @@ static void take_succession(struct attempt *attempt, const PGresult *rows)
 	attempt->stage = STAGE_DONE;
 	/* One without the table came after nobody. */
 	if (PQresultStatus(rows) != PGRES_TUPLES_OK || PQntuples(rows) != 1 ||
-		!servers_parse_succession(
-			PQgetvalue(rows, 0, 0), &server->self, &server->before))
+		!servers_parse_succession(PQgetvalue(rows, 0, 0), &server->self, &server->before))
 		server->self.system = 0;
 }
 
@@ -246,8 +245,8 @@ static bool step(struct attempt *attempts, unsigned count, const struct server_i
 }
 
 /* A server that can be written and is no stranger: the others are waited for shortly only. */
-static bool is_found(const struct attempt *attempts, unsigned count,
-	const struct server_identity *known)
+static bool is_found(
+	const struct attempt *attempts, unsigned count, const struct server_identity *known)
 {
 	for (unsigned i = 0; i < count; i++) {
 		const struct server_identity *identity = &attempts[i].server->identity;

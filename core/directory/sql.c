@@ -48,8 +48,7 @@ int sql_open_postgres(const char *conninfo, const char *memory_path, struct sql 
 	struct sql *sql = mem_alloc(sizeof(*sql));
 	sql->postgres = servers_take(&servers);
 	servers_release(&servers);
-	code = sql_script(
-		sql, "set client_min_messages = warning; set search_path = pando", error);
+	code = sql_script(sql, "set client_min_messages = warning; set search_path = pando", error);
 	if (code < 0)
 		sql_close(&sql);
 	*sql_out = sql;

@@ -32,8 +32,8 @@ bool sql_is_postgres(const struct sql *sql);
 /* Several statements without values. */
 int sql_script(struct sql *sql, const char *text, struct error *error) must_check;
 /* One statement. `result_out` may be NULL. -EEXIST for a violated uniqueness, -EBUSY for a
- * reference still in use, -EAGAIN when another process holds a file or lock for too long, -ENOSPC, -EIO
- * else. */
+ * reference still in use, -EAGAIN when another process holds a file or lock for too long, -ENOSPC,
+ * -EIO else. */
 int sql_query(struct sql *sql, const char *text, const char *const *values, unsigned value_count,
 	struct sql_result **result_out, struct error *error) must_check;
 #define SQL_VALUES(...) \

@@ -10,9 +10,14 @@
 
 enum { OLD = 7001, NEW = 7002 };
 
-#define AWAY { "x", .state = SERVER_AWAY, .reason = "x refuses" }
+#define AWAY \
+	{ \
+		"x", .state = SERVER_AWAY, .reason = "x refuses" \
+	}
 #define SERVER(host, state, system, timeline) \
-	{ host, state, { system, timeline }, .started_us = (uint64_t)(host)[0] }
+	{ \
+		host, state, { system, timeline }, .started_us = (uint64_t)(host)[0] \
+	}
 
 struct row {
 	const char *name;
@@ -29,8 +34,8 @@ static const struct row rows[] = {
 	{ "a primary before its standby", { OLD, 1 },
 		{ SERVER("a", SERVER_STANDBY, OLD, 1), SERVER("b", SERVER_WRITABLE, OLD, 1) }, 2, 1,
 		0, "" },
-	{ "only a standby is read", { OLD, 2 },
-		{ AWAY, SERVER("b", SERVER_STANDBY, OLD, 1) }, 2, 1, -EROFS, "only a standby" },
+	{ "only a standby is read", { OLD, 2 }, { AWAY, SERVER("b", SERVER_STANDBY, OLD, 1) }, 2, 1,
+		-EROFS, "only a standby" },
 	{ "the promoted one is right, and nothing is written while the old one lives", { OLD, 1 },
 		{ SERVER("a", SERVER_WRITABLE, OLD, 1), SERVER("b", SERVER_WRITABLE, OLD, 2) }, 2,
 		1, -EROFS, "a (timeline 1, an old one), b (timeline 2)" },
@@ -59,7 +64,8 @@ static const struct row rows[] = {
 		{ SERVER("a", SERVER_WRITABLE, OLD, 1), SERVER("b", SERVER_READ_ONLY, OLD, 2) }, 2,
 		1, -EROFS, "a is on timeline 1" },
 	{ "a standby of another identity is not read", { OLD, 1 },
-		{ SERVER("a", SERVER_STANDBY, NEW, 1) }, 1, -1, -EHOSTUNREACH, "cannot be reached" },
+		{ SERVER("a", SERVER_STANDBY, NEW, 1) }, 1, -1, -EHOSTUNREACH,
+		"cannot be reached" },
 	{ "none answers", { OLD, 1 }, { AWAY, AWAY }, 2, -1, -EHOSTUNREACH,
 		"x refuses; x refuses" },
 	{ "one that came after what was known", { OLD, 4 },
@@ -72,8 +78,8 @@ static const struct row rows[] = {
 		"another PostgreSQL" },
 	{ "what it came after is old", { 0, 0 },
 		{ SERVER("a", SERVER_WRITABLE, OLD, 4),
-			{ "b", SERVER_WRITABLE, { NEW, 1 }, 9, { NEW, 1 }, { OLD, 4 } } }, 2, 1,
-		-EROFS, "a (timeline 4, an old one)" },
+			{ "b", SERVER_WRITABLE, { NEW, 1 }, 9, { NEW, 1 }, { OLD, 4 } } },
+		2, 1, -EROFS, "a (timeline 4, an old one)" },
 };
 
 TEST(the_right_server_is_chosen_and_a_doubtful_one_not_written)
@@ -98,8 +104,7 @@ TEST(what_was_seen_is_remembered_whole_or_not_at_all)
 	EXPECT(mkdtemp(folder) != NULL);
 	snprintf(path, sizeof(path), "%s/memory", folder);
 	EXPECT(servers_recall(path).system == 0);
-	EXPECT_INT(0,
-		servers_remember(path, (struct server_identity){ 7441234567890123456u, 12 }));
+	EXPECT_INT(0, servers_remember(path, (struct server_identity){ 7441234567890123456u, 12 }));
 	EXPECT_INT(0, servers_remember(path, (struct server_identity){ 18446744073709551615u, 3 }));
 	EXPECT(servers_recall(path).system == UINT64_MAX && servers_recall(path).timeline == 3);
 	/* Every byte counts. */
