@@ -20,8 +20,7 @@ enum {
 /* ---- the daemon's side ---- */
 
 struct control_server {
-	struct loop *loop;
-	struct listener *listener;
+	struct listener *listener; /* NULL: streams are handed over */
 	control_handler *handler;
 	void *arg;
 };
@@ -91,14 +90,24 @@ static void on_control_accept(void *arg, struct stream *stream)
 	stream_set_handler(stream, &request_handler, request);
 }
 
+void control_serve(struct control_server *server, struct stream *stream)
+{
+	on_control_accept(server, stream);
+}
+
+struct control_server *control_server_create(control_handler *handler, void *arg)
+{
+	struct control_server *server = mem_alloc(sizeof(*server));
+	server->handler = handler;
+	server->arg = arg;
+	return server;
+}
+
 int control_server_open(struct loop *loop, const char *address, struct tls_context *tls,
 	control_handler *handler, void *arg, struct control_server **server_out,
 	struct error *error)
 {
-	struct control_server *server = mem_alloc(sizeof(*server));
-	server->loop = loop;
-	server->handler = handler;
-	server->arg = arg;
+	struct control_server *server = control_server_create(handler, arg);
 	int result = listener_open(
 		loop, address, tls, on_control_accept, server, &server->listener, error);
 	if (result < 0) {
@@ -197,11 +206,18 @@ static void on_question_close(void *arg, int reason)
 	}
 	/* Its alert may be lost on the way: then all that is seen is the end. */
 	bool is_hang_up = reason == 0 || reason == -ECONNRESET || reason == -EPIPE;
-	error_set(&error, reason ? reason : -ECONNRESET, "%s does not answer: %s",
-		question->address,
-		reason == -EPROTO    ? "it refuses our certificate, or shows none of this cluster"
-			: is_hang_up ? "it hung up: is ours a ctl certificate of its cluster?"
-				     : strerror(-reason));
+	const char *verdict = reason == -EPROTO ? stream_tls_description(question->stream) : "";
+	if (verdict[0])
+		error_set(&error, reason, "the certificate of %s is not to be trusted: %s",
+			question->address, verdict);
+	else
+		error_set(&error, reason ? reason : -ECONNRESET, "%s does not answer: %s",
+			question->address,
+			reason == -EPROTO
+				? "it refuses our certificate, or shows none of this cluster"
+				: is_hang_up
+				? "it hung up: is ours a ctl certificate of its cluster?"
+				: strerror(-reason));
 	finish_question(question, &error);
 }
 

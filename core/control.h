@@ -20,7 +20,12 @@ typedef void control_handler(void *arg, struct control_request *request, struct 
 int control_server_open(struct loop *loop, const char *address, struct tls_context *tls,
 	control_handler *handler, void *arg, struct control_server **server_out,
 	struct error *error) must_check;
+/* One without an address: it answers on the streams that are handed to it. */
+struct control_server *control_server_create(control_handler *handler, void *arg);
+/* Takes a stream that was accepted elsewhere, under mutual TLS from somebody with the role ctl. */
+void control_serve(struct control_server *server, struct stream *stream);
 void control_server_close(struct control_server **server);
+
 /* Takes the request; `json` is copied. */
 void control_reply(struct control_request *request, struct str json);
 void control_reply_error(struct control_request *request, const char *format, ...)

@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-enum kind { KIND_COUNTER, KIND_GAUGE, KIND_HISTOGRAM };
+enum kind { KIND_COUNTER, KIND_GAUGE, KIND_SECONDS, KIND_HISTOGRAM };
 
 /* Upper bounds in microseconds: 1-2-5 steps from 100 us to 100 s. */
 static const uint64_t bucket_bounds_us[] = { 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000,
@@ -16,7 +16,7 @@ enum { BUCKETS = array_length(bucket_bounds_us) + 1 };
 struct metric {
 	const char *name, *labels, *help;
 	enum kind kind;
-	atomic_int_least64_t value; /* of a histogram: the sum in microseconds */
+	atomic_int_least64_t value; /* of seconds, and the sum of a histogram: in microseconds */
 	atomic_int_least64_t buckets[BUCKETS];
 	struct metric *next;
 };
@@ -54,6 +54,11 @@ struct metric *metric_counter(const char *name, const char *labels, const char *
 struct metric *metric_gauge(const char *name, const char *labels, const char *help)
 {
 	return metric_register(name, labels, help, KIND_GAUGE);
+}
+
+struct metric *metric_gauge_seconds(const char *name, const char *labels, const char *help)
+{
+	return metric_register(name, labels, help, KIND_SECONDS);
 }
 
 struct metric *metric_histogram(const char *name, const char *labels, const char *help)
@@ -113,7 +118,7 @@ static void render_histogram(struct buf *out, const struct metric *metric)
 
 void metric_render(struct buf *out)
 {
-	static const char *const kinds[] = { "counter", "gauge", "histogram" };
+	static const char *const kinds[] = { "counter", "gauge", "gauge", "histogram" };
 	pthread_mutex_lock(&registry_mutex);
 	for (struct metric *metric = first_metric; metric != NULL; metric = metric->next) {
 		bool described = false;
@@ -129,7 +134,9 @@ void metric_render(struct buf *out)
 				if (m->kind == KIND_HISTOGRAM)
 					render_histogram(out, m);
 				else
-					render_sample(out, m, "", "", (double)metric_value(m));
+					render_sample(out, m, "", "",
+						(double)metric_value(m) /
+							(m->kind == KIND_SECONDS ? 1e6 : 1));
 			}
 		}
 	}

@@ -16,6 +16,8 @@ struct metric;
  * the process's use. Registering the same pair again returns the same metric. */
 struct metric *metric_counter(const char *name, const char *labels, const char *help);
 struct metric *metric_gauge(const char *name, const char *labels, const char *help);
+/* A gauge in seconds that is set in microseconds. */
+struct metric *metric_gauge_seconds(const char *name, const char *labels, const char *help);
 /* Seconds, in buckets from 100 us to 100 s. */
 struct metric *metric_histogram(const char *name, const char *labels, const char *help);
 

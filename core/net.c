@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <uv.h>
@@ -324,6 +325,10 @@ static void handshake(struct stream *stream)
 		const char *reason = code ? ERR_reason_error_string(code) : "connection closed";
 		log_info("tls_refused", "peer=%s reason=%s", stream->peer_text,
 			log_quote(str_from(reason ? reason : "unknown")));
+		long verdict = SSL_get_verify_result(stream->ssl);
+		if (verdict != X509_V_OK)
+			snprintf(stream->tls_text, sizeof(stream->tls_text), "%s",
+				X509_verify_cert_error_string(verdict));
 		ERR_clear_error();
 		fail(stream, -EPROTO);
 		return;

@@ -84,7 +84,8 @@ void stream_start_tls(struct stream *stream, struct tls_context *tls);
 void stream_start_tls_client(
 	struct stream *stream, struct tls_context *tls, const char *server_name);
 bool stream_is_tls(const struct stream *stream);
-/* "TLSv1.3 TLS_AES_256_GCM_SHA384" or "" in clear. */
+/* "TLSv1.3 TLS_AES_256_GCM_SHA384" or "" in clear. Inside on_close(-EPROTO): why the other side's
+ * certificate was not believed, or "". */
 const char *stream_tls_description(const struct stream *stream);
 
 /* Reading stops (the peer feels back-pressure) and goes on. Resuming shows

@@ -13,6 +13,7 @@
 #include "core/error.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct tls_context;
 
@@ -34,5 +35,23 @@ struct tls_peer {
 int tls_context_create(const struct tls_options *options, struct tls_context **context_out,
 	struct error *error) must_check;
 void tls_context_destroy(struct tls_context **context);
+
+/* What a certificate says. Times are seconds since 1970. */
+struct tls_certificate {
+	char name[128], role[32]; /* subject CN and OU; empty when it has none */
+	int64_t not_before_s, not_after_s;
+	/* The file holds another certificate by now, which a restart would use. False when the file
+	 * cannot be read. */
+	bool is_replaced;
+};
+
+/* The certificate that the context shows to others. False when it has none. */
+bool tls_context_certificate(
+	const struct tls_context *context, struct tls_certificate *certificate_out) must_check;
+/* Of the authorities it believes, the one that ends first. False when it believes none. */
+bool tls_context_authority(
+	const struct tls_context *context, struct tls_certificate *certificate_out) must_check;
+/* Whether clients that look for `host_name` take the context's certificate for it (RFC 6125). */
+bool tls_context_is_for(const struct tls_context *context, const char *host_name) must_check;
 
 #endif

@@ -71,14 +71,17 @@ static void on_answer(void *arg, struct str json, const struct error *error)
 
 void ask_all(struct asker *asker, struct question *questions, unsigned count, unsigned timeout_ms)
 {
-	asker->waiting = count;
+	asker->waiting = 0;
 	for (unsigned i = 0; i < count; i++) {
 		questions[i].asker = asker;
 		questions[i].answer = NULL;
 		questions[i].answered = false;
+		if (!questions[i].address[0])
+			continue;
+		asker->waiting++;
 		control_ask(asker->loop, questions[i].address, asker->tls, questions[i].request,
 			timeout_ms, on_answer, &questions[i]);
 	}
-	if (count)
+	if (asker->waiting)
 		loop_run(asker->loop);
 }

@@ -7,7 +7,7 @@
 #include "ctl/json.h"
 
 struct question {
-	char address[96];
+	char address[96];    /* "": nobody is asked */
 	const char *request; /* the asker's: alive until ask_all returns */
 	/* The answer: NULL with `error` set when the daemon refused, or did not answer in time. */
 	struct json *answer;

@@ -1,32 +1,32 @@
 /* `pando check`: what is wrong on this machine and in the cluster, and what to do about it. */
 
-#include "ctl/cluster.h"
-#include "ctl/output.h"
+#include "ctl/checks.h"
+#include "ctl/judge.h"
 
+#include "core/clock.h"
 #include "core/tls.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-struct checks {
-	struct table table;
-	bool all; /* what is in order has its own lines too */
-	unsigned good, failed;
-};
-
-enum verdict { VERDICT_GOOD, VERDICT_WARN, VERDICT_BAD };
-
-static void note(struct checks *checks, const char *what, enum verdict verdict, const char *advice)
+void checks_note(
+	struct checks *checks, enum verdict verdict, const char *what, const char *format, ...)
 {
 	static const char *const words[] = { "ok", "warn", "FAILED" };
+	struct buf sentence = { 0 };
+	va_list arguments;
 	checks->good += verdict == VERDICT_GOOD;
+	checks->failed += verdict == VERDICT_BAD;
 	if (verdict == VERDICT_GOOD && !checks->all)
 		return;
+	va_start(arguments, format);
+	buf_vprintf(&sentence, format, arguments);
+	va_end(arguments);
 	table_add(&checks->table, what);
 	table_add(&checks->table, words[verdict]);
-	table_add(&checks->table, advice);
-	checks->failed += verdict == VERDICT_BAD;
+	table_add_str(&checks->table, buf_str(&sentence));
+	buf_deinit(&sentence);
 }
 
 static void check_pair(struct checks *checks, const char *what, const char *certificate,
@@ -37,19 +37,28 @@ static void check_pair(struct checks *checks, const char *what, const char *cert
 	struct tls_options options = { certificate, key, ca, false, false, ca != NULL };
 	if (!certificate[0] && !key[0])
 		return;
+	struct tls_certificate found = { 0 };
+	struct buf sentence = { 0 };
 	if (tls_context_create(&options, &tls, &error) < 0)
-		note(checks, what, VERDICT_BAD, error.text);
+		checks_note(checks, VERDICT_BAD, what, "%s", error.text);
+	else if (!tls_context_certificate(tls, &found) ||
+		!judge_time(found.not_before_s, found.not_after_s, clock_wall_us() / 1000000,
+			&sentence))
+		checks_note(checks, VERDICT_BAD, what, "%s%s is to be replaced",
+			buf_terminated(&sentence), certificate);
 	else
-		note(checks, what, VERDICT_GOOD, certificate);
+		checks_note(checks, VERDICT_GOOD, what, "%s", certificate);
+	buf_deinit(&sentence);
 	tls_context_destroy(&tls);
 }
 
 static void check_machine(struct checks *checks, const struct config *config)
 {
 	const char *ca = config->cluster_ca[0] ? config->cluster_ca : NULL;
-	note(checks, "configuration", VERDICT_GOOD, "every key is known and within its limits");
+	checks_note(
+		checks, VERDICT_GOOD, "configuration", "every key is known and within its limits");
 	if (!ca)
-		note(checks, "cluster_ca", VERDICT_BAD,
+		checks_note(checks, VERDICT_BAD, "cluster_ca",
 			"set it to the authority that `pando init` made: nobody can be trusted "
 			"without");
 	check_pair(checks, "ctl certificate", config->ctl_certificate, config->ctl_key, ca);
@@ -61,139 +70,89 @@ static void check_machine(struct checks *checks, const struct config *config)
 	check_pair(
 		checks, "public certificate", config->public_certificate, config->public_key, NULL);
 	if (access(config->data_dir, W_OK) == 0)
-		note(checks, "data_dir", VERDICT_GOOD, config->data_dir);
+		checks_note(checks, VERDICT_GOOD, "data_dir", "%s", config->data_dir);
 	else
-		note(checks, "data_dir", VERDICT_WARN,
+		checks_note(checks, VERDICT_WARN, "data_dir",
 			"cannot be written from here: right for an operator's machine, else make "
 			"it");
 }
 
-static void check_contents(struct command *command, struct checks *checks)
+static void check_directory(struct command *command, struct checks *checks)
 {
 	struct error error = { 0 };
 	struct sql_result *result = NULL;
 	if (directory_writer_open(&command->config, &command->writer, &error) < 0) {
-		note(checks, "directory", VERDICT_BAD, error.text);
+		checks_note(checks, VERDICT_BAD, "directory", "%s", error.text);
+		check_servers(checks, command);
 		return;
 	}
 	if (directory_check_writable(command->writer, &error) < 0)
-		note(checks, "directory", VERDICT_BAD, error.text);
+		checks_note(checks, VERDICT_BAD, "directory", "%s", error.text);
 	else
-		note(checks, "directory", VERDICT_GOOD, "reachable and writable");
+		checks_note(checks, VERDICT_GOOD, "directory", "reachable and writable");
+	check_servers(checks, command);
 	if (directory_list(command->writer, LIST_DOMAINS, NULL, &result, &error) == 0 &&
 		sql_rows(result) == 0)
-		note(checks, "domains", VERDICT_WARN, "none is served: `pando domain add DOMAIN`");
+		checks_note(checks, VERDICT_WARN, "domains",
+			"none is served: `pando domain add DOMAIN`");
 	sql_result_free(&result);
 }
 
-static bool has_copy_elsewhere(const struct cluster *cluster, const struct directory_volume *volume)
+/* 0 when the cluster could be asked; the caller closes it and frees the answers. */
+static int ask_cluster(struct command *command, struct checks *checks, struct cluster *cluster)
 {
-	const struct directory_node *primary =
-		directory_find_node(cluster->directory, volume->primary_node_id);
-	for (unsigned i = 0; i < volume->replica_count && primary; i++) {
-		const struct directory_node *node =
-			directory_find_node(cluster->directory, volume->replica_node_ids[i]);
-		if (node && node->site_id != primary->site_id)
-			return true;
-	}
-	return false;
+	unsigned count;
+	int code = cluster_open(command, cluster);
+	if (code != EXIT_DONE)
+		return code;
+	checks->cluster = cluster;
+	code = filter_read(command, cluster, &checks->filter);
+	if (code != EXIT_DONE)
+		return code;
+	checks->nodes = cluster_ask_nodes(cluster, "status", ASK_MS, &count);
+	checks->routers = cluster_ask_routers(cluster, "status", ASK_MS, &count);
+	checks->replicators = cluster_ask_replicators(cluster, "status", ASK_MS, &count);
+	return EXIT_DONE;
 }
 
-static void check_volumes(struct checks *checks, const struct cluster *cluster,
-	const struct question *nodes, unsigned node_count)
+/* An exit code: whether it could be looked at all. */
+static int look(struct command *command, struct checks *checks, struct cluster *cluster)
 {
-	size_t position = 0;
-	const struct directory_volume *volume;
-	while ((volume = directory_next_volume(cluster->directory, &position)) != NULL) {
-		const struct json *primary = NULL;
-		char what[96];
-		snprintf(what, sizeof(what), "volume %s", volume->name);
-		for (unsigned i = 0; i < node_count && !primary; i++) {
-			const struct json *entry = status_volume(nodes[i].answer, volume->id);
-			if (str_equal(json_text(entry, "role"), STR("primary")))
-				primary = entry;
-		}
-		bool connected = true;
-		unsigned peers = 0;
-		uint64_t highest = 0;
-		for (const struct json *peer = json_first(json_get(primary, "peers")); peer;
-			peer = peer->next, peers++)
-			connected = connected && json_true(peer, "connected");
-		for (unsigned i = 0; i < node_count; i++) {
-			uint64_t epoch =
-				json_u64(status_volume(nodes[i].answer, volume->id), "epoch");
-			highest = epoch > highest ? epoch : highest;
-		}
-		if (highest > volume->epoch)
-			note(checks, what, VERDICT_BAD,
-				"a copy has seen a later epoch than the directory, which is "
-				"behind: "
-				"see `pando volume list` and `pando failover VOLUME --dry-run`");
-		else if (!primary)
-			note(checks, what, VERDICT_BAD,
-				"no node serves it: start its node, or `pando failover` to a "
-				"replica");
-		else if (volume->durability != DURABILITY_LOCAL &&
-			!has_copy_elsewhere(cluster, volume))
-			note(checks, what, VERDICT_BAD,
-				"has no copy at another site, so all of its mail is at risk: see "
-				"`pando volume show`");
-		else if (!connected || peers < volume->replica_count)
-			note(checks, what, VERDICT_BAD,
-				"a replica is not connected: start its site's replicator, see "
-				"`pando lag`");
-		else
-			note(checks, what, VERDICT_GOOD, "served and in contact with its replicas");
+	bool is_partial = command_option(command, "site") || command_option(command, "node") ||
+		command_option(command, "volume");
+	if (!is_partial) {
+		check_machine(checks, &command->config);
+		check_directory(command, checks);
+		if (!command->writer)
+			return EXIT_DONE;
 	}
-}
-
-static void check_daemons(struct command *command, struct checks *checks)
-{
-	struct cluster cluster = { 0 };
-	unsigned node_count = 0, router_count = 0, index = 0;
-	size_t position = 0;
-	const struct directory_node *node;
-	const struct directory_router *router;
-	char what[96];
-	if (cluster_open(command, &cluster) != EXIT_DONE) {
-		note(checks, "daemons", VERDICT_BAD, "they could not be asked");
-		return;
+	int code = ask_cluster(command, checks, cluster);
+	if (code != EXIT_DONE && !is_partial) {
+		checks_note(checks, VERDICT_BAD, "daemons", "they could not be asked");
+		code = EXIT_DONE;
+	} else if (code == EXIT_DONE) {
+		check_daemons(checks);
+		check_volumes(checks);
 	}
-	struct question *nodes = cluster_ask_nodes(&cluster, "status", ASK_MS, &node_count);
-	struct question *routers = cluster_ask_routers(&cluster, "status", ASK_MS, &router_count);
-	while ((node = directory_next_node(cluster.directory, &position)) != NULL) {
-		const struct question *question = &nodes[index++];
-		snprintf(what, sizeof(what), "node %s", node->name);
-		note(checks, what, question->answer ? VERDICT_GOOD : VERDICT_BAD,
-			question->answer ? node->control : question->error.text);
-	}
-	position = index = 0;
-	while ((router = directory_next_router(cluster.directory, &position)) != NULL) {
-		const struct question *question = &routers[index++];
-		snprintf(what, sizeof(what), "router %s", router->name);
-		note(checks, what, question->answer ? VERDICT_GOOD : VERDICT_BAD,
-			question->answer ? router->control : question->error.text);
-	}
-	check_volumes(checks, &cluster, nodes, node_count);
-	free(nodes);
-	free(routers);
-	cluster_close(&cluster);
+	return code;
 }
 
 int check_run(struct command *command)
 {
 	bool json = command_json(command);
+	struct cluster cluster = { 0 };
 	struct checks checks = { .table = { 3, { "what", "result", "detail" }, { 0 } },
 		.all = json || command_has(command, "all") };
-	check_machine(&checks, &command->config);
-	check_contents(command, &checks);
-	if (command->writer)
-		check_daemons(command, &checks);
-	if (json || table_rows(&checks.table))
+	int code = look(command, &checks, &cluster);
+	if (code == EXIT_DONE && (json || table_rows(&checks.table)))
 		table_print(&checks.table, json, "");
-	if (!checks.all)
+	if (code == EXIT_DONE && !checks.all)
 		printf("%u checks found nothing wrong: `pando check --all` shows them\n",
 			checks.good);
 	table_deinit(&checks.table);
-	return checks.failed ? EXIT_FAILED : EXIT_DONE;
+	free((void *)(uintptr_t)checks.nodes);
+	free((void *)(uintptr_t)checks.routers);
+	free((void *)(uintptr_t)checks.replicators);
+	cluster_close(&cluster);
+	return code != EXIT_DONE ? code : checks.failed ? EXIT_FAILED : EXIT_DONE;
 }

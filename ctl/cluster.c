@@ -118,6 +118,79 @@ struct question *cluster_ask_routers(
 	return ask(cluster, &questions, timeout_ms, count_out);
 }
 
+bool cluster_holds(const struct directory_volume *volume, uint32_t node_id)
+{
+	bool found = volume->primary_node_id == node_id;
+	for (unsigned i = 0; i < volume->replica_count; i++)
+		found = found || volume->replica_node_ids[i] == node_id;
+	return found;
+}
+
+bool cluster_has_copy_elsewhere(
+	const struct cluster *cluster, const struct directory_volume *volume)
+{
+	const struct directory_node *primary =
+		directory_find_node(cluster->directory, volume->primary_node_id);
+	for (unsigned i = 0; i < volume->replica_count && primary; i++) {
+		const struct directory_node *node =
+			directory_find_node(cluster->directory, volume->replica_node_ids[i]);
+		if (node && node->site_id != primary->site_id)
+			return true;
+	}
+	return false;
+}
+
+bool cluster_replicates(const struct cluster *cluster, const struct directory_node *node)
+{
+	size_t position = 0;
+	const struct directory_volume *volume;
+	while ((volume = directory_next_volume(cluster->directory, &position)) != NULL)
+		if (volume->replica_count > 0 && cluster_holds(volume, node->id))
+			return true;
+	return false;
+}
+
+struct question *cluster_ask_replicators(
+	struct cluster *cluster, const char *request, unsigned timeout_ms, unsigned *count_out)
+{
+	struct buf questions = { 0 };
+	size_t position = 0;
+	const struct directory_node *node;
+	while ((node = directory_next_node(cluster->directory, &position)) != NULL)
+		add_question(&questions, cluster_replicates(cluster, node) ? node->replicator : "",
+			request);
+	return ask(cluster, &questions, timeout_ms, count_out);
+}
+
+const struct json *cluster_answer_of(
+	const struct cluster *cluster, const struct question *nodes, uint32_t node_id)
+{
+	size_t position = 0;
+	const struct directory_node *node;
+	for (unsigned i = 0; (node = directory_next_node(cluster->directory, &position)) != NULL;
+		i++)
+		if (node->id == node_id)
+			return nodes[i].answer;
+	return NULL;
+}
+
+const struct json *cluster_primary_of(const struct cluster *cluster, const struct question *nodes,
+	const struct directory_volume *volume)
+{
+	const struct json *own = status_volume(
+		cluster_answer_of(cluster, nodes, volume->primary_node_id), volume->id);
+	return str_equal(json_text(own, "role"), STR("primary")) ? own : NULL;
+}
+
+const struct json *status_peer(const struct json *primary, const char *node)
+{
+	for (const struct json *peer = json_first(json_get(primary, "peers")); peer;
+		peer = peer->next)
+		if (str_equal(json_text(peer, "node"), str_from(node)))
+			return peer;
+	return NULL;
+}
+
 const struct json *status_volume(const struct json *status, uint32_t volume_id)
 {
 	for (const struct json *volume = json_first(json_get(status, "volumes")); volume;

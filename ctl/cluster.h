@@ -34,13 +34,34 @@ const char *cluster_site_name(const struct cluster *cluster, uint32_t site_id);
 const struct directory_site *cluster_find_site(const struct cluster *cluster, const char *name);
 const struct directory_volume *cluster_find_volume(const struct cluster *cluster, const char *name);
 
+/* The node has a copy of it, as primary or replica. */
+bool cluster_holds(const struct directory_volume *volume, uint32_t node_id);
+/* Its replicator has something to do: some volume with a copy there has another one elsewhere. */
+bool cluster_replicates(const struct cluster *cluster, const struct directory_node *node);
+
+/* The directory names a copy of it at another site than its primary's. */
+bool cluster_has_copy_elsewhere(
+	const struct cluster *cluster, const struct directory_volume *volume);
+
 /* One question per node or router, in the directory's order; free() the array. */
 struct question *cluster_ask_nodes(
 	struct cluster *cluster, const char *request, unsigned timeout_ms, unsigned *count_out);
 struct question *cluster_ask_routers(
 	struct cluster *cluster, const char *request, unsigned timeout_ms, unsigned *count_out);
+/* The same of the nodes' replicators; one without anything to do is not asked: its answer is NULL
+ * and its address empty. */
+struct question *cluster_ask_replicators(
+	struct cluster *cluster, const char *request, unsigned timeout_ms, unsigned *count_out);
 
+/* What a node answered, or NULL; `nodes` are all nodes' questions. */
+const struct json *cluster_answer_of(
+	const struct cluster *cluster, const struct question *nodes, uint32_t node_id);
 /* The entry of a volume in a node's `status` answer, or NULL. */
 const struct json *status_volume(const struct json *status, uint32_t volume_id);
+/* What the volume's primary says of it; NULL when it does not answer or is not primary. */
+const struct json *cluster_primary_of(const struct cluster *cluster, const struct question *nodes,
+	const struct directory_volume *volume);
+/* What a primary says of the replica at the node of this name, or NULL; `primary` may be NULL. */
+const struct json *status_peer(const struct json *primary, const char *node);
 
 #endif

@@ -86,6 +86,8 @@ int audit_list(struct command *command);
 int status_run(struct command *command);
 int lag_run(struct command *command);
 int at_risk_run(struct command *command);
+int directory_list_servers(struct command *command);
+int directory_adopt(struct command *command);
 int failover_run(struct command *command);
 int failback_run(struct command *command);
 int open_run(struct command *command);

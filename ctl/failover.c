@@ -118,7 +118,7 @@ static void describe_loss(const struct move *move, struct buf *out)
 static void report(const struct plan *plan, bool json, bool dry_run)
 {
 	struct table table = { 9,
-		{ "volume", "from", "to", "result", "#epoch", "clean", "#start_lsn",
+		{ "volume", "from", "to", "result", "#epoch", "?clean", "#start_lsn",
 			"#served_after_ms", "may_be_lost" },
 		{ 0 } };
 	for (unsigned i = 0; i < plan->count; i++) {
@@ -171,6 +171,12 @@ static int run(
 	int code = cluster_open(command, &cluster);
 	if (code != EXIT_DONE)
 		return code;
+	/* Before anything stands still for what could not be written. */
+	bool is_refused = directory_check_writable(command->writer, &error) < 0;
+	if (is_refused && !dry_run) {
+		cluster_close(&cluster);
+		return command_fail(&error);
+	}
 	plan.must_be_clean = must_be_clean;
 	plan.accept_loss = command_has(command, "accept-loss");
 	code = select(command, &plan);
@@ -194,6 +200,8 @@ static int run(
 	} else if (code == EXIT_DONE && command_json(command)) {
 		report(&plan, true, dry_run);
 	}
+	if (is_refused && code != EXIT_USAGE)
+		code = command_fail(&error);
 	plan_free(&plan);
 	cluster_close(&cluster);
 	return code;

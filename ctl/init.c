@@ -383,8 +383,12 @@ static int init_cluster(struct setup *setup, const char *url, bool had_config)
 	unsigned applied = 0;
 	if (!url && had_config && strcmp(config->directory, "standalone") != 0)
 		url = config->directory;
-	int code = url ? directory_init_postgres(url, &applied, setup->error)
+	struct buf memory = { 0 };
+	directory_server_memory(config, &memory);
+	int code = url ? directory_init_postgres(url, had_config ? buf_terminated(&memory) : NULL,
+				 &applied, setup->error)
 		       : make_data_folders(setup);
+	buf_deinit(&memory);
 	if (code == 0 && url)
 		printf("directory in PostgreSQL is ready (%u migrations applied)\n", applied);
 	if (code == 0 && !had_config)

@@ -28,6 +28,11 @@ void table_addf(struct table *table, const char *format, ...)
 	buf_deinit(&text);
 }
 
+void table_add_bool(struct table *table, bool value)
+{
+	table_add(table, value ? "yes" : "no");
+}
+
 unsigned table_rows(const struct table *table)
 {
 	return (unsigned)(buf_length(&table->cells) / sizeof(char *) / table->column_count);
@@ -46,9 +51,14 @@ static bool is_number(const struct table *table, unsigned column)
 	return table->columns[column][0] == '#';
 }
 
+const char *table_column_name(const char *column)
+{
+	return column + (column[0] == '#' || column[0] == '?');
+}
+
 static const char *column_name(const struct table *table, unsigned column)
 {
-	return table->columns[column] + is_number(table, column);
+	return table_column_name(table->columns[column]);
 }
 
 /* Characters, not bytes: addresses may be UTF-8. */
@@ -89,21 +99,30 @@ static void print_line(const struct table *table, const size_t *widths, unsigned
 	buf_deinit(&line);
 }
 
+static void append_value(struct buf *out, char mark, struct str text)
+{
+	bool is_plain = mark == '#' || mark == '?';
+	if (is_plain && text.length == 0)
+		buf_append_literal(out, "null");
+	else if (mark == '?')
+		buf_append_str(out, str_equal(text, STR("yes")) ? STR("true") : STR("false"));
+	else if (mark == '#')
+		buf_append_str(out, text);
+	else
+		encode_json(out, text);
+}
+
 void table_append_json(const struct table *table, struct buf *out)
 {
 	buf_append_literal(out, "[");
 	for (unsigned row = 0; row < table_rows(table); row++) {
 		buf_append_str(out, row ? STR(",\n {") : STR("\n {"));
 		for (unsigned i = 0; i < table->column_count; i++) {
-			const char *text = cell(table, row, i);
 			if (i)
 				buf_append_literal(out, ", ");
 			encode_json(out, str_from(column_name(table, i)));
 			buf_append_literal(out, ": ");
-			if (is_number(table, i))
-				buf_append_str(out, text[0] ? str_from(text) : STR("null"));
-			else
-				encode_json(out, str_from(text));
+			append_value(out, table->columns[i][0], str_from(cell(table, row, i)));
 		}
 		buf_append_literal(out, "}");
 	}
@@ -147,8 +166,8 @@ void table_deinit(struct table *table)
 	buf_deinit(&table->cells);
 }
 
-/* The listings' columns that hold numbers. */
-static const char *const number_columns[] = {
+/* The listings' columns that hold something else than text. */
+static const char *const typed_columns[] = {
 	"#id",
 	"#nodes",
 	"#routers",
@@ -158,6 +177,9 @@ static const char *const number_columns[] = {
 	"#epoch_start_lsn",
 	"#mailboxes",
 	"#quota_bytes",
+	"?enabled",
+	"?password",
+	"?unclean",
 };
 
 void print_listing(const struct sql_result *result, bool json, bool single, const char *empty)
@@ -165,9 +187,9 @@ void print_listing(const struct sql_result *result, bool json, bool single, cons
 	struct table table = { .column_count = sql_columns(result) };
 	for (unsigned i = 0; i < table.column_count; i++) {
 		table.columns[i] = sql_column_name(result, i);
-		for (unsigned k = 0; k < array_length(number_columns); k++)
-			if (strcmp(number_columns[k] + 1, table.columns[i]) == 0)
-				table.columns[i] = number_columns[k];
+		for (unsigned k = 0; k < array_length(typed_columns); k++)
+			if (strcmp(table_column_name(typed_columns[k]), table.columns[i]) == 0)
+				table.columns[i] = typed_columns[k];
 	}
 	for (unsigned row = 0; row < sql_rows(result); row++)
 		for (unsigned i = 0; i < table.column_count; i++)

@@ -12,14 +12,20 @@ enum { TABLE_COLUMNS_MAX = 16 };
 
 struct table {
 	unsigned column_count;
-	const char *columns[TABLE_COLUMNS_MAX]; /* a leading '#': numbers, unquoted in JSON */
-	struct buf cells;                       /* char * each, owned */
+	/* A leading '#': numbers; '?': "yes" or "no", in JSON true or false. An empty cell of
+	 * either is null there. */
+	const char *columns[TABLE_COLUMNS_MAX];
+	struct buf cells; /* char * each, owned */
 };
 
 void table_add(struct table *table, const char *text);
 void table_add_str(struct table *table, struct str text);
 void table_addf(struct table *table, const char *format, ...) printf_like(2, 3);
+/* "yes" or "no", for a '?' column. */
+void table_add_bool(struct table *table, bool value);
 unsigned table_rows(const struct table *table);
+/* A column's name without its mark. */
+const char *table_column_name(const char *column);
 /* `empty` is said to people when there are no rows. */
 void table_print(const struct table *table, bool json, const char *empty);
 void table_append_json(const struct table *table, struct buf *out);

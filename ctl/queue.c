@@ -32,9 +32,9 @@ static void take_columns(struct table *table, const struct json *message, struct
 	table->columns[table->column_count++] = "router";
 	for (const struct json *member = message->first;
 		member && table->column_count < TABLE_COLUMNS_MAX; member = member->next) {
-		struct str name = member->type == JSON_NUMBER
-			? pool_printf(pool, "#" STR_FORMAT, STR_ARG(member->name))
-			: member->name;
+		bool is_bool = member->type == JSON_TRUE || member->type == JSON_FALSE;
+		const char *mark = member->type == JSON_NUMBER ? "#" : is_bool ? "?" : "";
+		struct str name = pool_printf(pool, "%s" STR_FORMAT, mark, STR_ARG(member->name));
 		table->columns[table->column_count++] = pool_copy_terminated(pool, name);
 	}
 }
@@ -49,8 +49,7 @@ static void add_messages(
 		table_add(table, router);
 		for (unsigned i = 1; i < table->column_count; i++) {
 			struct buf text = { 0 };
-			const char *name = table->columns[i];
-			flatten(json_get(message, name + (name[0] == '#')), &text);
+			flatten(json_get(message, table_column_name(table->columns[i])), &text);
 			table_add_str(table, buf_str(&text));
 			buf_deinit(&text);
 		}

@@ -283,7 +283,7 @@ class Cluster:
         machine = os.path.join(self.folder, site, name)
         for folder in ("data", "run"):
             os.makedirs(os.path.join(machine, folder))
-        run(PANDO, "cert", "self-signed", f"mail.{DOMAIN}", "--certificate", f"{self.tls}/{name}-public.pem",
+        run(PANDO, "cert", "self-signed", f"{name}.{site}.{DOMAIN}", "--certificate", f"{self.tls}/{name}-public.pem",
             "--key", f"{self.tls}/{name}-public.key")
         with open(os.path.join(machine, "pando.conf"), "w") as file:
             os.fchmod(file.fileno(), 0o600)
@@ -349,7 +349,7 @@ class Cluster:
         volumes, rows = self.status()["volumes"], self.lag()
         wanted = len(volumes) * (len(self.sites) - 1)
         return (all(v["state"] == "primary" for v in volumes) and len(rows) == wanted and
-                all(r["connected"] == "yes" and r["lag_bytes"] == 0 for r in rows))
+                all(r["connected"] and r["lag_bytes"] == 0 for r in rows))
 
     def check_alive(self, site=None):
         for daemon in self.daemons(site):

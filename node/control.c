@@ -9,46 +9,50 @@ static void on_json(void *arg, struct str json)
 	control_reply(arg, json);
 }
 
-static void answer_status(struct volumes *volumes, struct control_request *request,
+static void answer_status(const struct node_control *node, struct control_request *request,
 	const struct str *arguments)
 {
 	struct buf json = { 0 };
 	(void)arguments;
-	volumes_status(volumes, &json);
+	buf_append_byte(&json, '{');
+	vitals_report(node->vitals, &json);
+	buf_append_literal(&json, ", ");
+	volumes_status(node->volumes, &json);
+	buf_append_byte(&json, '}');
 	control_reply(request, buf_str(&json));
 	buf_deinit(&json);
 }
 
-static void answer_at_risk(struct volumes *volumes, struct control_request *request,
+static void answer_at_risk(const struct node_control *node, struct control_request *request,
 	const struct str *arguments)
 {
 	(void)arguments;
-	volumes_at_risk(volumes, on_json, request);
+	volumes_at_risk(node->volumes, on_json, request);
 }
 
-static void answer_end(struct volumes *volumes, struct control_request *request,
+static void answer_end(const struct node_control *node, struct control_request *request,
 	enum volumes_end how, struct str list)
 {
-	if (volumes_end(volumes, how, list, on_json, request) < 0)
+	if (volumes_end(node->volumes, how, list, on_json, request) < 0)
 		control_reply_error(request, "usage: fence|hold|confirm ID:EPOCH,ID:EPOCH,...");
 }
 
-static void answer_fence(struct volumes *volumes, struct control_request *request,
+static void answer_fence(const struct node_control *node, struct control_request *request,
 	const struct str *arguments)
 {
-	answer_end(volumes, request, VOLUMES_FENCE, arguments[0]);
+	answer_end(node, request, VOLUMES_FENCE, arguments[0]);
 }
 
-static void answer_hold(struct volumes *volumes, struct control_request *request,
+static void answer_hold(const struct node_control *node, struct control_request *request,
 	const struct str *arguments)
 {
-	answer_end(volumes, request, VOLUMES_HOLD, arguments[0]);
+	answer_end(node, request, VOLUMES_HOLD, arguments[0]);
 }
 
-static void answer_confirm(struct volumes *volumes, struct control_request *request,
+static void answer_confirm(const struct node_control *node, struct control_request *request,
 	const struct str *arguments)
 {
-	answer_end(volumes, request, VOLUMES_CONFIRM, arguments[0]);
+	answer_end(node, request, VOLUMES_CONFIRM, arguments[0]);
 }
 
 static void on_opened_alone(void *arg, int status)
@@ -69,20 +73,20 @@ static void on_opened_alone(void *arg, int status)
 	control_reply(request, STR("{\"opens\": true}"));
 }
 
-static void answer_open_alone(struct volumes *volumes, struct control_request *request,
+static void answer_open_alone(const struct node_control *node, struct control_request *request,
 	const struct str *arguments)
 {
 	uint64_t id;
 	if (!str_to_u64(arguments[0], UINT32_MAX, &id))
 		control_reply_error(request, "usage: open-alone ID");
-	else if (volumes_open_alone(volumes, (uint32_t)id, on_opened_alone, request) < 0)
+	else if (volumes_open_alone(node->volumes, (uint32_t)id, on_opened_alone, request) < 0)
 		on_opened_alone(request, -ENOENT);
 }
 
 static const struct {
 	const char *verb;
 	size_t argument_count;
-	void (*answer)(struct volumes *volumes, struct control_request *request,
+	void (*answer)(const struct node_control *node, struct control_request *request,
 		const struct str *arguments);
 } verbs[] = {
 	{ "status", 0, answer_status },

@@ -5,9 +5,15 @@
  * LIST`, LIST being ID:EPOCH,ID:EPOCH,... of volumes. */
 
 #include "core/control.h"
+#include "core/vitals.h"
 #include "node/volume/volumes.h"
 
-/* A control_handler; `arg` is the struct volumes. */
+struct node_control {
+	struct volumes *volumes;
+	struct vitals *vitals;
+};
+
+/* A control_handler; `arg` is a struct node_control. */
 void node_control(void *arg, struct control_request *request, struct str verb,
 	const struct str *arguments, size_t argument_count);
 

@@ -34,6 +34,8 @@ struct node {
 	struct volumes *volumes;
 	struct tls_context *tls;
 	struct control_server *control;
+	struct vitals *vitals;
+	struct node_control operators; /* what `pando` asks */
 	struct http_server *http;
 	struct listeners listeners;
 	struct lmtp_front lmtp;
@@ -109,6 +111,20 @@ static int open_doors(struct node *node, struct error *error)
 	return result;
 }
 
+static void watch_vitals(struct node *node)
+{
+	static const char *const folders[] = { "volumes", "index" };
+	char path[PROCESS_FOLDER_MAX + 16];
+	node->vitals = vitals_create(node->loop, "pando-node");
+	vitals_watch_certificate(node->vitals, "cluster", "node_certificate", node->tls, NULL);
+	for (unsigned i = 0; i < array_length(folders); i++) {
+		snprintf(path, sizeof(path), "%s/%s", node->config.data_dir, folders[i]);
+		vitals_watch_disk(node->vitals, folders[i], path);
+	}
+	vitals_watch_directory(node->vitals, node->directory);
+	node->operators = (struct node_control){ node->volumes, node->vitals };
+}
+
 static int open_all(struct node *node, struct error *error)
 {
 	struct config *config = &node->config;
@@ -127,9 +143,11 @@ static int open_all(struct node *node, struct error *error)
 	}
 	if (result == 0)
 		result = volumes_create(node->loop, config, node->directory, &node->volumes, error);
+	if (result == 0)
+		watch_vitals(node);
 	if (result == 0 && config->node_control_listen[0])
 		result = control_server_open(node->loop, config->node_control_listen, node->tls,
-			node_control, node->volumes, &node->control, error);
+			node_control, &node->operators, &node->control, error);
 	if (result < 0)
 		return result;
 	node->lmtp = (struct lmtp_front){ node->loop, node->directory, node->volumes, config };

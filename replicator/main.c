@@ -2,11 +2,13 @@
  * pando-replicator: tells the replicator (replicator.h) what the directory says, and nothing else.
  */
 
+#include "core/control.h"
 #include "core/directory/directory.h"
 #include "core/http.h"
 #include "core/log.h"
 #include "core/process.h"
 #include "core/timer.h"
+#include "core/vitals.h"
 #include "replicator/replicator.h"
 
 #include <signal.h>
@@ -28,6 +30,8 @@ struct program {
 	struct replicator *replicator;
 	struct tls_context *tls_client, *tls_server;
 	struct http_server *http;
+	struct control_server *control;
+	struct vitals *vitals;
 	struct timer *health_timer;
 	atomic_bool healthy; /* read by the HTTP thread */
 };
@@ -112,6 +116,41 @@ static int make_directories(struct program *program, char snapshot[SNAPSHOT_PATH
 			   : result;
 }
 
+static void on_control(void *arg, struct control_request *request, struct str verb,
+	const struct str *arguments, size_t argument_count)
+{
+	struct program *program = arg;
+	struct buf json = { 0 };
+	(void)arguments;
+	(void)argument_count;
+	if (!str_equal(verb, STR("status"))) {
+		control_reply_error(request, "the replicator knows no verb %s", log_quote(verb));
+		return;
+	}
+	buf_append_byte(&json, '{');
+	vitals_report(program->vitals, &json);
+	buf_printf(&json, ", \"settled\": %s}",
+		replicator_is_settled(program->replicator) ? "true" : "false");
+	control_reply(request, buf_str(&json));
+	buf_deinit(&json);
+}
+
+static void on_operator(void *arg, struct stream *stream)
+{
+	struct program *program = arg;
+	control_serve(program->control, stream);
+}
+
+static void watch_vitals(struct program *program, const char *volumes)
+{
+	program->control = control_server_create(on_control, program);
+	program->vitals = vitals_create(program->loop, "pando-replicator");
+	vitals_watch_certificate(
+		program->vitals, "cluster", "replicator_certificate", program->tls_server, NULL);
+	vitals_watch_disk(program->vitals, "volumes", volumes);
+	vitals_watch_directory(program->vitals, program->directory);
+}
+
 static int open_all(struct program *program, struct error *error)
 {
 	struct config *config = &program->config;
@@ -137,11 +176,15 @@ static int open_all(struct program *program, struct error *error)
 					   .tls_client = program->tls_client,
 					   .tls_server = program->tls_server,
 					   .listen = config->replicator_listen,
-					   .node_socket = socket },
+					   .node_socket = socket,
+					   .on_operator = on_operator,
+					   .arg = program },
 		&program->replicator, error);
 	if (result == 0)
 		result = directory_open(program->loop, config, snapshot, on_directory_change,
 			program, &program->directory, error);
+	if (result == 0)
+		watch_vitals(program, volumes);
 	return result;
 }
 

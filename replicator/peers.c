@@ -182,6 +182,12 @@ static void on_open(void *arg)
 {
 	struct connection *connection = arg;
 	struct replicator *replicator = connection->replicator;
+	if (replicator->options.on_operator != NULL &&
+		strcmp(stream_peer(connection->stream)->role, "ctl") == 0) {
+		replicator->options.on_operator(replicator->options.arg, connection->stream);
+		forget(connection);
+		return;
+	}
 	if (replicator->options.tls_server != NULL &&
 		strcmp(stream_peer(connection->stream)->role, "replicator") != 0) {
 		refuse_peer(connection, 0);

@@ -30,6 +30,10 @@ struct replicator_options {
 	struct tls_context *tls_client, *tls_server; /* NULL in a simulation */
 	const char *listen;      /* space-separated */
 	const char *node_socket; /* where the node of this machine connects */
+	/* Takes the streams of operators (role ctl), who come in by `listen`; NULL: none is
+	 * welcome. */
+	void (*on_operator)(void *arg, struct stream *stream);
+	void *arg;
 };
 
 /* What the directory says of a volume. */

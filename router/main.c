@@ -95,12 +95,10 @@ static bool is_healthy(void *arg, struct buf *out)
 static void answer_status(struct program *program, struct buf *out)
 {
 	const struct router *router = &program->router;
-	buf_append_literal(out, "{\"daemon\": \"router\", \"version\": \"" PANDO_VERSION "\"");
-	buf_printf(out,
-		", \"directory_loaded\": %s, \"directory_fresh\": %s, \"directory_revision\": %llu",
-		directory_is_loaded(router->directory) ? "true" : "false",
-		directory_is_fresh(router->directory) ? "true" : "false",
-		(unsigned long long)directory_revision(router->directory));
+	buf_append_literal(out, "{\"daemon\": \"router\", ");
+	vitals_report(router->vitals, out);
+	buf_printf(out, ", \"directory_loaded\": %s",
+		directory_is_loaded(router->directory) ? "true" : "false");
 	buf_printf(out,
 		", \"smtp_sessions\": %u, \"imap_sessions\": %u, \"proxied\": %u, \"queue\": %u",
 		router->smtp_session_count, router->imap_session_count,
@@ -202,6 +200,20 @@ static int open_contexts(struct program *program, struct error *error)
 	return rc;
 }
 
+static void watch_vitals(struct program *program, const char *path)
+{
+	struct router *router = &program->router;
+
+	router->vitals = vitals_create(router->loop, "pando-router");
+	vitals_watch_certificate(
+		router->vitals, "cluster", "router_certificate", program->server_tls, NULL);
+	if (router->public_tls)
+		vitals_watch_certificate(router->vitals, "public", "public_certificate",
+			router->public_tls, program->config.hostname);
+	vitals_watch_disk(router->vitals, "queue", path);
+	vitals_watch_directory(router->vitals, router->directory);
+}
+
 static int open_all(struct program *program, struct error *error)
 {
 	struct config *config = &program->config;
@@ -236,6 +248,8 @@ static int open_all(struct program *program, struct error *error)
 			&directory, error);
 		router->directory = directory;
 	}
+	if (rc == 0)
+		watch_vitals(program, path);
 	if (rc == 0)
 		rc = queue_open(router, &router->queue, error);
 	if (rc == 0)

@@ -13,6 +13,7 @@
 #include "core/loop.h"
 #include "core/metric.h"
 #include "core/tls.h"
+#include "core/vitals.h"
 
 struct router_metrics {
 	struct metric *smtp_sessions, *imap_sessions; /* gauges */
@@ -44,6 +45,7 @@ struct router {
 	uint64_t body_bytes;      /* held by messages on their way in or waiting for their reply */
 	uint64_t session_counter; /* the last session id given */
 	struct router_metrics metrics;
+	struct vitals *vitals;
 };
 
 #endif

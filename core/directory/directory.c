@@ -3,6 +3,7 @@
 #include "core/clock.h"
 #include "core/db.h"
 #include "core/directory/contents.h"
+#include "core/directory/server_watch.h"
 #include "core/directory/snapshot_writer.h"
 #include "core/log.h"
 #include "core/rand.h"
@@ -13,9 +14,10 @@
 #include <string.h>
 
 /*
- * The follower. PostgreSQL: connect, LISTEN, fetch what changed since our revision, and again at
- * every notification; everything when our revision is unknown there. Standalone: the same reads
- * from the file, whenever SQLite's data_version says that another process has committed.
+ * The follower. PostgreSQL: find the right server (servers.h), connect, LISTEN, fetch what changed
+ * since our revision, and again at every notification; everything when our revision is unknown
+ * there. Standalone: the same reads from the file, whenever SQLite's data_version says that another
+ * process has committed.
  */
 
 enum {
@@ -27,8 +29,12 @@ enum {
 	/* A notification lost with a half-dead connection costs at most this, and a read that takes
 	 * longer counts as a dead connection. */
 	CHECK_MS = 10000,
-	/* On a read-only standby there is no LISTEN. */
+	/* On a standby there is no LISTEN. */
 	STANDBY_POLL_MS = 500,
+	/* How long a daemon may go on with an old server, or with a standby, while the right one is
+	 * there. One connection to each host costs them little. */
+	LOOK_MS = 10000,
+	STANDBY_LOOK_MS = 2000,
 	/* One pragma on an open file: microseconds. */
 	FILE_POLL_MS = 200,
 };
@@ -48,11 +54,14 @@ struct directory {
 
 	/* PostgreSQL. */
 	struct db *db;
+	struct server_watch *servers;
+	char host[128]; /* that db is connected to */
+	uint64_t looked_us;
 	bool listening, fetching, fetch_again;
-	bool read_only; /* the next connection takes any server, the last writable attempt failed */
-	bool writable;  /* this connection is to a writable server */
+	bool writable; /* this connection is to a writable server */
 	uint64_t retry_ms;
 	uint64_t fetch_started_us;
+	uint64_t heard_us; /* when the source last answered */
 
 	/* Standalone. */
 	struct sql *file;
@@ -64,7 +73,6 @@ struct directory {
 };
 
 static void fetch(struct directory *directory);
-static void connect_now(struct directory *directory);
 
 static void announce(void *arg)
 {
@@ -77,6 +85,7 @@ static void free_directory(struct directory *directory)
 	loop_cancel_deferred(directory->loop, &directory->announce);
 	snapshot_writer_close(&directory->snapshot);
 	sql_close(&directory->file);
+	server_watch_destroy(&directory->servers);
 	contents_deinit(&directory->head.contents);
 	free(directory->source);
 	free(directory->file_path);
@@ -123,15 +132,17 @@ static void tell_unreachable(struct directory *directory, const char *reason)
 	directory->told_unreachable = true;
 }
 
-static void lost(struct directory *directory, const char *reason)
+static void disconnect(struct directory *directory)
 {
-	bool was_writable = directory->writable;
-	tell_unreachable(directory, reason);
 	db_destroy(&directory->db);
 	directory->fresh = directory->fetching = directory->fetch_again = false;
 	directory->listening = directory->writable = false;
-	/* Writable first; any server when there is none; and writable again. */
-	directory->read_only = !was_writable && !directory->read_only;
+}
+
+static void lost(struct directory *directory, const char *reason)
+{
+	tell_unreachable(directory, reason);
+	disconnect(directory);
 	timer_start(directory->timer, directory->retry_ms + rand_u64() % (directory->retry_ms / 2));
 	directory->retry_ms = timer_next_wait_ms(directory->retry_ms, RETRY_MS_MIN, RETRY_MS_MAX);
 }
@@ -145,6 +156,7 @@ static void on_fetched(void *arg, struct db_result *result, const char *error)
 		lost(directory, error);
 		return;
 	}
+	directory->heard_us = clock_mono_us();
 	struct directory_batch *batch = batch_create(was_full);
 	unsigned columns = db_result_columns(result);
 	for (unsigned row = 0; row < db_result_rows(result); row++) {
@@ -234,11 +246,39 @@ static void on_close(void *arg, const char *reason)
 	lost(arg, reason);
 }
 
-static void connect_now(struct directory *directory)
+/* ---- which server ---- */
+
+static void on_chosen(void *arg, const char *host, const char *conninfo, bool writable)
 {
 	static const struct db_handler handler = { on_open, on_notify, on_close };
-	directory->db = db_create(directory->loop, directory->source,
-		directory->read_only ? "any" : "read-write", &handler, directory);
+	struct directory *directory = arg;
+	directory->looked_us = clock_mono_us();
+	if (directory->db) {
+		/* A standby is left for a server that writes, and nothing for a standby. */
+		if (strcmp(host, directory->host) == 0 || !writable)
+			return;
+		log_info("directory_moves", "from=%s to=%s", directory->host, host);
+		disconnect(directory);
+		timer_stop(directory->timer);
+	}
+	snprintf(directory->host, sizeof(directory->host), "%s", host);
+	directory->db = db_create(directory->loop, conninfo, "any", &handler, directory);
+}
+
+static void on_none(void *arg, const char *reason)
+{
+	struct directory *directory = arg;
+	directory->looked_us = clock_mono_us();
+	if (!directory->db)
+		lost(directory, reason);
+}
+
+/* Of several hosts another one may be the right one by now. */
+static void look_again(struct directory *directory)
+{
+	uint64_t wait_ms = directory->writable ? LOOK_MS : STANDBY_LOOK_MS;
+	if (clock_mono_us() - directory->looked_us >= wait_ms * 1000)
+		server_watch_ask(directory->servers);
 }
 
 /* Standalone: reads what another process has committed, if anything. */
@@ -254,6 +294,7 @@ static void read_file(struct directory *directory)
 		goto failed;
 	uint64_t version = sql_value_u64(result, 0, 0);
 	sql_result_free(&result);
+	directory->heard_us = clock_mono_us();
 	if (version == directory->data_version)
 		return;
 	enum batch_source source = directory->revision ? BATCH_DELTA : BATCH_FULL;
@@ -284,9 +325,10 @@ static void on_timer(void *arg)
 		return;
 	}
 	if (!directory->db) {
-		connect_now(directory);
+		server_watch_ask(directory->servers);
 		return;
 	}
+	look_again(directory);
 	if (directory->fetching &&
 		clock_mono_us() - directory->fetch_started_us > (uint64_t)CHECK_MS * 1000) {
 		lost(directory, "no answer in time");
@@ -331,6 +373,17 @@ static int load_snapshot(struct directory *directory, const char *path, struct e
 	return 0;
 }
 
+/* What was seen of the servers stands beside the snapshot. */
+static void watch_servers(struct directory *directory, const char *snapshot_path)
+{
+	static const struct server_watch_handler handler = { on_chosen, on_none };
+	struct buf memory = { 0 };
+	buf_printf(&memory, "%s.server", snapshot_path);
+	directory->servers = server_watch_create(
+		directory->loop, directory->source, buf_terminated(&memory), &handler, directory);
+	buf_deinit(&memory);
+}
+
 void directory_file_path(const struct config *config, struct buf *out)
 {
 	buf_printf(out, "%s/directory/directory.sqlite", config->data_dir);
@@ -345,6 +398,7 @@ int directory_open(struct loop *loop, const struct config *config, const char *s
 	directory->on_change = on_change;
 	directory->arg = arg;
 	directory->retry_ms = RETRY_MS_MIN;
+	directory->heard_us = clock_mono_us();
 	directory->announce.run = announce;
 	directory->announce.arg = directory;
 	contents_init(&directory->head.contents);
@@ -360,6 +414,7 @@ int directory_open(struct loop *loop, const struct config *config, const char *s
 			return code;
 		}
 		directory->source = str_to_heap(str_from(config->directory));
+		watch_servers(directory, snapshot_path);
 	}
 	directory->timer = timer_new(loop, on_timer, directory);
 	timer_start(directory->timer, 0);
@@ -391,4 +446,9 @@ bool directory_is_loaded(const struct directory *directory)
 uint64_t directory_revision(const struct directory *directory)
 {
 	return directory->revision;
+}
+
+uint64_t directory_age_ms(const struct directory *directory)
+{
+	return (clock_mono_us() - directory->heard_us) / 1000;
 }

@@ -118,6 +118,9 @@ bool directory_is_fresh(const struct directory *directory);
 /* Some complete content is loaded, fresh or not. */
 bool directory_is_loaded(const struct directory *directory);
 uint64_t directory_revision(const struct directory *directory);
+/* How long ago the source last answered; before it ever has, since directory_open. While it is
+ * there and nothing changes it is asked every ten seconds. */
+uint64_t directory_age_ms(const struct directory *directory);
 
 /* Resolves an address: case-insensitive, subaddress ("user+detail") removed unless an exact entry
  * exists, aliases followed (a few levels, several targets allowed). Calls fn for each mailbox

@@ -15,9 +15,10 @@
 
 /* Changes kept for followers that come back; older ones load everything, which takes a second. */
 #define CHANGES_KEPT "100000"
-/* Of a promotion, for each lock: an import holds the feed's for seconds; a failover that waited
- * longer would decide on what is no longer so. SQLite's own bound is the same. */
-#define LOCK_TIMEOUT "'5s'"
+void directory_server_memory(const struct config *config, struct buf *out)
+{
+	buf_printf(out, "%s/pando-directory.server", config->data_dir);
+}
 
 int writer_query(struct directory_writer *writer, struct error *error, const char *text,
 	const char *const *values, unsigned count, struct sql_result **result_out)
@@ -37,14 +38,10 @@ int directory_writer_open(
 		if (code == 0)
 			code = sql_script(writer->sql, "pragma foreign_keys = on", error);
 	} else {
-		code = sql_open_postgres(
-			config->directory, true, &writer->sql, &writer->why_read_only);
-		if (code == -EHOSTUNREACH) {
-			writer->is_read_only = true;
-			code = sql_open_postgres(config->directory, false, &writer->sql, NULL);
-		}
-		if (code < 0)
-			error_set(error, code, "%s", writer->why_read_only.text);
+		directory_server_memory(config, &path);
+		code = sql_open_postgres(config->directory, buf_terminated(&path), &writer->sql,
+			&writer->why_read_only, error);
+		writer->is_read_only = writer->why_read_only.text[0] != '\0';
 	}
 	if (code == 0 &&
 		writer_query(writer, NULL, "select max(number) from migration", NULL, 0, NULL) < 0)
@@ -84,8 +81,11 @@ int directory_begin(struct directory_writer *writer, struct error *error)
 	if (code < 0)
 		return code;
 	code = sql_script(writer->sql,
-		sql_is_postgres(writer->sql) ? "begin; " FEED_LOCK : "begin immediate", error);
+		sql_is_postgres(writer->sql) ? SCHEMA_BEGIN_WRITING : "begin immediate", error);
 	writer->in_transaction = code == 0;
+	/* A lock that was waited for in vain leaves a transaction that has failed. */
+	if (code < 0 && sql_is_postgres(writer->sql))
+		(void)!sql_script(writer->sql, "rollback", NULL);
 	buf_clear(&writer->loads);
 	writer->reservation = (struct reservation){ 0 };
 	return code;
@@ -498,18 +498,12 @@ static int promote_all(struct directory_writer *writer, const struct promotion *
 int directory_promote(struct directory_writer *writer, const struct promotion *promotions,
 	unsigned count, uint64_t decide_by_us, struct error *error)
 {
-	bool own, is_bounded = sql_is_postgres(writer->sql);
-	int code =
-		is_bounded ? sql_script(writer->sql, "set lock_timeout = " LOCK_TIMEOUT, error) : 0;
-	if (code == 0)
-		code = writer_enter(writer, &own, error);
+	bool own;
+	int code = writer_enter(writer, &own, error);
 	if (code < 0)
 		return code;
 	code = promote_all(writer, promotions, count, decide_by_us, error);
-	code = writer_leave(writer, own, code, error);
-	if (is_bounded)
-		(void)!sql_script(writer->sql, "set lock_timeout = 0", NULL);
-	return code;
+	return writer_leave(writer, own, code, error);
 }
 
 int directory_note_opening(struct directory_writer *writer, uint32_t volume_id, uint64_t epoch,

@@ -19,22 +19,33 @@
 
 struct directory_writer;
 
-/* The directory that the configuration names; it must have been initialised. Where only a standby
- * of its PostgreSQL can be reached, reading works and every change gives -EROFS. */
+/* The directory that the configuration names; it must have been initialised. Where its
+ * PostgreSQL must not or cannot be written, reading works and every change gives -EROFS. */
 int directory_writer_open(const struct config *config, struct directory_writer **writer_out,
 	struct error *error) must_check;
 /* Sets *writer to NULL; NULL is accepted. */
 void directory_writer_close(struct directory_writer **writer);
 
-/* Creates the schema (PostgreSQL) or the file, or brings it up to date; any number of times. */
-int directory_init_postgres(
-	const char *conninfo, unsigned *applied_out, struct error *error) must_check;
+/* Appends where `pando` remembers which PostgreSQL server was the right one (servers.h). */
+void directory_server_memory(const struct config *config, struct buf *out);
+
+/* Creates the schema (PostgreSQL) or the file, or brings it up to date; any number of times.
+ * `memory_path` as in servers.h. */
+int directory_init_postgres(const char *conninfo, const char *memory_path, unsigned *applied_out,
+	struct error *error) must_check;
 int directory_init_file(const char *path, unsigned *applied_out, struct error *error) must_check;
 /* Copies a standalone directory into an empty, initialised PostgreSQL one, ids included. */
 int directory_move_to_postgres(
 	const char *path, const char *conninfo, size_t *rows_out, struct error *error) must_check;
 
-/* -EROFS with a sentence where only a standby was reached. */
+/* Says in the directory that its server follows the one that was seen before, so that all daemons
+ * believe it. -EEXIST when it is that one, -ENOENT when none was, -EROFS when it must not be. */
+int directory_adopt_server(const char *conninfo, const char *memory_path, char host_out[128],
+	struct error *error) must_check;
+
+/* -EROFS with a sentence where the directory, as it was when it was opened, must not be written:
+ * only a standby was reached, or the server takes no writes, or several can be written, or it is an
+ * old one that came back (servers.h). */
 int directory_check_writable(const struct directory_writer *writer, struct error *error) must_check;
 
 int directory_begin(struct directory_writer *writer, struct error *error) must_check;

@@ -96,7 +96,7 @@ static int apply(struct sql *sql, const struct migration *migration, struct erro
 	/* One simple query with several statements is one transaction in PostgreSQL; SQLite wants
 	 * it said. */
 	buf_printf(&text, "%s%s\ninsert into migration (number, name) values (%d, '%s');%s",
-		sql_is_postgres(sql) ? "" : "begin immediate;\n", migration->text,
+		sql_is_postgres(sql) ? LOCK_TIMEOUT ";\n" : "begin immediate;\n", migration->text,
 		migration->number, migration->name, sql_is_postgres(sql) ? "" : "\ncommit;");
 	struct error reason = { 0 };
 	int code = sql_script(sql, buf_terminated(&text), &reason);

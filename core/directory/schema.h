@@ -59,6 +59,11 @@ void schema_snapshot_statement(struct buf *out);
 /* Taken first in every writing transaction, so that writers never deadlock over it in the feed's
  * trigger, which takes it too (migrations/postgres/002_feed.sql). */
 #define FEED_LOCK "select pg_advisory_xact_lock(707166543)"
+/* For each lock: an import holds the feed's for seconds; a failover that waited longer would decide
+ * on what is no longer so. SQLite's own bound is the same. */
+#define LOCK_TIMEOUT "set local lock_timeout = '5s'"
+/* Of PostgreSQL. After an error the caller rolls back. */
+#define SCHEMA_BEGIN_WRITING "begin; " LOCK_TIMEOUT "; " FEED_LOCK
 
 struct migration {
 	int number;

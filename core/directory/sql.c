@@ -1,7 +1,7 @@
 #include "core/directory/sql.h"
 
 #include "core/buf.h"
-#include "core/directory/sql_connect.h"
+#include "core/directory/servers.h"
 #include "core/pool.h"
 
 #include <errno.h>
@@ -29,24 +29,26 @@ struct sql_result {
 	struct buf cells; /* const char * each, column names first */
 };
 
-int sql_open_postgres(
-	const char *conninfo, bool writable, struct sql **sql_out, struct error *error)
+int sql_open_postgres(const char *conninfo, const char *memory_path, struct sql **sql_out,
+	struct error *refusal_out, struct error *error)
 {
-	struct sql *sql = mem_alloc(sizeof(*sql));
-	struct error reason = { 0 };
-	int connected = sql_connect(conninfo, writable, &sql->postgres, &reason);
-	if (connected < 0) {
-		sql_close(&sql);
-		if (connected != -EHOSTUNREACH)
-			return error_set(error, connected, "%s", reason.text);
-		return error_set(error, connected,
-			"the directory's PostgreSQL cannot be reached for writing: %s. Check that "
-			"it "
-			"runs and the `directory` line of the configuration",
-			reason.text);
+	struct servers servers;
+	struct error refusal = { 0 };
+	*sql_out = NULL;
+	int code = servers_ask(conninfo, memory_path, &servers, error);
+	if (code < 0)
+		return code;
+	code = servers_check_writable(&servers, &refusal);
+	if (code < 0 && (!refusal_out || servers.chosen < 0)) {
+		servers_release(&servers);
+		return error_set(error, code, "%s", refusal.text);
 	}
-	int code = sql_script(
-		sql, "set client_min_messages = warning; set search_path = pando", error);
+	if (refusal_out)
+		*refusal_out = refusal;
+	struct sql *sql = mem_alloc(sizeof(*sql));
+	sql->postgres = servers_take(&servers);
+	servers_release(&servers);
+	code = sql_script(sql, "set client_min_messages = warning; set search_path = pando", error);
 	if (code < 0)
 		sql_close(&sql);
 	*sql_out = sql;
@@ -100,6 +102,10 @@ static int postgres_error(PGconn *connection, const PGresult *rows, struct error
 		code = -EEXIST;
 	else if (state && strcmp(state, "23503") == 0)
 		code = -EBUSY;
+	else if (state && strcmp(state, "55P03") == 0)
+		return error_set(error, -EAGAIN,
+			"the directory is being written by somebody else, who takes long: nothing "
+			"was changed, run the command again");
 	return error_set(error, code, "the directory refused: " STR_FORMAT, STR_ARG(reason));
 }
 

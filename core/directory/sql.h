@@ -16,10 +16,12 @@
 struct sql;
 struct sql_result;
 
-/* Unqualified names are looked up in the schema `pando`. Without `writable` a standby will do.
- * -EHOSTUNREACH when there is no such server. */
-int sql_open_postgres(
-	const char *conninfo, bool writable, struct sql **sql_out, struct error *error) must_check;
+/* The right server of those that `conninfo` names (servers.h; `memory_path` as there). Unqualified
+ * names are looked up in the schema `pando`. Where none may be written: without `refusal_out` the
+ * code of servers_check_writable; with it, one that can be read and the sentence there, which is
+ * empty for one that may be written. */
+int sql_open_postgres(const char *conninfo, const char *memory_path, struct sql **sql_out,
+	struct error *refusal_out, struct error *error) must_check;
 /* With `create` the file is made when missing. A writer waits up to 5 seconds for another one. */
 int sql_open_file(
 	const char *path, bool create, struct sql **sql_out, struct error *error) must_check;
@@ -30,8 +32,8 @@ bool sql_is_postgres(const struct sql *sql);
 /* Several statements without values. */
 int sql_script(struct sql *sql, const char *text, struct error *error) must_check;
 /* One statement. `result_out` may be NULL. -EEXIST for a violated uniqueness, -EBUSY for a
- * reference still in use, -EAGAIN when another process holds a file for too long, -ENOSPC, -EIO
- * else. */
+ * reference still in use, -EAGAIN when another process holds a file or lock for too long, -ENOSPC,
+ * -EIO else. */
 int sql_query(struct sql *sql, const char *text, const char *const *values, unsigned value_count,
 	struct sql_result **result_out, struct error *error) must_check;
 #define SQL_VALUES(...) \

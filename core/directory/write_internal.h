@@ -15,7 +15,7 @@ struct reservation {
 
 struct directory_writer {
 	struct sql *sql;
-	/* Only a standby was reached: for reading. */
+	/* directory_check_writable's answer. */
 	bool is_read_only;
 	struct error why_read_only;
 	bool in_transaction;

@@ -187,6 +187,16 @@ static void wait_anew(struct volume *volume, uint64_t now)
 		list_entry(link, struct ack_wait, link)->deadline_us = deadline_us;
 }
 
+static void publish_stalls(struct volume *volume)
+{
+	for (unsigned i = 0; i < VOLUME_COPIES_MAX; i++) {
+		const struct volume_replica *replica = &volume->replicas[i];
+		bool stalled =
+			i < volume->replica_count && replica->connected && is_stalled(replica);
+		atomic_store(&volume->numbers.stalled_nodes[i], stalled ? replica->node_id : 0);
+	}
+}
+
 /* An answer was waited for in vain. A replica that has not moved all the while is hung, or its line
  * is: answers stop waiting for it until it has stirred and caught up. One that moves is slow, and
  * waiting for it is what keeps it from falling behind. */
@@ -207,6 +217,7 @@ static void note_stalls(struct volume *volume, uint64_t now)
 			volume->options.id, replica->node_id,
 			(unsigned long long)replica->acked_lsn,
 			(unsigned long long)volume_durable_end(volume));
+		publish_stalls(volume);
 	}
 }
 
@@ -263,6 +274,7 @@ static void note_ack(
 	if (begins && is_stalled(replica))
 		log_info("replica_moves", "volume=%u node=%u acked=%llu", volume->options.id,
 			replica->node_id, (unsigned long long)lsn);
+	bool was_stalled = is_stalled(replica);
 	if (begins)
 		replica->in_step_lsn = volume_durable_end(volume);
 	if (begins || moved)
@@ -271,6 +283,8 @@ static void note_ack(
 	/* A copy that was made anew may have less than before. */
 	if (connected)
 		replica->acked_lsn = lsn;
+	if (was_stalled)
+		publish_stalls(volume);
 }
 
 void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool connected)

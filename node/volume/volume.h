@@ -211,6 +211,8 @@ struct volume_numbers {
 	atomic_uint_fast64_t leader_time_us;
 	/* Age of the oldest byte that the farthest counted replica lacks. */
 	atomic_uint_fast64_t lag_ms;
+	/* Ids of the replicas that are stalled; 0: none. */
+	atomic_uint_fast32_t stalled_nodes[VOLUME_COPIES_MAX];
 };
 
 struct volume {

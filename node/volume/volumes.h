@@ -54,8 +54,9 @@ void volumes_reconcile(struct volumes *volumes);
 /* All volumes that want to be primary are. */
 bool volumes_are_settled(const struct volumes *volumes);
 
-/* JSON for `pando status` and `pando at-risk`. Called back on the front thread, once. */
+/* For `pando status`: appends members of an object, without braces. */
 void volumes_status(struct volumes *volumes, struct buf *json_out);
+/* JSON for `pando at-risk`. Called back on the front thread, once. */
 void volumes_at_risk(struct volumes *volumes, void (*done)(void *arg, struct str json), void *arg);
 /* How a volume is made to stand still: a primary is fenced, a replica held (see volume.h). */
 enum volumes_end {

@@ -83,6 +83,9 @@ void slot_send(struct worker_call *call);
 struct volume_events slot_events(struct slot *slot);
 void slot_init(struct slot *slot);
 
+/* The primary here waits for this replica no more (durability.c). */
+bool volumes_is_stalled(const struct slot *slot, uint32_t node_id);
+
 struct slot *volumes_find_slot(const struct volumes *volumes, uint32_t volume_id);
 
 /* ---- claims.c ---- */

@@ -15,6 +15,14 @@ static const char *role_of(const struct slot *slot)
 	return role_names[atomic_load(&slot->volume->numbers.state)];
 }
 
+bool volumes_is_stalled(const struct slot *slot, uint32_t node_id)
+{
+	for (unsigned i = 0; i < VOLUME_COPIES_MAX; i++)
+		if (atomic_load(&slot->volume->numbers.stalled_nodes[i]) == node_id)
+			return true;
+	return false;
+}
+
 static void report_peers(struct volumes *volumes, const struct slot *slot, struct buf *out)
 {
 	uint64_t durable = atomic_load(&slot->volume->numbers.durable_lsn);
@@ -31,9 +39,11 @@ static void report_peers(struct volumes *volumes, const struct slot *slot, struc
 		buf_append_literal(out, ", \"node\": ");
 		encode_json(out, str_from(node ? node->name : ""));
 		buf_printf(out,
-			", \"connected\": %s, \"acked_lsn\": %llu, \"lag_bytes\": %llu, "
+			", \"connected\": %s, \"stalled\": %s, \"acked_lsn\": %llu, "
+			"\"lag_bytes\": %llu, "
 			"\"lag_messages\": %llu, \"lag_ms\": %llu}",
 			replica->connected ? "true" : "false",
+			volumes_is_stalled(slot, replica->node_id) ? "true" : "false",
 			(unsigned long long)replica->acked_lsn, (unsigned long long)lag,
 			(unsigned long long)(lag ? atomic_load(&slot->volume->numbers.at_risk) : 0),
 			(unsigned long long)(lag ? atomic_load(&slot->volume->numbers.lag_ms) : 0));
@@ -66,12 +76,9 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 {
 	void *value;
 	bool first = true;
-	buf_append_literal(json_out, "{\"node\": ");
+	buf_append_literal(json_out, "\"node\": ");
 	encode_json(json_out, str_from(volumes->config->node));
-	buf_printf(json_out,
-		", \"directory_fresh\": %s, \"directory_revision\": %llu, \"volumes\": [",
-		directory_is_fresh(volumes->directory) ? "true" : "false",
-		(unsigned long long)directory_revision(volumes->directory));
+	buf_append_literal(json_out, ", \"volumes\": [");
 	for (size_t i = 0; map_next(volumes->slots, &i, NULL, &value);) {
 		struct slot *slot = value;
 		struct volume_numbers *numbers = &slot->volume->numbers;
@@ -95,7 +102,7 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 		buf_append_literal(json_out, "}");
 		first = false;
 	}
-	buf_append_literal(json_out, "]}");
+	buf_append_byte(json_out, ']');
 }
 
 /* ---- at risk ---- */

@@ -25,7 +25,7 @@ def test_accepted_mail_is_on_the_second_site_before_250(c):
     c.send("site-b", user(1))
     volume = c.home(user(1))["volume"]
     row = [r for r in c.lag() if r["volume"] == volume][0]
-    assert row["lag_bytes"] == 0 and row["connected"] == "yes", (before, row)
+    assert row["lag_bytes"] == 0 and row["connected"] is True, (before, row)
     assert c.pando_json("at-risk") == []
 
 

@@ -38,7 +38,7 @@ def test_dry_run_changes_nothing(c):
     before = c.pando_json("volume", "list")
     plan = c.pando_json("failover", "site-a", "--to", "site-b", "--dry-run")
     assert plan["dry_run"] and len(plan["volumes"]) == 8, plan
-    assert all(v["result"] == "would move" and v["clean"] == "yes" for v in plan["volumes"]), plan
+    assert all(v["result"] == "would move" and v["clean"] is True for v in plan["volumes"]), plan
     assert c.pando_json("volume", "list") == before
 
 
@@ -54,7 +54,7 @@ def test_killed_site_fails_over_in_two_seconds_with_the_same_uids(c):
     result = c.pando_json("failover", "site-a", "--to", "site-b")
     took = time.monotonic() - start
     assert took < 2, (took, result)
-    assert all(v["result"] == "served" and v["clean"] == "no" for v in result["volumes"]), result
+    assert all(v["result"] == "served" and v["clean"] is False for v in result["volumes"]), result
     wait_for("the first mail", 1, lambda: c.subjects(users[0], "site-b"))
     after = snapshot(c, "site-b", users)
     same_mail(before, after)
@@ -87,7 +87,7 @@ def test_failback_is_clean_and_keeps_everything(c):
         c.send("site-b", name)
     before = snapshot(c, "site-b", users)
     result = c.pando_json("failback", "site-a")
-    assert all(v["result"] == "served" and v["clean"] == "yes" and v["may_be_lost"] == "nothing"
+    assert all(v["result"] == "served" and v["clean"] is True and v["may_be_lost"] == "nothing"
                for v in result["volumes"]), result
     c.wait_serving()
     assert all(v["site"] == "site-a" for v in c.status()["volumes"])
@@ -113,7 +113,7 @@ def test_failover_of_a_living_site_under_load_loses_nothing(c):
     time.sleep(0.5)
     stop.set()
     thread.join()
-    assert all(v["clean"] == "yes" for v in result["volumes"]), result
+    assert all(v["clean"] is True for v in result["volumes"]), result
     wait_for("the queue to empty", 20, lambda: c.pando_json("queue", "list") == [])
     found = c.subjects(user(80), "site-b")
     assert accepted and all(found.count(subject) == 1 for subject in accepted), (len(accepted), len(found))
@@ -136,7 +136,7 @@ def test_what_a_node_serves_moves_with_one_command(c):
     mine = [v["volume"] for v in c.pando_json("volume", "list") if v["primary_node"] == node]
     result = c.pando_json("failover", node)
     assert mine and sorted(v["volume"] for v in result["volumes"]) == sorted(mine), (mine, result)
-    assert all(v["result"] == "served" and v["clean"] == "yes" for v in result["volumes"]), result
+    assert all(v["result"] == "served" and v["clean"] is True for v in result["volumes"]), result
     c.pando("failback", "site-a")
     c.wait_serving()
 

@@ -47,7 +47,7 @@ def test_a_third_site_that_has_more_is_not_passed_over(c):
         three.start("site-a")
         three.wait_nodes()
         result = three.pando_json("failover", "site-c", "--to", "site-b")
-        assert all(v["result"] == "served" and v["clean"] == "yes" for v in result["volumes"]), result
+        assert all(v["result"] == "served" and v["clean"] is True for v in result["volumes"]), result
         same_mail(before, snapshot(three, "site-a", users))
     finally:
         three.stop(signal.SIGKILL)

@@ -84,7 +84,7 @@ static void open_world(struct world *world, const char *postgres)
 	snprintf(path, sizeof(path), "%s/directory", world->folder);
 	EXPECT_INT(0, mkdir(path, 0700));
 	snprintf(path, sizeof(path), "%s/directory/directory.sqlite", world->folder);
-	int code = postgres ? directory_init_postgres(postgres, NULL, &error)
+	int code = postgres ? directory_init_postgres(postgres, NULL, NULL, &error)
 			    : directory_init_file(path, NULL, &error);
 	if (code == 0)
 		code = directory_writer_open(&world->config, &world->writer, &error);
@@ -374,7 +374,7 @@ TEST(postgres_follower_sees_every_change_and_its_snapshot_survives)
 	struct error error = { 0 };
 	if (!postgres)
 		return;
-	expect_done(sql_open_postgres(postgres, true, &sql, &error), &error);
+	expect_done(sql_open_postgres(postgres, NULL, &sql, NULL, &error), &error);
 	expect_done(sql_script(sql, "drop schema if exists pando cascade", &error), &error);
 	sql_close(&sql);
 	open_world(&world, postgres);

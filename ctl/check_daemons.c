@@ -1,0 +1,134 @@
+/* What `pando check` says of nodes, routers and replicators: do they answer, are their certificates
+ * good, is there room on their disks, do they hear the directory. */
+
+#include "ctl/checks.h"
+#include "ctl/judge.h"
+
+#include "core/clock.h"
+
+#include <stdio.h>
+
+/* Above the followers' own ten seconds between two looks. */
+enum { DIRECTORY_AGE_MS_MAX = 60000 };
+
+struct daemon {
+	const char *kind, *name, *address;
+	const struct directory_node *node; /* NULL: a router */
+	const struct question *question;
+};
+
+static void check_certificates(struct checks *checks, const struct daemon *daemon)
+{
+	char program[32], what[160];
+	snprintf(program, sizeof(program), "pando-%s", daemon->kind);
+	struct judge_certificate wanted = { program, daemon->name, daemon->kind,
+		clock_wall_us() / 1000000 };
+	for (const struct json *entry =
+			json_first(json_get(daemon->question->answer, "certificates"));
+		entry; entry = entry->next) {
+		struct buf sentence = { 0 };
+		struct str use = json_text(entry, "use");
+		snprintf(what, sizeof(what), "%s %s " STR_FORMAT "%s", daemon->kind, daemon->name,
+			STR_ARG(use), str_equal(use, STR("authority")) ? "" : " certificate");
+		if (judge_certificate(entry, &wanted, &sentence))
+			checks_note(checks, VERDICT_GOOD, what, "for `" STR_FORMAT "`",
+				STR_ARG(json_text(entry, "name")));
+		else
+			checks_note(checks, VERDICT_BAD, what, "%s", buf_terminated(&sentence));
+		buf_deinit(&sentence);
+	}
+}
+
+static void name_volumes(
+	const struct checks *checks, const struct directory_node *node, struct buf *out)
+{
+	/* More names make no sentence. */
+	enum { NAMED_MAX = 8 };
+	size_t position = 0;
+	unsigned count = 0;
+	const struct directory_volume *volume;
+	while ((volume = directory_next_volume(checks->cluster->directory, &position)) != NULL)
+		if (cluster_holds(volume, node->id) && count++ < NAMED_MAX)
+			buf_printf(out, "%s%s", count > 1 ? ", " : "", volume->name);
+	if (count > NAMED_MAX)
+		buf_printf(out, " and %u more", count - NAMED_MAX);
+}
+
+static void check_disks(struct checks *checks, const struct daemon *daemon)
+{
+	char what[160];
+	for (const struct json *entry = json_first(json_get(daemon->question->answer, "disks"));
+		entry; entry = entry->next) {
+		struct buf sentence = { 0 };
+		snprintf(what, sizeof(what), "%s %s disk (" STR_FORMAT ")", daemon->kind,
+			daemon->name, STR_ARG(json_text(entry, "use")));
+		if (judge_disk(entry, &sentence)) {
+			checks_note(checks, VERDICT_GOOD, what, STR_FORMAT,
+				STR_ARG(json_text(entry, "path")));
+		} else if (daemon->node) {
+			buf_append_literal(&sentence, "; on it are the volumes ");
+			name_volumes(checks, daemon->node, &sentence);
+			checks_note(checks, VERDICT_BAD, what,
+				"%s: give it room, or move what it serves with `pando failover "
+				"%s`",
+				buf_terminated(&sentence), daemon->name);
+		} else {
+			checks_note(checks, VERDICT_BAD, what,
+				"%s: give it room, or bring the mail on its way with `pando "
+				"queue flush`",
+				buf_terminated(&sentence));
+		}
+		buf_deinit(&sentence);
+	}
+}
+
+static void check_daemon(struct checks *checks, const struct daemon *daemon)
+{
+	char what[128];
+	const struct json *answer = daemon->question->answer;
+	snprintf(what, sizeof(what), "%s %s", daemon->kind, daemon->name);
+	if (!answer) {
+		checks_note(checks, VERDICT_BAD, what, "%s", daemon->question->error.text);
+		return;
+	}
+	if (!json_true(answer, "directory_fresh") ||
+		json_u64(answer, "directory_age_ms") > DIRECTORY_AGE_MS_MAX)
+		checks_note(checks, VERDICT_WARN, what,
+			"has heard nothing of the directory for %llu s and works from its copy: "
+			"can it reach PostgreSQL?",
+			(unsigned long long)(json_u64(answer, "directory_age_ms") / 1000));
+	else
+		checks_note(checks, VERDICT_GOOD, what, "%s", daemon->address);
+	check_certificates(checks, daemon);
+	/* A replicator's disk is its node's. */
+	if (strcmp(daemon->kind, "replicator") != 0)
+		check_disks(checks, daemon);
+}
+
+void check_daemons(struct checks *checks)
+{
+	size_t position = 0;
+	unsigned index = 0;
+	const struct directory_node *node;
+	const struct directory_router *router;
+	while ((node = directory_next_node(checks->cluster->directory, &position)) != NULL) {
+		const struct question *own = &checks->nodes[index];
+		const struct question *replicator = &checks->replicators[index++];
+		if (!filter_has_node(&checks->filter, node))
+			continue;
+		check_daemon(
+			checks, &(struct daemon){ "node", node->name, node->control, node, own });
+		if (replicator->address[0])
+			check_daemon(checks,
+				&(struct daemon){ "replicator", node->name, node->replicator, node,
+					replicator });
+	}
+	position = index = 0;
+	while ((router = directory_next_router(checks->cluster->directory, &position)) != NULL) {
+		const struct question *own = &checks->routers[index++];
+		if (filter_has_router(&checks->filter, router))
+			check_daemon(checks,
+				&(struct daemon){
+					"router", router->name, router->control, NULL, own });
+	}
+}

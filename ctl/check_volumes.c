@@ -1,0 +1,88 @@
+/* What `pando check` says of volumes: is each served, and does every copy that should be there
+ * follow. */
+
+#include "ctl/checks.h"
+
+#include <stdio.h>
+
+/* Of the copies that answer. */
+static uint64_t highest_epoch(const struct checks *checks, const struct directory_volume *volume)
+{
+	const struct directory *directory = checks->cluster->directory;
+	size_t position = 0;
+	unsigned index = 0;
+	uint64_t highest = 0;
+	while (directory_next_node(directory, &position) != NULL) {
+		uint64_t epoch =
+			json_u64(status_volume(checks->nodes[index++].answer, volume->id), "epoch");
+		highest = epoch > highest ? epoch : highest;
+	}
+	return highest;
+}
+
+/* False with a note when the replica is no good. */
+static bool check_copy(
+	struct checks *checks, const struct json *primary, uint32_t node_id, const char *what)
+{
+	const struct directory_node *node =
+		directory_find_node(checks->cluster->directory, node_id);
+	const struct json *peer = node ? status_peer(primary, node->name) : NULL;
+	if (!node)
+		checks_note(checks, VERDICT_BAD, what,
+			"a copy is at a node that the directory does not know: see `pando volume "
+			"show`");
+	else if (!json_true(peer, "connected"))
+		checks_note(checks, VERDICT_BAD, what,
+			"its replica at %s is not connected: start pando-node and "
+			"pando-replicator there, see `pando lag`",
+			node->name);
+	else if (json_true(peer, "stalled"))
+		checks_note(checks, VERDICT_BAD, what,
+			"its replica at %s is connected and does not move: mail is on one site "
+			"only, see `pando at-risk`, and the disk and the line of %s",
+			node->name, node->name);
+	else
+		return true;
+	return false;
+}
+
+static void check_volume(struct checks *checks, const struct directory_volume *volume)
+{
+	char what[96];
+	const struct json *primary = cluster_primary_of(checks->cluster, checks->nodes, volume);
+	bool is_good = true;
+	snprintf(what, sizeof(what), "volume %s", volume->name);
+	if (highest_epoch(checks, volume) > volume->epoch) {
+		checks_note(checks, VERDICT_BAD, what,
+			"a copy has seen a later epoch than the directory, which is behind: see "
+			"`pando volume list` and `pando failover %s --dry-run`",
+			volume->name);
+		return;
+	}
+	if (!primary) {
+		checks_note(checks, VERDICT_BAD, what,
+			"no node serves it: start its node, or `pando failover %s`", volume->name);
+		return;
+	}
+	if (volume->durability != DURABILITY_LOCAL &&
+		!cluster_has_copy_elsewhere(checks->cluster, volume)) {
+		checks_note(checks, VERDICT_BAD, what,
+			"has no copy at another site, so all of its mail is at risk: see `pando "
+			"volume show %s`",
+			volume->name);
+		is_good = false;
+	}
+	for (unsigned i = 0; i < volume->replica_count; i++)
+		is_good = check_copy(checks, primary, volume->replica_node_ids[i], what) && is_good;
+	if (is_good)
+		checks_note(checks, VERDICT_GOOD, what, "served and in contact with its replicas");
+}
+
+void check_volumes(struct checks *checks)
+{
+	size_t position = 0;
+	const struct directory_volume *volume;
+	while ((volume = directory_next_volume(checks->cluster->directory, &position)) != NULL)
+		if (filter_has_volume(&checks->filter, volume))
+			check_volume(checks, volume);
+}

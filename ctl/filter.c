@@ -1,0 +1,69 @@
+#include "ctl/filter.h"
+
+#include <errno.h>
+
+static int no_such(const char *what, const char *name)
+{
+	struct error error = { 0 };
+	error_set(&error, -ENOENT, "there is no %s `%s`: see `pando %s list`", what, name, what);
+	return command_fail(&error);
+}
+
+int filter_read(struct command *command, const struct cluster *cluster, struct filter *filter_out)
+{
+	const char *site = command_option(command, "site");
+	const char *node = command_option(command, "node");
+	const char *volume = command_option(command, "volume");
+	*filter_out = (struct filter){ .cluster = cluster };
+	if (site && !(filter_out->site = cluster_find_site(cluster, site)))
+		return no_such("site", site);
+	if (node &&
+		!(filter_out->node =
+				directory_find_node_by_name(cluster->directory, str_from(node))))
+		return no_such("node", node);
+	if (volume && !(filter_out->volume = cluster_find_volume(cluster, volume)))
+		return no_such("volume", volume);
+	return EXIT_DONE;
+}
+
+bool filter_is_empty(const struct filter *filter)
+{
+	return !filter->site && !filter->node && !filter->volume;
+}
+
+static bool has_place(const struct filter *filter, const struct directory_node *node)
+{
+	return node && (!filter->site || node->site_id == filter->site->id) &&
+		(!filter->node || node->id == filter->node->id);
+}
+
+bool filter_has_node(const struct filter *filter, const struct directory_node *node)
+{
+	return has_place(filter, node) &&
+		(!filter->volume || cluster_holds(filter->volume, node->id));
+}
+
+bool filter_has_router(const struct filter *filter, const struct directory_router *router)
+{
+	return (!filter->site || router->site_id == filter->site->id) && !filter->node &&
+		!filter->volume;
+}
+
+bool filter_has_copy(const struct filter *filter, const struct directory_volume *volume,
+	const struct directory_node *replica)
+{
+	const struct directory *directory = filter->cluster->directory;
+	return (!filter->volume || filter->volume->id == volume->id) &&
+		(has_place(filter, directory_find_node(directory, volume->primary_node_id)) ||
+			has_place(filter, replica));
+}
+
+bool filter_has_volume(const struct filter *filter, const struct directory_volume *volume)
+{
+	const struct directory *directory = filter->cluster->directory;
+	bool found = filter_has_copy(filter, volume, NULL);
+	for (unsigned i = 0; i < volume->replica_count && !found; i++)
+		found = filter_has_copy(filter, volume,
+			directory_find_node(directory, volume->replica_node_ids[i]));
+	return found || (filter_is_empty(filter) && !filter->volume);
+}

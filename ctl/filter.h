@@ -1,0 +1,29 @@
+#ifndef PANDO_CTL_FILTER_H
+#define PANDO_CTL_FILTER_H
+
+/* --site, --node and --volume: which part of the cluster is looked at. Without any of them, all. */
+
+#include "ctl/cluster.h"
+
+struct filter {
+	const struct cluster *cluster;
+	/* NULL: any. */
+	const struct directory_site *site;
+	const struct directory_node *node;
+	const struct directory_volume *volume;
+};
+
+/* 0, or an exit code with the sentence printed: a name that does not exist is an error. Valid as
+ * long as the cluster. */
+int filter_read(struct command *command, const struct cluster *cluster,
+	struct filter *filter_out) must_check;
+bool filter_is_empty(const struct filter *filter);
+bool filter_has_node(const struct filter *filter, const struct directory_node *node);
+bool filter_has_router(const struct filter *filter, const struct directory_router *router);
+/* Some copy of it is where the filter looks. */
+bool filter_has_volume(const struct filter *filter, const struct directory_volume *volume);
+/* The pair of a primary and one replica: either is where the filter looks. */
+bool filter_has_copy(const struct filter *filter, const struct directory_volume *volume,
+	const struct directory_node *replica);
+
+#endif
