@@ -241,6 +241,9 @@ static void *add_mailbox(struct contents *contents, const struct directory_row *
 		.enabled = truth(row->columns[4]),
 		.quota_bytes = number(row->columns[5]),
 	};
+	if (!decode_hex(str_from(row->columns[6] ? row->columns[6] : ""), mailbox->mailbox.mark,
+		    MAILBOX_MARK_LENGTH))
+		log_error("directory_bad_mark", "mailbox=%llu", (unsigned long long)row->id);
 	map_set(contents->mailbox_addresses, lower(mailbox->mailbox.address, space), mailbox);
 	return mailbox;
 }

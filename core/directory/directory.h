@@ -23,6 +23,8 @@ enum durability { DURABILITY_REMOTE, DURABILITY_STRICT, DURABILITY_LOCAL };
 enum {
 	/* Random; two reigns that never hear of each other do not choose the same. */
 	REIGN_LENGTH = 16,
+	/* Random: no two mailboxes have the same, whatever became of their ids. */
+	MAILBOX_MARK_LENGTH = 16,
 	/* A copy in each of four sites, twice. */
 	VOLUME_COPIES_MAX = 8,
 	/* Twice what `pando` gives; accounts imported from elsewhere may have longer
@@ -68,6 +70,9 @@ struct directory_volume {
 
 struct directory_mailbox {
 	uint64_t id;
+	/* With the id it says which mailbox of a volume this is: a directory that comes back older
+	 * gives ids again, and what is stored under another mark is somebody else's. */
+	uint8_t mark[MAILBOX_MARK_LENGTH];
 	struct str address; /* canonical: lower-case domain, local part as stored */
 	uint32_t volume_id;
 	enum durability durability; /* already resolved against the volume's default */

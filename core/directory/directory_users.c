@@ -1,5 +1,8 @@
 #include "core/directory/write_internal.h"
 
+#include "core/encode.h"
+#include "core/rand.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -127,12 +130,20 @@ static int refuse_alias_address(
 	return code;
 }
 
+static void random_mark(struct buf *out)
+{
+	uint8_t mark[MAILBOX_MARK_LENGTH];
+	rand_bytes(mark, sizeof(mark));
+	encode_hex(out, mark, sizeof(mark));
+}
+
 static int insert_mailbox(struct directory_writer *writer,
 	const struct mailbox_description *mailbox, struct error *error)
 {
 	char id[24], domain_id[24], volume_id[24], quota[24];
-	struct buf address = { 0 };
+	struct buf address = { 0 }, mark = { 0 };
 	int code = check_address(writer, mailbox->address, &address, domain_id, error);
+	random_mark(&mark);
 	if (code == 0)
 		code = mailbox->volume
 			? writer_find_id(writer, "volume", mailbox->volume, volume_id, error)
@@ -146,16 +157,18 @@ static int insert_mailbox(struct directory_writer *writer,
 		code = writer_exists_already(
 			writer_query(writer, error,
 				"insert into mailbox (id, address, domain_id, volume_id, "
-				"durability, enabled, quota_bytes) "
-				"values ($1, $2, $3, $4, $5, true, $6)",
+				"durability, enabled, quota_bytes, mark) "
+				"values ($1, $2, $3, $4, $5, true, $6, $7)",
 				SQL_VALUES(id, buf_terminated(&address), domain_id, volume_id,
-					mailbox->durability ? mailbox->durability : "", quota),
+					mailbox->durability ? mailbox->durability : "", quota,
+					buf_terminated(&mark)),
 				NULL),
 			"mailbox", mailbox->address, error);
 	if (code == 0 && mailbox->scram)
 		code = put_credential(writer, id, mailbox->scram, error);
 	if (code == 0)
 		code = writer_audit(writer, "mailbox add", buf_terminated(&address), error);
+	buf_deinit(&mark);
 	buf_deinit(&address);
 	return code;
 }

@@ -115,6 +115,7 @@ void index_reset(struct index *index)
 	CHECK(list_is_empty(&index->ahead_mailboxes) && list_is_empty(&index->ahead_folders));
 	index->applied_lsn = index->saved_lsn = index->slack_epoch = index->message_count = 0;
 	index->slack_count = index->folder_count = 0;
+	index->highest_mailbox_id = 0;
 	index->applied_epoch = index->acked_lsn = 0;
 	index->reset_store = true;
 	index->ahead_is_stale = true;

@@ -54,8 +54,9 @@ struct folder_ahead {
 struct mailbox_ahead {
 	uint64_t modseq;
 	uint32_t next_folder_id, last_uidvalidity;
-	/* The INBOX of a mailbox whose first folders are on their way; 0: none. */
+	/* The INBOX of a mailbox whose first folders are on their way; 0: none. With its mark. */
 	uint32_t inbox_id, inbox_uidnext;
+	uint8_t mark[CHANGE_MARK_LENGTH];
 	struct list link; /* of index.ahead_mailboxes */
 };
 
@@ -83,6 +84,9 @@ struct folder_private {
 
 struct mailbox {
 	uint64_t id;
+	/* Which of the mailboxes that ever had this id it is; of the log, so nothing before there
+	 * are folders. */
+	uint8_t mark[CHANGE_MARK_LENGTH];
 	struct index *index;
 	struct folder **folders; /* in name order, INBOX first */
 	uint32_t folder_count, folder_capacity;
@@ -91,6 +95,7 @@ struct mailbox {
 	uint64_t modseq;           /* highest applied */
 	struct mailbox_ahead ahead;
 	bool dirty;
+	bool told_another; /* the log has a line of who was refused */
 	struct list sessions, dirty_link;
 };
 
@@ -114,6 +119,8 @@ struct index {
 	uint32_t slack_count;
 	uint64_t message_count;
 	uint32_t folder_count;
+	/* Of every mailbox that is in the log, whether the directory still knows it or not. */
+	uint64_t highest_mailbox_id;
 	/* What a replica at another site was known to have; kept for the next start. */
 	uint64_t acked_lsn;
 	bool reset_store; /* the store holds something else: clear it with the next checkpoint */

@@ -149,6 +149,9 @@ enum imap_wait imap_no_status(struct imap_command *command, int status)
 	case -EINVAL: return imap_reply(command, "NO [CANNOT] Not possible with this folder name");
 	case -ENOSPC: return imap_reply(command, "NO [UNAVAILABLE] The server's disk is full");
 	case -EDQUOT: return imap_reply(command, "NO [OVERQUOTA] The mailbox is full");
+	case -EKEYREJECTED:
+		return imap_reply(command, "NO [INUSE] Another mailbox is stored in this one's "
+			"place, its mail is not shown: `pando check` tells the operator more");
 	case -EFBIG: return imap_reply(command, "NO [LIMIT] Too much for one command");
 	case -E2BIG: return imap_reply(command, "NO [LIMIT] Too many folders, or too long a name");
 	case -EAGAIN:
@@ -602,5 +605,6 @@ void imap_session_start(struct volume *volume, struct stream *stream,
 	stream_attach(stream, session->loop, &session_handler, session);
 	set_reading(session);
 	imap_change(session)->done = on_attached;
-	mailbox_attach(volume, login->mailbox_id, &session->mailbox, &session->change);
+	mailbox_attach(
+		volume, login->mailbox_id, login->mark, &session->mailbox, &session->change);
 }

@@ -319,10 +319,12 @@ static bool begin(struct mailbox_op *op)
 	return op->status == 0;
 }
 
-void mailbox_attach(struct volume *volume, uint64_t mailbox_id, struct mailbox_session *session,
+void mailbox_attach(struct volume *volume, uint64_t mailbox_id,
+	const uint8_t mark[MAILBOX_MARK_LENGTH], struct mailbox_session *session,
 	struct mailbox_op *op)
 {
 	(void)volume;
+	(void)mark;
 	(void)mailbox_id;
 	if (!begin(op))
 		return;

@@ -171,6 +171,9 @@ static void check_lookups(struct world *world)
 	EXPECT(volume && volume->epoch == 1 && volume->durability == DURABILITY_REMOTE);
 	EXPECT(directory_find_router_by_name(world->directory, STR("router-a")) != NULL);
 	EXPECT(anna && anna->volume_id == 1 && anna->enabled);
+	/* Random bytes, no two alike. */
+	EXPECT(anna && memcmp(anna->mark, (uint8_t[MAILBOX_MARK_LENGTH]){ 0 }, 8) != 0);
+	EXPECT(anna && memcmp(anna->mark, anna->mark + 8, 8) != 0);
 	EXPECT(anna && directory_find_credential(world->directory, anna->id, &credential));
 	EXPECT_INT(4096, credential.iterations);
 	EXPECT_INT(1, found(world, "anna+lists@example.org"));
@@ -410,7 +413,8 @@ static struct directory_batch *make_batch(unsigned revision, unsigned id, const 
 	batch_add(batch, (const char *const[DIRECTORY_CELLS]){ "changed", row, "mailbox" }, base);
 	batch_add(batch,
 		(const char *const[DIRECTORY_CELLS]){
-			"mailbox", row, address, "1", "1", "", "t", "0" },
+			"mailbox", row, address, "1", "1", "", "t", "0",
+			"000102030405060708090a0b0c0d0e0f" },
 		base);
 	return batch;
 }
