@@ -147,6 +147,36 @@ static void check_volumes(struct checks *checks, const struct cluster *cluster,
 	}
 }
 
+/* A node that serves none of them knows nothing of others. */
+static void check_marks(struct cluster *cluster, struct checks *checks)
+{
+	unsigned count = 0, others = 0;
+	struct question *nodes = cluster_ask_nodes(cluster, "others", ASK_MS, &count);
+	for (unsigned i = 0; i < count; i++)
+		for (const struct json *other = json_first(json_get(nodes[i].answer, "others"));
+			other; other = other->next, others++) {
+			const struct directory_volume *volume = directory_find_volume(
+				cluster->directory, (uint32_t)json_u64(other, "volume"));
+			struct str address = json_text(other, "address");
+			struct buf what = { 0 }, advice = { 0 };
+			buf_printf(&what, "mailbox " STR_FORMAT, STR_ARG(address));
+			buf_printf(&advice,
+				"volume %s holds another mailbox under its number %llu (messages: "
+				"%llu), nobody is served: if it is the same one, `pando mailbox "
+				"adopt " STR_FORMAT "`, else remove and add it again",
+				volume ? volume->name : "?",
+				(unsigned long long)json_u64(other, "mailbox_id"),
+				(unsigned long long)json_u64(other, "messages"), STR_ARG(address));
+			note(checks, buf_terminated(&what), VERDICT_BAD, buf_terminated(&advice));
+			buf_deinit(&what);
+			buf_deinit(&advice);
+		}
+	if (count > 0 && others == 0)
+		note(checks, "mailboxes", VERDICT_GOOD,
+			"each is the one that its volume holds under its number");
+	free(nodes);
+}
+
 static void check_daemons(struct command *command, struct checks *checks)
 {
 	struct cluster cluster = { 0 };
@@ -175,6 +205,7 @@ static void check_daemons(struct command *command, struct checks *checks)
 			question->answer ? router->control : question->error.text);
 	}
 	check_volumes(checks, &cluster, nodes, node_count);
+	check_marks(&cluster, checks);
 	free(nodes);
 	free(routers);
 	cluster_close(&cluster);

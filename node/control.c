@@ -24,6 +24,13 @@ static void answer_at_risk(struct volumes *volumes, struct control_request *requ
 	volumes_at_risk(volumes, on_json, request);
 }
 
+static void answer_others(struct volumes *volumes, struct control_request *request,
+	const struct str *arguments)
+{
+	(void)arguments;
+	volumes_others(volumes, on_json, request);
+}
+
 static void answer_end(struct volumes *volumes, struct control_request *request,
 	enum volumes_end how, struct str list)
 {
@@ -51,6 +58,7 @@ static const struct {
 } verbs[] = {
 	{ "status", 0, answer_status },
 	{ "at-risk", 0, answer_at_risk },
+	{ "others", 0, answer_others },
 	{ "fence", 1, answer_fence },
 	{ "hold", 1, answer_hold },
 };

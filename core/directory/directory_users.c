@@ -268,6 +268,41 @@ int directory_remove_mailbox(
 	return writer_leave(writer, own, code, error);
 }
 
+static int change_mark(struct directory_writer *writer, const char *address, const char *expected,
+	const char *mark, struct error *error)
+{
+	struct sql_result *result = NULL;
+	char id[24];
+	struct buf detail = { 0 };
+	int code = find_mailbox(writer, address, id, error);
+	if (code == 0)
+		code = writer_query(writer, error,
+			"update mailbox set mark = $3 where id = $1 and mark = $2 returning id",
+			SQL_VALUES(id, expected, mark), &result);
+	if (code == 0 && sql_rows(result) == 0)
+		code = error_set(error, -ESTALE,
+			"`%s` has been changed by somebody else meanwhile: run `pando check` and "
+			"try again",
+			address);
+	buf_printf(&detail, "%s: mailbox %s, mark %s instead of %s", address, id, mark, expected);
+	if (code == 0)
+		code = writer_audit(writer, "mailbox adopt", buf_terminated(&detail), error);
+	buf_deinit(&detail);
+	sql_result_free(&result);
+	return code;
+}
+
+int directory_adopt_mailbox(struct directory_writer *writer, const char *address,
+	const char *expected, const char *mark, struct error *error)
+{
+	bool own;
+	int code = writer_enter(writer, &own, error);
+	if (code < 0)
+		return code;
+	return writer_leave(
+		writer, own, change_mark(writer, address, expected, mark, error), error);
+}
+
 int directory_set_credential(struct directory_writer *writer, const char *address,
 	const char *scram, struct error *error)
 {

@@ -93,6 +93,10 @@ int directory_set_mailbox(struct directory_writer *writer, const char *address,
 	const struct mailbox_settings *settings, struct error *error) must_check;
 int directory_remove_mailbox(
 	struct directory_writer *writer, const char *address, struct error *error) must_check;
+/* The mailbox is the one that its volume holds under its id: it gets that one's mark. -ESTALE when
+ * it has another mark than `expected` by now. Marks are 32 hexadecimal digits. */
+int directory_adopt_mailbox(struct directory_writer *writer, const char *address,
+	const char *expected, const char *mark, struct error *error) must_check;
 int directory_set_credential(struct directory_writer *writer, const char *address,
 	const char *scram, struct error *error) must_check;
 
