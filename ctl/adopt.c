@@ -1,4 +1,4 @@
-/* `pando mailbox adopt`: a restored directory and the volume say of one mailbox that it is another. */
+/* `pando mailbox adopt`: a restored directory takes a mailbox for another than its volume does. */
 
 #include "ctl/cluster.h"
 
@@ -48,8 +48,8 @@ static const struct json *find_other(const struct question *nodes, unsigned coun
 }
 
 /* Whether the volume is served by one that has answered. */
-static bool is_served(
-	const struct cluster *cluster, const struct question *states, unsigned count, const char *name)
+static bool is_served(const struct cluster *cluster, const struct question *states, unsigned count,
+	const char *name)
 {
 	const struct directory_volume *volume = cluster_find_volume(cluster, name);
 	for (unsigned i = 0; volume && i < count; i++)

@@ -161,8 +161,7 @@ static void backend_ready(struct imap_login *session, struct str text)
 	stream_printf(client, "%s OK " STR_FORMAT "\r\n", session->tag, STR_ARG(text));
 	log_info("imap_login", "peer=%s user=%s node=%u tls=%d", session->peer,
 		session->identity.address, session->node_id, stream_is_tls(client));
-	proxy_start(
-		router->proxies, client, backend, session->identity.mailbox_id, session->node_id);
+	proxy_start(router->proxies, client, backend, &session->identity, session->node_id);
 	session->backend = NULL;
 	session_free(session);
 }

@@ -173,6 +173,7 @@ void contents_deinit(struct contents *contents)
 	map_destroy(&contents->domain_names);
 	map_destroy(&contents->mailbox_addresses);
 	map_destroy(&contents->alias_addresses);
+	buf_deinit(&contents->news);
 }
 
 static void *add_node(struct contents *contents, const struct directory_row *row)
@@ -384,10 +385,14 @@ void contents_apply(struct contents *contents, const struct directory_batch *bat
 	bool touched[KIND_COUNT] = { false };
 	if (batch->full)
 		forget_all(contents);
+	buf_clear(&contents->news);
+	contents->is_news_all = batch->full;
 	for (size_t i = 0; i < batch_changed_count(batch); i++) {
 		const struct directory_row *row = &batch_changed(batch)[i];
 		touched[row->kind] = true;
 		forget(contents, row->kind, row->id);
+		if (!batch->full && (row->kind == KIND_MAILBOX || row->kind == KIND_CREDENTIAL))
+			buf_append(&contents->news, &row->id, sizeof(row->id));
 	}
 	for (size_t i = 0; i < batch_row_count(batch); i++) {
 		touched[batch_rows(batch)[i].kind] = true;
@@ -545,6 +550,39 @@ bool directory_find_credential(const struct directory *directory, uint64_t mailb
 	return true;
 }
 
+uint64_t directory_access(const struct directory *directory, uint64_t mailbox_id)
+{
+	const struct directory_mailbox *mailbox = directory_find_mailbox(directory, mailbox_id);
+	struct directory_credential credential = { 0 };
+	if (!mailbox)
+		return ACCESS_NONE;
+	if (!mailbox->enabled)
+		return ACCESS_DISABLED;
+	uint64_t digest =
+		digest64(ACCESS_DISABLED, mailbox->address.bytes, mailbox->address.length);
+	digest = digest64(digest, mailbox->mark, MAILBOX_MARK_LENGTH);
+	if (directory_find_credential(directory, mailbox_id, &credential))
+		digest = digest64(digest, credential.stored_key, SHA256_LENGTH);
+	return digest > ACCESS_DISABLED ? digest : ACCESS_DISABLED + 1;
+}
+
+const char *directory_access_end(uint64_t access)
+{
+	switch (access) {
+	case ACCESS_NONE: return "The mailbox has been removed";
+	case ACCESS_DISABLED: return "The mailbox has been disabled";
+	default: return "The mailbox's password or address has changed, log in again";
+	}
+}
+
+struct directory_news directory_news(const struct directory *directory)
+{
+	const struct contents *contents = contents_of(directory);
+	struct str ids = buf_str(&contents->news);
+	return (struct directory_news){ contents->is_news_all, (const void *)ids.bytes,
+		ids.length / sizeof(uint64_t) };
+}
+
 const struct directory_volume *directory_find_volume(const struct directory *directory, uint32_t id)
 {
 	return by_id(contents_of(directory), KIND_VOLUME, id);
@@ -601,4 +639,11 @@ const struct directory_volume *directory_next_volume(
 	const struct directory *directory, size_t *position)
 {
 	return next_row(directory, KIND_VOLUME, position);
+}
+
+const struct directory_mailbox *directory_next_mailbox(
+	const struct directory *directory, size_t *position)
+{
+	const struct mailbox_row *row = next_row(directory, KIND_MAILBOX, position);
+	return row ? &row->mailbox : NULL;
 }

@@ -88,6 +88,21 @@ struct directory_credential {
 	uint8_t stored_key[SHA256_LENGTH], server_key[SHA256_LENGTH];
 };
 
+/* By what a mailbox's owner is let in, as a number to compare: another one when its address, mark
+ * or password is another. A session remembers what it began with, and ends when that is over. */
+enum {
+	ACCESS_NONE = 0,     /* there is no such mailbox */
+	ACCESS_DISABLED = 1, /* it is not enabled */
+};
+
+/* What the last change was about. Without `is_all` these mailboxes' rows or credentials came, went
+ * or changed, some more than once in the list; with it any may have. */
+struct directory_news {
+	bool is_all;
+	const uint64_t *mailbox_ids;
+	size_t count;
+};
+
 /* "SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>", PostgreSQL's own form. */
 bool directory_parse_credential(
 	struct str text, struct directory_credential *credential_out) must_check;
@@ -129,6 +144,12 @@ const struct directory_mailbox *directory_find_mailbox(
 bool directory_find_credential(const struct directory *directory, uint64_t mailbox_id,
 	struct directory_credential *credential_out);
 
+uint64_t directory_access(const struct directory *directory, uint64_t mailbox_id);
+/* What a session is told that began with another access than this one, now the mailbox's. */
+const char *directory_access_end(uint64_t access);
+/* For on_change, and valid during it. */
+struct directory_news directory_news(const struct directory *directory);
+
 const struct directory_volume *directory_find_volume(
 	const struct directory *directory, uint32_t id);
 const struct directory_node *directory_find_node(const struct directory *directory, uint32_t id);
@@ -146,6 +167,8 @@ const struct directory_node *directory_next_node(
 const struct directory_router *directory_next_router(
 	const struct directory *directory, size_t *position);
 const struct directory_volume *directory_next_volume(
+	const struct directory *directory, size_t *position);
+const struct directory_mailbox *directory_next_mailbox(
 	const struct directory *directory, size_t *position);
 
 #endif

@@ -322,6 +322,25 @@ void mailbox_detach(struct mailbox_session *session)
 	session->folder = NULL;
 }
 
+bool mailbox_allows(const struct mailbox *mailbox, uint64_t access)
+{
+	return !mailbox->is_access_told || mailbox->access == access;
+}
+
+void mailbox_tell_access(struct mailbox *mailbox, uint64_t access, const char *reason)
+{
+	mailbox->is_access_told = true;
+	mailbox->access = access;
+	list_for_each_safe (entry, following, &mailbox->sessions) {
+		struct mailbox_session *session =
+			list_entry(entry, struct mailbox_session, mailbox_link);
+		if (mailbox_allows(mailbox, session->access))
+			continue;
+		mailbox_detach(session);
+		session->on_denied(session, reason);
+	}
+}
+
 void index_tell_gone(struct index *index)
 {
 	void *value;

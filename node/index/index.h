@@ -96,6 +96,9 @@ struct mailbox {
 	struct mailbox_ahead ahead;
 	bool dirty;
 	bool told_another; /* the log has a line of who was refused */
+	/* By what its owner is let in, as far as the directory has told since this process runs. */
+	bool is_access_told;
+	uint64_t access;
 	struct list sessions, dirty_link;
 };
 
@@ -164,6 +167,11 @@ struct mailbox *index_find_mailbox(const struct index *index, uint64_t mailbox_i
 struct mailbox *index_make_mailbox(struct index *index, uint64_t mailbox_id);
 /* The session hears of changes from now on. */
 void mailbox_register(struct mailbox *mailbox, struct mailbox_session *session);
+/* The directory has told by what the owner is let in now: sessions that began with something else
+ * are told this reason and detached. */
+void mailbox_tell_access(struct mailbox *mailbox, uint64_t access, const char *reason);
+/* Whether a session that began with this may go on. */
+bool mailbox_allows(const struct mailbox *mailbox, uint64_t access);
 /* Tells every session of every mailbox that it goes; they are detached before. */
 void index_tell_gone(struct index *index);
 /* Whether so many more bytes are within the quota (0: none). What is on its way to the log is not

@@ -103,6 +103,9 @@ static void on_attach_done(struct pending_change *pending, int status, bool at_r
 		mailbox_attach(volume, mailbox_id, mark, session, op);
 		return;
 	}
+	/* Those who wait here are in no list yet. */
+	if (status == 0 && !mailbox_allows(mailbox, session->access))
+		status = -EACCES;
 	op->status = status;
 	if (status == 0)
 		mailbox_register(mailbox, session);

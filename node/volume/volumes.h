@@ -51,6 +51,9 @@ void volumes_destroy(struct volumes **volumes);
  * without it, a copy on disk is not acted upon: it may name a primary that
  * was replaced meanwhile. */
 void volumes_reconcile(struct volumes *volumes);
+/* After every change of the directory, too: sessions whose owner may not go on end, on the workers,
+ * which look at the mailboxes that the change was about and at no others. */
+void volumes_access_changed(struct volumes *volumes);
 /* All volumes that want to be primary are. */
 bool volumes_are_settled(const struct volumes *volumes);
 

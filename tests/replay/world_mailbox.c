@@ -222,6 +222,16 @@ void world_mailbox_lose(void)
 	}
 }
 
+void world_mailbox_deny(void)
+{
+	list_for_each_safe(entry, following, &the_mailbox.sessions) {
+		struct mailbox_session *session =
+			list_entry(entry, struct mailbox_session, mailbox_link);
+		mailbox_detach(session);
+		session->on_denied(session, "The mailbox has been disabled");
+	}
+}
+
 /* ---- looking ---- */
 
 struct folder *mailbox_find_folder(struct mailbox *mailbox, struct str name)

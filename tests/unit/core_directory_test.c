@@ -30,6 +30,11 @@ struct world {
 	struct directory_writer *writer;
 	char folder[64];
 	unsigned changes;
+	/* Of the last change. */
+	bool is_news_all;
+	uint64_t news[8];
+	size_t news_count;
+	uint64_t access; /* what has_other_access waits to see changed */
 	bool is_postgres;
 	/* wait_until's condition. */
 	bool (*holds)(struct world *world);
@@ -38,7 +43,13 @@ struct world {
 
 static void on_change(void *arg)
 {
-	((struct world *)arg)->changes++;
+	struct world *world = arg;
+	struct directory_news news = directory_news(world->directory);
+	world->changes++;
+	world->is_news_all = news.is_all;
+	world->news_count = 0;
+	for (size_t i = 0; i < news.count && i < array_length(world->news); i++)
+		world->news[world->news_count++] = news.mailbox_ids[i];
 }
 
 static void on_tick(void *arg)
@@ -264,6 +275,58 @@ static void check_promotion(struct world *world)
 	EXPECT_INT(-ESTALE, directory_promote(world->writer, &promotion, 1, 0, &error));
 }
 
+static bool has_quota(struct world *world)
+{
+	return directory_find_mailbox(world->directory, 1)->quota_bytes == 5000;
+}
+
+static bool has_other_access(struct world *world)
+{
+	return directory_access(world->directory, 1) != world->access;
+}
+
+static void expect_news_of_anna(struct world *world)
+{
+	EXPECT(!world->is_news_all && world->news_count == 1 && world->news[0] == 1);
+}
+
+/* What lets the owner in, and which mailboxes a change was about. */
+static void check_access(struct world *world)
+{
+	struct error error = { 0 };
+	uint64_t quota = 5000, no = 0, yes = 1, first = directory_access(world->directory, 1);
+	const char *other = "SCRAM-SHA-256$4096:AAAAAAAAAAAAAAAAAAAAAA==$"
+			    "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBE=:"
+			    "CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCA=";
+	EXPECT(first > ACCESS_DISABLED);
+	EXPECT_INT(ACCESS_NONE, directory_access(world->directory, 99));
+	expect_done(directory_set_mailbox(world->writer, "anna@example.org",
+			    &(struct mailbox_settings){ .quota_bytes = &quota }, &error),
+		&error);
+	EXPECT(wait_until(world, has_quota));
+	EXPECT(first == directory_access(world->directory, 1));
+	expect_news_of_anna(world);
+	world->access = first;
+	expect_done(directory_set_credential(world->writer, "anna@example.org", other, &error),
+		&error);
+	EXPECT(wait_until(world, has_other_access));
+	expect_news_of_anna(world);
+	world->access = directory_access(world->directory, 1);
+	expect_done(directory_set_mailbox(world->writer, "anna@example.org",
+			    &(struct mailbox_settings){ .enabled = &no }, &error),
+		&error);
+	EXPECT(wait_until(world, has_other_access));
+	expect_news_of_anna(world);
+	EXPECT_INT(ACCESS_DISABLED, directory_access(world->directory, 1));
+	uint64_t second = world->access;
+	world->access = ACCESS_DISABLED;
+	expect_done(directory_set_mailbox(world->writer, "anna@example.org",
+			    &(struct mailbox_settings){ .enabled = &yes }, &error),
+		&error);
+	EXPECT(wait_until(world, has_other_access));
+	EXPECT(directory_access(world->directory, 1) == second);
+}
+
 static void check_all(struct world *world)
 {
 	struct error error = { 0 };
@@ -271,8 +334,10 @@ static void check_all(struct world *world)
 	open_directory(world);
 	EXPECT(wait_until(world, knows_anna));
 	EXPECT(directory_is_loaded(world->directory) && world->changes >= 1);
+	EXPECT(world->is_news_all);
 	check_lookups(world);
 	check_aliases(world);
+	check_access(world);
 	check_promotion(world);
 	expect_done(directory_remove_mailbox(world->writer, "ANNA@example.org", &error), &error);
 	EXPECT(wait_until(world, does_not_know_anna));

@@ -137,3 +137,59 @@ TEST(folders_that_make_a_mailbox_without_a_mark_contradict_the_log)
 	EXPECT(index.is_broken);
 	index_deinit(&index);
 }
+
+/* ---- who may go on ---- */
+
+struct watched {
+	struct mailbox_session session;
+	struct mailbox_op op;
+	const char *reason;
+};
+
+static void on_denied(struct mailbox_session *session, const char *reason)
+{
+	container_of(session, struct watched, session)->reason = reason;
+	EXPECT(session->mailbox == NULL);
+}
+
+static void watch(struct fixture *f, struct watched *watched, uint64_t access)
+{
+	*watched = (struct watched){ .session = { .on_change = on_session_change,
+					     .on_gone = on_session_gone,
+					     .on_denied = on_denied,
+					     .access = access },
+		.op = fixture_op(f) };
+	mailbox_attach(f->volume, MAILBOX, f->mark, &watched->session, &watched->op);
+}
+
+TEST(sessions_end_that_began_with_another_access_and_no_others)
+{
+	struct fixture f;
+	struct watched before, after;
+	fixture_setup(&f);
+	EXPECT_INT(0, fixture_deliver(&f, 1, 100));
+	watch(&f, &before, 7);
+	loop_run(f.loop);
+	watch(&f, &after, 8);
+	loop_run(f.loop);
+	mailbox_tell_access(fixture_mailbox(&f), 8, "over");
+	EXPECT(before.reason != NULL && strcmp(before.reason, "over") == 0);
+	EXPECT(after.reason == NULL && after.session.mailbox != NULL);
+	mailbox_tell_access(fixture_mailbox(&f), 8, "over");
+	EXPECT(after.reason == NULL);
+	mailbox_detach(&after.session);
+	fixture_teardown(&f);
+}
+
+TEST(a_session_whose_access_is_over_while_its_mailbox_is_made_does_not_begin)
+{
+	struct fixture f;
+	struct watched late;
+	fixture_setup(&f);
+	watch(&f, &late, 7);
+	mailbox_tell_access(fixture_mailbox(&f), 8, "over");
+	loop_run(f.loop);
+	EXPECT_INT(-EACCES, late.op.status);
+	EXPECT(late.session.mailbox == NULL);
+	fixture_teardown(&f);
+}
