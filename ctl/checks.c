@@ -147,6 +147,35 @@ static void check_volumes(struct checks *checks, const struct cluster *cluster,
 	}
 }
 
+/* A directory that is older than its volumes, as after a restore. */
+static void check_ids(struct command *command, const struct cluster *cluster,
+	struct checks *checks, const struct question *nodes, unsigned count)
+{
+	uint64_t last = 0;
+	uint32_t volume_id = 0;
+	uint64_t highest = status_highest_mailbox_id(nodes, count, &volume_id);
+	struct error error = { 0 };
+	struct buf advice = { 0 };
+	if (directory_last_mailbox_id(command->writer, &last, &error) < 0) {
+		note(checks, "mailbox numbers", VERDICT_BAD, error.text);
+		return;
+	}
+	if (highest <= last) {
+		note(checks, "mailbox numbers", VERDICT_GOOD,
+			"the directory's next one is above all that volumes have seen");
+		return;
+	}
+	const struct directory_volume *volume = directory_find_volume(cluster->directory, volume_id);
+	buf_printf(&advice,
+		"the directory's next one is %llu, and volume %s has seen %llu: the directory was "
+		"restored, and what was added since is missing, see `pando audit`; `pando mailbox "
+		"add` goes on above",
+		(unsigned long long)last + 1, volume ? volume->name : "?",
+		(unsigned long long)highest);
+	note(checks, "mailbox numbers", VERDICT_WARN, buf_terminated(&advice));
+	buf_deinit(&advice);
+}
+
 /* A node that serves none of them knows nothing of others. */
 static void check_marks(struct cluster *cluster, struct checks *checks)
 {
@@ -205,6 +234,7 @@ static void check_daemons(struct command *command, struct checks *checks)
 			question->answer ? router->control : question->error.text);
 	}
 	check_volumes(checks, &cluster, nodes, node_count);
+	check_ids(command, &cluster, checks, nodes, node_count);
 	check_marks(&cluster, checks);
 	free(nodes);
 	free(routers);

@@ -151,6 +151,8 @@ static int insert_mailbox(struct directory_writer *writer,
 	if (code == 0)
 		code = refuse_alias_address(writer, buf_terminated(&address), error);
 	if (code == 0)
+		code = writer_raise_ids(writer, "mailbox", mailbox->id_above, error);
+	if (code == 0)
 		code = writer_next_id(writer, "mailbox", id, error);
 	snprintf(quota, sizeof(quota), "%llu", (unsigned long long)mailbox->quota_bytes);
 	if (code == 0)

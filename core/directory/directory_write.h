@@ -80,9 +80,15 @@ struct mailbox_description {
 	const char *durability; /* NULL: the volume's */
 	uint64_t quota_bytes;
 	const char *scram; /* NULL: no password yet */
+	/* Its id is above this one, and so are all later ones: volumes have seen it. */
+	uint64_t id_above;
 };
 int directory_add_mailbox(struct directory_writer *writer,
 	const struct mailbox_description *mailbox, struct error *error) must_check;
+
+/* The highest id that a mailbox was given; 0: none. */
+int directory_last_mailbox_id(
+	struct directory_writer *writer, uint64_t *id_out, struct error *error) must_check;
 
 /* What is to change; the rest stays as it is. */
 struct mailbox_settings {

@@ -1,6 +1,7 @@
 """Who is who: a directory that comes back older gives nobody another one's mail."""
 
 import imaplib
+import re
 import subprocess
 
 import demo
@@ -73,6 +74,31 @@ def test_a_number_that_is_given_again_shows_nobody_anothers_mail(c):
     c.wait_mail(bob, his, seconds=40)
     assert c.subjects(alice) == [hers]
     assert pando(c, "check")[0] == 0
+
+
+def test_numbers_do_not_go_back_with_a_directory_that_is_restored(c):
+    """By pg_dump and psql, as docs/operating.md has it for backups."""
+    url = re.search(r"^directory = (.*)$", open(c.conf).read(), re.M).group(1)
+    dump = subprocess.run([f"{demo.POSTGRES_BIN}/pg_dump", "--schema=pando", url], check=True, stdout=subprocess.PIPE)
+    alice = new_mailbox(c, "alice")
+    hers, number = c.send("site-a", alice), c.home(alice)["id"]
+    c.wait_mail(alice, hers)
+    sql(c, "drop schema pando cascade;" + dump.stdout.decode())
+    code, output, _ = pando(c, "check")
+    assert re.search(rf"mailbox numbers +warn .*next one is {number}, and volume \S+ has seen {number}", output), output
+    # Another mailbox of the same volume, which would have got her number.
+    bob = f"{c.unique('bob')}@{DOMAIN}"
+    c.pando("mailbox", "add", bob, "--password", PASSWORD)
+    wait_for("Bob", 15, lambda: login_refusal(c, "site-a", bob) == "")
+    assert c.home(bob)["id"] == number + 1 and c.subjects(bob) == []
+    wait_for("her to be unknown", 15, lambda: "AUTHENTICATIONFAILED" in login_refusal(c, "site-b", alice))
+    code, output, _ = pando(c, "check", "--all")
+    assert code == 0 and re.search(r"mailbox numbers +ok", output), output
+    text = "".join(f"{c.unique('many')}@{DOMAIN}\n" for _ in range(3))
+    sql(c, f"update counter set value = {number - 1} where name = 'mailbox'")
+    subprocess.run([demo.PANDO, "--config", c.conf, "mailbox", "import", "-"], input=text, text=True, check=True,
+                   stdout=subprocess.PIPE)
+    assert min(c.home(name)["id"] for name in text.split()) > number
 
 
 def test_adopting_needs_the_node_that_serves_the_volume(c):

@@ -356,6 +356,38 @@ TEST(standalone_follower_sees_every_change)
 	close_world(&world);
 }
 
+TEST(mailbox_ids_go_on_above_what_volumes_have_seen)
+{
+	struct world world;
+	struct error error = { 0 };
+	char address[40];
+	uint64_t last;
+	open_world(&world, NULL);
+	fill(world.writer);
+	/* As an import does: with one lower number, with a gap, with numbers taken ahead. */
+	expect_done(directory_begin(world.writer, &error), &error);
+	for (unsigned i = 0; i < 12; i++) {
+		struct mailbox_description mailbox = { .address = address,
+			.id_above = i < 6 ? 0 : i < 9 ? 2 : 100 };
+		snprintf(address, sizeof(address), "m%u@example.org", i);
+		expect_done(directory_add_mailbox(world.writer, &mailbox, &error), &error);
+	}
+	expect_done(directory_commit(world.writer, &error), &error);
+	expect_done(directory_last_mailbox_id(world.writer, &last, &error), &error);
+	EXPECT(last >= 103);
+	open_directory(&world);
+	EXPECT(wait_until(&world, knows_anna));
+	uint64_t before = 0;
+	for (unsigned i = 0; i < 12; i++) {
+		snprintf(address, sizeof(address), "m%u@example.org", i);
+		const struct directory_mailbox *mailbox =
+			directory_find_login(world.directory, str_from(address));
+		EXPECT(mailbox && mailbox->id > before && (mailbox->id > 100) == (i >= 9));
+		before = mailbox ? mailbox->id : before;
+	}
+	close_world(&world);
+}
+
 TEST(malformed_names_are_refused_with_a_sentence)
 {
 	struct world world;
