@@ -11,8 +11,9 @@ static struct sql_result *find_mailbox(
 	struct command *command, const char *address, struct error *error)
 {
 	struct sql_result *result = NULL;
-	struct buf like = { 0 };
-	for (const char *p = address; *p; p++) {
+	struct buf like = { 0 }, canonical = { 0 };
+	directory_canonical_address(address, &canonical);
+	for (const char *p = buf_terminated(&canonical); *p; p++) {
 		if (strchr("%_\\", *p))
 			buf_append_byte(&like, '\\');
 		buf_append_byte(&like, *p);
@@ -24,6 +25,7 @@ static struct sql_result *find_mailbox(
 			address);
 		sql_result_free(&result);
 	}
+	buf_deinit(&canonical);
 	buf_deinit(&like);
 	return result;
 }

@@ -165,7 +165,8 @@ static void check_ids(struct command *command, const struct cluster *cluster,
 			"the directory's next one is above all that volumes have seen");
 		return;
 	}
-	const struct directory_volume *volume = directory_find_volume(cluster->directory, volume_id);
+	const struct directory_volume *volume =
+		directory_find_volume(cluster->directory, volume_id);
 	buf_printf(&advice,
 		"the directory's next one is %llu, and volume %s has seen %llu: the directory was "
 		"restored, and what was added since is missing, see `pando audit`; `pando mailbox "

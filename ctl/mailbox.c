@@ -261,11 +261,12 @@ static int list(struct command *command, enum directory_listing listing, const c
 {
 	struct error error = { 0 };
 	struct sql_result *result = NULL;
-	struct buf like = { 0 };
+	struct buf like = { 0 }, canonical = { 0 };
 	int code = command_open_directory(command);
 	if (code != EXIT_DONE)
 		return code;
-	like_pattern(pattern, single, &like);
+	directory_canonical_address(pattern, &canonical);
+	like_pattern(buf_terminated(&canonical), single, &like);
 	if (directory_list(command->writer, listing, buf_terminated(&like), &result, &error) < 0) {
 		code = command_fail(&error);
 	} else if (single && sql_rows(result) == 0) {
@@ -276,6 +277,7 @@ static int list(struct command *command, enum directory_listing listing, const c
 		print_listing(result, command_json(command), single, empty);
 	}
 	sql_result_free(&result);
+	buf_deinit(&canonical);
 	buf_deinit(&like);
 	return code;
 }

@@ -136,6 +136,7 @@ static bool find_credential(struct login_attempt *attempt, struct str user)
 	struct login *login = attempt->login;
 	struct directory *directory = login->router->directory;
 	struct directory_credential *credential = &attempt->credential;
+	char space[DIRECTORY_ADDRESS_MAX];
 
 	if (!directory_is_loaded(directory))
 		return false;
@@ -152,7 +153,9 @@ static bool find_credential(struct login_attempt *attempt, struct str user)
 	}
 	credential->iterations = SCRAM_ITERATIONS;
 	credential->salt_length = SCRAM_SALT_LENGTH;
-	sasl_invented_salt(str_of(login->secret, sizeof(login->secret)), user, credential->salt);
+	/* In every spelling the same, as it is for a user who is there. */
+	sasl_invented_salt(str_of(login->secret, sizeof(login->secret)),
+		directory_address_key(user, space), credential->salt);
 	rand_bytes(credential->stored_key, SHA256_LENGTH);
 	rand_bytes(credential->server_key, SHA256_LENGTH);
 	return true;

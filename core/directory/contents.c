@@ -1,5 +1,6 @@
 #include "core/directory/contents.h"
 
+#include "core/directory/domain.h"
 #include "core/encode.h"
 #include "core/log.h"
 
@@ -35,8 +36,6 @@ struct alias_targets {
 };
 
 enum {
-	/* Longest address looked up: RFC 5321 allows 64 + 1 + 255; local parts may be longer. */
-	ADDRESS_MAX = 512,
 	/* Aliases of aliases of aliases: more is a loop or a maze. */
 	ALIAS_DEPTH_MAX = 5,
 	/* Mailboxes one address may expand to. */
@@ -72,14 +71,24 @@ static int durability_of(const char *text)
 	return -1;
 }
 
-/* Lower-case copy in `out`; empty when too long. */
-static struct str lower(struct str text, char out[ADDRESS_MAX])
+struct str directory_address_key(struct str address, char out[DIRECTORY_ADDRESS_MAX])
 {
-	if (text.length > ADDRESS_MAX)
+	char domain_space[DOMAIN_LENGTH_MAX];
+	if (address.length > DIRECTORY_ADDRESS_MAX)
 		return STR("");
-	for (size_t i = 0; i < text.length; i++)
-		out[i] = ascii_lower(text.bytes[i]);
-	return str_of(out, text.length);
+	for (size_t i = 0; i < address.length; i++)
+		out[i] = ascii_lower(address.bytes[i]);
+	struct str key = str_of(out, address.length);
+	size_t behind_at = (size_t)(str_find_last_byte(key, '@') + 1);
+	if (behind_at == 0)
+		return key;
+	struct str domain = domain_canonical(str_from_index(key, behind_at), domain_space);
+	if (domain.length == 0)
+		return key; /* malformed: it is what it is */
+	if (behind_at + domain.length > DIRECTORY_ADDRESS_MAX)
+		return STR("");
+	memcpy(out + behind_at, domain.bytes, domain.length);
+	return str_of(out, behind_at + domain.length);
 }
 
 static void *by_id(const struct contents *contents, enum directory_kind kind, uint64_t id)
@@ -100,8 +109,8 @@ void contents_init(struct contents *contents)
 
 static void forget_alias(struct contents *contents, struct alias_row *row)
 {
-	char space[ADDRESS_MAX];
-	struct str key = lower(str_from(row->address), space);
+	char space[DIRECTORY_ADDRESS_MAX];
+	struct str key = directory_address_key(str_from(row->address), space);
 	struct alias_targets *targets = map_get(contents->alias_addresses, key);
 	if (targets) {
 		struct buf kept = { 0 };
@@ -124,7 +133,7 @@ static void forget_alias(struct contents *contents, struct alias_row *row)
 static void forget(struct contents *contents, enum directory_kind kind, uint64_t id)
 {
 	void *row = map_remove(contents->rows[kind], map_key_u64(&id));
-	char space[ADDRESS_MAX];
+	char space[DIRECTORY_ADDRESS_MAX];
 	if (!row)
 		return;
 	if (kind == KIND_NODE) {
@@ -138,7 +147,7 @@ static void forget(struct contents *contents, enum directory_kind kind, uint64_t
 		free(domain->name);
 	} else if (kind == KIND_MAILBOX) {
 		struct mailbox_row *mailbox = row;
-		struct str key = lower(mailbox->mailbox.address, space);
+		struct str key = directory_address_key(mailbox->mailbox.address, space);
 		if (map_get(contents->mailbox_addresses, key) == row)
 			map_remove(contents->mailbox_addresses, key);
 		free(mailbox->address);
@@ -221,16 +230,20 @@ static void *add_volume(const struct directory_row *row)
 
 static void *add_domain(struct contents *contents, const struct directory_row *row)
 {
+	char space[DOMAIN_LENGTH_MAX];
 	struct domain_row *domain = mem_alloc(sizeof(*domain));
 	domain->id = row->id;
-	domain->name = heap_text(row->columns[0]);
+	/* A row may be older than the canonical form. */
+	struct str stored = str_from(row->columns[0] ? row->columns[0] : "");
+	struct str name = domain_canonical(stored, space);
+	domain->name = str_to_heap(name.length > 0 ? name : stored);
 	map_set(contents->domain_names, str_from(domain->name), domain);
 	return domain;
 }
 
 static void *add_mailbox(struct contents *contents, const struct directory_row *row)
 {
-	char space[ADDRESS_MAX];
+	char space[DIRECTORY_ADDRESS_MAX];
 	struct mailbox_row *mailbox = mem_alloc(sizeof(*mailbox));
 	mailbox->address = heap_text(row->columns[0]);
 	mailbox->domain_id = number(row->columns[1]);
@@ -245,17 +258,18 @@ static void *add_mailbox(struct contents *contents, const struct directory_row *
 	if (!decode_hex(str_from(row->columns[6] ? row->columns[6] : ""), mailbox->mailbox.mark,
 		    MAILBOX_MARK_LENGTH))
 		log_error("directory_bad_mark", "mailbox=%llu", (unsigned long long)row->id);
-	map_set(contents->mailbox_addresses, lower(mailbox->mailbox.address, space), mailbox);
+	map_set(contents->mailbox_addresses,
+		directory_address_key(mailbox->mailbox.address, space), mailbox);
 	return mailbox;
 }
 
 static void *add_alias(struct contents *contents, const struct directory_row *row)
 {
-	char space[ADDRESS_MAX];
+	char space[DIRECTORY_ADDRESS_MAX];
 	struct alias_row *alias = mem_alloc(sizeof(*alias));
 	alias->address = heap_text(row->columns[0]);
 	alias->target = heap_text(row->columns[1]);
-	struct str key = lower(str_from(alias->address), space);
+	struct str key = directory_address_key(str_from(alias->address), space);
 	struct alias_targets *targets = map_get(contents->alias_addresses, key);
 	if (!targets) {
 		targets = mem_alloc(sizeof(*targets));
@@ -446,9 +460,9 @@ static void expand(struct resolution *resolution, struct str key, unsigned depth
 	for (size_t i = 0; i < all.length && resolution->steps++ < RESOLVED_MAX;
 		i += sizeof(void *)) {
 		struct alias_row *row;
-		char space[ADDRESS_MAX];
+		char space[DIRECTORY_ADDRESS_MAX];
 		memcpy(&row, all.bytes + i, sizeof(row));
-		expand(resolution, lower(str_from(row->target), space), depth + 1);
+		expand(resolution, directory_address_key(str_from(row->target), space), depth + 1);
 	}
 }
 
@@ -479,8 +493,8 @@ enum directory_found directory_resolve(const struct directory *directory, struct
 	void (*fn)(void *arg, const struct directory_mailbox *mailbox), void *arg)
 {
 	struct resolution resolution = { .contents = contents_of(directory), .fn = fn, .arg = arg };
-	char space[ADDRESS_MAX], plain[2 * ADDRESS_MAX];
-	struct str key = lower(address, space);
+	char space[DIRECTORY_ADDRESS_MAX], plain[2 * DIRECTORY_ADDRESS_MAX];
+	struct str key = directory_address_key(address, space);
 	const struct domain_row *domain;
 	struct buf whole = { 0 };
 	if (str_equal(key, STR("postmaster"))) {
@@ -524,11 +538,11 @@ const struct directory_mailbox *directory_find_login(
 	const struct directory *directory, struct str login)
 {
 	const struct directory_mailbox *mailbox = NULL;
-	char space[ADDRESS_MAX];
+	char space[DIRECTORY_ADDRESS_MAX];
 	struct resolution resolution = {
 		.contents = contents_of(directory), .fn = take_mailbox, .arg = &mailbox
 	};
-	expand(&resolution, lower(login, space), 0);
+	expand(&resolution, directory_address_key(login, space), 0);
 	return resolution.count == 1 ? mailbox : NULL;
 }
 

@@ -107,6 +107,14 @@ struct directory_news {
 bool directory_parse_credential(
 	struct str text, struct directory_credential *credential_out) must_check;
 
+/* An address fits, in any of its forms: a long local part, '@' and a domain. */
+enum { DIRECTORY_ADDRESS_MAX = 512 };
+
+/* By what an address is found, and two are told to be one: ASCII in lower case, the domain in its
+ * canonical form (domain.h). Empty when it is too long; what is no address is in lower case only.
+ */
+struct str directory_address_key(struct str address, char out[DIRECTORY_ADDRESS_MAX]);
+
 enum directory_found { DIRECTORY_FOUND, DIRECTORY_NO_USER, DIRECTORY_NO_DOMAIN };
 
 /* Appends where a standalone cluster's directory is: directory/directory.sqlite in data_dir. The
@@ -129,10 +137,11 @@ bool directory_is_fresh(const struct directory *directory);
 bool directory_is_loaded(const struct directory *directory);
 uint64_t directory_revision(const struct directory *directory);
 
-/* Resolves an address: case-insensitive, subaddress ("user+detail") removed unless an exact entry
- * exists, aliases followed (a few levels, several targets allowed). Calls fn for each mailbox
- * found; fn NULL to ask only. "postmaster" at a served domain (and alone) is always found when the
- * domain has any mailbox: an alias decides, else the first mailbox. */
+/* Resolves an address: case-insensitive, an internationalised domain in either form, subaddress
+ * ("user+detail") removed unless an exact entry exists, aliases followed (a few levels, several
+ * targets allowed). Calls fn for each mailbox found; fn NULL to ask only. "postmaster" at a served
+ * domain (and alone) is always found when the domain has any mailbox: an alias decides, else the
+ * first mailbox. */
 enum directory_found directory_resolve(const struct directory *directory, struct str address,
 	void (*fn)(void *arg, const struct directory_mailbox *mailbox), void *arg);
 /* The mailbox of exactly this login name (address or alias of one mailbox), or NULL. */

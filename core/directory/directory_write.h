@@ -74,6 +74,10 @@ int directory_add_volume(struct directory_writer *writer, const struct volume_de
 int directory_add_domain(
 	struct directory_writer *writer, const char *name, struct error *error) must_check;
 
+/* Appends the address as it is stored: an internationalised domain in ASCII (domain.h). What is no
+ * address, or has no such domain, as it is. */
+void directory_canonical_address(const char *address, struct buf *out);
+
 struct mailbox_description {
 	const char *address;
 	const char *volume;     /* NULL: the one with the fewest mailboxes */

@@ -142,6 +142,15 @@ bool directory_find_credential(const struct directory *directory, uint64_t mailb
 		       credential_out->stored_key, credential_out->server_key) == 0;
 }
 
+struct str directory_address_key(struct str address, char out[DIRECTORY_ADDRESS_MAX])
+{
+	if (address.length > DIRECTORY_ADDRESS_MAX)
+		return STR("");
+	for (size_t i = 0; i < address.length; i++)
+		out[i] = ascii_lower(address.bytes[i]);
+	return str_of(out, address.length);
+}
+
 uint64_t directory_access(const struct directory *directory, uint64_t mailbox_id)
 {
 	const struct directory_mailbox *mailbox = directory_find_mailbox(directory, mailbox_id);

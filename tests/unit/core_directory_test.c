@@ -6,6 +6,7 @@
 
 #include "core/directory/directory.h"
 #include "core/directory/directory_write.h"
+#include "core/directory/domain.h"
 #include "core/directory/snapshot_writer.h"
 #include "core/timer.h"
 #include "unit/test.h"
@@ -385,6 +386,89 @@ TEST(mailbox_ids_go_on_above_what_volumes_have_seen)
 		EXPECT(mailbox && mailbox->id > before && (mailbox->id > 100) == (i >= 9));
 		before = mailbox ? mailbox->id : before;
 	}
+	close_world(&world);
+}
+
+#define BUECHER "B\xc3\xbc" "cher.example"
+#define BUECHER_ASCII "xn--bcher-kva.example"
+
+TEST(a_domain_has_one_form_however_it_is_written)
+{
+	static const struct {
+		const char *written, *canonical;
+	} rows[] = {
+		{ "Example.ORG", "example.org" },
+		{ "under_score.example", "under_score.example" },
+		{ BUECHER, BUECHER_ASCII },
+		{ "XN--BCHER-KVA.Example", BUECHER_ASCII },
+		/* Decomposed, and with a full stop of another script. */
+		{ "bu\xcc\x88" "cher\xe3\x80\x82" "example", BUECHER_ASCII },
+		{ "fa\xc3\x9f.de", "xn--fa-hia.de" }, /* not fass.de */
+		{ "xn--\xc3\xbc.example", "" },
+		{ "xn--a.example", "" },           /* decodes to nothing valid */
+		{ "a_\xc3\xbc.example", "" },
+		{ "-\xc3\xbc.example", "" },
+		{ "\xff.example", "" },
+	};
+	char space[DOMAIN_LENGTH_MAX], wide[DOMAIN_LENGTH_MAX];
+	for (size_t i = 0; i < array_length(rows); i++) {
+		struct str canonical = domain_canonical(str_from(rows[i].written), space);
+		if (!str_equal(canonical, str_from(rows[i].canonical)))
+			test_fail(__FILE__, __LINE__, "%s gives " STR_FORMAT, rows[i].written,
+				STR_ARG(canonical));
+	}
+	/* Longer in ASCII than there is room for. */
+	for (size_t i = 0; i < sizeof(wide); i++)
+		wide[i] = i % 5 == 4 ? '.' : i % 2 ? '\xbc' : '\xc3';
+	EXPECT_INT(0, domain_canonical(str_of(wide, sizeof(wide)), space).length);
+}
+
+static bool knows_all_forms(struct world *world)
+{
+	return found(world, "anna@" BUECHER) == 1 && found(world, "anna@" BUECHER_ASCII) == 1 &&
+		found(world, "info@" BUECHER) == 1 && found(world, "Info@" BUECHER_ASCII) == 1 &&
+		found(world, "postmaster@b\xc3\x9c" "cher.example") == 1;
+}
+
+static bool knows_no_form(struct world *world)
+{
+	return found(world, "info@" BUECHER) == 0 && found(world, "anna@" BUECHER) == 0;
+}
+
+TEST(an_internationalised_domain_is_one_in_both_forms)
+{
+	struct world world;
+	struct error error = { 0 };
+	struct mailbox_description mailbox = { .address = "anna@" BUECHER_ASCII, .scram = SCRAM };
+	uint64_t no = 0;
+	open_world(&world, NULL);
+	fill(world.writer);
+	expect_done(directory_add_domain(world.writer, BUECHER, &error), &error);
+	EXPECT_INT(-EEXIST, directory_add_domain(world.writer, BUECHER_ASCII, &error));
+	EXPECT_INT(-EINVAL, directory_add_domain(world.writer, "xn--a.example", &error));
+	EXPECT(strstr(error.text, "internationalised") != NULL);
+	expect_done(directory_add_mailbox(world.writer, &mailbox, &error), &error);
+	mailbox.address = "Anna@" BUECHER;
+	EXPECT_INT(-EEXIST, directory_add_mailbox(world.writer, &mailbox, &error));
+	expect_done(directory_add_alias(world.writer, "info@" BUECHER, "anna@" BUECHER, &error),
+		&error);
+	EXPECT_INT(-ELOOP, directory_add_alias(world.writer, "info@" BUECHER_ASCII,
+				   "info@" BUECHER, &error));
+	open_directory(&world);
+	EXPECT(wait_until(&world, knows_all_forms));
+	EXPECT(directory_find_login(world.directory, STR("ANNA@" BUECHER)) != NULL);
+	EXPECT_INT(DIRECTORY_NO_USER,
+		directory_resolve(world.directory, STR("bert@" BUECHER), NULL, NULL));
+	expect_done(directory_set_mailbox(world.writer, "anna@" BUECHER,
+			    &(struct mailbox_settings){ .enabled = &no }, &error),
+		&error);
+	expect_done(
+		directory_set_credential(world.writer, "anna@" BUECHER, SCRAM, &error), &error);
+	expect_done(directory_remove_alias(world.writer, "info@" BUECHER_ASCII, "anna@" BUECHER,
+			    &error),
+		&error);
+	expect_done(directory_remove_mailbox(world.writer, "anna@" BUECHER, &error), &error);
+	EXPECT(wait_until(&world, knows_no_form));
 	close_world(&world);
 }
 
