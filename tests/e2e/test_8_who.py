@@ -2,7 +2,9 @@
 
 import imaplib
 import re
+import shutil
 import subprocess
+import tempfile
 
 import demo
 from world import DOMAIN, PASSWORD, wait_for
@@ -110,3 +112,36 @@ def test_adopting_needs_the_node_that_serves_the_volume(c):
         assert code == 1 and f"no node serves volume {home['volume']}" in errors, errors
     finally:
         c.heal()
+
+
+def test_mailboxes_of_an_older_directory_get_marks(c):
+    """`pando init` brings a directory up to date that was made before there were any."""
+    url = re.search(r"^directory = (.*)$", open(c.conf).read(), re.M).group(1)
+    own = url.rsplit("/", 1)[0] + "/older"
+    folder = tempfile.mkdtemp(prefix="pando-older-")
+    conf = f"{folder}/pando.conf"
+    sql(c, "create database older")
+    try:
+        init = ("init", "--postgres", own, "--data-dir", f"{folder}/data", "--node", "n", "--hostname", "h.example")
+
+        def run(*arguments):
+            subprocess.run([demo.PANDO, "--config", conf, *arguments], check=True, stdout=subprocess.PIPE)
+
+        run(*init)
+        address = ("--lmtp", "127.0.0.1:1", "--imap", "127.0.0.1:1", "--control", "127.0.0.1:1", "--replicator", "127.0.0.1:1")
+        for arguments in (("site", "add", "s"), ("node", "add", "n", "--site", "s", *address),
+                          ("volume", "add", "v", "--node", "n"), ("domain", "add", "h.example"),
+                          ("mailbox", "add", "a@h.example", "--no-password"),
+                          ("mailbox", "add", "b@h.example", "--no-password")):
+            run(*arguments)
+        psql = [f"{demo.POSTGRES_BIN}/psql", "-qAt", "-v", "ON_ERROR_STOP=1", own, "-c"]
+        subprocess.run([*psql, "alter table pando.mailbox drop column mark"], check=True)
+        subprocess.run([*psql, "delete from pando.migration where number >= 4"], check=True)
+        run(*init)
+        done = subprocess.run([*psql, "select mark from pando.mailbox"], check=True, stdout=subprocess.PIPE, text=True)
+        marks = done.stdout.split()
+        assert len(set(marks)) == 2 and all(re.fullmatch("[0-9a-f]{32}", mark) for mark in marks), marks
+        run("mailbox", "add", "c@h.example", "--no-password")
+    finally:
+        shutil.rmtree(folder)
+        sql(c, "drop database older")

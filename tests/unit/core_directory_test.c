@@ -472,6 +472,40 @@ TEST(an_internationalised_domain_is_one_in_both_forms)
 	close_world(&world);
 }
 
+static bool knows_bert(struct world *world)
+{
+	return found(world, "bert@example.org") == 1;
+}
+
+TEST(mailboxes_that_are_older_than_marks_get_random_ones)
+{
+	struct world world;
+	struct error error = { 0 };
+	struct mailbox_description bert = { .address = "bert@example.org" };
+	char path[128];
+	unsigned applied = 0;
+	open_world(&world, NULL);
+	fill(world.writer);
+	expect_done(directory_add_mailbox(world.writer, &bert, &error), &error);
+	expect_done(sql_script(directory_writer_sql(world.writer),
+			    "alter table mailbox drop column mark; "
+			    "delete from migration where number >= 4",
+			    &error),
+		&error);
+	snprintf(path, sizeof(path), "%s/directory/directory.sqlite", world.folder);
+	expect_done(directory_init_file(path, &applied, &error), &error);
+	EXPECT_INT(1, applied);
+	open_directory(&world);
+	EXPECT(wait_until(&world, knows_bert));
+	const struct directory_mailbox *anna =
+					       directory_find_mailbox(world.directory, 1),
+				       *second =
+					       directory_find_mailbox(world.directory, 2);
+	EXPECT(anna && second && memcmp(anna->mark, second->mark, MAILBOX_MARK_LENGTH) != 0);
+	EXPECT(anna && memcmp(anna->mark, (uint8_t[MAILBOX_MARK_LENGTH]){ 0 }, 8) != 0);
+	close_world(&world);
+}
+
 TEST(malformed_names_are_refused_with_a_sentence)
 {
 	struct world world;
