@@ -133,6 +133,8 @@ static int look(struct command *command, struct checks *checks, struct cluster *
 	} else if (code == EXIT_DONE) {
 		check_daemons(checks);
 		check_volumes(checks);
+		if (!is_partial)
+			check_mailboxes(checks, command, cluster);
 	}
 	return code;
 }

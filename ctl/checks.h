@@ -25,5 +25,6 @@ void checks_note(struct checks *checks, enum verdict verdict, const char *what, 
 void check_servers(struct checks *checks, struct command *command);
 void check_daemons(struct checks *checks);
 void check_volumes(struct checks *checks);
+void check_mailboxes(struct checks *checks, struct command *command, struct cluster *cluster);
 
 #endif

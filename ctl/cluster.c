@@ -1,6 +1,7 @@
 #include "ctl/cluster.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static void copy_path(const struct command *command, struct buf *out)
 {
@@ -198,4 +199,41 @@ const struct json *status_volume(const struct json *status, uint32_t volume_id)
 		if (json_u64(volume, "id") == volume_id)
 			return volume;
 	return NULL;
+}
+
+uint64_t status_highest_mailbox_id(
+	const struct question *nodes, unsigned count, uint32_t *volume_id_out)
+{
+	uint64_t highest = 0;
+	for (unsigned i = 0; i < count; i++)
+		for (const struct json *volume = json_first(json_get(nodes[i].answer, "volumes"));
+			volume; volume = volume->next) {
+			uint64_t id = json_u64(volume, "highest_mailbox_id");
+			if (id <= highest)
+				continue;
+			highest = id;
+			*volume_id_out = (uint32_t)json_u64(volume, "id");
+		}
+	return highest;
+}
+
+uint64_t cluster_highest_mailbox_id(struct command *command)
+{
+	struct cluster cluster = { 0 };
+	struct buf path = { 0 };
+	uint64_t highest = 0;
+	uint32_t volume_id;
+	unsigned count = 0;
+	copy_path(command, &path);
+	if (directory_read_places(
+		    command->writer, buf_terminated(&path), &cluster.directory, NULL) == 0 &&
+		asker_create(&command->config, &cluster.asker, NULL) == 0) {
+		struct question *nodes =
+			cluster_ask_nodes(&cluster, "status", ASK_LOOK_MS, &count);
+		highest = status_highest_mailbox_id(nodes, count, &volume_id);
+		free(nodes);
+	}
+	buf_deinit(&path);
+	cluster_close(&cluster);
+	return highest;
 }

@@ -64,4 +64,12 @@ const struct json *cluster_primary_of(const struct cluster *cluster, const struc
 /* What a primary says of the replica at the node of this name, or NULL; `primary` may be NULL. */
 const struct json *status_peer(const struct json *primary, const char *node);
 
+/* The highest number of a mailbox that a volume of these nodes has seen, and which volume. */
+uint64_t status_highest_mailbox_id(
+	const struct question *nodes, unsigned count, uint32_t *volume_id_out);
+/* The same of all nodes that answer at once, for a number that is to be given; 0 where none can be
+ * asked. Who is away is passed over: should a number be given twice, the mailboxes' marks differ.
+ * The directory is open. */
+uint64_t cluster_highest_mailbox_id(struct command *command);
+
 #endif

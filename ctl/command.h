@@ -78,6 +78,7 @@ int mailbox_set(struct command *command);
 int mailbox_list(struct command *command);
 int mailbox_show(struct command *command);
 int mailbox_passwd(struct command *command);
+int mailbox_adopt(struct command *command);
 int mailbox_remove(struct command *command);
 int alias_add(struct command *command);
 int alias_list(struct command *command);

@@ -1,6 +1,6 @@
 /* Mailboxes, their passwords, and aliases. */
 
-#include "ctl/command.h"
+#include "ctl/cluster.h"
 #include "ctl/output.h"
 
 #include "core/encode.h"
@@ -147,6 +147,7 @@ int mailbox_add(struct command *command)
 			return command_fail(&error);
 		mailbox.scram = buf_terminated(&scram);
 	}
+	mailbox.id_above = cluster_highest_mailbox_id(command);
 	if (directory_add_mailbox(command->writer, &mailbox, &error) < 0)
 		code = command_fail(&error);
 	buf_deinit(&scram);
@@ -154,7 +155,8 @@ int mailbox_add(struct command *command)
 }
 
 /* One line of an import. */
-static int import_line(struct command *command, char *line, struct error *error)
+static int import_line(
+	struct command *command, uint64_t id_above, char *line, struct error *error)
 {
 	struct buf scram = { 0 };
 	char *fields[4] = { line, NULL, NULL, NULL };
@@ -169,6 +171,7 @@ static int import_line(struct command *command, char *line, struct error *error)
 		.address = fields[0],
 		.volume = fields[2] && fields[2][0] ? fields[2] : NULL,
 		.durability = fields[3] && fields[3][0] ? fields[3] : NULL,
+		.id_above = id_above,
 	};
 	int code = check_address(mailbox.address, error);
 	if (code < 0)
@@ -190,13 +193,14 @@ static int import_file(struct command *command, FILE *file, const char *name)
 	struct error error = { 0 }, reason = { 0 };
 	char line[LINE_MAX_BYTES];
 	unsigned number = 0, added = 0;
+	uint64_t id_above = cluster_highest_mailbox_id(command);
 	if (directory_begin(command->writer, &error) < 0)
 		return command_fail(&error);
 	while (read_line(file, line)) {
 		number++;
 		if (!line[0] || line[0] == '#')
 			continue;
-		if (import_line(command, line, &reason) < 0) {
+		if (import_line(command, id_above, line, &reason) < 0) {
 			directory_rollback(command->writer);
 			error_set(&error, -EINVAL, "%s line %u: %s. Nothing was added", name,
 				number, reason.text);
@@ -257,11 +261,12 @@ static int list(struct command *command, enum directory_listing listing, const c
 {
 	struct error error = { 0 };
 	struct sql_result *result = NULL;
-	struct buf like = { 0 };
+	struct buf like = { 0 }, canonical = { 0 };
 	int code = command_open_directory(command);
 	if (code != EXIT_DONE)
 		return code;
-	like_pattern(pattern, single, &like);
+	directory_canonical_address(pattern, &canonical);
+	like_pattern(buf_terminated(&canonical), single, &like);
 	if (directory_list(command->writer, listing, buf_terminated(&like), &result, &error) < 0) {
 		code = command_fail(&error);
 	} else if (single && sql_rows(result) == 0) {
@@ -272,6 +277,7 @@ static int list(struct command *command, enum directory_listing listing, const c
 		print_listing(result, command_json(command), single, empty);
 	}
 	sql_result_free(&result);
+	buf_deinit(&canonical);
 	buf_deinit(&like);
 	return code;
 }

@@ -1,8 +1,9 @@
 #ifndef PANDO_NODE_CONTROL_H
 #define PANDO_NODE_CONTROL_H
 
-/* The verbs with which `pando` asks this node: `status`, `at-risk`, and `fence LIST` and `hold
- * LIST`, LIST being ID:EPOCH,ID:EPOCH,... of volumes. */
+/* The verbs with which `pando` asks this node: `status`, `at-risk`, `others` (mailboxes in
+ * whose place another one is stored), and `fence LIST` and `hold LIST`, LIST being
+ * ID:EPOCH,ID:EPOCH,... of volumes. */
 
 #include "core/control.h"
 #include "core/vitals.h"

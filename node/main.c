@@ -49,8 +49,10 @@ struct node {
 static void on_directory_change(void *arg)
 {
 	struct node *node = arg;
-	if (node->volumes != NULL)
-		volumes_reconcile(node->volumes);
+	if (node->volumes == NULL)
+		return;
+	volumes_access_changed(node->volumes);
+	volumes_reconcile(node->volumes);
 }
 
 static bool is_healthy(void *arg, struct buf *out)

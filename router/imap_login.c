@@ -161,10 +161,22 @@ static void backend_ready(struct imap_login *session, struct str text)
 	stream_printf(client, "%s OK " STR_FORMAT "\r\n", session->tag, STR_ARG(text));
 	log_info("imap_login", "peer=%s user=%s node=%u tls=%d", session->peer,
 		session->identity.address, session->node_id, stream_is_tls(client));
-	proxy_start(
-		router->proxies, client, backend, session->identity.mailbox_id, session->node_id);
+	proxy_start(router->proxies, client, backend, &session->identity, session->node_id);
 	session->backend = NULL;
 	session_free(session);
+}
+
+/* The home knows why nobody is let in, and so it will say again: the client is told at once. */
+static void backend_refused(struct imap_login *session, struct str reply)
+{
+	log_warn("imap_home_refused", "peer=%s user=%s node=%u reply=%s", session->peer,
+		session->identity.address, session->node_id, log_quote(reply));
+	stream_printf(session->client, "%s " STR_FORMAT "\r\n", session->tag, STR_ARG(reply));
+	stream_abort(session->backend);
+	session->backend = NULL;
+	session->backend_state = BACKEND_NONE;
+	timer_start(session->timer, LOGIN_MS);
+	set_state(session, IMAP_COMMANDS);
 }
 
 /* One line of the home; true when the session has been handed over or the attempt is over. */
@@ -189,6 +201,10 @@ static bool backend_line(struct imap_login *session, struct str line)
 		if (bye)
 			backend_failed(session, "bye");
 		return bye;
+	}
+	if (str_starts_with_ignore_case(line, STR("P NO [INUSE] "))) {
+		backend_refused(session, str_from_index(line, 2));
+		return true;
 	}
 	if (!str_starts_with_ignore_case(line, STR("P OK "))) {
 		backend_failed(session, "refused");

@@ -136,6 +136,7 @@ static bool find_credential(struct login_attempt *attempt, struct str user)
 	struct login *login = attempt->login;
 	struct directory *directory = login->router->directory;
 	struct directory_credential *credential = &attempt->credential;
+	char space[DIRECTORY_ADDRESS_MAX];
 
 	if (!directory_is_loaded(directory))
 		return false;
@@ -145,13 +146,16 @@ static bool find_credential(struct login_attempt *attempt, struct str user)
 		directory_find_credential(directory, mailbox->id, credential) &&
 		credential->iterations > 0) {
 		attempt->identity.mailbox_id = mailbox->id;
+		attempt->identity.access = directory_access(directory, mailbox->id);
 		memcpy(attempt->identity.address, mailbox->address.bytes, mailbox->address.length);
 		attempt->identity.address[mailbox->address.length] = 0;
 		return true;
 	}
 	credential->iterations = SCRAM_ITERATIONS;
 	credential->salt_length = SCRAM_SALT_LENGTH;
-	sasl_invented_salt(str_of(login->secret, sizeof(login->secret)), user, credential->salt);
+	/* In every spelling the same, as it is for a user who is there. */
+	sasl_invented_salt(str_of(login->secret, sizeof(login->secret)),
+		directory_address_key(user, space), credential->salt);
 	rand_bytes(credential->stored_key, SHA256_LENGTH);
 	rand_bytes(credential->server_key, SHA256_LENGTH);
 	return true;

@@ -70,10 +70,9 @@ static void on_directory_change(void *arg)
 	struct router *router = &program->router;
 
 	atomic_store(&program->is_healthy, directory_is_loaded(router->directory));
-	/* Mailboxes may move one by one, so sessions are looked at after every change. */
-	if (router->proxies)
-		proxies_directory_changed(router->proxies);
 	uint64_t homes = digest_homes(router->directory);
+	if (router->proxies)
+		proxies_directory_changed(router->proxies, homes != program->homes);
 	if (homes == program->homes)
 		return;
 	program->homes = homes;

@@ -2,21 +2,30 @@
 
 #include "core/list.h"
 #include "core/log.h"
+#include "core/map.h"
 #include "router/resolve.h"
 
 #include <stdlib.h>
 
+/* The sessions of one mailbox; there while there are some. */
+struct proxied_mailbox {
+	uint64_t id;
+	struct list sessions;
+};
+
 struct proxies {
 	struct router *router;
 	struct list all;
+	struct map *mailboxes; /* u64 id -> struct proxied_mailbox */
 	unsigned count;
 };
 
 struct proxy {
-	struct list link;
+	struct list link, mailbox_link;
+	struct proxied_mailbox *mailbox;
 	struct proxies *proxies;
 	struct stream *client, *backend;
-	uint64_t mailbox_id;
+	uint64_t access;
 	uint32_t node_id;
 	bool said_bye; /* the home, in what it sent last */
 };
@@ -24,12 +33,39 @@ struct proxy {
 /* A BYE and the reply to LOGOUT behind it are shorter. */
 enum { BYE_LENGTH_MAX = 512 };
 
+static void join_mailbox(struct proxy *proxy, uint64_t id)
+{
+	struct map *mailboxes = proxy->proxies->mailboxes;
+	struct proxied_mailbox *mailbox = map_get(mailboxes, map_key_u64(&id));
+
+	if (!mailbox) {
+		mailbox = mem_alloc(sizeof(*mailbox));
+		mailbox->id = id;
+		list_init(&mailbox->sessions);
+		map_set(mailboxes, map_key_u64(&id), mailbox);
+	}
+	proxy->mailbox = mailbox;
+	list_append(&mailbox->sessions, &proxy->mailbox_link);
+}
+
+static void leave_mailbox(struct proxy *proxy)
+{
+	struct proxied_mailbox *mailbox = proxy->mailbox;
+
+	list_remove(&proxy->mailbox_link);
+	if (!list_is_empty(&mailbox->sessions))
+		return;
+	map_remove(proxy->proxies->mailboxes, map_key_u64(&mailbox->id));
+	free(mailbox);
+}
+
 static void proxy_free(struct proxy *proxy)
 {
 	struct proxies *proxies = proxy->proxies;
 	struct router *router = proxies->router;
 
 	list_remove(&proxy->link);
+	leave_mailbox(proxy);
 	proxies->count--;
 	router->imap_session_count--;
 	metric_set(router->metrics.imap_sessions, router->imap_session_count);
@@ -105,20 +141,49 @@ static const struct stream_handler backend_handler = {
 	.on_close = backend_on_close,
 };
 
+/* Says why, unless the home has said it already. */
+static void end_session(struct proxy *proxy, const char *why)
+{
+	if (!proxy->said_bye)
+		stream_printf(proxy->client, "* BYE %s\r\n", why);
+	stream_close(proxy->client);
+	stream_abort(proxy->backend);
+	proxy_free(proxy);
+}
+
+/* True when it had to end. */
+static bool look_at(struct proxy *proxy)
+{
+	struct directory *directory = proxy->proxies->router->directory;
+	uint64_t access = directory_access(directory, proxy->mailbox->id);
+
+	if (access != proxy->access)
+		end_session(proxy, directory_access_end(access));
+	else if (resolve_home(directory, proxy->mailbox->id) != proxy->node_id)
+		end_session(proxy, "[UNAVAILABLE] Mailbox has moved, connect again");
+	else
+		return false;
+	return true;
+}
+
 void proxy_start(struct proxies *proxies, struct stream *client, struct stream *backend,
-	uint64_t mailbox_id, uint32_t node_id)
+	const struct login_identity *identity, uint32_t node_id)
 {
 	struct proxy *proxy = mem_alloc(sizeof(*proxy));
 
 	proxy->proxies = proxies;
 	proxy->client = client;
 	proxy->backend = backend;
-	proxy->mailbox_id = mailbox_id;
+	proxy->access = identity->access;
 	proxy->node_id = node_id;
 	list_append(&proxies->all, &proxy->link);
+	join_mailbox(proxy, identity->mailbox_id);
 	proxies->count++;
 	stream_set_handler(client, &client_handler, proxy);
 	stream_set_handler(backend, &backend_handler, proxy);
+	/* Since the password was looked at, the directory may have changed. */
+	if (look_at(proxy))
+		return;
 	/* Shows what is waiting already. */
 	stream_pause(client);
 	stream_resume(client);
@@ -126,23 +191,35 @@ void proxy_start(struct proxies *proxies, struct stream *client, struct stream *
 	stream_resume(backend);
 }
 
-void proxies_directory_changed(struct proxies *proxies)
+static unsigned look_at_mailbox(struct proxies *proxies, uint64_t id)
 {
+	struct proxied_mailbox *mailbox = map_get(proxies->mailboxes, map_key_u64(&id));
+	struct list *entry = mailbox ? mailbox->sessions.next : NULL;
 	unsigned ended = 0;
 
-	list_for_each_safe(entry, following, &proxies->all) {
-		struct proxy *proxy = list_entry(entry, struct proxy, link);
-		if (resolve_home(proxies->router->directory, proxy->mailbox_id) == proxy->node_id)
-			continue;
-		stream_write_str(proxy->client,
-			STR("* BYE [UNAVAILABLE] Mailbox has moved, connect again\r\n"));
-		stream_close(proxy->client);
-		stream_abort(proxy->backend);
-		proxy_free(proxy);
-		ended++;
+	/* The last session takes the mailbox along. */
+	for (bool is_last = !mailbox; !is_last;) {
+		struct proxy *proxy = list_entry(entry, struct proxy, mailbox_link);
+		entry = entry->next;
+		is_last = entry == &mailbox->sessions;
+		ended += look_at(proxy);
 	}
+	return ended;
+}
+
+void proxies_directory_changed(struct proxies *proxies, bool homes_changed)
+{
+	struct directory_news news = directory_news(proxies->router->directory);
+	unsigned ended = 0;
+
+	if (homes_changed || news.is_all)
+		list_for_each_safe(entry, following, &proxies->all)
+			ended += look_at(list_entry(entry, struct proxy, link));
+	else
+		for (size_t i = 0; i < news.count; i++)
+			ended += look_at_mailbox(proxies, news.mailbox_ids[i]);
 	if (ended > 0)
-		log_info("proxies_moved", "sessions=%u", ended);
+		log_info("proxies_ended", "sessions=%u", ended);
 }
 
 unsigned proxies_count(const struct proxies *proxies)
@@ -155,6 +232,7 @@ struct proxies *proxies_create(struct router *router)
 	struct proxies *proxies = mem_alloc(sizeof(*proxies));
 	proxies->router = router;
 	list_init(&proxies->all);
+	proxies->mailboxes = map_create();
 	return proxies;
 }
 
@@ -174,6 +252,7 @@ void proxies_destroy(struct proxies **proxies)
 	if (!*proxies)
 		return;
 	proxies_stop(*proxies);
+	map_destroy(&(*proxies)->mailboxes);
 	free(*proxies);
 	*proxies = NULL;
 }

@@ -72,6 +72,15 @@ static void cmd_mail(struct smtp_session *session, struct str arguments)
 		session_say(session, "530 5.7.0 Authentication required");
 		return;
 	}
+	if (session->login[0] != 0) {
+		uint64_t access =
+			directory_access(session->router->directory, session->login_mailbox_id);
+		if (access != session->login_access) {
+			session_say(session, "421 4.7.0 %s", directory_access_end(access));
+			session_set_state(session, SMTP_CLOSING);
+			return;
+		}
+	}
 	const char *bad = smtp_parse_mail(arguments, false, &mail);
 	if (!bad && mail.size > session->router->config->message_bytes_max)
 		bad = "552 5.3.4 Message too big";

@@ -177,6 +177,8 @@ static void on_login(void *arg, enum login_result result, const struct login_ide
 	switch (result) {
 	case LOGIN_GOOD:
 		snprintf(session->login, sizeof(session->login), "%s", identity->address);
+		session->login_mailbox_id = identity->mailbox_id;
+		session->login_access = identity->access;
 		clients_leave(session->router->clients, &session->place);
 		session_say(session, "235 2.7.0 Authentication successful");
 		break;

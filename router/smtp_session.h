@@ -52,6 +52,7 @@ struct smtp_session {
 	char peer[64];
 	char tls[64];
 	char login[512]; /* canonical address once authenticated */
+	uint64_t login_mailbox_id, login_access; /* and by what it may go on: directory_access */
 };
 
 /* The router stops: sessions between two messages end with 421 now (RFC 5321 section 3.8), others

@@ -1,5 +1,6 @@
 #include "core/directory/contents.h"
 
+#include "core/directory/domain.h"
 #include "core/encode.h"
 #include "core/log.h"
 
@@ -36,8 +37,6 @@ struct alias_targets {
 };
 
 enum {
-	/* Longest address looked up: RFC 5321 allows 64 + 1 + 255; local parts may be longer. */
-	ADDRESS_MAX = 512,
 	/* Aliases of aliases of aliases: more is a loop or a maze. */
 	ALIAS_DEPTH_MAX = 5,
 	/* Mailboxes one address may expand to. */
@@ -73,14 +72,24 @@ static int durability_of(const char *text)
 	return -1;
 }
 
-/* Lower-case copy in `out`; empty when too long. */
-static struct str lower(struct str text, char out[ADDRESS_MAX])
+struct str directory_address_key(struct str address, char out[DIRECTORY_ADDRESS_MAX])
 {
-	if (text.length > ADDRESS_MAX)
+	char domain_space[DOMAIN_LENGTH_MAX];
+	if (address.length > DIRECTORY_ADDRESS_MAX)
 		return STR("");
-	for (size_t i = 0; i < text.length; i++)
-		out[i] = ascii_lower(text.bytes[i]);
-	return str_of(out, text.length);
+	for (size_t i = 0; i < address.length; i++)
+		out[i] = ascii_lower(address.bytes[i]);
+	struct str key = str_of(out, address.length);
+	size_t behind_at = (size_t)(str_find_last_byte(key, '@') + 1);
+	if (behind_at == 0)
+		return key;
+	struct str domain = domain_canonical(str_from_index(key, behind_at), domain_space);
+	if (domain.length == 0)
+		return key; /* malformed: it is what it is */
+	if (behind_at + domain.length > DIRECTORY_ADDRESS_MAX)
+		return STR("");
+	memcpy(out + behind_at, domain.bytes, domain.length);
+	return str_of(out, behind_at + domain.length);
 }
 
 static void *by_id(const struct contents *contents, enum directory_kind kind, uint64_t id)
@@ -101,8 +110,8 @@ void contents_init(struct contents *contents)
 
 static void forget_alias(struct contents *contents, struct alias_row *row)
 {
-	char space[ADDRESS_MAX];
-	struct str key = lower(str_from(row->address), space);
+	char space[DIRECTORY_ADDRESS_MAX];
+	struct str key = directory_address_key(str_from(row->address), space);
 	struct alias_targets *targets = map_get(contents->alias_addresses, key);
 	if (targets) {
 		struct buf kept = { 0 };
@@ -125,7 +134,7 @@ static void forget_alias(struct contents *contents, struct alias_row *row)
 static void forget(struct contents *contents, enum directory_kind kind, uint64_t id)
 {
 	void *row = map_remove(contents->rows[kind], map_key_u64(&id));
-	char space[ADDRESS_MAX];
+	char space[DIRECTORY_ADDRESS_MAX];
 	if (!row)
 		return;
 	if (kind == KIND_NODE) {
@@ -139,7 +148,7 @@ static void forget(struct contents *contents, enum directory_kind kind, uint64_t
 		free(domain->name);
 	} else if (kind == KIND_MAILBOX) {
 		struct mailbox_row *mailbox = row;
-		struct str key = lower(mailbox->mailbox.address, space);
+		struct str key = directory_address_key(mailbox->mailbox.address, space);
 		if (map_get(contents->mailbox_addresses, key) == row)
 			map_remove(contents->mailbox_addresses, key);
 		free(mailbox->address);
@@ -174,6 +183,7 @@ void contents_deinit(struct contents *contents)
 	map_destroy(&contents->domain_names);
 	map_destroy(&contents->mailbox_addresses);
 	map_destroy(&contents->alias_addresses);
+	buf_deinit(&contents->news);
 }
 
 static void *add_node(struct contents *contents, const struct directory_row *row)
@@ -224,16 +234,20 @@ static void *add_volume(const struct directory_row *row)
 
 static void *add_domain(struct contents *contents, const struct directory_row *row)
 {
+	char space[DOMAIN_LENGTH_MAX];
 	struct domain_row *domain = mem_alloc(sizeof(*domain));
 	domain->id = row->id;
-	domain->name = heap_text(row->columns[0]);
+	/* A row may be older than the canonical form. */
+	struct str stored = str_from(row->columns[0] ? row->columns[0] : "");
+	struct str name = domain_canonical(stored, space);
+	domain->name = str_to_heap(name.length > 0 ? name : stored);
 	map_set(contents->domain_names, str_from(domain->name), domain);
 	return domain;
 }
 
 static void *add_mailbox(struct contents *contents, const struct directory_row *row)
 {
-	char space[ADDRESS_MAX];
+	char space[DIRECTORY_ADDRESS_MAX];
 	struct mailbox_row *mailbox = mem_alloc(sizeof(*mailbox));
 	mailbox->address = heap_text(row->columns[0]);
 	mailbox->domain_id = number(row->columns[1]);
@@ -245,17 +259,21 @@ static void *add_mailbox(struct contents *contents, const struct directory_row *
 		.enabled = truth(row->columns[4]),
 		.quota_bytes = number(row->columns[5]),
 	};
-	map_set(contents->mailbox_addresses, lower(mailbox->mailbox.address, space), mailbox);
+	if (!decode_hex(str_from(row->columns[6] ? row->columns[6] : ""), mailbox->mailbox.mark,
+		    MAILBOX_MARK_LENGTH))
+		log_error("directory_bad_mark", "mailbox=%llu", (unsigned long long)row->id);
+	map_set(contents->mailbox_addresses,
+		directory_address_key(mailbox->mailbox.address, space), mailbox);
 	return mailbox;
 }
 
 static void *add_alias(struct contents *contents, const struct directory_row *row)
 {
-	char space[ADDRESS_MAX];
+	char space[DIRECTORY_ADDRESS_MAX];
 	struct alias_row *alias = mem_alloc(sizeof(*alias));
 	alias->address = heap_text(row->columns[0]);
 	alias->target = heap_text(row->columns[1]);
-	struct str key = lower(str_from(alias->address), space);
+	struct str key = directory_address_key(str_from(alias->address), space);
 	struct alias_targets *targets = map_get(contents->alias_addresses, key);
 	if (!targets) {
 		targets = mem_alloc(sizeof(*targets));
@@ -391,10 +409,14 @@ void contents_apply(struct contents *contents, const struct directory_batch *bat
 	bool touched[KIND_COUNT] = { false };
 	if (batch->full)
 		forget_all(contents);
+	buf_clear(&contents->news);
+	contents->is_news_all = batch->full;
 	for (size_t i = 0; i < batch_changed_count(batch); i++) {
 		const struct directory_row *row = &batch_changed(batch)[i];
 		touched[row->kind] = true;
 		forget(contents, row->kind, row->id);
+		if (!batch->full && (row->kind == KIND_MAILBOX || row->kind == KIND_CREDENTIAL))
+			buf_append(&contents->news, &row->id, sizeof(row->id));
 	}
 	for (size_t i = 0; i < batch_row_count(batch); i++) {
 		touched[batch_rows(batch)[i].kind] = true;
@@ -448,9 +470,9 @@ static void expand(struct resolution *resolution, struct str key, unsigned depth
 	for (size_t i = 0; i < all.length && resolution->steps++ < RESOLVED_MAX;
 		i += sizeof(void *)) {
 		struct alias_row *row;
-		char space[ADDRESS_MAX];
+		char space[DIRECTORY_ADDRESS_MAX];
 		memcpy(&row, all.bytes + i, sizeof(row));
-		expand(resolution, lower(str_from(row->target), space), depth + 1);
+		expand(resolution, directory_address_key(str_from(row->target), space), depth + 1);
 	}
 }
 
@@ -481,8 +503,8 @@ enum directory_found directory_resolve(const struct directory *directory, struct
 	void (*fn)(void *arg, const struct directory_mailbox *mailbox), void *arg)
 {
 	struct resolution resolution = { .contents = contents_of(directory), .fn = fn, .arg = arg };
-	char space[ADDRESS_MAX], plain[2 * ADDRESS_MAX];
-	struct str key = lower(address, space);
+	char space[DIRECTORY_ADDRESS_MAX], plain[2 * DIRECTORY_ADDRESS_MAX];
+	struct str key = directory_address_key(address, space);
 	const struct domain_row *domain;
 	struct buf whole = { 0 };
 	if (str_equal(key, STR("postmaster"))) {
@@ -526,11 +548,11 @@ const struct directory_mailbox *directory_find_login(
 	const struct directory *directory, struct str login)
 {
 	const struct directory_mailbox *mailbox = NULL;
-	char space[ADDRESS_MAX];
+	char space[DIRECTORY_ADDRESS_MAX];
 	struct resolution resolution = {
 		.contents = contents_of(directory), .fn = take_mailbox, .arg = &mailbox
 	};
-	expand(&resolution, lower(login, space), 0);
+	expand(&resolution, directory_address_key(login, space), 0);
 	return resolution.count == 1 ? mailbox : NULL;
 }
 
@@ -550,6 +572,39 @@ bool directory_find_credential(const struct directory *directory, uint64_t mailb
 		return false;
 	*credential_out = *row;
 	return true;
+}
+
+uint64_t directory_access(const struct directory *directory, uint64_t mailbox_id)
+{
+	const struct directory_mailbox *mailbox = directory_find_mailbox(directory, mailbox_id);
+	struct directory_credential credential = { 0 };
+	if (!mailbox)
+		return ACCESS_NONE;
+	if (!mailbox->enabled)
+		return ACCESS_DISABLED;
+	uint64_t digest =
+		digest64(ACCESS_DISABLED, mailbox->address.bytes, mailbox->address.length);
+	digest = digest64(digest, mailbox->mark, MAILBOX_MARK_LENGTH);
+	if (directory_find_credential(directory, mailbox_id, &credential))
+		digest = digest64(digest, credential.stored_key, SHA256_LENGTH);
+	return digest > ACCESS_DISABLED ? digest : ACCESS_DISABLED + 1;
+}
+
+const char *directory_access_end(uint64_t access)
+{
+	switch (access) {
+	case ACCESS_NONE: return "The mailbox has been removed";
+	case ACCESS_DISABLED: return "The mailbox has been disabled";
+	default: return "The mailbox's password or address has changed, log in again";
+	}
+}
+
+struct directory_news directory_news(const struct directory *directory)
+{
+	const struct contents *contents = contents_of(directory);
+	struct str ids = buf_str(&contents->news);
+	return (struct directory_news){ contents->is_news_all, (const void *)ids.bytes,
+		ids.length / sizeof(uint64_t) };
 }
 
 const struct directory_volume *directory_find_volume(const struct directory *directory, uint32_t id)
@@ -608,4 +663,11 @@ const struct directory_volume *directory_next_volume(
 	const struct directory *directory, size_t *position)
 {
 	return next_row(directory, KIND_VOLUME, position);
+}
+
+const struct directory_mailbox *directory_next_mailbox(
+	const struct directory *directory, size_t *position)
+{
+	const struct mailbox_row *row = next_row(directory, KIND_MAILBOX, position);
+	return row ? &row->mailbox : NULL;
 }

@@ -13,6 +13,9 @@ struct contents {
 	struct map *rows[KIND_COUNT];
 	/* By name or lower-case address. */
 	struct map *node_names, *router_names, *domain_names, *mailbox_addresses, *alias_addresses;
+	/* Of the last contents_apply: u64 each of the mailboxes it was about, or all are. */
+	struct buf news;
+	bool is_news_all;
 };
 
 void contents_init(struct contents *contents);

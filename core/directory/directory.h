@@ -23,6 +23,8 @@ enum durability { DURABILITY_REMOTE, DURABILITY_STRICT, DURABILITY_LOCAL };
 enum {
 	/* Random; two reigns that never hear of each other do not choose the same. */
 	REIGN_LENGTH = 16,
+	/* Random: no two mailboxes have the same, whatever became of their ids. */
+	MAILBOX_MARK_LENGTH = 16,
 	/* A copy in each of four sites, twice; with the primary's, one for each class of epochs
 	 * (proto/disk/epochs.h). */
 	VOLUME_COPIES_MAX = 8,
@@ -78,6 +80,9 @@ struct directory_volume {
 
 struct directory_mailbox {
 	uint64_t id;
+	/* With the id it says which mailbox of a volume this is: a directory that comes back older
+	 * gives ids again, and what is stored under another mark is somebody else's. */
+	uint8_t mark[MAILBOX_MARK_LENGTH];
 	struct str address; /* canonical: lower-case domain, local part as stored */
 	uint32_t volume_id;
 	enum durability durability; /* already resolved against the volume's default */
@@ -93,9 +98,32 @@ struct directory_credential {
 	uint8_t stored_key[SHA256_LENGTH], server_key[SHA256_LENGTH];
 };
 
+/* By what a mailbox's owner is let in, as a number to compare: another one when its address, mark
+ * or password is another. A session remembers what it began with, and ends when that is over. */
+enum {
+	ACCESS_NONE = 0,     /* there is no such mailbox */
+	ACCESS_DISABLED = 1, /* it is not enabled */
+};
+
+/* What the last change was about. Without `is_all` these mailboxes' rows or credentials came, went
+ * or changed, some more than once in the list; with it any may have. */
+struct directory_news {
+	bool is_all;
+	const uint64_t *mailbox_ids;
+	size_t count;
+};
+
 /* "SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>", PostgreSQL's own form. */
 bool directory_parse_credential(
 	struct str text, struct directory_credential *credential_out) must_check;
+
+/* An address fits, in any of its forms: a long local part, '@' and a domain. */
+enum { DIRECTORY_ADDRESS_MAX = 512 };
+
+/* By what an address is found, and two are told to be one: ASCII in lower case, the domain in its
+ * canonical form (domain.h). Empty when it is too long; what is no address is in lower case only.
+ */
+struct str directory_address_key(struct str address, char out[DIRECTORY_ADDRESS_MAX]);
 
 enum directory_found { DIRECTORY_FOUND, DIRECTORY_NO_USER, DIRECTORY_NO_DOMAIN };
 
@@ -122,10 +150,11 @@ uint64_t directory_revision(const struct directory *directory);
  * there and nothing changes it is asked every ten seconds. */
 uint64_t directory_age_ms(const struct directory *directory);
 
-/* Resolves an address: case-insensitive, subaddress ("user+detail") removed unless an exact entry
- * exists, aliases followed (a few levels, several targets allowed). Calls fn for each mailbox
- * found; fn NULL to ask only. "postmaster" at a served domain (and alone) is always found when the
- * domain has any mailbox: an alias decides, else the first mailbox. */
+/* Resolves an address: case-insensitive, an internationalised domain in either form, subaddress
+ * ("user+detail") removed unless an exact entry exists, aliases followed (a few levels, several
+ * targets allowed). Calls fn for each mailbox found; fn NULL to ask only. "postmaster" at a served
+ * domain (and alone) is always found when the domain has any mailbox: an alias decides, else the
+ * first mailbox. */
 enum directory_found directory_resolve(const struct directory *directory, struct str address,
 	void (*fn)(void *arg, const struct directory_mailbox *mailbox), void *arg);
 /* The mailbox of exactly this login name (address or alias of one mailbox), or NULL. */
@@ -136,6 +165,12 @@ const struct directory_mailbox *directory_find_mailbox(
 /* False when the mailbox has no password. */
 bool directory_find_credential(const struct directory *directory, uint64_t mailbox_id,
 	struct directory_credential *credential_out);
+
+uint64_t directory_access(const struct directory *directory, uint64_t mailbox_id);
+/* What a session is told that began with another access than this one, now the mailbox's. */
+const char *directory_access_end(uint64_t access);
+/* For on_change, and valid during it. */
+struct directory_news directory_news(const struct directory *directory);
 
 const struct directory_volume *directory_find_volume(
 	const struct directory *directory, uint32_t id);
@@ -154,6 +189,8 @@ const struct directory_node *directory_next_node(
 const struct directory_router *directory_next_router(
 	const struct directory *directory, size_t *position);
 const struct directory_volume *directory_next_volume(
+	const struct directory *directory, size_t *position);
+const struct directory_mailbox *directory_next_mailbox(
 	const struct directory *directory, size_t *position);
 
 #endif

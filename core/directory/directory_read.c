@@ -117,6 +117,19 @@ int directory_list(struct directory_writer *writer, enum directory_listing listi
 		SQL_VALUES(match ? match : "%"), result_out, error);
 }
 
+int directory_last_mailbox_id(
+	struct directory_writer *writer, uint64_t *id_out, struct error *error)
+{
+	struct sql_result *result = NULL;
+	int code = sql_query(directory_writer_sql(writer),
+		"select coalesce(max(value), 0) from counter where name = 'mailbox'", NULL, 0,
+		&result, error);
+	if (code == 0)
+		*id_out = sql_value_u64(result, 0, 0);
+	sql_result_free(&result);
+	return code;
+}
+
 int directory_mailbox_address(
 	struct directory_writer *writer, uint64_t id, struct buf *out, struct error *error)
 {

@@ -1,5 +1,9 @@
 #include "core/directory/write_internal.h"
 
+#include "core/directory/domain.h"
+#include "core/encode.h"
+#include "core/rand.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,23 +20,48 @@ static bool is_printable(const char *text)
 	return true;
 }
 
-int directory_add_domain(struct directory_writer *writer, const char *name, struct error *error)
+/* The canonical form, with its end; -EINVAL with a sentence. */
+static int canonical_domain(
+	struct str name, char out[DOMAIN_LENGTH_MAX + 1], struct error *error)
 {
-	char lower[256];
-	size_t length = strlen(name);
-	if (length == 0 || length > 253 || !is_printable(name) ||
-		strpbrk(name, "@ []()%!:;,<>\"\\/"))
-		return error_set(
-			error, -EINVAL, "`%s` is no domain name: write it as example.org", name);
-	for (size_t i = 0; i <= length; i++)
-		lower[i] = ascii_lower(name[i]);
-	return writer_add_named(writer, "domain", lower, error);
+	struct str domain = domain_canonical(name, out);
+	/* RFC 1035 section 3.1, in text. */
+	if (domain.length == 0 || domain.length > 253)
+		return error_set(error, -EINVAL,
+			"`" STR_FORMAT "` is no domain name: it is too long, or a part of it is "
+			"none that an internationalised domain name may have (RFC 5891)",
+			STR_ARG(name));
+	out[domain.length] = '\0';
+	return 0;
 }
 
-/* Canonical form in `out` (domain in lower case) and the domain's id. */
+int directory_add_domain(struct directory_writer *writer, const char *name, struct error *error)
+{
+	char domain[DOMAIN_LENGTH_MAX + 1];
+	if (!name[0] || !is_printable(name) || strpbrk(name, "@ []()%!:;,<>\"\\/"))
+		return error_set(
+			error, -EINVAL, "`%s` is no domain name: write it as example.org", name);
+	int code = canonical_domain(str_from(name), domain, error);
+	return code < 0 ? code : writer_add_named(writer, "domain", domain, error);
+}
+
+void directory_canonical_address(const char *address, struct buf *out)
+{
+	char space[DOMAIN_LENGTH_MAX];
+	struct str text = str_from(address);
+	size_t behind_at = (size_t)(str_find_last_byte(text, '@') + 1);
+	struct str domain = domain_canonical(str_from_index(text, behind_at), space);
+	buf_append_str(out, str_first(text, behind_at));
+	buf_append_str(out,
+		behind_at > 0 && domain.length > 0 ? domain : str_from_index(text, behind_at));
+	(void)buf_terminated(out);
+}
+
+/* Canonical form in `out` (the domain's, the local part as it is) and the domain's id. */
 static int check_address(struct directory_writer *writer, const char *address, struct buf *out,
 	char domain_id_out[24], struct error *error)
 {
+	char canonical[DOMAIN_LENGTH_MAX + 1];
 	struct str text = str_from(address);
 	ptrdiff_t at = str_find_last_byte(text, '@');
 	/* RFC 5321 section 4.5.3.1.1: 64 octets of local part. */
@@ -40,9 +69,10 @@ static int check_address(struct directory_writer *writer, const char *address, s
 		!is_printable(address) || strpbrk(address, " <>()[],;:\\\""))
 		return error_set(
 			error, -EINVAL, "`%s` is no address: write it as user@domain", address);
+	if (canonical_domain(str_from_index(text, (size_t)at + 1), canonical, error) < 0)
+		return -EINVAL;
 	buf_append_str(out, str_first(text, (size_t)at + 1));
-	for (size_t i = (size_t)at + 1; i < text.length; i++)
-		buf_append_byte(out, ascii_lower(text.bytes[i]));
+	buf_append_str(out, str_from(canonical));
 	const char *domain = buf_terminated(out) + at + 1;
 	int code = writer_find_id(writer, "domain", domain, domain_id_out, NULL);
 	if (code == -ENOENT)
@@ -127,12 +157,20 @@ static int refuse_alias_address(
 	return code;
 }
 
+static void random_mark(struct buf *out)
+{
+	uint8_t mark[MAILBOX_MARK_LENGTH];
+	rand_bytes(mark, sizeof(mark));
+	encode_hex(out, mark, sizeof(mark));
+}
+
 static int insert_mailbox(struct directory_writer *writer,
 	const struct mailbox_description *mailbox, struct error *error)
 {
 	char id[24], domain_id[24], volume_id[24], quota[24];
-	struct buf address = { 0 };
+	struct buf address = { 0 }, mark = { 0 };
 	int code = check_address(writer, mailbox->address, &address, domain_id, error);
+	random_mark(&mark);
 	if (code == 0)
 		code = mailbox->volume
 			? writer_find_id(writer, "volume", mailbox->volume, volume_id, error)
@@ -140,22 +178,26 @@ static int insert_mailbox(struct directory_writer *writer,
 	if (code == 0)
 		code = refuse_alias_address(writer, buf_terminated(&address), error);
 	if (code == 0)
+		code = writer_raise_ids(writer, "mailbox", mailbox->id_above, error);
+	if (code == 0)
 		code = writer_next_id(writer, "mailbox", id, error);
 	snprintf(quota, sizeof(quota), "%llu", (unsigned long long)mailbox->quota_bytes);
 	if (code == 0)
 		code = writer_exists_already(
 			writer_query(writer, error,
 				"insert into mailbox (id, address, domain_id, volume_id, "
-				"durability, enabled, quota_bytes) "
-				"values ($1, $2, $3, $4, $5, true, $6)",
+				"durability, enabled, quota_bytes, mark) "
+				"values ($1, $2, $3, $4, $5, true, $6, $7)",
 				SQL_VALUES(id, buf_terminated(&address), domain_id, volume_id,
-					mailbox->durability ? mailbox->durability : "", quota),
+					mailbox->durability ? mailbox->durability : "", quota,
+					buf_terminated(&mark)),
 				NULL),
 			"mailbox", mailbox->address, error);
 	if (code == 0 && mailbox->scram)
 		code = put_credential(writer, id, mailbox->scram, error);
 	if (code == 0)
 		code = writer_audit(writer, "mailbox add", buf_terminated(&address), error);
+	buf_deinit(&mark);
 	buf_deinit(&address);
 	return code;
 }
@@ -176,9 +218,12 @@ static int find_mailbox(
 	struct directory_writer *writer, const char *address, char id_out[24], struct error *error)
 {
 	struct sql_result *result = NULL;
+	struct buf canonical = { 0 };
+	directory_canonical_address(address, &canonical);
 	int code = writer_query(writer, error,
-		"select id from mailbox where lower(address) = lower($1)", SQL_VALUES(address),
-		&result);
+		"select id from mailbox where lower(address) = lower($1)",
+		SQL_VALUES(buf_terminated(&canonical)), &result);
+	buf_deinit(&canonical);
 	if (code == 0 && sql_rows(result) == 0)
 		code = error_set(error, -ENOENT,
 			"there is no mailbox `%s`: see `pando mailbox list`", address);
@@ -236,9 +281,11 @@ int directory_remove_mailbox(
 {
 	char id[24];
 	bool own;
+	struct buf canonical = { 0 };
 	int code = writer_enter(writer, &own, error);
 	if (code < 0)
 		return code;
+	directory_canonical_address(address, &canonical);
 	code = find_mailbox(writer, address, id, error);
 	if (code == 0)
 		code = writer_query(writer, error, "delete from credential where id = $1",
@@ -248,11 +295,47 @@ int directory_remove_mailbox(
 			writer, error, "delete from mailbox where id = $1", SQL_VALUES(id), NULL);
 	if (code == 0)
 		code = writer_query(writer, error,
-			"delete from alias where lower(target) = lower($1)", SQL_VALUES(address),
-			NULL);
+			"delete from alias where lower(target) = lower($1)",
+			SQL_VALUES(buf_terminated(&canonical)), NULL);
 	if (code == 0)
 		code = writer_audit(writer, "mailbox remove", address, error);
+	buf_deinit(&canonical);
 	return writer_leave(writer, own, code, error);
+}
+
+static int change_mark(struct directory_writer *writer, const char *address, const char *expected,
+	const char *mark, struct error *error)
+{
+	struct sql_result *result = NULL;
+	char id[24];
+	struct buf detail = { 0 };
+	int code = find_mailbox(writer, address, id, error);
+	if (code == 0)
+		code = writer_query(writer, error,
+			"update mailbox set mark = $3 where id = $1 and mark = $2 returning id",
+			SQL_VALUES(id, expected, mark), &result);
+	if (code == 0 && sql_rows(result) == 0)
+		code = error_set(error, -ESTALE,
+			"`%s` has been changed by somebody else meanwhile: run `pando check` and "
+			"try again",
+			address);
+	buf_printf(&detail, "%s: mailbox %s, mark %s instead of %s", address, id, mark, expected);
+	if (code == 0)
+		code = writer_audit(writer, "mailbox adopt", buf_terminated(&detail), error);
+	buf_deinit(&detail);
+	sql_result_free(&result);
+	return code;
+}
+
+int directory_adopt_mailbox(struct directory_writer *writer, const char *address,
+	const char *expected, const char *mark, struct error *error)
+{
+	bool own;
+	int code = writer_enter(writer, &own, error);
+	if (code < 0)
+		return code;
+	return writer_leave(
+		writer, own, change_mark(writer, address, expected, mark, error), error);
 }
 
 int directory_set_credential(struct directory_writer *writer, const char *address,
@@ -320,22 +403,27 @@ static int insert_alias(struct directory_writer *writer, const char *address, co
 	struct error *error)
 {
 	char id[24], domain_id[24];
-	struct buf canonical = { 0 };
+	struct buf canonical = { 0 }, canonical_target = { 0 };
 	int code = check_address(writer, address, &canonical, domain_id, error);
+	directory_canonical_address(target, &canonical_target);
 	if (code == 0)
-		code = check_alias(writer, address, target, error);
+		code = check_alias(writer, buf_terminated(&canonical),
+			buf_terminated(&canonical_target), error);
 	if (code == 0)
 		code = writer_next_id(writer, "alias", id, error);
 	if (code == 0) {
 		code = writer_query(writer, error,
 			"insert into alias (id, address, target) values ($1, $2, $3)",
-			SQL_VALUES(id, buf_terminated(&canonical), target), NULL);
+			SQL_VALUES(id, buf_terminated(&canonical),
+				buf_terminated(&canonical_target)),
+			NULL);
 		if (code == -EEXIST)
 			code = error_set(
 				error, code, "`%s` leads to `%s` already", address, target);
 	}
 	if (code == 0)
 		code = writer_audit(writer, "alias add", buf_terminated(&canonical), error);
+	buf_deinit(&canonical_target);
 	buf_deinit(&canonical);
 	return code;
 }
@@ -354,14 +442,19 @@ int directory_remove_alias(struct directory_writer *writer, const char *address,
 	struct error *error)
 {
 	struct sql_result *result = NULL;
+	struct buf from = { 0 }, to = { 0 };
 	bool own;
 	int code = writer_enter(writer, &own, error);
 	if (code < 0)
 		return code;
+	directory_canonical_address(address, &from);
+	directory_canonical_address(target ? target : "", &to);
 	code = writer_query(writer, error,
 		"delete from alias where lower(address) = lower($1) and "
 		"(lower(target) = lower($2) or $2 = '') returning id",
-		SQL_VALUES(address, target ? target : ""), &result);
+		SQL_VALUES(buf_terminated(&from), buf_terminated(&to)), &result);
+	buf_deinit(&to);
+	buf_deinit(&from);
 	if (code == 0 && sql_rows(result) == 0)
 		code = error_set(error, -ENOENT, "there is no such alias: see `pando alias list`");
 	sql_result_free(&result);

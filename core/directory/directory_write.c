@@ -176,6 +176,27 @@ int writer_next_id(
 	return 0;
 }
 
+int writer_raise_ids(
+	struct directory_writer *writer, const char *kind, uint64_t above, struct error *error)
+{
+	struct reservation *reservation = &writer->reservation;
+	struct sql_result *result = NULL;
+	char value[24];
+	bool is_ours = strcmp(reservation->kind, kind) == 0;
+	if (above == 0 || (is_ours && reservation->next > above))
+		return 0;
+	snprintf(value, sizeof(value), "%llu", (unsigned long long)above);
+	int code = writer_query(writer, error,
+		"insert into counter (name, value) values ($1, $2) on conflict (name) do "
+		"update set value = excluded.value where counter.value < excluded.value "
+		"returning value",
+		SQL_VALUES(kind, value), &result);
+	if (code == 0 && is_ours && sql_rows(result) > 0)
+		*reservation = (struct reservation){ 0 };
+	sql_result_free(&result);
+	return code;
+}
+
 static bool is_name(const char *text)
 {
 	size_t length = strlen(text);

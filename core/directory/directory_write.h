@@ -85,15 +85,25 @@ int directory_add_volume(struct directory_writer *writer, const struct volume_de
 int directory_add_domain(
 	struct directory_writer *writer, const char *name, struct error *error) must_check;
 
+/* Appends the address as it is stored: an internationalised domain in ASCII (domain.h). What is no
+ * address, or has no such domain, as it is. */
+void directory_canonical_address(const char *address, struct buf *out);
+
 struct mailbox_description {
 	const char *address;
 	const char *volume;     /* NULL: the one with the fewest mailboxes */
 	const char *durability; /* NULL: the volume's */
 	uint64_t quota_bytes;
 	const char *scram; /* NULL: no password yet */
+	/* Its id is above this one, and so are all later ones: volumes have seen it. */
+	uint64_t id_above;
 };
 int directory_add_mailbox(struct directory_writer *writer,
 	const struct mailbox_description *mailbox, struct error *error) must_check;
+
+/* The highest id that a mailbox was given; 0: none. */
+int directory_last_mailbox_id(
+	struct directory_writer *writer, uint64_t *id_out, struct error *error) must_check;
 
 /* What is to change; the rest stays as it is. */
 struct mailbox_settings {
@@ -104,6 +114,10 @@ int directory_set_mailbox(struct directory_writer *writer, const char *address,
 	const struct mailbox_settings *settings, struct error *error) must_check;
 int directory_remove_mailbox(
 	struct directory_writer *writer, const char *address, struct error *error) must_check;
+/* The mailbox is the one that its volume holds under its id: it gets that one's mark. -ESTALE when
+ * it has another mark than `expected` by now. Marks are 32 hexadecimal digits. */
+int directory_adopt_mailbox(struct directory_writer *writer, const char *address,
+	const char *expected, const char *mark, struct error *error) must_check;
 int directory_set_credential(struct directory_writer *writer, const char *address,
 	const char *scram, struct error *error) must_check;
 

@@ -36,6 +36,9 @@ int writer_audit(struct directory_writer *writer, const char *action, const char
 /* The next number of a kind; never given again. */
 int writer_next_id(struct directory_writer *writer, const char *kind, char id_out[24],
 	struct error *error) must_check;
+/* From now on they are above this one. */
+int writer_raise_ids(struct directory_writer *writer, const char *kind, uint64_t above,
+	struct error *error) must_check;
 /* The id of a row by its name; -ENOENT with a sentence. */
 int writer_find_id(struct directory_writer *writer, const char *table, const char *name,
 	char id_out[24], struct error *error) must_check;

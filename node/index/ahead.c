@@ -121,10 +121,12 @@ int ahead_take_keyword(struct folder *folder, struct str name)
 
 /* ---- the first folders ---- */
 
-void ahead_make_inbox(struct mailbox *mailbox, uint32_t folder_id)
+void ahead_make_inbox(
+	struct mailbox *mailbox, uint32_t folder_id, const uint8_t mark[CHANGE_MARK_LENGTH])
 {
 	struct mailbox_ahead *ahead = of_mailbox(mailbox);
 	CHECK(mailbox->folder_count == 0);
+	memcpy(ahead->mark, mark, CHANGE_MARK_LENGTH);
 	ahead->inbox_id = folder_id;
 	ahead->inbox_uidnext = index_first_uid(mailbox->index);
 }
@@ -144,6 +146,16 @@ uint32_t ahead_take_inbox_uid(struct mailbox *mailbox)
 {
 	CHECK(ahead_is_being_made(mailbox));
 	return mailbox->ahead.inbox_uidnext++;
+}
+
+bool ahead_fits_mark(const struct mailbox *mailbox, const uint8_t mark[CHANGE_MARK_LENGTH])
+{
+	const uint8_t *own = mailbox->mark;
+	if (ahead_is_being_made(mailbox))
+		own = mailbox->ahead.mark;
+	else if (mailbox->folder_count == 0)
+		return true;
+	return memcmp(own, mark, CHANGE_MARK_LENGTH) == 0;
 }
 
 /* ---- all of a change ---- */
@@ -167,8 +179,10 @@ static void claim_messages(struct mailbox *mailbox, const struct action *action)
 static void claim_folders(struct mailbox *mailbox, const struct action *action)
 {
 	struct mailbox_ahead *ahead = of_mailbox(mailbox);
-	if (mailbox->folder_count == 0 && ahead->inbox_id == 0)
-		ahead_make_inbox(mailbox, action->folders[0].id);
+	bool makes = action->mark.length == CHANGE_MARK_LENGTH;
+	if (makes && mailbox->folder_count == 0 && ahead->inbox_id == 0)
+		ahead_make_inbox(mailbox, action->folders[0].id,
+			(const uint8_t *)action->mark.bytes);
 	for (size_t i = 0; i < action->folder_count; i++) {
 		const struct action_folder *folder = &action->folders[i];
 		ahead->next_folder_id =

@@ -33,12 +33,16 @@ int ahead_take_keyword(struct folder *folder, struct str name);
 /* The bit that it has or will have; -1 when it has none. */
 int ahead_find_keyword(const struct folder *folder, struct str name);
 
-/* Its first folders are about to be submitted: INBOX will have this id. */
-void ahead_make_inbox(struct mailbox *mailbox, uint32_t folder_id);
+/* Its first folders are about to be submitted: INBOX will have this id, the mailbox this mark. */
+void ahead_make_inbox(
+	struct mailbox *mailbox, uint32_t folder_id, const uint8_t mark[CHANGE_MARK_LENGTH]);
 bool ahead_is_being_made(const struct mailbox *mailbox);
 /* Of the INBOX that is being made. */
 uint32_t ahead_inbox_id(const struct mailbox *mailbox);
 uint32_t ahead_take_inbox_uid(struct mailbox *mailbox);
+/* Whether the mailbox has this mark or, where neither the log nor what is on its way to it says
+ * which one it has, may be given it. */
+bool ahead_fits_mark(const struct mailbox *mailbox, const uint8_t mark[CHANGE_MARK_LENGTH]);
 
 /* All that this change was given. */
 void ahead_claim(struct index *index, const struct change *change);

@@ -186,12 +186,25 @@ static int apply_flags(struct index *index, const struct action *action, struct 
 	return 0;
 }
 
+/* A mailbox comes to be; from now on it is this one, whoever is given its id later. */
+static int apply_mark(struct mailbox *mailbox, const struct action *action)
+{
+	if (action->mark.length != CHANGE_MARK_LENGTH)
+		return -EUCLEAN;
+	memcpy(mailbox->mark, action->mark.bytes, CHANGE_MARK_LENGTH);
+	if (mailbox->index->highest_mailbox_id < mailbox->id)
+		mailbox->index->highest_mailbox_id = mailbox->id;
+	return 0;
+}
+
 static int apply_folders(struct index *index, const struct action *action)
 {
 	struct mailbox *mailbox = index_find_mailbox(index, action->mailbox_id);
 	if (mailbox == NULL)
 		mailbox = index_make_mailbox(index, action->mailbox_id);
-	int status = 0;
+	int status = mailbox->folder_count == 0 ? apply_mark(mailbox, action) : 0;
+	if (status < 0)
+		return status;
 	for (size_t i = 0; i < action->folder_count; i++) {
 		const struct action_folder *new = &action->folders[i];
 		if (mailbox_folder_by_id(mailbox, new->id) != NULL)

@@ -17,8 +17,8 @@
  *                 u64 messages, u32 dedupe count, u32 dedupe next, u32 slack count, u32 folders,
  *                 u64 applied epoch, 16 bytes its reign, u64 acknowledged elsewhere
  *   "d" chunk     1024 dedupe keys of 16 bytes
- *   "m" mailbox   u32 next folder id, u32 last uidvalidity, u64 modseq, then subscriptions:
- *                 u16 length, bytes, ...
+ *   "m" mailbox   16 bytes its mark, u32 next folder id, u32 last uidvalidity, u64 modseq, then
+ *                 subscriptions: u16 length, bytes, ...
  *   "f" mailbox folder
  *                 u32 uidvalidity, u32 uidnext, u64 highest modseq, u32 special use,
  *                 u32 messages, u32 unseen, u32 keywords, u64 bytes, u32 first recent uid,
@@ -38,7 +38,8 @@
  */
 
 enum {
-	STORE_VERSION = 3, /* another one is set aside, and the log replayed */
+	STORE_VERSION = 4, /* another one is set aside, and the log replayed */
+	MAILBOX_BYTES = CHANGE_MARK_LENGTH + 16, /* without subscriptions */
 	MESSAGE_BYTES = 48,
 	FOLDER_BYTES = 56, /* without name and keywords */
 	CHECKSUM_BYTES = 4,
@@ -107,6 +108,7 @@ static int save_mailbox(struct index *index, struct mailbox *mailbox, struct buf
 	uint8_t key[32];
 	struct str name;
 	buf_clear(value);
+	buf_append(value, mailbox->mark, CHANGE_MARK_LENGTH);
 	append_le32(value, mailbox->next_folder_id);
 	append_le32(value, mailbox->last_uidvalidity);
 	append_le64(value, mailbox->modseq);
@@ -350,13 +352,17 @@ static int load_mailbox(void *arg, struct str key, struct str value)
 {
 	struct index *index = arg;
 	struct str name;
-	if (key.length != 9 || value.length < 16)
+	if (key.length != 9 || value.length < MAILBOX_BYTES)
 		return -EUCLEAN;
 	struct mailbox *mailbox = index_make_mailbox(index, key_number(key, 1, 8));
-	mailbox->next_folder_id = get_le32(value.bytes);
-	mailbox->last_uidvalidity = get_le32(value.bytes + 4);
-	mailbox->modseq = get_le64(value.bytes + 8);
-	value = str_from_index(value, 16);
+	const char *p = value.bytes + CHANGE_MARK_LENGTH;
+	memcpy(mailbox->mark, value.bytes, CHANGE_MARK_LENGTH);
+	mailbox->next_folder_id = get_le32(p);
+	mailbox->last_uidvalidity = get_le32(p + 4);
+	mailbox->modseq = get_le64(p + 8);
+	if (index->highest_mailbox_id < mailbox->id)
+		index->highest_mailbox_id = mailbox->id;
+	value = str_from_index(value, MAILBOX_BYTES);
 	while (take_text(&value, &name))
 		map_set(mailbox->subscriptions, name, mailbox->subscriptions);
 	return value.length == 0 ? 0 : -EUCLEAN;
@@ -616,6 +622,7 @@ uint64_t index_digest(struct index *index)
 		for (size_t k = 0; map_next(mailbox->subscriptions, &k, &name, NULL);)
 			names += str_hash(name);
 		one = mix(one, names);
+		one = mix(one, str_hash(str_of(mailbox->mark, CHANGE_MARK_LENGTH)));
 		for (uint32_t k = 0; k < mailbox->folder_count; k++)
 			one = mix(one, digest_folder(mailbox->folders[k]));
 		digest += mix(one, mailbox->next_folder_id);

@@ -102,6 +102,9 @@ struct mailbox_session {
 	 * goes. The session deselects or ends with BYE; after a whole-mailbox on_gone it must not
 	 * touch it again, and it is detached already. */
 	void (*on_gone)(struct mailbox_session *session, bool folder_only);
+	/* Its owner may not go on, for this reason (static text). It is detached already. */
+	void (*on_denied)(struct mailbox_session *session, const char *reason);
+	uint64_t access; /* with which the owner was let in */
 	struct list mailbox_link, folder_link; /* private */
 };
 

@@ -115,6 +115,7 @@ void index_reset(struct index *index)
 	CHECK(list_is_empty(&index->ahead_mailboxes) && list_is_empty(&index->ahead_folders));
 	index->applied_lsn = index->saved_lsn = index->slack_epoch = index->message_count = 0;
 	index->slack_count = index->folder_count = 0;
+	index->highest_mailbox_id = 0;
 	index->applied_epoch = index->acked_lsn = 0;
 	index->reset_store = true;
 	index->ahead_is_stale = true;
@@ -319,6 +320,25 @@ void mailbox_detach(struct mailbox_session *session)
 	list_remove(&session->mailbox_link);
 	session->mailbox = NULL;
 	session->folder = NULL;
+}
+
+bool mailbox_allows(const struct mailbox *mailbox, uint64_t access)
+{
+	return !mailbox->is_access_told || mailbox->access == access;
+}
+
+void mailbox_tell_access(struct mailbox *mailbox, uint64_t access, const char *reason)
+{
+	mailbox->is_access_told = true;
+	mailbox->access = access;
+	list_for_each_safe (entry, following, &mailbox->sessions) {
+		struct mailbox_session *session =
+			list_entry(entry, struct mailbox_session, mailbox_link);
+		if (mailbox_allows(mailbox, session->access))
+			continue;
+		mailbox_detach(session);
+		session->on_denied(session, reason);
+	}
 }
 
 void index_tell_gone(struct index *index)

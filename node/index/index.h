@@ -54,8 +54,9 @@ struct folder_ahead {
 struct mailbox_ahead {
 	uint64_t modseq;
 	uint32_t next_folder_id, last_uidvalidity;
-	/* The INBOX of a mailbox whose first folders are on their way; 0: none. */
+	/* The INBOX of a mailbox whose first folders are on their way; 0: none. With its mark. */
 	uint32_t inbox_id, inbox_uidnext;
+	uint8_t mark[CHANGE_MARK_LENGTH];
 	struct list link; /* of index.ahead_mailboxes */
 };
 
@@ -83,6 +84,9 @@ struct folder_private {
 
 struct mailbox {
 	uint64_t id;
+	/* Which of the mailboxes that ever had this id it is; of the log, so nothing before there
+	 * are folders. */
+	uint8_t mark[CHANGE_MARK_LENGTH];
 	struct index *index;
 	struct folder **folders; /* in name order, INBOX first */
 	uint32_t folder_count, folder_capacity;
@@ -91,6 +95,10 @@ struct mailbox {
 	uint64_t modseq;           /* highest applied */
 	struct mailbox_ahead ahead;
 	bool dirty;
+	bool told_another; /* the log has a line of who was refused */
+	/* By what its owner is let in, as far as the directory has told since this process runs. */
+	bool is_access_told;
+	uint64_t access;
 	struct list sessions, dirty_link;
 };
 
@@ -114,6 +122,8 @@ struct index {
 	uint32_t slack_count;
 	uint64_t message_count;
 	uint32_t folder_count;
+	/* Of every mailbox that is in the log, whether the directory still knows it or not. */
+	uint64_t highest_mailbox_id;
 	/* What a replica at another site was known to have; kept for the next start. */
 	uint64_t acked_lsn;
 	bool reset_store; /* the store holds something else: clear it with the next checkpoint */
@@ -157,6 +167,11 @@ struct mailbox *index_find_mailbox(const struct index *index, uint64_t mailbox_i
 struct mailbox *index_make_mailbox(struct index *index, uint64_t mailbox_id);
 /* The session hears of changes from now on. */
 void mailbox_register(struct mailbox *mailbox, struct mailbox_session *session);
+/* The directory has told by what the owner is let in now: sessions that began with something else
+ * are told this reason and detached. */
+void mailbox_tell_access(struct mailbox *mailbox, uint64_t access, const char *reason);
+/* Whether a session that began with this may go on. */
+bool mailbox_allows(const struct mailbox *mailbox, uint64_t access);
 /* Tells every session of every mailbox that it goes; they are detached before. */
 void index_tell_gone(struct index *index);
 /* Whether so many more bytes are within the quota (0: none). What is on its way to the log is not

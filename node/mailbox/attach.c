@@ -1,6 +1,8 @@
 #include "node/mailbox/operation.h"
 
 #include "core/clock.h"
+#include "core/encode.h"
+#include "core/log.h"
 #include "node/index/ahead.h"
 
 #include <errno.h>
@@ -29,19 +31,56 @@ uint32_t mailbox_next_uidvalidity(struct mailbox *mailbox)
 	return ahead_take_uidvalidity(mailbox, wanted);
 }
 
-void mailbox_first_folders(struct mailbox *mailbox, struct pool *pool, struct action *action_out)
+void mailbox_first_folders(struct mailbox *mailbox, const uint8_t mark[MAILBOX_MARK_LENGTH],
+	struct pool *pool, struct action *action_out)
 {
 	*action_out = (struct action){ .kind = ACTION_FOLDERS,
 		.mailbox_id = mailbox->id,
 		.modseq = volume_next_modseq(operation_volume(mailbox), mailbox),
-		.folder_count = array_length(first_folders) };
+		.folder_count = array_length(first_folders),
+		.mark = pool_copy(pool, str_of(mark, MAILBOX_MARK_LENGTH)) };
 	action_out->folders =
 		pool_alloc(pool, sizeof(*action_out->folders) * array_length(first_folders));
 	for (size_t i = 0; i < array_length(first_folders); i++)
 		action_out->folders[i] = (struct action_folder){ ahead_take_folder_id(mailbox),
 			str_from(first_folders[i].name), mailbox_next_uidvalidity(mailbox),
 			first_folders[i].special_use };
-	ahead_make_inbox(mailbox, action_out->folders[0].id);
+	ahead_make_inbox(mailbox, action_out->folders[0].id, mark);
+}
+
+/* ---- which mailbox ---- */
+
+/* Once: its owner's clients, and routers with mail for it, come again and again. */
+static void tell_another(
+	struct volume *volume, struct mailbox *mailbox, const uint8_t mark[MAILBOX_MARK_LENGTH])
+{
+	struct buf stored = { 0 }, wanted = { 0 };
+	if (mailbox->told_another)
+		return;
+	mailbox->told_another = true;
+	encode_hex(&stored, mailbox->mark, MAILBOX_MARK_LENGTH);
+	encode_hex(&wanted, mark, MAILBOX_MARK_LENGTH);
+	log_error("mailbox_is_another",
+		"volume=%u mailbox=%llu mark=%s directory=%s effect=\"nobody is served\" "
+		"action=\"run `pando check`\"",
+		volume->options.id, (unsigned long long)mailbox->id, buf_terminated(&stored),
+		buf_terminated(&wanted));
+	buf_deinit(&stored);
+	buf_deinit(&wanted);
+}
+
+struct mailbox *mailbox_of_mark(
+	struct volume *volume, uint64_t id, const uint8_t mark[MAILBOX_MARK_LENGTH])
+{
+	struct mailbox *mailbox = index_find_mailbox(&volume->index, id);
+	if (mailbox == NULL)
+		return index_make_mailbox(&volume->index, id);
+	if (!ahead_fits_mark(mailbox, mark)) {
+		tell_another(volume, mailbox, mark);
+		return NULL;
+	}
+	mailbox->told_another = false;
+	return mailbox;
 }
 
 /* ---- sessions ---- */
@@ -53,21 +92,28 @@ static void on_attach_done(struct pending_change *pending, int status, bool at_r
 	struct mailbox_session *session = change->attaching;
 	struct volume *volume = pending->volume;
 	uint64_t mailbox_id = change->mailbox_id;
+	uint8_t mark[MAILBOX_MARK_LENGTH];
 	struct mailbox *mailbox = index_find_mailbox(&volume->index, mailbox_id);
 	(void)at_risk;
+	memcpy(mark, change->mark, sizeof(mark));
 	free(change);
-	if (status == 0 && (mailbox == NULL || mailbox->folder_count == 0)) {
+	if (status == 0 && (mailbox == NULL || mailbox->folder_count == 0 ||
+				   !ahead_fits_mark(mailbox, mark))) {
 		/* Whoever was to make the folders was refused. */
-		mailbox_attach(volume, mailbox_id, session, op);
+		mailbox_attach(volume, mailbox_id, mark, session, op);
 		return;
 	}
+	/* Those who wait here are in no list yet. */
+	if (status == 0 && !mailbox_allows(mailbox, session->access))
+		status = -EACCES;
 	op->status = status;
 	if (status == 0)
 		mailbox_register(mailbox, session);
 	op->done(op);
 }
 
-void mailbox_attach(struct volume *volume, uint64_t mailbox_id, struct mailbox_session *session,
+void mailbox_attach(struct volume *volume, uint64_t mailbox_id,
+	const uint8_t mark[MAILBOX_MARK_LENGTH], struct mailbox_session *session,
 	struct mailbox_op *op)
 {
 	session->mailbox = NULL;
@@ -76,20 +122,24 @@ void mailbox_attach(struct volume *volume, uint64_t mailbox_id, struct mailbox_s
 		operation_answer(volume, op, -EROFS);
 		return;
 	}
-	struct mailbox *mailbox = index_find_mailbox(&volume->index, mailbox_id);
-	if (mailbox != NULL && mailbox->folder_count > 0) {
+	struct mailbox *mailbox = mailbox_of_mark(volume, mailbox_id, mark);
+	if (mailbox == NULL) {
+		operation_answer(volume, op, -EKEYREJECTED);
+		return;
+	}
+	if (mailbox->folder_count > 0) {
 		mailbox_register(mailbox, session);
 		operation_answer(volume, op, 0);
 		return;
 	}
-	if (mailbox == NULL)
-		mailbox = index_make_mailbox(&volume->index, mailbox_id);
 	struct mailbox_change *change = operation_create(mailbox, op, 1);
 	/* When a delivery or another session makes the folders, this only waits behind it. */
 	if (ahead_is_being_made(mailbox))
 		change->pending.change.action_count = 0;
 	else
-		mailbox_first_folders(mailbox, change->pending.pool, operation_action(change));
+		mailbox_first_folders(
+			mailbox, mark, change->pending.pool, operation_action(change));
+	memcpy(change->mark, mark, sizeof(change->mark));
 	change->attaching = session;
 	change->pending.done = on_attach_done;
 	operation_submit(change);

@@ -17,11 +17,13 @@ enum {
 /* One recipient of one accepted message. */
 struct delivery_target {
 	uint64_t mailbox_id;
+	uint8_t mark[MAILBOX_MARK_LENGTH];
 	uint32_t volume_id;
 	enum durability durability;
 	uint64_t quota_bytes; /* 0: none */
 	/* 0 stored as the policy asks (also when this id was delivered there before); -EROFS not
-	 * the home; -ENOSPC; -EDQUOT; -EIO; -EAGAIN `strict` and no replica in time. */
+	 * the home; -ENOSPC; -EDQUOT; -EIO; -EAGAIN `strict` and no replica in time; -EKEYREJECTED
+	 * what is stored under the id is another mailbox. */
 	int status;
 	uint32_t uid; /* for logs; 0 for a duplicate */
 };

@@ -70,6 +70,10 @@ static bool is_wanted(struct delivery_part *part, struct delivery_target *target
 {
 	uint8_t key[16];
 	struct volume *volume = part->volume;
+	if (mailbox_of_mark(volume, target->mailbox_id, target->mark) == NULL) {
+		target->status = -EKEYREJECTED; /* what came before came for somebody else */
+		return false;
+	}
 	dedupe_key(part->delivery->id, target->mailbox_id, key);
 	if (dedupe_has(&volume->index.dedupe, key)) {
 		target->status =
@@ -105,8 +109,6 @@ static void add_target(struct delivery_part *part, struct delivery_target *targe
 	struct change *change = &part->pending.change;
 	struct pool *pool = part->pending.pool;
 	struct mailbox *mailbox = index_find_mailbox(&volume->index, target->mailbox_id);
-	if (mailbox == NULL)
-		mailbox = index_make_mailbox(&volume->index, target->mailbox_id);
 	if (!mailbox_has_room(mailbox, target->quota_bytes, part->delivery->body->length)) {
 		target->status = -EDQUOT;
 		return;
@@ -119,8 +121,8 @@ static void add_target(struct delivery_part *part, struct delivery_target *targe
 		return;
 	}
 	if (inbox == NULL && !ahead_is_being_made(mailbox))
-		mailbox_first_folders(
-			mailbox, pool, &change->actions[change->action_count++]);
+		mailbox_first_folders(mailbox, target->mark, pool,
+			&change->actions[change->action_count++]);
 	struct action *action = &change->actions[change->action_count++];
 	*action = (struct action){ .kind = ACTION_ADD,
 		.mailbox_id = target->mailbox_id,

@@ -104,6 +104,8 @@ static enum login_step authenticate(struct imap_login *login, struct str identit
 	}
 	result->config = login->front->config;
 	result->mailbox_id = mailbox->id;
+	memcpy(result->mark, mailbox->mark, sizeof(result->mark));
+	result->access = directory_access(login->front->directory, mailbox->id);
 	result->policy = (struct mailbox_policy){ mailbox->durability, mailbox->quota_bytes };
 	snprintf(result->address, sizeof(result->address), STR_FORMAT, STR_ARG(mailbox->address));
 

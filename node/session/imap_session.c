@@ -149,6 +149,12 @@ enum imap_wait imap_no_status(struct imap_command *command, int status)
 	case -EINVAL: return imap_reply(command, "NO [CANNOT] Not possible with this folder name");
 	case -ENOSPC: return imap_reply(command, "NO [UNAVAILABLE] The server's disk is full");
 	case -EDQUOT: return imap_reply(command, "NO [OVERQUOTA] The mailbox is full");
+	case -EACCES:
+		return imap_reply(command,
+			"NO [AUTHENTICATIONFAILED] The mailbox has changed, log in again");
+	case -EKEYREJECTED:
+		return imap_reply(command, "NO [INUSE] Another mailbox is stored in this one's "
+			"place, its mail is not shown: `pando check` tells the operator more");
 	case -EFBIG: return imap_reply(command, "NO [LIMIT] Too much for one command");
 	case -E2BIG: return imap_reply(command, "NO [LIMIT] Too many folders, or too long a name");
 	case -EAGAIN:
@@ -548,6 +554,17 @@ static void on_mailbox_gone(struct mailbox_session *mailbox, bool folder_only)
 		"[UNAVAILABLE] The mailbox is not served here any longer");
 }
 
+static void on_mailbox_denied(struct mailbox_session *mailbox, const char *reason)
+{
+	struct imap_session *session = container_of(mailbox, struct imap_session, mailbox);
+	session->is_attached = false;
+	if (session->has_ended)
+		return;
+	session->state = IMAP_AUTHENTICATED;
+	imap_reads_release(session);
+	imap_disconnect(session, reason);
+}
+
 /* ---- the start ---- */
 
 static enum imap_wait attach_done(struct imap_session *session, struct imap_command *command)
@@ -582,6 +599,8 @@ void imap_session_start(struct volume *volume, struct stream *stream,
 
 	session->mailbox.on_change = on_mailbox_change;
 	session->mailbox.on_gone = on_mailbox_gone;
+	session->mailbox.on_denied = on_mailbox_denied;
+	session->mailbox.access = login->access;
 	session->state = IMAP_AUTHENTICATED;
 	session->loop = volume_loop(volume);
 	session->stream = stream;
@@ -602,5 +621,6 @@ void imap_session_start(struct volume *volume, struct stream *stream,
 	stream_attach(stream, session->loop, &session_handler, session);
 	set_reading(session);
 	imap_change(session)->done = on_attached;
-	mailbox_attach(volume, login->mailbox_id, &session->mailbox, &session->change);
+	mailbox_attach(
+		volume, login->mailbox_id, login->mark, &session->mailbox, &session->change);
 }

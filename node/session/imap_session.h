@@ -36,6 +36,8 @@ enum {
 struct imap_login_result {
 	const struct config *config;
 	uint64_t mailbox_id;
+	uint8_t mark[MAILBOX_MARK_LENGTH];
+	uint64_t access; /* with which it was let in: directory_access */
 	struct mailbox_policy policy;
 	char session_id[IMAP_SESSION_ID_LENGTH + 1];
 	char address[IMAP_ADDRESS_MAX];

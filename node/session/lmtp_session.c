@@ -124,6 +124,9 @@ static const char *status_reply(int status)
 	case -ENOSPC: return "452 4.3.1 Insufficient system storage";
 	case -EDQUOT: return "552 5.2.2 Mailbox is full";
 	case -EFBIG: return "552 5.3.4 Message too long";
+	case -EKEYREJECTED:
+		return "451 4.3.5 Another mailbox is stored in this one's place: `pando check` "
+		       "tells the operator more";
 	case -EAGAIN: return "451 4.4.0 No second copy could be made in time";
 	default: return "451 4.3.0 Storage failed, try again later";
 	}
@@ -286,6 +289,8 @@ static void add_target(void *arg, const struct directory_mailbox *mailbox)
 		.durability = mailbox->durability,
 		.quota_bytes = mailbox->quota_bytes,
 	};
+	memcpy(delivery->targets[delivery->target_count - 1].mark, mailbox->mark,
+		MAILBOX_MARK_LENGTH);
 }
 
 /* All targets from `first` on have their volume's primary here. */

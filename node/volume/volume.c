@@ -68,6 +68,8 @@ void volume_publish(struct volume *volume)
 	atomic_store(&numbers->durable_lsn, durable);
 	atomic_store(&numbers->applied_lsn, volume->index.applied_lsn);
 	atomic_store(&numbers->messages, volume->index.message_count);
+	if (atomic_load(&numbers->highest_mailbox_id) < volume->index.highest_mailbox_id)
+		atomic_store(&numbers->highest_mailbox_id, volume->index.highest_mailbox_id);
 	atomic_store(&numbers->at_risk, volume->at_risk_total);
 	atomic_store(&numbers->lag_ms, volume_lag_ms(volume));
 	volume->is_published = true;

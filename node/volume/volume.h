@@ -209,6 +209,8 @@ struct volume_numbers {
 	/* epoch: of the last bytes of the log here; 0: none, or not read yet. */
 	atomic_uint_fast64_t epoch, durable_lsn, applied_lsn, leader_lsn, messages, at_risk;
 	atomic_uint_fast64_t leader_time_us;
+	/* Of all mailboxes that were ever in the log here; never lower while the process runs. */
+	atomic_uint_fast64_t highest_mailbox_id;
 	/* Age of the oldest byte that the farthest counted replica lacks. */
 	atomic_uint_fast64_t lag_ms;
 	/* Ids of the replicas that are stalled; 0: none. */

@@ -51,6 +51,9 @@ void volumes_destroy(struct volumes **volumes);
  * without it, a copy on disk is not acted upon: it may name a primary that
  * was replaced meanwhile. */
 void volumes_reconcile(struct volumes *volumes);
+/* After every change of the directory, too: sessions whose owner may not go on end, on the workers,
+ * which look at the mailboxes that the change was about and at no others. */
+void volumes_access_changed(struct volumes *volumes);
 /* All volumes that want to be primary are. */
 bool volumes_are_settled(const struct volumes *volumes);
 
@@ -58,6 +61,9 @@ bool volumes_are_settled(const struct volumes *volumes);
 void volumes_status(struct volumes *volumes, struct buf *json_out);
 /* JSON for `pando at-risk`. Called back on the front thread, once. */
 void volumes_at_risk(struct volumes *volumes, void (*done)(void *arg, struct str json), void *arg);
+/* Mailboxes of the directory in whose place a volume that is served here holds another one, by
+ * their marks. */
+void volumes_others(struct volumes *volumes, void (*done)(void *arg, struct str json), void *arg);
 /* How a volume is made to stand still: a primary is fenced, a replica held (see volume.h). */
 enum volumes_end {
 	VOLUMES_FENCE,

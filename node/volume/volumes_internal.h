@@ -1,8 +1,9 @@
 #ifndef PANDO_NODE_VOLUMES_INTERNAL_H
 #define PANDO_NODE_VOLUMES_INTERNAL_H
 
-/* Between volumes.c (threads), slots.c, replicator_link.c, claims.c, volumes_report.c and
- * volumes_end.c; all on the front thread but for what volumes tell from their workers. */
+/* Between volumes.c (threads), slots.c, replicator_link.c, claims.c, volumes_access.c,
+ * volumes_marks.c, volumes_report.c and volumes_end.c; all on the front thread but for what volumes
+ * tell from their workers. */
 
 #include "core/map.h"
 #include "node/volume/volume.h"

@@ -86,15 +86,17 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 		encode_json(json_out, str_from(slot->name));
 		buf_printf(json_out,
 			", \"role\": \"%s\", \"epoch\": %llu, \"seen_epoch\": %llu, "
-			"\"durable_lsn\": %llu, \"applied_lsn\": %llu, \"leader_lsn\": %llu, \"at_risk\": %llu, "
-			"\"messages\": %llu, \"peers\": [",
+			"\"durable_lsn\": %llu, \"applied_lsn\": %llu, \"leader_lsn\": %llu, "
+			"\"at_risk\": %llu, \"messages\": %llu, \"highest_mailbox_id\": %llu, "
+			"\"peers\": [",
 			role_of(slot), (unsigned long long)atomic_load(&numbers->epoch),
 			(unsigned long long)atomic_load(&numbers->seen),
 			(unsigned long long)atomic_load(&numbers->durable_lsn),
 			(unsigned long long)atomic_load(&numbers->applied_lsn),
 			(unsigned long long)atomic_load(&numbers->leader_lsn),
 			(unsigned long long)atomic_load(&numbers->at_risk),
-			(unsigned long long)atomic_load(&numbers->messages));
+			(unsigned long long)atomic_load(&numbers->messages),
+			(unsigned long long)atomic_load(&numbers->highest_mailbox_id));
 		if (atomic_load(&numbers->state) == VOLUME_PRIMARY)
 			report_peers(volumes, slot, json_out);
 		buf_append_literal(json_out, "], \"waits_for\": ");

@@ -78,6 +78,7 @@ static Pando__Disk__Action *pack_action(struct pool *pool, const struct action *
 	to->name = packed_from_str(from->name);
 	to->subscribed = from->subscribed;
 	to->uid_slack = from->uid_slack;
+	to->mark = packed_from_str(from->mark);
 	return to;
 }
 
@@ -153,6 +154,7 @@ bool change_decode(struct str bytes, struct pool *pool, struct change *change_ou
 		to->name = packed_to_str(from->name);
 		to->subscribed = from->subscribed;
 		to->uid_slack = from->uid_slack;
+		to->mark = packed_to_str(from->mark);
 		unpack_lists(pool, from, to);
 	}
 	return true;

@@ -14,7 +14,7 @@ enum action_kind {
 	ACTION_MOVE = 2,      /* as ADD, and `uid_ranges` leave `source_folder` */
 	ACTION_FLAGS = 3,     /* `mode`, `flags` on uid_ranges of `folder` */
 	ACTION_EXPUNGE = 4,   /* uid_ranges leave `folder` */
-	ACTION_FOLDERS = 5,   /* new folders; the first of a mailbox makes the mailbox */
+	ACTION_FOLDERS = 5,   /* new folders; the first of a mailbox make it, and name its `mark` */
 	ACTION_DELETE = 6,    /* `folder` goes */
 	ACTION_RENAME = 7,    /* `folders` (id, name) get these names */
 	ACTION_SUBSCRIBE = 8, /* `name`, `subscribed` */
@@ -23,7 +23,11 @@ enum action_kind {
 		      changed at this modseq or a higher one (unclean promotion) */
 };
 
-enum { CHANGE_DELIVERY_ID_LENGTH = 16 }; /* 128 random bits: no two are the same */
+enum {
+	/* 128 random bits: no two are the same. */
+	CHANGE_DELIVERY_ID_LENGTH = 16,
+	CHANGE_MARK_LENGTH = 16,
+};
 
 struct added_message {
 	uint32_t uid, size;
@@ -70,6 +74,7 @@ struct action {
 	struct str name;
 	bool subscribed;
 	uint32_t uid_slack;
+	struct str mark; /* of the mailbox that is made: 16 bytes; else empty */
 };
 
 struct change {

@@ -8,6 +8,7 @@
  *   do fail ERRNO            changes fail from now on: erofs, enospc, edquot, eagain, eio, none
  *   do fail-second ERRNO     the change after the next one fails
  *   do slow                  reads take a turn from now on
+ *   do deny                  its owner may not go on
  *   do lose                  the mailbox moves to another node
  */
 
@@ -23,6 +24,12 @@ static struct config config;
 static bool is_served = true;
 
 /* ---- the directory and the volumes, as far as a login asks ---- */
+
+uint64_t directory_access(const struct directory *directory, uint64_t mailbox_id)
+{
+	(void)directory;
+	return mailbox_id;
+}
 
 const struct directory_mailbox *directory_find_login(const struct directory *directory,
 	struct str login)
@@ -144,7 +151,8 @@ static bool command(struct str text)
 		const char *name;
 		int status;
 	} failures[] = { { "erofs", -EROFS }, { "enospc", -ENOSPC }, { "edquot", -EDQUOT },
-		{ "eagain", -EAGAIN }, { "eio", -EIO }, { "none", 0 } };
+		{ "eagain", -EAGAIN }, { "eio", -EIO },
+		{ "ekeyrejected", -EKEYREJECTED }, { "none", 0 } };
 	struct str verb, folder;
 	uint64_t count;
 
@@ -153,6 +161,8 @@ static bool command(struct str text)
 		world_mailbox_read_slowly();
 	} else if (str_equal(verb, STR("lose"))) {
 		world_mailbox_lose();
+	} else if (str_equal(verb, STR("deny"))) {
+		world_mailbox_deny();
 	} else if (str_equal(verb, STR("unserved"))) {
 		is_served = false;
 	} else if (str_equal(verb, STR("fail")) || str_equal(verb, STR("fail-second"))) {

@@ -3,7 +3,8 @@
  * they are shipped. The queue is played here, so that scripts can make it fail.
  *
  * connect mx|submission|submissions|imap|imaps
- * do move VOLUME NODE, do queue fails, do queue full, do queue works, do stop
+ * do move VOLUME NODE, do passwords (all change), do queue fails, do queue full, do queue works,
+ * do stop
  */
 
 #include "core/pool.h"
@@ -129,6 +130,11 @@ static bool command(struct str text)
 		smtp_sessions_stop(&router);
 		return true;
 	}
+	if (str_equal(text, STR("passwords"))) {
+		mail_directory_change_passwords();
+		proxies_directory_changed(router.proxies, false);
+		return true;
+	}
 	if (!str_next(&text, ' ', &word) || !str_equal(word, STR("move")))
 		return false;
 	if (!str_next(&text, ' ', &word) || !str_to_u64(word, 2, &volume) ||
@@ -136,7 +142,7 @@ static bool command(struct str text)
 		return false;
 	mail_directory_move((uint32_t)volume, (uint32_t)node);
 	forward_directory_changed(router.forward);
-	proxies_directory_changed(router.proxies);
+	proxies_directory_changed(router.proxies, true);
 	return true;
 }
 

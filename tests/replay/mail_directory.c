@@ -25,6 +25,8 @@ static struct directory_volume volumes[] = {
 	{ .id = 2, .primary_node_id = 2 },
 };
 
+static unsigned passwords_changed;
+
 static const struct directory_node nodes[] = {
 	{ .id = 1, .name = "script", .lmtp = "127.0.0.1:2401", .imap = "127.0.0.1:2501" },
 	{ .id = 2, .name = "script", .lmtp = "127.0.0.1:2402", .imap = "127.0.0.1:2502" },
@@ -38,6 +40,7 @@ struct directory *mail_directory(void)
 
 void mail_directory_start(void)
 {
+	passwords_changed = 0;
 	for (uint32_t i = 0; i < array_length(volumes); i++)
 		volumes[i].primary_node_id = i + 1;
 }
@@ -137,6 +140,39 @@ bool directory_find_credential(const struct directory *directory, uint64_t mailb
 	memcpy(credential_out->salt, "salt", 4);
 	return scram_derive(STR("secret"), STR("salt"), ITERATIONS,
 		       credential_out->stored_key, credential_out->server_key) == 0;
+}
+
+struct str directory_address_key(struct str address, char out[DIRECTORY_ADDRESS_MAX])
+{
+	if (address.length > DIRECTORY_ADDRESS_MAX)
+		return STR("");
+	for (size_t i = 0; i < address.length; i++)
+		out[i] = ascii_lower(address.bytes[i]);
+	return str_of(out, address.length);
+}
+
+uint64_t directory_access(const struct directory *directory, uint64_t mailbox_id)
+{
+	const struct directory_mailbox *mailbox = directory_find_mailbox(directory, mailbox_id);
+	return mailbox && mailbox->enabled ? 1000 + passwords_changed : ACCESS_DISABLED;
+}
+
+const char *directory_access_end(uint64_t access)
+{
+	return access == ACCESS_DISABLED ? "The mailbox has been disabled" :
+					   "The mailbox's password has changed";
+}
+
+struct directory_news directory_news(const struct directory *directory)
+{
+	static const uint64_t all[] = { 1, 2, 3, 4 };
+	(void)directory;
+	return (struct directory_news){ false, all, array_length(all) };
+}
+
+void mail_directory_change_passwords(void)
+{
+	passwords_changed++;
 }
 
 const struct directory_volume *directory_find_volume(const struct directory *directory, uint32_t id)

@@ -16,4 +16,7 @@ void mail_directory_start(void);
 /* The volume's home is that node from now on. */
 void mail_directory_move(uint32_t volume_id, uint32_t node_id);
 
+/* Every mailbox has another password: who was let in with the old one may not go on. */
+void mail_directory_change_passwords(void);
+
 #endif

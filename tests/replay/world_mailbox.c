@@ -222,6 +222,16 @@ void world_mailbox_lose(void)
 	}
 }
 
+void world_mailbox_deny(void)
+{
+	list_for_each_safe(entry, following, &the_mailbox.sessions) {
+		struct mailbox_session *session =
+			list_entry(entry, struct mailbox_session, mailbox_link);
+		mailbox_detach(session);
+		session->on_denied(session, "The mailbox has been disabled");
+	}
+}
+
 /* ---- looking ---- */
 
 struct folder *mailbox_find_folder(struct mailbox *mailbox, struct str name)
@@ -319,10 +329,12 @@ static bool begin(struct mailbox_op *op)
 	return op->status == 0;
 }
 
-void mailbox_attach(struct volume *volume, uint64_t mailbox_id, struct mailbox_session *session,
+void mailbox_attach(struct volume *volume, uint64_t mailbox_id,
+	const uint8_t mark[MAILBOX_MARK_LENGTH], struct mailbox_session *session,
 	struct mailbox_op *op)
 {
 	(void)volume;
+	(void)mark;
 	(void)mailbox_id;
 	if (!begin(op))
 		return;

@@ -17,6 +17,8 @@ void world_mailbox_fail(int status);
 void world_mailbox_fail_second(int status);
 /* From now on bodies and summaries come a turn later. */
 void world_mailbox_read_slowly(void);
+/* Its owner may not go on: all sessions are told. */
+void world_mailbox_deny(void);
 /* The mailbox moves away: all sessions are told. */
 void world_mailbox_lose(void);
 

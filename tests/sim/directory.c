@@ -83,3 +83,10 @@ const struct directory_node *directory_find_node_by_name(
 	node.id = directory->machine + 1;
 	return &node;
 }
+
+/* Nobody's access changes here. */
+uint64_t directory_access(const struct directory *directory, uint64_t mailbox_id)
+{
+	(void)directory;
+	return mailbox_id;
+}

@@ -6,6 +6,7 @@
 
 #include "core/directory/directory.h"
 #include "core/directory/directory_write.h"
+#include "core/directory/domain.h"
 #include "core/directory/snapshot_writer.h"
 #include "core/timer.h"
 #include "unit/test.h"
@@ -30,6 +31,11 @@ struct world {
 	struct directory_writer *writer;
 	char folder[64];
 	unsigned changes;
+	/* Of the last change. */
+	bool is_news_all;
+	uint64_t news[8];
+	size_t news_count;
+	uint64_t access; /* what has_other_access waits to see changed */
 	bool is_postgres;
 	/* wait_until's condition. */
 	bool (*holds)(struct world *world);
@@ -38,7 +44,13 @@ struct world {
 
 static void on_change(void *arg)
 {
-	((struct world *)arg)->changes++;
+	struct world *world = arg;
+	struct directory_news news = directory_news(world->directory);
+	world->changes++;
+	world->is_news_all = news.is_all;
+	world->news_count = 0;
+	for (size_t i = 0; i < news.count && i < array_length(world->news); i++)
+		world->news[world->news_count++] = news.mailbox_ids[i];
 }
 
 static void on_tick(void *arg)
@@ -171,6 +183,9 @@ static void check_lookups(struct world *world)
 	EXPECT(volume && volume->epoch == 1 && volume->durability == DURABILITY_REMOTE);
 	EXPECT(directory_find_router_by_name(world->directory, STR("router-a")) != NULL);
 	EXPECT(anna && anna->volume_id == 1 && anna->enabled);
+	/* Random bytes, no two alike. */
+	EXPECT(anna && memcmp(anna->mark, (uint8_t[MAILBOX_MARK_LENGTH]){ 0 }, 8) != 0);
+	EXPECT(anna && memcmp(anna->mark, anna->mark + 8, 8) != 0);
 	EXPECT(anna && directory_find_credential(world->directory, anna->id, &credential));
 	EXPECT_INT(4096, credential.iterations);
 	EXPECT_INT(1, found(world, "anna+lists@example.org"));
@@ -261,6 +276,58 @@ static void check_promotion(struct world *world)
 	EXPECT_INT(-ESTALE, directory_promote(world->writer, &promotion, 1, 0, &error));
 }
 
+static bool has_quota(struct world *world)
+{
+	return directory_find_mailbox(world->directory, 1)->quota_bytes == 5000;
+}
+
+static bool has_other_access(struct world *world)
+{
+	return directory_access(world->directory, 1) != world->access;
+}
+
+static void expect_news_of_anna(struct world *world)
+{
+	EXPECT(!world->is_news_all && world->news_count == 1 && world->news[0] == 1);
+}
+
+/* What lets the owner in, and which mailboxes a change was about. */
+static void check_access(struct world *world)
+{
+	struct error error = { 0 };
+	uint64_t quota = 5000, no = 0, yes = 1, first = directory_access(world->directory, 1);
+	const char *other = "SCRAM-SHA-256$4096:AAAAAAAAAAAAAAAAAAAAAA==$"
+			    "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBE=:"
+			    "CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCA=";
+	EXPECT(first > ACCESS_DISABLED);
+	EXPECT_INT(ACCESS_NONE, directory_access(world->directory, 99));
+	expect_done(directory_set_mailbox(world->writer, "anna@example.org",
+			    &(struct mailbox_settings){ .quota_bytes = &quota }, &error),
+		&error);
+	EXPECT(wait_until(world, has_quota));
+	EXPECT(first == directory_access(world->directory, 1));
+	expect_news_of_anna(world);
+	world->access = first;
+	expect_done(directory_set_credential(world->writer, "anna@example.org", other, &error),
+		&error);
+	EXPECT(wait_until(world, has_other_access));
+	expect_news_of_anna(world);
+	world->access = directory_access(world->directory, 1);
+	expect_done(directory_set_mailbox(world->writer, "anna@example.org",
+			    &(struct mailbox_settings){ .enabled = &no }, &error),
+		&error);
+	EXPECT(wait_until(world, has_other_access));
+	expect_news_of_anna(world);
+	EXPECT_INT(ACCESS_DISABLED, directory_access(world->directory, 1));
+	uint64_t second = world->access;
+	world->access = ACCESS_DISABLED;
+	expect_done(directory_set_mailbox(world->writer, "anna@example.org",
+			    &(struct mailbox_settings){ .enabled = &yes }, &error),
+		&error);
+	EXPECT(wait_until(world, has_other_access));
+	EXPECT(directory_access(world->directory, 1) == second);
+}
+
 static void check_all(struct world *world)
 {
 	struct error error = { 0 };
@@ -268,8 +335,10 @@ static void check_all(struct world *world)
 	open_directory(world);
 	EXPECT(wait_until(world, knows_anna));
 	EXPECT(directory_is_loaded(world->directory) && world->changes >= 1);
+	EXPECT(world->is_news_all);
 	check_lookups(world);
 	check_aliases(world);
+	check_access(world);
 	check_promotion(world);
 	expect_done(directory_remove_mailbox(world->writer, "ANNA@example.org", &error), &error);
 	EXPECT(wait_until(world, does_not_know_anna));
@@ -285,6 +354,155 @@ TEST(standalone_follower_sees_every_change)
 	struct world world;
 	open_world(&world, NULL);
 	check_all(&world);
+	close_world(&world);
+}
+
+TEST(mailbox_ids_go_on_above_what_volumes_have_seen)
+{
+	struct world world;
+	struct error error = { 0 };
+	char address[40];
+	uint64_t last;
+	open_world(&world, NULL);
+	fill(world.writer);
+	/* As an import does: with one lower number, with a gap, with numbers taken ahead. */
+	expect_done(directory_begin(world.writer, &error), &error);
+	for (unsigned i = 0; i < 12; i++) {
+		struct mailbox_description mailbox = { .address = address,
+			.id_above = i < 6 ? 0 : i < 9 ? 2 : 100 };
+		snprintf(address, sizeof(address), "m%u@example.org", i);
+		expect_done(directory_add_mailbox(world.writer, &mailbox, &error), &error);
+	}
+	expect_done(directory_commit(world.writer, &error), &error);
+	expect_done(directory_last_mailbox_id(world.writer, &last, &error), &error);
+	EXPECT(last >= 103);
+	open_directory(&world);
+	EXPECT(wait_until(&world, knows_anna));
+	uint64_t before = 0;
+	for (unsigned i = 0; i < 12; i++) {
+		snprintf(address, sizeof(address), "m%u@example.org", i);
+		const struct directory_mailbox *mailbox =
+			directory_find_login(world.directory, str_from(address));
+		EXPECT(mailbox && mailbox->id > before && (mailbox->id > 100) == (i >= 9));
+		before = mailbox ? mailbox->id : before;
+	}
+	close_world(&world);
+}
+
+#define BUECHER "B\xc3\xbc" "cher.example"
+#define BUECHER_ASCII "xn--bcher-kva.example"
+
+TEST(a_domain_has_one_form_however_it_is_written)
+{
+	static const struct {
+		const char *written, *canonical;
+	} rows[] = {
+		{ "Example.ORG", "example.org" },
+		{ "under_score.example", "under_score.example" },
+		{ BUECHER, BUECHER_ASCII },
+		{ "XN--BCHER-KVA.Example", BUECHER_ASCII },
+		/* Decomposed, and with a full stop of another script. */
+		{ "bu\xcc\x88" "cher\xe3\x80\x82" "example", BUECHER_ASCII },
+		{ "fa\xc3\x9f.de", "xn--fa-hia.de" }, /* not fass.de */
+		{ "xn--\xc3\xbc.example", "" },
+		{ "xn--a.example", "" },           /* decodes to nothing valid */
+		{ "a_\xc3\xbc.example", "" },
+		{ "-\xc3\xbc.example", "" },
+		{ "\xff.example", "" },
+	};
+	char space[DOMAIN_LENGTH_MAX], wide[DOMAIN_LENGTH_MAX];
+	for (size_t i = 0; i < array_length(rows); i++) {
+		struct str canonical = domain_canonical(str_from(rows[i].written), space);
+		if (!str_equal(canonical, str_from(rows[i].canonical)))
+			test_fail(__FILE__, __LINE__, "%s gives " STR_FORMAT, rows[i].written,
+				STR_ARG(canonical));
+	}
+	/* Longer in ASCII than there is room for. */
+	for (size_t i = 0; i < sizeof(wide); i++)
+		wide[i] = i % 5 == 4 ? '.' : i % 2 ? '\xbc' : '\xc3';
+	EXPECT_INT(0, domain_canonical(str_of(wide, sizeof(wide)), space).length);
+}
+
+static bool knows_all_forms(struct world *world)
+{
+	return found(world, "anna@" BUECHER) == 1 && found(world, "anna@" BUECHER_ASCII) == 1 &&
+		found(world, "info@" BUECHER) == 1 && found(world, "Info@" BUECHER_ASCII) == 1 &&
+		found(world, "postmaster@b\xc3\x9c" "cher.example") == 1;
+}
+
+static bool knows_no_form(struct world *world)
+{
+	return found(world, "info@" BUECHER) == 0 && found(world, "anna@" BUECHER) == 0;
+}
+
+TEST(an_internationalised_domain_is_one_in_both_forms)
+{
+	struct world world;
+	struct error error = { 0 };
+	struct mailbox_description mailbox = { .address = "anna@" BUECHER_ASCII, .scram = SCRAM };
+	uint64_t no = 0;
+	open_world(&world, NULL);
+	fill(world.writer);
+	expect_done(directory_add_domain(world.writer, BUECHER, &error), &error);
+	EXPECT_INT(-EEXIST, directory_add_domain(world.writer, BUECHER_ASCII, &error));
+	EXPECT_INT(-EINVAL, directory_add_domain(world.writer, "xn--a.example", &error));
+	EXPECT(strstr(error.text, "internationalised") != NULL);
+	expect_done(directory_add_mailbox(world.writer, &mailbox, &error), &error);
+	mailbox.address = "Anna@" BUECHER;
+	EXPECT_INT(-EEXIST, directory_add_mailbox(world.writer, &mailbox, &error));
+	expect_done(directory_add_alias(world.writer, "info@" BUECHER, "anna@" BUECHER, &error),
+		&error);
+	EXPECT_INT(-ELOOP, directory_add_alias(world.writer, "info@" BUECHER_ASCII,
+				   "info@" BUECHER, &error));
+	open_directory(&world);
+	EXPECT(wait_until(&world, knows_all_forms));
+	EXPECT(directory_find_login(world.directory, STR("ANNA@" BUECHER)) != NULL);
+	EXPECT_INT(DIRECTORY_NO_USER,
+		directory_resolve(world.directory, STR("bert@" BUECHER), NULL, NULL));
+	expect_done(directory_set_mailbox(world.writer, "anna@" BUECHER,
+			    &(struct mailbox_settings){ .enabled = &no }, &error),
+		&error);
+	expect_done(
+		directory_set_credential(world.writer, "anna@" BUECHER, SCRAM, &error), &error);
+	expect_done(directory_remove_alias(world.writer, "info@" BUECHER_ASCII, "anna@" BUECHER,
+			    &error),
+		&error);
+	expect_done(directory_remove_mailbox(world.writer, "anna@" BUECHER, &error), &error);
+	EXPECT(wait_until(&world, knows_no_form));
+	close_world(&world);
+}
+
+static bool knows_bert(struct world *world)
+{
+	return found(world, "bert@example.org") == 1;
+}
+
+TEST(mailboxes_that_are_older_than_marks_get_random_ones)
+{
+	struct world world;
+	struct error error = { 0 };
+	struct mailbox_description bert = { .address = "bert@example.org" };
+	char path[128];
+	unsigned applied = 0;
+	open_world(&world, NULL);
+	fill(world.writer);
+	expect_done(directory_add_mailbox(world.writer, &bert, &error), &error);
+	expect_done(sql_script(directory_writer_sql(world.writer),
+			    "alter table mailbox drop column mark; "
+			    "delete from migration where number >= 4",
+			    &error),
+		&error);
+	snprintf(path, sizeof(path), "%s/directory/directory.sqlite", world.folder);
+	expect_done(directory_init_file(path, &applied, &error), &error);
+	EXPECT_INT(1, applied);
+	open_directory(&world);
+	EXPECT(wait_until(&world, knows_bert));
+	const struct directory_mailbox *anna =
+					       directory_find_mailbox(world.directory, 1),
+				       *second =
+					       directory_find_mailbox(world.directory, 2);
+	EXPECT(anna && second && memcmp(anna->mark, second->mark, MAILBOX_MARK_LENGTH) != 0);
+	EXPECT(anna && memcmp(anna->mark, (uint8_t[MAILBOX_MARK_LENGTH]){ 0 }, 8) != 0);
 	close_world(&world);
 }
 
@@ -410,7 +628,8 @@ static struct directory_batch *make_batch(unsigned revision, unsigned id, const 
 	batch_add(batch, (const char *const[DIRECTORY_CELLS]){ "changed", row, "mailbox" }, base);
 	batch_add(batch,
 		(const char *const[DIRECTORY_CELLS]){
-			"mailbox", row, address, "1", "1", "", "t", "0" },
+			"mailbox", row, address, "1", "1", "", "t", "0",
+			"000102030405060708090a0b0c0d0e0f" },
 		base);
 	return batch;
 }

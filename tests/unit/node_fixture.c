@@ -185,6 +185,7 @@ void fixture_begin_delivery(
 	one->target = (struct delivery_target){ .mailbox_id = mailbox_id,
 		.volume_id = 7,
 		.durability = DURABILITY_LOCAL };
+	memcpy(one->target.mark, f->mark, sizeof(f->mark));
 	one->delivery.targets = &one->target;
 	one->delivery.target_count = 1;
 	snprintf((char *)one->delivery.id, sizeof(one->delivery.id), "id %u", id);

@@ -1,0 +1,147 @@
+"""Who is who: a directory that comes back older gives nobody another one's mail."""
+
+import imaplib
+import re
+import shutil
+import subprocess
+import tempfile
+
+import demo
+from world import DOMAIN, PASSWORD, wait_for
+
+
+def pando(c, *arguments):
+    done = subprocess.run([demo.PANDO, "--config", c.conf, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, timeout=30)
+    return done.returncode, done.stdout, done.stderr
+
+
+def sql(c, text):
+    """As somebody who restores the directory has written there, past `pando`."""
+    url = [line.split("=", 1)[1].strip() for line in open(c.conf) if line.startswith("directory =")][0]
+    done = subprocess.run([f"{demo.POSTGRES_BIN}/psql", "-qAt", "-v", "ON_ERROR_STOP=1", url], input="set search_path = pando;\n" + text,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def login_refusal(c, site, name):
+    imap = c.imap(site, login=False)
+    try:
+        imap.login(name, PASSWORD)
+        imap.logout()
+        return ""
+    except imaplib.IMAP4.error as error:
+        return str(error)
+
+
+def new_mailbox(c, word):
+    name = f"{c.unique(word)}@{DOMAIN}"
+    c.pando("mailbox", "add", name, "--password", PASSWORD)
+    wait_for(name, 5, lambda: login_refusal(c, "site-a", name) == "")
+    return name
+
+
+def test_a_number_that_is_given_again_shows_nobody_anothers_mail(c):
+    alice, bob = new_mailbox(c, "alice"), f"{c.unique('bob')}@{DOMAIN}"
+    hers = c.send("site-b", alice)
+    c.wait_mail(alice, hers)
+    # The directory was restored to a state before Alice, and then Bob was added.
+    before = sql(c, f"select mark from mailbox where address = '{alice}'")
+    sql(c, f"update mailbox set address = '{bob}', mark = md5('{bob}') where address = '{alice}'")
+    wait_for("a refusal", 5, lambda: "INUSE" in login_refusal(c, "site-a", bob))
+    for site in ("site-a", "site-b"):
+        assert "Another mailbox is stored" in login_refusal(c, site, bob)
+    # His mail waits, where hers is.
+    his = c.send("site-b", bob)
+    wait_for("it to wait", 10, lambda: any(bob in str(item) for item in c.pando_json("queue", "list")))
+    code, output, _ = pando(c, "check")
+    row = c.home(bob)
+    assert code == 1 and f"mailbox {bob}" in output and f"volume {row['volume']} holds another" in output, output
+    assert f"`pando mailbox adopt {bob}`" in output, output
+    # Under her own name it is hers again: adopted.
+    sql(c, f"update mailbox set address = '{alice}' where address = '{bob}'")
+    wait_for("a refusal", 5, lambda: "INUSE" in login_refusal(c, "site-b", alice))
+    code, output, errors = pando(c, "mailbox", "adopt", alice)
+    assert code == 0 and f"{alice} is mailbox {row['id']} of volume {row['volume']} again, and has its 1" in output, errors
+    assert sql(c, f"select mark from mailbox where address = '{alice}'") == before
+    assert "mailbox adopt" in pando(c, "audit")[1]
+    wait_for("her mail", 5, lambda: login_refusal(c, "site-a", alice) == "")
+    assert c.subjects(alice, "site-b") == [hers]
+    code, _, errors = pando(c, "mailbox", "adopt", alice)
+    assert code == 1 and "there is nothing to adopt" in errors, errors
+    assert "there is no mailbox" in pando(c, "mailbox", "adopt", "nobody@" + DOMAIN)[2]
+    # Bob is somebody else, and gets what waited for him.
+    c.pando("mailbox", "add", bob, "--password", PASSWORD)
+    c.wait_mail(bob, his, seconds=40)
+    assert c.subjects(alice) == [hers]
+    assert pando(c, "check")[0] == 0
+
+
+def test_numbers_do_not_go_back_with_a_directory_that_is_restored(c):
+    """By pg_dump and psql, as docs/operating.md has it for backups."""
+    url = re.search(r"^directory = (.*)$", open(c.conf).read(), re.M).group(1)
+    dump = subprocess.run([f"{demo.POSTGRES_BIN}/pg_dump", "--schema=pando", url], check=True, stdout=subprocess.PIPE)
+    alice = new_mailbox(c, "alice")
+    hers, number = c.send("site-a", alice), c.home(alice)["id"]
+    c.wait_mail(alice, hers)
+    sql(c, "drop schema pando cascade;" + dump.stdout.decode())
+    code, output, _ = pando(c, "check")
+    assert re.search(rf"mailbox numbers +warn .*next one is {number}, and volume \S+ has seen {number}", output), output
+    # Another mailbox of the same volume, which would have got her number.
+    bob = f"{c.unique('bob')}@{DOMAIN}"
+    c.pando("mailbox", "add", bob, "--password", PASSWORD)
+    wait_for("Bob", 15, lambda: login_refusal(c, "site-a", bob) == "")
+    assert c.home(bob)["id"] == number + 1 and c.subjects(bob) == []
+    wait_for("her to be unknown", 15, lambda: "AUTHENTICATIONFAILED" in login_refusal(c, "site-b", alice))
+    code, output, _ = pando(c, "check", "--all")
+    assert code == 0 and re.search(r"mailbox numbers +ok", output), output
+    text = "".join(f"{c.unique('many')}@{DOMAIN}\n" for _ in range(3))
+    sql(c, f"update counter set value = {number - 1} where name = 'mailbox'")
+    subprocess.run([demo.PANDO, "--config", c.conf, "mailbox", "import", "-"], input=text, text=True, check=True,
+                   stdout=subprocess.PIPE)
+    assert min(c.home(name)["id"] for name in text.split()) > number
+
+
+def test_adopting_needs_the_node_that_serves_the_volume(c):
+    carol = new_mailbox(c, "carol")
+    home = c.home(carol)
+    c.daemon(home["home"] + "/node").stop(9)
+    try:
+        code, _, errors = pando(c, "mailbox", "adopt", carol)
+        assert code == 1 and f"no node serves volume {home['volume']}" in errors, errors
+    finally:
+        c.heal()
+
+
+def test_mailboxes_of_an_older_directory_get_marks(c):
+    """`pando init` brings a directory up to date that was made before there were any."""
+    url = re.search(r"^directory = (.*)$", open(c.conf).read(), re.M).group(1)
+    own = url.rsplit("/", 1)[0] + "/older"
+    folder = tempfile.mkdtemp(prefix="pando-older-")
+    conf = f"{folder}/pando.conf"
+    sql(c, "create database older")
+    try:
+        init = ("init", "--postgres", own, "--data-dir", f"{folder}/data", "--node", "n", "--hostname", "h.example")
+
+        def run(*arguments):
+            subprocess.run([demo.PANDO, "--config", conf, *arguments], check=True, stdout=subprocess.PIPE)
+
+        run(*init)
+        address = ("--lmtp", "127.0.0.1:1", "--imap", "127.0.0.1:1", "--control", "127.0.0.1:1", "--replicator", "127.0.0.1:1")
+        for arguments in (("site", "add", "s"), ("node", "add", "n", "--site", "s", *address),
+                          ("volume", "add", "v", "--node", "n"), ("domain", "add", "h.example"),
+                          ("mailbox", "add", "a@h.example", "--no-password"),
+                          ("mailbox", "add", "b@h.example", "--no-password")):
+            run(*arguments)
+        psql = [f"{demo.POSTGRES_BIN}/psql", "-qAt", "-v", "ON_ERROR_STOP=1", own, "-c"]
+        subprocess.run([*psql, "alter table pando.mailbox drop column mark"], check=True)
+        subprocess.run([*psql, "delete from pando.migration where number >= 4"], check=True)
+        run(*init)
+        done = subprocess.run([*psql, "select mark from pando.mailbox"], check=True, stdout=subprocess.PIPE, text=True)
+        marks = done.stdout.split()
+        assert len(set(marks)) == 2 and all(re.fullmatch("[0-9a-f]{32}", mark) for mark in marks), marks
+        run("mailbox", "add", "c@h.example", "--no-password")
+    finally:
+        shutil.rmtree(folder)
+        sql(c, "drop database older")
