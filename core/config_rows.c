@@ -67,8 +67,8 @@ const struct config_row config_rows[] = {
 	CHOICE(plaintext_login, "no", "no|loopback",
 		"Whether passwords are taken in clear from loopback."),
 	NUMBER(alone_after_s, "30", 1, 86400,
-		"How long a node that starts waits for silent copies of a volume before it asks the "
-		"directory for a new epoch and serves without them."),
+		"How long a node that starts waits for silent copies of a volume before it asks "
+		"the directory for a new epoch and serves without them."),
 	NUMBER(remote_wait_ms_max, "2000", 50, 60000,
 		"How long durability `remote` waits for a connected replica before the message "
 		"counts as at risk."),

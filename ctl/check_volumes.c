@@ -20,6 +20,15 @@ static uint64_t highest_epoch(const struct checks *checks, const struct director
 	return highest;
 }
 
+/* What the node says that is to serve it; NULL when it does not answer. */
+static const struct json *own_of(
+	const struct checks *checks, const struct directory_volume *volume)
+{
+	return status_volume(cluster_answer_of(checks->cluster, checks->nodes,
+				     volume->primary_node_id),
+		volume->id);
+}
+
 /* False with a note when the replica is no good. */
 static bool check_copy(
 	struct checks *checks, const struct json *primary, uint32_t node_id, const char *what)
@@ -57,6 +66,16 @@ static void check_volume(struct checks *checks, const struct directory_volume *v
 			"a copy has seen a later epoch than the directory, which is behind: see "
 			"`pando volume list` and `pando failover %s --dry-run`",
 			volume->name);
+		return;
+	}
+	const struct json *own = own_of(checks, volume);
+	struct str waits_for = json_text(own, "waits_for");
+	if (!primary && waits_for.length > 0) {
+		checks_note(checks, VERDICT_BAD, what,
+			"is not served yet, because it cannot be known whether its log is whole: "
+			"it waits for " STR_FORMAT "; `pando open %s --alone` serves at once, and "
+			"what a copy has more is then kept as salvage",
+			STR_ARG(waits_for), volume->name);
 		return;
 	}
 	if (!primary) {

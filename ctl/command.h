@@ -92,6 +92,7 @@ int directory_adopt(struct command *command);
 int failover_run(struct command *command);
 int failback_run(struct command *command);
 int open_run(struct command *command);
+int salvage_list(struct command *command);
 int queue_list(struct command *command);
 int queue_show(struct command *command);
 int queue_flush(struct command *command);

@@ -93,6 +93,8 @@ static const struct verb verbs[] = {
 		"bring back to a site the volumes whose copies it holds, without loss" },
 	{ "open", "VOLUME --alone", "alone", 1, 1, true, open_run,
 		"serve a volume that waits for copies which are silent" },
+	{ "salvage list", "[--site S] [--node N] [--volume V] [--json]", "site=,node=,volume=,json",
+		0, 0, true, salvage_list, "tails that were cut off a copy and are kept there" },
 	{ "queue list", "[--json]", "json", 0, 0, true, queue_list,
 		"messages waiting at the routers" },
 	{ "queue show", "ID [--json]", "json", 1, 1, true, queue_show, "one queued message" },

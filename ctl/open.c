@@ -78,7 +78,8 @@ int open_run(struct command *command)
 		? directory_find_node(cluster.directory, volume->primary_node_id)
 		: NULL;
 	if (node == NULL) {
-		error_set(&error, -ENOENT, "there is no volume `%s`: see `pando volume list`", name);
+		error_set(
+			&error, -ENOENT, "there is no volume `%s`: see `pando volume list`", name);
 		code = command_fail(&error);
 	} else {
 		code = open_alone(&cluster, volume, node);

@@ -48,6 +48,10 @@ static void list_daemons(const struct filter *filter, const struct question *nod
  * move". */
 static void describe_copies(const struct json *volume, struct buf *out)
 {
+	/* Of one that is being opened. */
+	struct str waits_for = json_text(volume, "waits_for");
+	if (waits_for.length > 0)
+		buf_printf(out, "waits for " STR_FORMAT, STR_ARG(waits_for));
 	for (const struct json *peer = json_first(json_get(volume, "peers")); peer;
 		peer = peer->next) {
 		if (buf_length(out))

@@ -30,6 +30,13 @@ static void answer_at_risk(const struct node_control *node, struct control_reque
 	volumes_at_risk(node->volumes, on_json, request);
 }
 
+static void answer_salvage(const struct node_control *node, struct control_request *request,
+	const struct str *arguments)
+{
+	(void)arguments;
+	volumes_salvage(node->volumes, on_json, request);
+}
+
 static void answer_others(const struct node_control *node, struct control_request *request,
 	const struct str *arguments)
 {
@@ -99,6 +106,7 @@ static const struct {
 	{ "status", 0, answer_status },
 	{ "at-risk", 0, answer_at_risk },
 	{ "others", 0, answer_others },
+	{ "salvage", 0, answer_salvage },
 	{ "fence", 1, answer_fence },
 	{ "hold", 1, answer_hold },
 	{ "confirm", 1, answer_confirm },

@@ -184,8 +184,8 @@ void shipment_end(struct shipment *shipment);
 /* The log here has `chain` at `end`, below `limit`; also true where that cannot be read, and at the
  * limit itself, where the next group will tell: its receiver checks what it follows. */
 bool ship_is_same_chain(const struct copy *copy, uint64_t end, uint64_t limit, uint64_t chain);
-/* Ends all shipments of a volume that is not written here any more, or (`fetches_only`) those from a
- * replica whose log leaves. */
+/* Ends all shipments of a volume that is not written here any more, or (`fetches_only`) those from
+ * a replica whose log leaves. */
 void ship_retire(struct copy *copy, bool fetches_only, const char *why);
 
 /* ---- receive.c ---- */
@@ -205,7 +205,8 @@ void receive_on_following(struct connection *connection, const struct cluster_me
 void receive_on_cut(struct connection *connection, const struct cluster_message *message);
 void receive_on_refuse(struct connection *connection, const struct cluster_message *message);
 void receive_on_chunk(struct connection *connection, struct bytes *payload);
-/* The node cannot read the replica at `lsn`: it is cut there, if a leader is there to fill it again. */
+/* The node cannot read the replica at `lsn`: it is cut there, once a leader is there to fill it
+ * again. */
 void receive_damaged(struct copy *copy, uint64_t lsn);
 /* Cuts the log at `lsn`; receive_reconcile goes on. */
 void receive_cut(struct copy *copy, uint64_t lsn);

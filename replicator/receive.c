@@ -150,7 +150,7 @@ static bool open_log(struct copy *copy)
 	int result = receive_open_log(copy, false, &rotten_lsn, &error);
 	if (result == -EUCLEAN && leader_connection(copy) != NULL) {
 		log_warn("replica_repaired",
-			"volume=%u lsn=%llu action=\"kept as salvage from there on, and filled again\" "
+			"volume=%u lsn=%llu action=\"kept as salvage from there on, filled again\" "
 			"reason=%s",
 			copy->id, (unsigned long long)rotten_lsn,
 			log_quote(str_from(error.text)));
@@ -267,7 +267,8 @@ void receive_on_following(struct connection *connection, const struct cluster_me
 	copy_saw_epoch(copy, message->epoch);
 	report_end(copy, message->end, message->time_us);
 	log_info(copy->node == NODE_PROVES ? "fetches" : "follows",
-		"volume=%u source=%u lsn=%llu behind=%llu", copy->id, connection->node_id, (unsigned long long)message->lsn,
+		"volume=%u source=%u lsn=%llu behind=%llu", copy->id, connection->node_id,
+		(unsigned long long)message->lsn,
 		(unsigned long long)(message->end - volume_log_end(copy->log)));
 	if (copy->damaged_lsn > 0 && should_follow(copy) && !copy->is_writing)
 		cut_damage(copy);
@@ -366,7 +367,8 @@ static bool acknowledge(struct copy *copy, struct connection *connection, uint64
 		connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_ACK,
 						    .volume = copy->id,
 						    .epoch = last->epoch,
-						    .reign = str_of(last->reign, EPOCH_REIGN_LENGTH),
+						    .reign = str_of(last->reign,
+							    EPOCH_REIGN_LENGTH),
 						    .lsn = volume_log_end(copy->log),
 						    .chain = volume_log_chain(copy->log) });
 	return true;

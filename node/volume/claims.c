@@ -8,8 +8,8 @@
 #include <stdlib.h>
 
 /*
- * What a node writes in the directory, which is little: an epoch that a copy gives itself, and which
- * opening of a volume was the last. Both on a pool thread; both for volumes that the
+ * What a node writes in the directory, which is little: an epoch that a copy gives itself, and
+ * which opening of a volume was the last. Both on a pool thread; both for volumes that the
  * directory names this node for, or that are served here in an epoch above the directory's.
  */
 

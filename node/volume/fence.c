@@ -152,8 +152,8 @@ static void take_log_of_fence(struct volume *volume)
 	}
 }
 
-/* Whoever asked for a fence and did not go on to promote gave up long before FENCE_MS_MAX; whether
- * that is so, the other copies or the directory say: a log that ends in a fence has to be proven. */
+/* Whoever asked for a fence and did not go on to promote gave up long before FENCE_MS_MAX. Whether
+ * that is so, the other copies or the directory say: a log that ends in a fence is to be proven. */
 void volume_poll_fence(struct volume *volume)
 {
 	volume_finish_fence(volume);
@@ -171,7 +171,8 @@ void volume_poll_fence(struct volume *volume)
 
 void volume_higher_epoch(struct volume *volume, uint64_t epoch)
 {
-	if (epoch <= volume->highest_epoch)
+	/* What it has claimed itself may be heard from others before the directory's word comes. */
+	if (epoch <= volume->highest_epoch || epoch == volume->claimed_epoch)
 		return;
 	volume->highest_epoch = epoch;
 	volume_publish(volume);

@@ -82,8 +82,9 @@ static uint32_t missing_slacks(const struct volume *volume)
 						  : 0;
 }
 
-/* An unclean promotion: numbers that lost tails may have given out are passed over. A proven opening
- * within an epoch passes over half a slack: what was lost here was never more (submit.c). */
+/* An unclean promotion: numbers that lost tails may have given out are passed over. A proven
+ * opening within an epoch passes over half a slack: what was lost here was never more
+ * (volume_is_uid_slack_used). */
 static void write_uid_slack(struct volume *volume, uint32_t slacks, bool half)
 {
 	uint64_t number = volume->opening.number;

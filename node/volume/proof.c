@@ -92,8 +92,8 @@ bool volume_is_proven(struct volume *volume)
 	return is_of_this_boot(volume, last);
 }
 
-/* An empty log is nobody's proof; nor is one that ends below what is known to be confirmed, or lacks
- * the opening that the directory knows of. */
+/* An empty log is nobody's proof; nor is one that ends below what is known to be confirmed, or
+ * lacks the opening that the directory knows of. */
 static bool has_what_is_known(const struct volume *volume)
 {
 	const struct volume_opening *opening = &volume->opening;
@@ -212,6 +212,7 @@ static struct volume_claim make_claim(struct volume *volume)
 static void claim(struct volume *volume)
 {
 	struct volume_claim claim = make_claim(volume);
+	volume->claimed_epoch = claim.epoch;
 	volume->options.events.claim(volume->options.events.arg, volume, &claim);
 }
 

@@ -76,8 +76,8 @@ struct volume_events {
 	 * volume->question. Above 0, `prove_epoch` is the epoch that is to be written: first all
 	 * other copies are heard. */
 	void (*release)(void *arg, struct volume *volume, uint64_t prove_epoch);
-	/* The directory is to give this copy an epoch of its own, as `claim` says, if it still names
-	 * this node and can be written; otherwise nothing happens. */
+	/* The directory is to give this copy an epoch of its own, as `claim` says, if it still
+	 * names this node and can be written; otherwise nothing happens. */
 	void (*claim)(void *arg, struct volume *volume, const struct volume_claim *claim);
 	/* Durable end or state have changed: tell the replicator. */
 	void (*changed)(void *arg, struct volume *volume);
@@ -235,8 +235,11 @@ struct volume {
 	uint64_t question; /* of the last event `release` */
 	/* The log here must reach this to count as whole: what is known to have been confirmed. */
 	uint64_t known_end;
-	/* A copy elsewhere has confirmed what is lost here: no success is claimed until it is back. */
+	/* A copy elsewhere has confirmed what is lost here: no success is claimed until it is back.
+	 */
 	bool is_behind;
+	/* That the directory has been asked to give to this copy; nobody else is given it. */
+	uint64_t claimed_epoch;
 	/* Under which it stands still, as the last one who asked for that was told; 0: none. */
 	uint64_t token;
 	uint64_t reader_end; /* durable bytes of the replica's log */
@@ -295,7 +298,7 @@ void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool co
 /* Somebody has shown a higher epoch: stop writing below it, whatever the directory copy says. */
 void volume_higher_epoch(struct volume *volume, uint64_t epoch);
 /* Node `node_id` has acknowledged `epoch` up to `end`, which the log here does not have: what this
- * volume once confirmed is lost on this machine. It stops, and serves when that has been fetched. */
+ * volume once confirmed is lost on this machine. It stops, and serves when that is fetched. */
 void volume_behind(struct volume *volume, uint32_t node_id, uint64_t epoch, uint64_t end);
 /* Takes nothing more; `wait` (may be NULL) is told when everything taken is durable. With
  * `lasting`, a FENCE record ends the log, so that the promise outlives a restart and the next

@@ -73,11 +73,13 @@ enum volumes_end {
 };
 /* For many volumes at once, `list` being ID:EPOCH,ID:EPOCH,...; of each the answer has the durable
  * end, the epoch and opening that wrote it, the token under which it stands still (of the last
- * answer: all before are void) and the highest epoch it knows of, or an error. A volume that takes longer than a few seconds does not hold up the answer.
- * -EINVAL for a malformed list. */
+ * answer: all before are void) and the highest epoch it knows of, or an error. A volume that takes
+ * longer than a few seconds does not hold up the answer. -EINVAL for a malformed list. */
 int volumes_end(struct volumes *volumes, enum volumes_end how, struct str list,
 	void (*done)(void *arg, struct str json), void *arg) must_check;
 
+/* JSON for `pando salvage list`. */
+void volumes_salvage(struct volumes *volumes, void (*done)(void *arg, struct str json), void *arg);
 /* `pando open --alone`: see volume_open_alone. -ENOENT: not held here. */
 int volumes_open_alone(struct volumes *volumes, uint32_t volume_id,
 	void (*done)(void *arg, int status), void *arg) must_check;

@@ -63,11 +63,10 @@ static void report_wait(const struct slot *slot, struct buf *out)
 	int wait = atomic_load(&slot->volume->numbers.waits_for);
 	struct buf text = { 0 };
 	buf_append_str(&text, str_from(texts[wait]));
+	const char *others =
+		wait == WAIT_COPIES ? "its replicator does not answer" : "there is no other";
 	if (wait == WAIT_COPIES || wait == WAIT_LOST)
-		buf_append_str(&text,
-			str_from(slot->waits_for[0] ? slot->waits_for
-						    : wait == WAIT_COPIES ? "its replicator does not answer"
-									  : "there is no other"));
+		buf_append_str(&text, str_from(slot->waits_for[0] ? slot->waits_for : others));
 	encode_json(out, buf_str(&text));
 	buf_deinit(&text);
 }

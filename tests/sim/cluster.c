@@ -248,7 +248,8 @@ void slot_tell_directory(struct slot *slot)
 	struct volume_claim claim = { .expected_epoch = row->epoch, .epoch = numbers->epoch };
 	uint64_t reign[2] = { numbers->reign[0], numbers->reign[1] };
 	if (slot->is_claiming || is_cut_off[machine] || numbers->state != VOLUME_PRIMARY ||
-		(row->epoch == numbers->epoch && row->incarnation == numbers->incarnation) || row->epoch > numbers->epoch)
+		(row->epoch == numbers->epoch && row->incarnation == numbers->incarnation) ||
+		row->epoch > numbers->epoch)
 		return;
 	memcpy(claim.reign, reign, sizeof(reign));
 	if (row->epoch == numbers->epoch)

@@ -3,7 +3,6 @@
 #include "core/log.h"
 #include "node/index/index.h"
 #include "sim/cluster.h"
-#include <stdlib.h>
 #include "unit/test.h"
 
 #include <errno.h>
@@ -13,7 +12,7 @@ enum { MAILBOX = 101, SECOND_US = 1000000 };
 
 static void start(void)
 {
-	log_setup("scenario", getenv("SL") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
+	log_setup("scenario", LOG_LEVEL_ERROR);
 	world_reset(7);
 	cluster_start(2);
 	world_run_until_us(world_now_us() + SECOND_US);
@@ -352,7 +351,7 @@ static void come_back_with_less(void (*change_disk)(unsigned machine))
 	change_disk(primary);
 	cluster_restart(primary);
 	run_us(5 * SECOND_US);
-	/* It has fetched what the good copy has, and serves in the same epoch; uids go on behind. */
+	/* It has fetched what the good copy has, and serves in the same epoch. */
 	EXPECT(end < cluster_volume(replica, 1)->reader_end);
 	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(primary, 1)->state);
 	EXPECT_INT(1, cluster_volume(primary, 1)->desired.epoch);

@@ -2,7 +2,7 @@
 
 #include "sim/internal.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 /* The memory of a machine beside its disk: it outlives a process, and is gone with the power. */
@@ -40,7 +40,7 @@ int witness_open(const char *path, struct witness_file **file_out)
 	if (i == file_count) {
 		CHECK(file_count < FILES_MAX && strlen(path) < sizeof(files[i].path));
 		files[file_count++] = (struct witness_file){ .machine = machine };
-		strcpy(files[i].path, path);
+		snprintf(files[i].path, sizeof(files[i].path), "%s", path);
 	}
 	*file_out = &files[i];
 	return 0;
