@@ -8,8 +8,8 @@
  * was put back or has lost its last writes does not reach there.
  *
  * The file: two slots of 64 bytes, written in turn, so that a process that is killed while it
- * writes leaves the other. A slot: u32 magic "PWT1", u32 CRC-32C of what follows, u64 sequence, u64 boot,
- * u64 incarnation, u64 end, u64 chain, u64 token, u64 0.
+ * writes leaves the other. A slot: u32 magic "PWT1", u32 CRC-32C of what follows, u64 sequence,
+ * u64 boot, u64 incarnation, u64 end, u64 chain, u64 token, u64 0.
  */
 
 #include "core/check.h"

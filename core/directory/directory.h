@@ -70,7 +70,7 @@ struct directory_volume {
 	uint64_t epoch_start_lsn;
 	/* The process that stands still under this token may begin the epoch; 0: none. */
 	uint64_t token;
-	/* The chosen copy has all of this epoch, which ended in a fence; 0: the reign is unclean. */
+	/* The chosen copy has all of this epoch, which ended in a fence; 0: it is unclean. */
 	uint64_t clean_after;
 	/* The last opening that the directory was told of; 0: it was never opened. A log that does
 	 * not have it is new, or was put back. */

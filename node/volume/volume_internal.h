@@ -2,7 +2,7 @@
 #define PANDO_NODE_VOLUME_INTERNAL_H
 
 /* Between the files of a volume: volume.c (states), replica.c (applying), promote.c, proof.c,
- * fence.c, submit.c (changes), rebuild.c (a broken index) and durability.c (lag, waits, at risk). */
+ * fence.c, submit.c (changes), rebuild.c (a broken index), durability.c (lag, waits, at risk). */
 
 #include "node/volume/volume.h"
 
