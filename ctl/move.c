@@ -241,6 +241,8 @@ static void choose(const struct plan *plan, struct move *move)
 	}
 	move->chosen_node_id = best->node_id;
 	move->epoch = epochs_next(move->above_epoch, best->slot);
+	if (move->epoch > EPOCH_MAX)
+		problem(move, STR("there is no later epoch: its uids are used up"));
 	move->chosen_epoch = best->epoch;
 	move->chosen_opening = best->opening;
 	move->chosen_end_lsn = best->end_lsn;

@@ -197,7 +197,7 @@ void copy_saw_epoch(struct copy *copy, uint64_t epoch)
 {
 	if (epoch <= copy->highest_epoch)
 		return;
-	if (epoch > EPOCH_MAX) {
+	if (epoch > EPOCH_HEARD_MAX && epoch > copy->desired.epoch) {
 		log_warn("epoch_disbelieved", "volume=%u epoch=%llu known=%llu", copy->id,
 			(unsigned long long)epoch, (unsigned long long)copy->highest_epoch);
 		return;

@@ -285,8 +285,9 @@ static int apply_subscribe(struct index *index, const struct action *action)
 	return 0;
 }
 
-/* An unclean promotion: what clients were told may be of a branch that is lost. Numbers that it may
- * have given out are passed over, and everything that is here counts as changed. */
+/* An unclean promotion, or an opening that was agreed with the other copies: what clients were told
+ * may be of a branch that is lost. Numbers that it may have given out are passed over, and
+ * everything that is here counts as changed. */
 static int apply_uid_slack(struct index *index, const struct action *action)
 {
 	void *value;
@@ -307,6 +308,7 @@ static int apply_uid_slack(struct index *index, const struct action *action)
 	}
 	index->slack_epoch = action->modseq >> 40;
 	index->slack_count += action->uid_slack / UID_SLACK;
+	index->half_slack_count += action->uid_slack % UID_SLACK / (UID_SLACK / 2);
 	return 0;
 }
 

@@ -15,7 +15,8 @@
  *
  *   "v"           volume header: u32 version, u32 volume, u64 applied, u64 slack epoch,
  *                 u64 messages, u32 dedupe count, u32 dedupe next, u32 slack count, u32 folders,
- *                 u64 applied epoch, 16 bytes its reign, u64 acknowledged elsewhere
+ *                 u64 applied epoch, 16 bytes its reign, u64 acknowledged elsewhere,
+ *                 u32 half slacks
  *   "d" chunk     1024 dedupe keys of 16 bytes
  *   "m" mailbox   16 bytes its mark, u32 next folder id, u32 last uidvalidity, u64 modseq, then
  *                 subscriptions: u16 length, bytes, ...
@@ -38,13 +39,13 @@
  */
 
 enum {
-	STORE_VERSION = 4, /* another one is set aside, and the log replayed */
+	STORE_VERSION = 5, /* another one is set aside, and the log replayed */
 	MAILBOX_BYTES = CHANGE_MARK_LENGTH + 16, /* without subscriptions */
 	MESSAGE_BYTES = 48,
 	FOLDER_BYTES = 56, /* without name and keywords */
 	CHECKSUM_BYTES = 4,
 	DEDUPE_CHUNK = 1024,
-	VOLUME_HEADER_BYTES = 80,
+	VOLUME_HEADER_BYTES = 84,
 };
 
 static struct str make_key(
@@ -210,6 +211,7 @@ static int save_volume_header(struct index *index, struct buf *value)
 	append_le64(value, index->applied_epoch);
 	buf_append(value, index->applied_reign, EPOCH_REIGN_LENGTH);
 	append_le64(value, index->acked_lsn);
+	append_le32(value, index->half_slack_count);
 	return put_row(index, STR("v"), value);
 }
 
@@ -438,6 +440,7 @@ static int load_all(struct index *index)
 		index->applied_epoch = get_le64(p + 48);
 		memcpy(index->applied_reign, p + 56, EPOCH_REIGN_LENGTH);
 		index->acked_lsn = get_le64(p + 72);
+		index->half_slack_count = get_le32(p + 80);
 		index->is_from_log = false;
 		if (index->dedupe.count != get_le32(p + 32) ||
 			index->folder_count != get_le32(p + 44))

@@ -114,7 +114,7 @@ void index_reset(struct index *index)
 	list_init(&index->dirty_folders);
 	CHECK(list_is_empty(&index->ahead_mailboxes) && list_is_empty(&index->ahead_folders));
 	index->applied_lsn = index->saved_lsn = index->slack_epoch = index->message_count = 0;
-	index->slack_count = index->folder_count = 0;
+	index->slack_count = index->half_slack_count = index->folder_count = 0;
 	index->highest_mailbox_id = 0;
 	index->applied_epoch = index->acked_lsn = 0;
 	index->reset_store = true;
@@ -137,7 +137,8 @@ void index_break(struct index *index, const char *reason)
 
 uint32_t index_first_uid(const struct index *index)
 {
-	uint64_t first = (uint64_t)index->slack_count * UID_SLACK + 1;
+	uint64_t first = (uint64_t)index->slack_count * UID_SLACK +
+		(uint64_t)index->half_slack_count * (UID_SLACK / 2) + 1;
 	return first < UINT32_MAX ? (uint32_t)first : UINT32_MAX;
 }
 

@@ -120,6 +120,8 @@ struct index {
 	 * folder that was made, lost in an unclean failover and made again shares no uid with its
 	 * first life. */
 	uint32_t slack_count;
+	/* And how many halves in openings within an epoch, which do not count towards those. */
+	uint32_t half_slack_count;
 	uint64_t message_count;
 	uint32_t folder_count;
 	/* Of every mailbox that is in the log, whether the directory still knows it or not. */

@@ -90,13 +90,27 @@ static uint64_t acked_elsewhere(const struct volume *volume)
 	return acked;
 }
 
+/* What every counted replica that follows has; the farthest one's where none does. One that is away
+ * is behind by what it is behind: `pando failover` passes it over, or is told to lose. */
+static uint64_t acked_by_all(const struct volume *volume)
+{
+	uint64_t acked = UINT64_MAX;
+	for (unsigned i = 0; i < volume->replica_count; i++) {
+		const struct volume_replica *replica = &volume->replicas[i];
+		if (replica->counted && replica->connected && replica->acked_lsn < acked)
+			acked = replica->acked_lsn;
+	}
+	return acked == UINT64_MAX ? acked_elsewhere(volume) : acked;
+}
+
 /* The first uid that another copy may lack. What stood in the log when this reign began, the copy
- * has that may be promoted next: the old primary, or one that this reign has written to. */
+ * has that may be promoted next: the old primary, or one that this reign has written to; so it is
+ * with an opening that all copies agreed to. A restart that asked nobody changes nothing. */
 static uint32_t first_unshipped_uid(const struct volume *volume, struct folder *folder)
 {
 	struct folder_private *private = folder->private;
-	const struct epoch_entry *reign = epochs_last(volume_log_epochs(volume->log));
-	uint64_t applied = volume->index.applied_lsn, acked = acked_elsewhere(volume);
+	const struct epoch_entry *reign = epochs_opened(volume_log_epochs(volume->log));
+	uint64_t applied = volume->index.applied_lsn, acked = acked_by_all(volume);
 
 	if (acked < reign->start_lsn)
 		acked = reign->start_lsn;

@@ -177,12 +177,13 @@ uint64_t epochs_next(uint64_t above, unsigned slot)
 	return next > above ? next : next + EPOCH_CLASSES;
 }
 
-const struct epoch_entry *epochs_find(const struct epochs *epochs, uint64_t epoch)
+const struct epoch_entry *epochs_opened(const struct epochs *epochs)
 {
-	for (uint32_t i = 0; i < epochs->count; i++)
-		if (epochs->entries[i].epoch == epoch)
-			return &epochs->entries[i];
-	return NULL;
+	const struct epoch_entry *entry = epochs_last(epochs);
+	while (entry != NULL && entry > epochs->entries && entry[-1].epoch == entry->epoch &&
+		entry[-1].opening == entry->opening)
+		entry--;
+	return entry;
 }
 
 uint32_t epochs_opening(const struct epochs *epochs, uint64_t epoch)

@@ -28,9 +28,12 @@ enum {
 	/* Epochs of one class belong to one copy, whichever directory names them: two directories,
 	 * or one that was put back, never give one epoch to two copies. */
 	EPOCH_CLASSES = 8,
-	/* Beyond it modseqs (epoch << 40) would not fit: no command gives such an epoch, so whoever
-	 * shows one is mistaken or means harm. */
-	EPOCH_MAX = 1 << 23,
+	/* An unclean reign in epoch E has passed over E - 1 slacks of 65,536 uids: beyond it there
+	 * are none. At one failover a week, 157 years. */
+	EPOCH_MAX = 65535,
+	/* What somebody else says is believed up to here, so that a number which a mistaken or
+	 * stolen machine shows leaves epochs, and half of all uids, for the next reign. */
+	EPOCH_HEARD_MAX = EPOCH_MAX / 2,
 };
 
 struct epoch_entry {
@@ -71,8 +74,9 @@ int epochs_common_end(const struct epochs *follower, uint64_t follower_end,
 /* The least epoch above `above` of the class `slot`. */
 uint64_t epochs_next(uint64_t above, unsigned slot);
 
-/* The first entry with this epoch; NULL when there is none. */
-const struct epoch_entry *epochs_find(const struct epochs *epochs, uint64_t epoch);
+/* The first entry with the last one's epoch and opening: from there on other copies may lack
+ * something. NULL for an empty vector. */
+const struct epoch_entry *epochs_opened(const struct epochs *epochs);
 /* The highest `opening` of an epoch; 0 when there is none. */
 uint32_t epochs_opening(const struct epochs *epochs, uint64_t epoch);
 

@@ -1,0 +1,49 @@
+#include "proto/disk/epochs.h"
+
+#include "unit/test.h"
+
+static struct epoch_entry entry(
+	uint64_t epoch, uint32_t opening, uint64_t start_lsn, uint64_t incarnation)
+{
+	struct epoch_entry made = { .epoch = epoch,
+		.start_lsn = start_lsn,
+		.incarnation = incarnation,
+		.opening = opening };
+	memset(made.reign, (int)epoch, sizeof(made.reign));
+	return made;
+}
+
+TEST(the_next_epoch_of_a_class_is_the_least_one_above)
+{
+	static const struct {
+		uint64_t above;
+		unsigned slot;
+		uint64_t next;
+	} rows[] = { { 1, 1, 9 }, { 1, 2, 2 }, { 1, 0, 8 }, { 8, 0, 16 }, { 9, 2, 10 },
+		{ 9, 1, 17 }, { 15, 7, 23 }, { 0, 1, 1 } };
+	for (size_t i = 0; i < array_length(rows); i++)
+		EXPECT_INT(rows[i].next, epochs_next(rows[i].above, rows[i].slot));
+	/* Two copies never come to one number, whatever each has seen. */
+	for (uint64_t a = 0; a < 50; a++)
+		for (uint64_t b = 0; b < 50; b++)
+			EXPECT(epochs_next(a, 1) != epochs_next(b, 2));
+}
+
+TEST(an_opening_that_all_agreed_to_begins_anew_and_a_restart_does_not)
+{
+	struct epochs epochs = { 0 };
+	EXPECT(epochs_opened(&epochs) == NULL);
+	struct epoch_entry entries[] = { entry(1, 0, 0, 11), entry(1, 0, 4096, 12),
+		entry(1, 1, 8192, 13), entry(1, 1, 12288, 14) };
+	static const uint64_t begins[] = { 0, 0, 8192, 8192 };
+	for (size_t i = 0; i < array_length(entries); i++) {
+		EXPECT(epochs_add(&epochs, &entries[i]));
+		EXPECT_INT(begins[i], epochs_opened(&epochs)->start_lsn);
+	}
+	EXPECT_INT(1, epochs_opening(&epochs, 1));
+	EXPECT_INT(0, epochs_opening(&epochs, 2));
+	struct epoch_entry next = entry(10, 0, 16384, 15);
+	EXPECT(epochs_add(&epochs, &next));
+	EXPECT_INT(16384, epochs_opened(&epochs)->start_lsn);
+	epochs_deinit(&epochs);
+}
