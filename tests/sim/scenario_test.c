@@ -1,81 +1,9 @@
 /* Single stories on the simulated cluster, where the time that something takes is exact. */
 
-#include "core/log.h"
-#include "node/index/index.h"
-#include "sim/cluster.h"
-#include "unit/test.h"
+#include "sim/scenario.h"
 
 #include <errno.h>
 #include <stdlib.h>
-
-enum { MAILBOX = 101, SECOND_US = 1000000 };
-
-static void start(void)
-{
-	log_setup("scenario", LOG_LEVEL_ERROR);
-	world_reset(7);
-	cluster_start(2);
-	world_run_until_us(world_now_us() + SECOND_US);
-}
-
-static void run_us(uint64_t for_us)
-{
-	world_run_until_us(world_now_us() + for_us);
-}
-
-static const struct history_entry *entry(size_t index)
-{
-	return &cluster_history()->entries[index];
-}
-
-static uint64_t took_ms(size_t index)
-{
-	return entry(index)->took_us / 1000;
-}
-
-static bool was_answered_in(size_t index, uint64_t epoch)
-{
-	return entry(index)->answered_ok && entry(index)->answered_epoch == epoch;
-}
-
-static unsigned replica_of(uint32_t volume_id)
-{
-	return 1 - cluster_primary(volume_id);
-}
-
-/* A question to volume 1 of a machine, asked as one of the machine's events. */
-struct question {
-	struct end_wait wait;
-	unsigned machine;
-	uint64_t hold_epoch; /* 0: a fence */
-	bool answered;
-	int status;
-	uint64_t end;
-};
-
-static void on_end(struct end_wait *wait, int status, uint64_t end)
-{
-	struct question *question = container_of(wait, struct question, wait);
-	question->answered = true;
-	question->status = status;
-	question->end = end;
-}
-
-static void on_ask(void *arg)
-{
-	struct question *question = arg;
-	struct volume *volume = cluster_volume(question->machine, 1);
-	question->wait.done = on_end;
-	if (question->hold_epoch > 0)
-		volume_hold(volume, question->hold_epoch, &question->wait);
-	else
-		volume_fence(volume, true, &question->wait);
-}
-
-static void ask(struct question *question)
-{
-	world_call_on(question->machine, 0, on_ask, question);
-}
 
 TEST(a_hung_replica_is_waited_for_once_and_not_by_every_message)
 {
@@ -234,13 +162,6 @@ struct growth {
 
 enum { CHUNK = 8192 };
 
-static struct folder *inbox_of(unsigned machine)
-{
-	struct mailbox *mailbox =
-		index_find_mailbox(&cluster_volume(machine, 1)->index, MAILBOX);
-	return mailbox_find_folder(mailbox, STR("INBOX"));
-}
-
 static void grow(struct growth *growth)
 {
 	struct folder *inbox = inbox_of(growth->machine);
@@ -319,73 +240,7 @@ TEST(copies_run_no_further_ahead_of_a_lost_replica_than_deliveries)
 	EXPECT(check_all());
 }
 
-/* ---- disks that have less than they confirmed ---- */
-
-static void expect_in_mailbox(const size_t *deliveries, unsigned count)
-{
-	struct folder *inbox = inbox_of(cluster_primary(1));
-	EXPECT(inbox != NULL);
-	for (unsigned i = 0; i < count && inbox != NULL; i++) {
-		uint32_t at = folder_find_uid(inbox, entry(deliveries[i])->uid);
-		EXPECT(at < inbox->message_count);
-		EXPECT_INT(entry(deliveries[i])->uid, inbox->messages[at].uid);
-	}
-}
-
-/* The primary's machine comes back with another disk than the one that it confirmed mail on. */
-static void come_back_with_less(void (*change_disk)(unsigned machine))
-{
-	enum { COUNT = 6 };
-	size_t deliveries[COUNT];
-	start();
-	unsigned primary = cluster_primary(1), replica = replica_of(1);
-	for (unsigned i = 0; i < COUNT; i++) {
-		deliveries[i] = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
-		run_us(SECOND_US);
-		EXPECT(entry(deliveries[i])->answered_ok);
-		if (i == COUNT / 2)
-			world_keep_disk(primary);
-	}
-	uint64_t end = cluster_volume(replica, 1)->reader_end;
-	cluster_crash(primary);
-	change_disk(primary);
-	cluster_restart(primary);
-	run_us(5 * SECOND_US);
-	/* It has fetched what the good copy has, and serves in the same epoch. */
-	EXPECT(end < cluster_volume(replica, 1)->reader_end);
-	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(primary, 1)->state);
-	EXPECT_INT(1, cluster_volume(primary, 1)->desired.epoch);
-	size_t late = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
-	run_us(5 * SECOND_US);
-	EXPECT(entry(late)->answered_ok);
-	EXPECT(entry(late)->uid > entry(deliveries[COUNT - 1])->uid);
-	expect_in_mailbox(deliveries, COUNT);
-	EXPECT(check_all());
-	/* Once more, with nobody to ask: it stays closed, although the directory is there. */
-	cluster_crash(primary);
-	change_disk(primary);
-	world_set_link(0, 1, false);
-	cluster_restart(primary);
-	run_us(60 * SECOND_US);
-	EXPECT_INT(VOLUME_OPENING, cluster_volume(primary, 1)->state);
-	EXPECT_INT(WAIT_LOST, cluster_volume(primary, 1)->numbers.waits_for);
-	/* It serves when the other is back. */
-	world_set_link(0, 1, true);
-	run_us(20 * SECOND_US);
-	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(primary, 1)->state);
-	expect_in_mailbox(deliveries, COUNT);
-	EXPECT(check_all());
-}
-
-TEST(a_primary_with_an_empty_disk_is_filled_by_its_replica_and_cuts_nobody)
-{
-	come_back_with_less(world_empty_disk);
-}
-
-TEST(a_primary_with_a_disk_that_was_put_back_fetches_what_it_lacks_and_cuts_nobody)
-{
-	come_back_with_less(world_put_back_disk);
-}
+/* ---- disks of replicas ---- */
 
 TEST(a_replica_with_an_empty_disk_is_filled_again)
 {

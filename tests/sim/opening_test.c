@@ -1,0 +1,256 @@
+/* Restarts that ask before they write: stories on the simulated cluster. */
+
+#include "sim/scenario.h"
+
+/* ---- disks that have less than they confirmed ---- */
+
+static void expect_in_mailbox(const size_t *deliveries, unsigned count)
+{
+	struct folder *inbox = inbox_of(cluster_primary(1));
+	EXPECT(inbox != NULL);
+	for (unsigned i = 0; i < count && inbox != NULL; i++) {
+		uint32_t at = folder_find_uid(inbox, entry(deliveries[i])->uid);
+		EXPECT(at < inbox->message_count);
+		EXPECT_INT(entry(deliveries[i])->uid, inbox->messages[at].uid);
+	}
+}
+
+/* The primary's machine comes back with another disk than the one that it confirmed mail on. */
+static void come_back_with_less(void (*change_disk)(unsigned machine))
+{
+	enum { COUNT = 6 };
+	size_t deliveries[COUNT];
+	start();
+	unsigned primary = cluster_primary(1), replica = replica_of(1);
+	for (unsigned i = 0; i < COUNT; i++) {
+		deliveries[i] = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+		run_us(SECOND_US);
+		EXPECT(entry(deliveries[i])->answered_ok);
+		if (i == COUNT / 2)
+			world_keep_disk(primary);
+	}
+	uint64_t end = cluster_volume(replica, 1)->reader_end;
+	cluster_crash(primary);
+	change_disk(primary);
+	cluster_restart(primary);
+	run_us(5 * SECOND_US);
+	/* It has fetched what the good copy has, and serves in the same epoch. */
+	EXPECT(end < cluster_volume(replica, 1)->reader_end);
+	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(primary, 1)->state);
+	EXPECT_INT(1, cluster_volume(primary, 1)->desired.epoch);
+	size_t late = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+	run_us(5 * SECOND_US);
+	EXPECT(entry(late)->answered_ok);
+	EXPECT(entry(late)->uid > entry(deliveries[COUNT - 1])->uid);
+	expect_in_mailbox(deliveries, COUNT);
+	EXPECT(check_all());
+	/* Once more, with nobody to ask: it stays closed, although the directory is there. */
+	cluster_crash(primary);
+	change_disk(primary);
+	world_set_link(0, 1, false);
+	cluster_restart(primary);
+	run_us(60 * SECOND_US);
+	EXPECT_INT(VOLUME_OPENING, cluster_volume(primary, 1)->state);
+	EXPECT_INT(WAIT_LOST, cluster_volume(primary, 1)->numbers.waits_for);
+	/* It serves when the other is back. */
+	world_set_link(0, 1, true);
+	run_us(20 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(primary, 1)->state);
+	expect_in_mailbox(deliveries, COUNT);
+	EXPECT(check_all());
+}
+
+TEST(a_primary_with_an_empty_disk_is_filled_by_its_replica_and_cuts_nobody)
+{
+	come_back_with_less(world_empty_disk);
+}
+
+TEST(a_primary_with_a_disk_that_was_put_back_fetches_what_it_lacks_and_cuts_nobody)
+{
+	come_back_with_less(world_put_back_disk);
+}
+
+/* ---- proofs ---- */
+
+static const struct volume *primary_of_1(void)
+{
+	return cluster_volume(cluster_primary(1), 1);
+}
+
+static uint32_t deliver_uid(void)
+{
+	size_t delivery = cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	run_us(3 * SECOND_US);
+	EXPECT(entry(delivery)->answered_ok);
+	return entry(delivery)->uid;
+}
+
+TEST(a_killed_process_goes_on_without_asking_anybody)
+{
+	start();
+	unsigned primary = cluster_primary(1);
+	uint32_t before = deliver_uid();
+	world_kill_machine(primary);
+	world_set_link(0, 1, false);
+	cluster_cut_off(primary, true);
+	cluster_restart(primary);
+	run_us(5 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, primary_of_1()->state);
+	EXPECT_INT(1, primary_of_1()->desired.epoch);
+	EXPECT_INT(before + 1, deliver_uid());
+}
+
+TEST(a_machine_without_power_serves_again_with_its_copies_and_without_the_directory)
+{
+	start();
+	unsigned primary = cluster_primary(1);
+	uint32_t before = deliver_uid();
+	cluster_cut_off(0, true);
+	cluster_cut_off(1, true);
+	cluster_crash(primary);
+	cluster_restart(primary);
+	run_us(8 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, primary_of_1()->state);
+	EXPECT_INT(1, primary_of_1()->desired.epoch);
+	EXPECT_INT(before + 1 + UID_SLACK / 2, deliver_uid());
+	EXPECT(check_all());
+}
+
+TEST(both_sites_without_power_and_one_returns)
+{
+	start();
+	unsigned primary = cluster_primary(1);
+	uint32_t before = deliver_uid();
+	cluster_crash(0);
+	cluster_crash(1);
+	/* Neither copy nor directory: closed. */
+	cluster_cut_off(primary, true);
+	cluster_restart(primary);
+	run_us(60 * SECOND_US);
+	EXPECT_INT(VOLUME_OPENING, primary_of_1()->state);
+	EXPECT_INT(WAIT_CLAIM, primary_of_1()->numbers.waits_for);
+	/* The directory gives it an epoch of its own class; no uid of it was given before. */
+	cluster_cut_off(primary, false);
+	run_us(10 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, primary_of_1()->state);
+	EXPECT_INT(9, primary_of_1()->desired.epoch);
+	EXPECT(deliver_uid() > before + UID_SLACK);
+	cluster_restart(1 - primary);
+	run_us(10 * SECOND_US);
+	EXPECT(check_all());
+}
+
+static void open_alone(void *arg)
+{
+	EXPECT_INT(0, volume_open_alone(arg, true));
+}
+
+TEST(a_machine_opened_alone_tells_the_directory_when_it_is_back)
+{
+	start();
+	unsigned primary = cluster_primary(1);
+	uint32_t before = deliver_uid();
+	cluster_crash(0);
+	cluster_crash(1);
+	cluster_cut_off(primary, true);
+	cluster_restart(primary);
+	run_us(10 * SECOND_US);
+	world_call_on(primary, 0, open_alone, cluster_volume(primary, 1));
+	run_us(5 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, primary_of_1()->state);
+	EXPECT(deliver_uid() > before + UID_SLACK);
+	/* Over a restart too. */
+	cluster_crash(primary);
+	cluster_restart(1 - primary);
+	cluster_restart(primary);
+	run_us(20 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, primary_of_1()->state);
+	EXPECT_INT(9, primary_of_1()->desired.epoch);
+	cluster_cut_off(primary, false);
+	run_us(10 * SECOND_US);
+	EXPECT_INT(primary, cluster_primary(1));
+	EXPECT(check_all());
+	cluster_fail_over(1);
+	run_us(60 * SECOND_US);
+	EXPECT(check_all());
+}
+
+/* ---- fences, holds, tokens ---- */
+
+TEST(a_fence_that_was_given_up_and_shipped_is_not_clean)
+{
+	start();
+	unsigned primary = cluster_primary(1);
+	struct question fence = { .machine = primary };
+	deliver_uid();
+	ask(&fence);
+	run_us(SECOND_US);
+	EXPECT(fence.answered && fence.status == 0);
+	/* Nobody goes on with it: the other copy is asked, and the epoch goes on. */
+	run_us(40 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, primary_of_1()->state);
+	EXPECT_INT(1, primary_of_1()->desired.epoch);
+	world_set_link(0, 1, false);
+	uint32_t alone = deliver_uid();
+	cluster_crash(primary);
+	cluster_promote(1, 1 - primary);
+	run_us(10 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, primary_of_1()->state);
+	EXPECT(deliver_uid() > alone);
+	world_set_link(0, 1, true);
+	cluster_restart(primary);
+	run_us(10 * SECOND_US);
+	EXPECT(check_all());
+}
+
+TEST(a_fence_that_ends_without_a_word_from_anybody_leaves_it_closed)
+{
+	start();
+	unsigned primary = cluster_primary(1);
+	struct question fence = { .machine = primary };
+	ask(&fence);
+	run_us(SECOND_US);
+	EXPECT(fence.answered && fence.status == 0);
+	world_set_link(0, 1, false);
+	cluster_cut_off(primary, true);
+	run_us(100 * SECOND_US);
+	EXPECT_INT(VOLUME_OPENING, cluster_volume(primary, 1)->state);
+}
+
+TEST(a_copy_that_restarted_after_it_was_chosen_begins_an_epoch_of_its_own)
+{
+	start();
+	unsigned primary = cluster_primary(1), chosen = 1 - primary;
+	deliver_uid();
+	cluster_crash(primary);
+	cluster_promote(1, chosen);
+	run_us(30000);
+	/* Its disk is another one since it said what it has. */
+	cluster_crash(chosen);
+	cluster_restart(chosen);
+	run_us(20 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, primary_of_1()->state);
+	EXPECT(primary_of_1()->desired.epoch >= 2);
+	cluster_restart(primary);
+	run_us(10 * SECOND_US);
+	EXPECT(check_all());
+}
+
+/* ---- directories that are behind ---- */
+
+TEST(a_directory_that_was_put_back_is_put_right_by_who_writes)
+{
+	start();
+	unsigned primary = cluster_primary(1);
+	cluster_keep_directory();
+	cluster_promote(1, 1 - primary);
+	run_us(10 * SECOND_US);
+	uint32_t before = deliver_uid();
+	cluster_put_back_directory();
+	run_us(10 * SECOND_US);
+	EXPECT_INT(1 - primary, cluster_primary(1));
+	EXPECT_INT(VOLUME_PRIMARY, primary_of_1()->state);
+	EXPECT_INT(VOLUME_REPLICA, cluster_volume(primary, 1)->state);
+	EXPECT_INT(before + 1, deliver_uid());
+	EXPECT(check_all());
+}

@@ -1,0 +1,87 @@
+#ifndef PANDO_TESTS_SIM_SCENARIO_H
+#define PANDO_TESTS_SIM_SCENARIO_H
+
+/* What the stories of scenario_test.c and opening_test.c begin with: two machines, volume 1. */
+
+#include "core/log.h"
+#include "node/index/index.h"
+#include "sim/cluster.h"
+#include "unit/test.h"
+
+enum { MAILBOX = 101, SECOND_US = 1000000 };
+
+static inline void start(void)
+{
+	log_setup("scenario", LOG_LEVEL_ERROR);
+	world_reset(7);
+	cluster_start(2);
+	world_run_until_us(world_now_us() + SECOND_US);
+}
+
+static inline void run_us(uint64_t for_us)
+{
+	world_run_until_us(world_now_us() + for_us);
+}
+
+static inline const struct history_entry *entry(size_t index)
+{
+	return &cluster_history()->entries[index];
+}
+
+static inline uint64_t took_ms(size_t index)
+{
+	return entry(index)->took_us / 1000;
+}
+
+static inline bool was_answered_in(size_t index, uint64_t epoch)
+{
+	return entry(index)->answered_ok && entry(index)->answered_epoch == epoch;
+}
+
+static inline unsigned replica_of(uint32_t volume_id)
+{
+	return 1 - cluster_primary(volume_id);
+}
+
+/* A question to volume 1 of a machine, asked as one of the machine's events. */
+struct question {
+	struct end_wait wait;
+	unsigned machine;
+	uint64_t hold_epoch; /* 0: a fence */
+	bool answered;
+	int status;
+	uint64_t end;
+};
+
+static inline void on_end(struct end_wait *wait, int status, uint64_t end)
+{
+	struct question *question = container_of(wait, struct question, wait);
+	question->answered = true;
+	question->status = status;
+	question->end = end;
+}
+
+static inline void on_ask(void *arg)
+{
+	struct question *question = arg;
+	struct volume *volume = cluster_volume(question->machine, 1);
+	question->wait.done = on_end;
+	if (question->hold_epoch > 0)
+		volume_hold(volume, question->hold_epoch, &question->wait);
+	else
+		volume_fence(volume, true, &question->wait);
+}
+
+static inline void ask(struct question *question)
+{
+	world_call_on(question->machine, 0, on_ask, question);
+}
+
+static inline struct folder *inbox_of(unsigned machine)
+{
+	struct mailbox *mailbox =
+		index_find_mailbox(&cluster_volume(machine, 1)->index, MAILBOX);
+	return mailbox_find_folder(mailbox, STR("INBOX"));
+}
+
+#endif
