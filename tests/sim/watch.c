@@ -95,8 +95,8 @@ static bool first_group(unsigned machine, unsigned v, uint64_t segment, struct g
 			group_out);
 }
 
-/* Where two copies have a segment whose first group follows the same chain, all that stands in front
- * of it is the same: the segment before is compared. */
+/* Where two copies have a segment whose first group follows the same chain, all that stands in
+ * front of it is the same: the segment before is compared. */
 static void compare_copies(unsigned v, unsigned a, unsigned b)
 {
 	static char left[BLOCK], right[BLOCK];
