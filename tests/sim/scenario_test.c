@@ -669,7 +669,7 @@ TEST(a_disk_call_that_is_refused_or_fails_leaves_a_log_that_opens)
 	static const int refusals[] = { -ENOSPC, -EMFILE, -EIO };
 	for (unsigned call = 0; call < DISK_CALLS; call++) {
 		unsigned refused = 0;
-		for (unsigned i = 0; i < 18 && call != DISK_ZERO && call != DISK_SUBMIT; i++) {
+		for (unsigned i = 0; i < 12 && call != DISK_ZERO && call != DISK_SUBMIT; i++) {
 			live_through(&(struct trouble){ .arm = arm_refusal, .call = call,
 				.refusal = refusals[i % 3], .when_new = i / 3 % 2 == 0,
 				.skips = i / 6 });
