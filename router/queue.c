@@ -111,6 +111,7 @@ void queue_item_enter(struct queue_item *item)
 static void queue_item_remove(struct queue_item *item)
 {
 	struct queue *queue = item->queue;
+	CHECK(item->attempt == NULL && queue->live_bytes >= item_footprint(item));
 	list_remove(&item->link);
 	list_remove(&item->age);
 	queue->live_bytes -= item_footprint(item);
@@ -168,6 +169,8 @@ void queue_item_finish(struct queue_item *item, uint64_t lsn)
 {
 	struct queue *queue = item->queue;
 
+	/* Copies of it are released by this: a recipient that is still to be served has none. */
+	CHECK(item_is_finished(item));
 	log_info("queue_done", "id=%s attempts=%u", item->id, item->attempts);
 	queue_finished_add(queue, &item->record, lsn);
 	queue_item_remove(item);
@@ -348,6 +351,7 @@ static void arrival_part_ended(struct arrival *arrival)
 {
 	struct buf id = { 0 };
 
+	CHECK(arrival->open > 0);
 	if (--arrival->open > 0)
 		return;
 	encode_hex(&id, arrival->id, sizeof(arrival->id));

@@ -434,6 +434,7 @@ void queue_attempt_begin(struct queue_item *item)
 		queue_item_sleep_for(item, MOVING_MS);
 		return;
 	}
+	CHECK(!item->is_busy && item->attempt == NULL);
 	item->is_busy = true;
 	item->attempts++;
 	queue->busy_count++;

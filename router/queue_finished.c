@@ -101,6 +101,7 @@ void queue_finished_add(struct queue *queue, const struct queue_record *record, 
 	finished->lsn = lsn;
 	finished->record.is_change = finished->record.finished = true;
 	memcpy(finished->record.delivery_id, record->delivery_id, sizeof(record->delivery_id));
+	CHECK(record->holder_count <= QUEUE_HOLDERS_MAX);
 	for (uint32_t i = 0; i < record->holder_count; i++)
 		finished->record.holders[finished->record.holder_count++] =
 			pool_copy_terminated(finished->pool, str_from(record->holders[i]));

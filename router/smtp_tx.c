@@ -333,6 +333,7 @@ static void tx_reply(struct smtp_tx *tx, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(tx->reply, sizeof(tx->reply), format, arguments);
 	va_end(arguments);
+	CHECK(!tx->task.queued); /* one reply for a message */
 	log_debug("smtp_message", "id=%s from=%s recipients=%u reply=%.3s", tx->id,
 		log_quote(str_from(tx->sender)), tx->rcpt_count, tx->reply);
 	tx->task.run = tx_run_done;
@@ -457,6 +458,8 @@ static void tx_conclude(struct smtp_tx *tx)
 	bool wants_report = false;
 	const struct forward_recipient *first_refusal = NULL, *first_delay = NULL;
 
+	/* All of none have it: that would be a 250 for nothing. */
+	CHECK(tx->jobs_open == 0 && tx->target_count > 0);
 	for (unsigned i = 0; i < tx->target_count; i++) {
 		const struct tx_target *target = &tx->targets[i];
 		if (target_is_delivered(target)) {

@@ -201,10 +201,12 @@ static void on_cut_done(void *arg)
 {
 	struct cut *cut = arg;
 	struct volume_log *log = cut->log;
+	CHECK(log->is_cutting && volume_log_end(log) > cut->from);
 	log->is_cutting = false;
 	log->may_append = false;
 	log_prepared_reset(log);
 	if (cut->status == 0) {
+		CHECK(cut->end <= cut->from);
 		log->end = cut->end;
 		log->last_group = cut->last_group;
 		log->chain = cut->chain;
@@ -264,6 +266,7 @@ uint64_t volume_log_start(struct volume_log *log)
 
 int volume_log_free(struct volume_log *log, uint64_t lsn)
 {
+	CHECK(!log->is_cutting);
 	uint64_t last = volume_log_last_group(log);
 	uint64_t limit = segment_of(lsn < last ? lsn : last);
 	int64_t lowest = log_files_lowest(&log->files);

@@ -47,6 +47,7 @@ char *log_files_segment_path(const struct log_files *files, uint64_t segment)
 
 static void close_at(struct log_files *files, size_t index)
 {
+	CHECK(files->open[index].holds == 0);
 	disk_file_close(&files->open[index].file);
 	files->open[index] = files->open[--files->count];
 }
@@ -123,10 +124,8 @@ int log_files_get(
 int log_files_remove(struct log_files *files, uint64_t segment)
 {
 	for (size_t i = files->count; i > 0; i--)
-		if (files->open[i - 1].segment == segment) {
-			CHECK(files->open[i - 1].holds == 0);
+		if (files->open[i - 1].segment == segment)
 			close_at(files, i - 1);
-		}
 	char *path = log_files_segment_path(files, segment);
 	int result = disk_remove_file(path);
 	free(path);

@@ -292,6 +292,7 @@ static uint64_t take_appends(struct volume_log *log, uint64_t lsn, uint64_t room
 {
 	uint64_t used = group_head_length(log, lsn);
 	bool first = true;
+	CHECK(log->group_first == NULL && log->queue_first != NULL);
 	struct volume_append **link = &log->group_first;
 	buf_clear(&log->vector_body);
 	if (used > GROUP_HEADER_LENGTH)
@@ -361,6 +362,7 @@ static void build_vectors(struct volume_log *log)
 		}
 	}
 	add_vector(log, zeroes, group_padded(log->group.used) - log->group.used);
+	CHECK(log->vector_count <= VECTORS_MAX);
 }
 
 /* Where a group with `used` bytes goes: at the end, or at the start of the next segment. */
@@ -372,6 +374,7 @@ static uint64_t place_group(const struct volume_log *log, uint64_t used)
 
 void log_begin_write(struct volume_log *log, struct disk_file *file)
 {
+	CHECK(!log->writing && !log->fenced && !log->is_cutting);
 	log_files_hold(&log->files, file);
 	log->written_file = file;
 	log->writing = true;
@@ -395,7 +398,9 @@ static void write_group(struct volume_log *log)
 		log_give_up(log, result);
 		return;
 	}
+	/* Nothing that is durable is written again, and whoever writes has said who it is. */
 	const struct epoch_entry *reign = epochs_last(&log->state.epochs);
+	CHECK(lsn >= log->end && reign != NULL && reign->start_lsn <= lsn);
 	log->group.lsn = lsn;
 	log->group.previous_lsn = log->is_empty ? lsn : log->last_group;
 	log->group.chain = log->chain;
@@ -406,6 +411,7 @@ static void write_group(struct volume_log *log)
 	log->group.flags = log->mark_first ? GROUP_FIRST_OF_INCARNATION : 0;
 	log->mark_first = false;
 	log->group.used = (uint32_t)take_appends(log, lsn, room);
+	CHECK(log->group.used <= room);
 	for (struct volume_append *append = log->group_first; append; append = append->next)
 		if (append->on_addressed != NULL)
 			append->on_addressed(append);
@@ -494,6 +500,7 @@ static void on_told_timer(void *arg)
 
 static void advance(struct volume_log *log, uint64_t lsn, uint64_t end, uint64_t chain)
 {
+	CHECK(lsn >= log->end && end > lsn && end % GROUP_ALIGNMENT == 0);
 	log->is_empty = false;
 	log->last_group = lsn;
 	log->end = end;
@@ -510,6 +517,7 @@ static void on_written(struct disk_op *op)
 	struct volume_append *group_first = log->group_first;
 	struct volume_receive *receive = log->receive;
 	uint64_t lsn = receive ? receive->lsn : log->group.lsn;
+	CHECK(log->writing && (receive == NULL) == (group_first != NULL));
 	int status = op->result < 0 ? undo_write(log, (int)op->result, lsn) : 0;
 	log_files_release(&log->files, log->written_file);
 	log->writing = false;
@@ -599,11 +607,13 @@ void volume_log_reign(struct volume_log *log, const struct epoch_entry *opening,
 	void (*done)(void *arg, int status), void *arg)
 {
 	CHECK(!log->is_cutting && log->receive == NULL);
+	bool was_replica = log->was_replica;
 	int status = record_opening(log, opening);
 	if (status < 0) {
 		log_report_later(log->loop, done, arg, status);
 		return;
 	}
+	log->follows_received = was_replica;
 	log->mark_first = true;
 	log->may_append = false;
 	log->reign_done = done;
@@ -615,6 +625,11 @@ void volume_log_reign(struct volume_log *log, const struct epoch_entry *opening,
 	log->barrier.records[0] = (struct append_record){ .type = RECORD_BARRIER,
 		.head = buf_str(&log->barrier_body) };
 	volume_log_append(log, &log->barrier);
+}
+
+bool volume_log_follows_received(const struct volume_log *log)
+{
+	return log->follows_received;
 }
 
 /* ---- reading one record ---- */

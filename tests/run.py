@@ -19,6 +19,9 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Enough for every branch that a small input reaches; a real run takes hours.
 FUZZ_SECONDS = 8
 FUZZ_SEED = 1
+# Of the simulation, the same in every run, and the most that may run beside each other: two minutes on two cores.
+SIMULATION_SEEDS = 200
+SIMULATION_PROCESSES = 2
 SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
 # Sanitizers find what they find on the first meeting: fail at once, with the line.
 SANITIZER_OPTIONS = {
@@ -43,7 +46,7 @@ def say(text):
 
 
 def run_program(totals, name, command, timeout, environment=None):
-    """Counts what its last summary says."""
+    """Counts what its last summary says; returns all that it printed."""
     start = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                                env={**os.environ, **(environment or {})}, start_new_session=True)
@@ -67,7 +70,7 @@ def run_program(totals, name, command, timeout, environment=None):
     if failed:
         say("\n".join("      | " + line for line in output.splitlines()[-60:]))
         say(f"      | {ending}")
-    return failed == 0
+    return output
 
 
 def build(totals, folder, options):
@@ -94,6 +97,25 @@ def run_meson_tests(totals, folder, environment, slow_factor=1):
     for test in json.loads(listed.stdout):
         extra = {**test.get("env", {}), **environment}
         run_program(totals, test["name"], test["cmd"], test["timeout"] * slow_factor, extra)
+
+
+def run_simulation(totals, folder, seeds, first):
+    """Side by side, each with seeds of its own. Each prints what it has tried and checked at its end; the sums of the
+    checks are said here, so that one that never came to anything is seen."""
+    counts, shares = {}, [seeds * n // SIMULATION_PROCESSES for n in range(SIMULATION_PROCESSES + 1)]
+
+    def one(n):
+        begin, count = first + shares[n], shares[n + 1] - shares[n]
+        command = [os.path.join(folder, "tests/sim/simulation"), "--seeds", str(count), "--first", str(begin)]
+        # Half a second each; ten times that on a machine that is busy.
+        output = run_program(totals, f"simulation of seeds {begin} to {begin + count - 1}", command, 300 + 5 * count)
+        return re.findall(r"^ +(\d+)  (\d+ .+)$", output.partition("\nchecked\n")[2], re.M)
+    with concurrent.futures.ThreadPoolExecutor(SIMULATION_PROCESSES) as pool:
+        for found in pool.map(one, range(SIMULATION_PROCESSES)):
+            for count, name in found:
+                counts[name] = counts.get(name, 0) + int(count)
+    for name in sorted(counts, key=lambda name: int(name.split()[0])):
+        say(f"      promise {name}: {counts[name]} times")
 
 
 def build_fuzzers(totals, folder):
@@ -133,10 +155,13 @@ def run_fuzzers(totals, folder, names, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", choices=("tidy", "unit", "sanitized", "fuzz", "e2e", "chaos"))
+    parser.add_argument("--only", choices=("tidy", "unit", "simulation", "sanitized", "fuzz", "e2e", "chaos"))
     parser.add_argument("--match", default="", help="with --only e2e: tests whose name holds this")
     parser.add_argument("--minutes", type=float, default=5, help="with --only chaos: faults at random for so long")
     parser.add_argument("--seed", help="with --only chaos: the faults of that run, as far as time lets them be")
+    parser.add_argument("--seeds", type=int, default=SIMULATION_SEEDS, metavar="N",
+                        help="so many seeds of the simulation; 10000 for a night")
+    parser.add_argument("--first", type=int, default=1, metavar="N", help="the first of these seeds")
     parser.add_argument("--fuzz-seconds", type=int, metavar="N",
                         help="explore with each fuzz target for N seconds from a new seed")
     options = parser.parse_args()
@@ -148,10 +173,14 @@ def main():
         say("== house rules")
         run_program(totals, "tidy", [sys.executable, os.path.join(TOP, "tests/tidy/check.py")], 60)
     chaos = options.only == "chaos"
-    built = build(totals, plain, ["--werror"]) if wanted("unit") or wanted("e2e") or chaos else False
+    needs_plain = wanted("unit") or wanted("simulation") or wanted("e2e") or chaos
+    built = build(totals, plain, ["--werror"]) if needs_plain else False
     if built and wanted("unit"):
-        say("== unit tests, replay scripts, simulation")
+        say("== unit tests, replay scripts, scenarios")
         run_meson_tests(totals, plain, {})
+    if built and wanted("simulation"):
+        say(f"== simulation, {options.seeds} seeds")
+        run_simulation(totals, plain, options.seeds, options.first)
     if built and wanted("e2e"):
         say("== end to end")
         command = [sys.executable, os.path.join(TOP, "tests/e2e/run.py"), "--match", options.match]

@@ -33,6 +33,7 @@ uint32_t ahead_uidnext(const struct folder *folder)
 uint32_t ahead_take_uid(struct folder *folder)
 {
 	uint32_t uid = ahead_uidnext(folder);
+	CHECK(uid != UINT32_MAX); /* whoever takes one has asked whether there are more */
 	of_folder(folder)->uidnext = uid + 1;
 	return uid;
 }

@@ -73,6 +73,8 @@ static int apply_add(struct index *index, const struct action *action, uint64_t 
 			.body_lsn = added->body_lsn ? added->body_lsn : lsn - added->body_back,
 			.internal_date_s = added->internal_date_s,
 			.summary_length = added->summary_length };
+		CHECK(folder->message_count == 0 ||
+			folder->messages[folder->message_count - 1].uid < added->uid);
 		folder_push_message(folder, &message);
 		folder_mark_dirty(folder, added->uid);
 		folder->uidnext = added->uid + 1;
@@ -122,6 +124,7 @@ static int apply_expunge(struct index *index, const struct action *action, uint3
 	if (removed > 0)
 		memmove(&folder->messages[kept], &folder->messages[i],
 			(folder->message_count - i) * sizeof(*folder->messages));
+	CHECK(removed <= folder->message_count);
 	folder->message_count -= removed;
 	folder->expunge_counter += removed > 0;
 	raise_modseq(folder, action->modseq);
@@ -358,6 +361,7 @@ int index_apply_groups(struct index *index, struct str bytes, uint64_t lsn)
 {
 	struct pool *pool = pool_create();
 	int status = index->is_broken ? -EUCLEAN : 0;
+	CHECK(lsn >= index->applied_lsn); /* what is applied twice is there twice */
 	while (status == 0 && bytes.length > 0) {
 		struct group group;
 		struct record record;

@@ -9,8 +9,12 @@ static void on_part_reply(void *arg)
 {
 	struct delivery_part *part = arg;
 	struct delivery *delivery = part->delivery;
+	CHECK(delivery->waiting > 0);
 	if (--delivery->waiting > 0)
 		return;
+	/* Zero means stored: nobody is told so who is still on the way. */
+	for (unsigned i = 0; i < delivery->target_count; i++)
+		CHECK(delivery->targets[i].status != -EINPROGRESS);
 	free(delivery->parts);
 	delivery->parts = NULL;
 	delivery->done(delivery);

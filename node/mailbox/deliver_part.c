@@ -38,6 +38,7 @@ static int outcome(
 	int action = action_of(part, target->mailbox_id);
 	if (status < 0 || action < 0)
 		return status;
+	CHECK(part->pending.result.action_statuses != NULL);
 	/* Its folder never came to be: the next attempt makes it. */
 	return part->pending.result.action_statuses[action] < 0 ? -EAGAIN : 0;
 }

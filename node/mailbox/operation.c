@@ -41,6 +41,7 @@ static void on_change_done(struct pending_change *pending, int status, bool at_r
 	bool is_applied = (status == 0 || status == -EAGAIN) && pending->result.status == 0;
 	if (!is_applied)
 		op->first_uid = op->count = 0;
+	CHECK(op->count == 0 || op->first_uid > 0);
 	op->failed_uids = pending->result.failed_uids;
 	op->failed_count = pending->result.failed_count;
 	/* The folder may have been deleted while the change was on its way. */
@@ -93,6 +94,7 @@ void operation_refuse(struct mailbox_change *change, int status)
 {
 	struct mailbox_op *op = change->op;
 	struct volume *volume = change->pending.volume;
+	CHECK(status < 0);
 	volume_release_reserved(volume);
 	pool_destroy(&change->pending.pool);
 	bytes_unref(&change->body);

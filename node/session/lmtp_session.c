@@ -140,6 +140,8 @@ static void say_results(struct lmtp_tx *tx)
 	for (unsigned i = 0; i < tx->recipient_count; i++) {
 		const struct lmtp_recipient *recipient = &tx->recipients[i];
 		int status = 0;
+		/* A recipient without a mailbox would be told that all of them have it. */
+		CHECK(tx->finished && recipient->target_count > 0);
 		for (unsigned t = 0; t < recipient->target_count; t++)
 			if (status == 0)
 				status = tx->delivery.targets[recipient->first_target + t].status;

@@ -367,9 +367,10 @@ void volume_find_at_risk(struct volume *volume, bool is_new_reign)
 	struct log_reader *reader;
 	uint64_t end = volume_log_end(volume->log), lsn, next = volume->index.acked_lsn;
 	struct bytes *bytes;
-	if (is_new_reign) {
+	if (is_new_reign && volume_log_follows_received(volume->log)) {
 		/* What came before was answered by another primary; it stands here and, when that
-		 * one comes back, there. */
+		 * one comes back, there. A primary that is named again knows no such thing of what
+		 * it has written itself. */
 		volume->index.acked_lsn = end;
 		return;
 	}

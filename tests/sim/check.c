@@ -32,10 +32,12 @@ static bool check_acknowledged(void)
 		tally_add(TALLY_CHECK, "1 accepted mail is there", 1);
 		if (count != 1)
 			good = complain(
-				"delivery %zu (volume %u, mailbox %llu, uid %u, epoch %llu) was "
-				"safe and is there %u times",
-				i, entry->volume_id, (unsigned long long)entry->mailbox_id,
-				entry->uid, (unsigned long long)entry->answered_epoch, count);
+				"mail %zu (volume %u, mailbox %llu, uid %u) was safe and is there "
+				"%u times: answered by machine %u at %llu us in epoch %llu",
+				i + 1, entry->volume_id, (unsigned long long)entry->mailbox_id,
+				entry->uid, count, entry->answered_by,
+				(unsigned long long)entry->answered_us,
+				(unsigned long long)entry->answered_epoch);
 	}
 	return good;
 }

@@ -61,6 +61,17 @@ unsigned history_count_in_index(unsigned machine, const struct history_entry *en
 	return count;
 }
 
+bool history_has_safe(uint64_t mailbox_id, uint64_t before_us, uint64_t epoch)
+{
+	for (size_t i = 0; i < history.count; i++) {
+		const struct history_entry *entry = &history.entries[i];
+		if (entry->mailbox_id == mailbox_id && entry->safe && !entry->excused &&
+			entry->answered_us < before_us && entry->answered_epoch <= epoch)
+			return true;
+	}
+	return false;
+}
+
 /* ---- lost disks ---- */
 
 bool history_has_losses(void)

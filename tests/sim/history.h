@@ -45,6 +45,10 @@ void history_answered(struct history_entry *entry, unsigned machine, uint32_t ui
 /* How often a machine's index has it. */
 unsigned history_count_in_index(unsigned machine, const struct history_entry *entry);
 
+/* Whether a mailbox has mail that may not be lost, answered before then in that epoch or an
+ * earlier one. */
+bool history_has_safe(uint64_t mailbox_id, uint64_t before_us, uint64_t epoch);
+
 /* The disk of a machine has lost what was answered since then. */
 void history_disk_lost(unsigned machine, uint64_t since_us);
 /* Disks have been lost in this run. */

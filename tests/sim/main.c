@@ -1,7 +1,7 @@
 /*
- * simulation [--seed N | --seeds COUNT --first N] [--seconds S] [--verbose]: runs a cluster through
- * crashes, torn writes, cut and slow links, then checks the promises. A failing seed is printed and
- * replays exactly.
+ * simulation [--seed N | --seeds COUNT --first N] [--seconds S] [--disk-loss] [--directory-loss]
+ * [--verbose]: runs a cluster through whatever may befall it, then checks the promises. A failing
+ * seed is printed and replays exactly.
  */
 
 #include "core/log.h"
@@ -19,6 +19,7 @@ enum {
 	EASE_PACE = 3,
 	/* In which every INBOX is read: a hundred times what that takes. */
 	READ_US = 20000000,
+	FAILURES_SHOWN = 20,
 };
 
 static bool run_seed(uint64_t seed, uint64_t seconds)
@@ -87,6 +88,7 @@ int main(int argument_count, char **arguments)
 		}
 	}
 	log_setup("sim", verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR + 1);
+	static uint64_t failures[FAILURES_SHOWN];
 	for (uint64_t seed = first; seed < first + count; seed++) {
 		/* Lost disks and lost directories each by themselves: both at once over the same
 		 * copy is what no rule can mend (docs/guarantees.md). */
@@ -97,16 +99,17 @@ int main(int argument_count, char **arguments)
 		printf("%s seed=%llu deliveries=%zu answered=%zu safe=%zu\n",
 			good ? "ok  " : "FAIL", (unsigned long long)seed,
 			cluster_history()->count, answered, safe);
-		if (!good)
-			printf("     again: sim --seed %llu --seconds %llu --verbose\n",
-				(unsigned long long)seed, (unsigned long long)seconds);
 		fflush(stdout);
-		if (good)
-			passed++;
-		else
-			failed++;
+		if (!good && failed < FAILURES_SHOWN)
+			failures[failed] = seed;
+		passed += good;
+		failed += !good;
 	}
 	tally_print();
+	for (unsigned i = 0; i < failed && i < FAILURES_SHOWN; i++)
+		printf("again: simulation --seed %llu --seconds %llu%s%s --verbose\n",
+			(unsigned long long)failures[i], (unsigned long long)seconds,
+			disk_loss ? " --disk-loss" : "", directory_loss ? " --directory-loss" : "");
 	printf("%u passed, %u failed\n", passed, failed);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -338,6 +338,43 @@ TEST(a_replica_that_refused_a_cut_asks_again_when_the_directory_has_spoken)
 	EXPECT(check_all());
 }
 
+/* ---- at risk ---- */
+
+static bool is_at_risk(unsigned machine, size_t delivery)
+{
+	const struct volume *volume = cluster_volume(machine, 1);
+	for (size_t i = 0; i < volume->at_risk_count; i++)
+		if (memcmp(volume->at_risk[volume->at_risk_first + i].delivery_id,
+			    entry(delivery)->delivery_id, DELIVERY_ID_LENGTH) == 0)
+			return true;
+	return false;
+}
+
+TEST(what_is_at_risk_is_listed_after_the_volume_was_given_back_and_a_restart)
+{
+	start();
+	unsigned primary = cluster_primary(1);
+	size_t shipped = cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	run_us(SECOND_US);
+	world_set_link(0, 1, false);
+	size_t delivery = cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	run_us(2 * SECOND_US);
+	EXPECT(entry(delivery)->answered_ok && is_at_risk(primary, delivery));
+	cluster_promote(1, primary);
+	run_us(7 * SECOND_US); /* and a checkpoint */
+	EXPECT(is_at_risk(primary, delivery));
+	cluster_crash(primary);
+	cluster_restart(primary);
+	run_us(2 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(primary, 1)->state);
+	EXPECT(is_at_risk(primary, delivery));
+	EXPECT(!is_at_risk(primary, shipped));
+	world_set_link(0, 1, true);
+	run_us(10 * SECOND_US);
+	EXPECT(!is_at_risk(primary, delivery));
+	EXPECT(check_all());
+}
+
 /* ---- a replica that is far behind ---- */
 
 /* 25 MB that it lacks, in two epochs: more than may be queued on a line. */
@@ -494,7 +531,7 @@ TEST(a_disk_call_that_is_refused_or_fails_leaves_a_log_that_opens)
 	static const int refusals[] = { -ENOSPC, -EMFILE, -EIO };
 	for (unsigned call = 0; call < DISK_CALLS; call++) {
 		unsigned refused = 0;
-		for (unsigned i = 0; i < 18 && call != DISK_ZERO && call != DISK_SUBMIT; i++) {
+		for (unsigned i = 0; i < 12 && call != DISK_ZERO && call != DISK_SUBMIT; i++) {
 			live_through(&(struct trouble){ .arm = arm_refusal, .call = call,
 				.refusal = refusals[i % 3], .when_new = i / 3 % 2 == 0,
 				.skips = i / 6 });

@@ -17,11 +17,16 @@ static struct row {
 void tally_add(enum tally_section section, const char *name, uint64_t count)
 {
 	unsigned i = 0;
-	while (i < NAMES_MAX && rows[section][i].name != NULL &&
-		strcmp(rows[section][i].name, name) != 0)
+	/* Called from one place it is the same pointer, millions of times. */
+	while (i < NAMES_MAX && rows[section][i].name != NULL && rows[section][i].name != name)
 		i++;
+	if (i == NAMES_MAX || rows[section][i].name == NULL)
+		for (i = 0; i < NAMES_MAX && rows[section][i].name != NULL &&
+			strcmp(rows[section][i].name, name) != 0;)
+			i++;
 	CHECK(i < NAMES_MAX);
-	rows[section][i].name = name;
+	if (rows[section][i].name == NULL)
+		rows[section][i].name = name;
 	rows[section][i].count += count;
 }
 

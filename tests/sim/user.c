@@ -65,6 +65,10 @@ struct user {
 	uint64_t mark;
 	char flags[TEXT_MAX];
 	bool thinks; /* an event will make it go on */
+
+	/* INBOX as it was selected last. */
+	uint32_t inbox_uidvalidity;
+	uint64_t inbox_epoch, inbox_seen_us;
 };
 
 static struct user users[USERS];
@@ -335,6 +339,22 @@ static void on_changed(struct user *user, struct str reply)
 	}
 }
 
+/* It is another INBOX only where the first one was lost with all that was in it. */
+static void note_inbox(struct user *user)
+{
+	tally_add(TALLY_CHECK, "2 UIDVALIDITY of INBOX stays", user->inbox_uidvalidity != 0);
+	if (user->inbox_uidvalidity != 0 && user->inbox_uidvalidity != user->model.uidvalidity &&
+		history_has_safe(user->mailbox_id, user->inbox_seen_us, user->inbox_epoch)) {
+		printf("mailbox %llu: UIDVALIDITY of INBOX was %u, is %u\n",
+			(unsigned long long)user->mailbox_id, user->inbox_uidvalidity,
+			user->model.uidvalidity);
+		cluster_failed = true;
+	}
+	user->inbox_uidvalidity = user->model.uidvalidity;
+	user->inbox_epoch = user->epoch;
+	user->inbox_seen_us = world_now_us();
+}
+
 static void on_reply(void *arg, struct str reply)
 {
 	struct user *user = arg;
@@ -348,6 +368,8 @@ static void on_reply(void *arg, struct str reply)
 	case STEP_SELECT:
 		if (is_ok)
 			model_selected(user->model, user->uidnext, user->highest_modseq);
+		if (is_ok && is_inbox(user))
+			note_inbox(user);
 		break;
 	case STEP_CHANGE:
 		on_changed(user, reply);
