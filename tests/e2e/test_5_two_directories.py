@@ -134,6 +134,11 @@ def a_standby_is_named_and_nothing_is_wrong(c, servers):
     assert rows[servers.host("old")]["state"] == "writable" and rows[servers.host("old")]["used"] is True, rows
     assert rows[servers.host("new")]["state"] == "standby" and rows[servers.host("new")]["used"] is False, rows
     assert not failures(c), failures(c)
+    # An account without any right is told as much.
+    servers.psql("old", "create role nobody")
+    assert servers.psql("old", "set role nobody; select system_identifier > 0 and timeline_id = 1 and "
+                        "pg_walfile_name(pg_current_wal_insert_lsn()) like '00000001%' and pg_postmaster_start_time() < now() "
+                        "from pg_control_system(), pg_control_checkpoint()") == "t"
 
 
 def both_can_be_written(c, servers):
