@@ -48,8 +48,8 @@ TEST(a_context_tells_whose_certificate_it_uses_and_when_it_ends)
 	struct tls_context *cluster = NULL, *plain = NULL;
 	struct tls_certificate found = { 0 };
 	struct error error = { 0 };
-	int64_t now = time(NULL), day = 86400;
 	make_files(&files);
+	int64_t now = time(NULL), day = 86400;
 	EXPECT_INT(0,
 		tls_context_create(&(struct tls_options){ .certificate_file = files.node,
 					   .key_file = files.node_key,
