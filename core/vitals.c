@@ -197,13 +197,17 @@ void vitals_report(struct vitals *vitals, struct buf *json_out)
 {
 	append_text(json_out, "program", vitals->program);
 	buf_append_literal(json_out, ", \"version\": \"" PANDO_VERSION "\"");
-	if (vitals->directory)
+	if (vitals->directory) {
+		struct server_identity server = directory_server(vitals->directory);
 		buf_printf(json_out,
 			", \"directory_fresh\": %s, \"directory_age_ms\": %llu, "
-			"\"directory_revision\": %llu",
+			"\"directory_revision\": %llu, \"directory_system\": %llu, "
+			"\"directory_timeline\": %u",
 			directory_is_fresh(vitals->directory) ? "true" : "false",
 			(unsigned long long)directory_age_ms(vitals->directory),
-			(unsigned long long)directory_revision(vitals->directory));
+			(unsigned long long)directory_revision(vitals->directory),
+			(unsigned long long)server.system, server.timeline);
+	}
 	buf_append_literal(json_out, ", \"certificates\": [");
 	size_t empty = buf_length(json_out);
 	for (unsigned i = 0; i < vitals->certificate_count; i++)

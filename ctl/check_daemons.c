@@ -82,6 +82,32 @@ static void check_disks(struct checks *checks, const struct daemon *daemon)
 	}
 }
 
+/* A daemon and `pando` that take different servers for the directory: one of them sees an old one
+ * only. False with a note. */
+static bool check_directory_of(struct checks *checks, const struct json *answer, const char *what)
+{
+	const struct server_identity *ours = &checks->directory;
+	uint64_t system = json_u64(answer, "directory_system");
+	uint64_t timeline = json_u64(answer, "directory_timeline");
+	if (ours->system == 0 || system == 0 ||
+		(system == ours->system && timeline == ours->timeline))
+		return true;
+	if (system == ours->system && timeline > ours->timeline)
+		checks_note(checks, VERDICT_BAD, what,
+			"has the directory from timeline %llu, and this machine reaches timeline "
+			"%u "
+			"only, which is an old server: write nothing from here, see `pando "
+			"directory list`",
+			(unsigned long long)timeline, ours->timeline);
+	else
+		checks_note(checks, VERDICT_BAD, what,
+			"has the directory from %s, timeline %llu, and this machine from timeline "
+			"%u: can it reach the servers that `pando directory list` names?",
+			system == ours->system ? "an old server" : "another PostgreSQL",
+			(unsigned long long)timeline, ours->timeline);
+	return false;
+}
+
 static void check_daemon(struct checks *checks, const struct daemon *daemon)
 {
 	char what[128];
@@ -97,7 +123,7 @@ static void check_daemon(struct checks *checks, const struct daemon *daemon)
 			"has heard nothing of the directory for %llu s and works from its copy: "
 			"can it reach PostgreSQL?",
 			(unsigned long long)(json_u64(answer, "directory_age_ms") / 1000));
-	else
+	else if (check_directory_of(checks, answer, what))
 		checks_note(checks, VERDICT_GOOD, what, "%s", daemon->address);
 	check_certificates(checks, daemon);
 	/* A replicator's disk is its node's. */

@@ -4,6 +4,7 @@
 /* `pando check`: checks.c asks and prints, with what concerns this machine and the directory;
  * servers.c, check_daemons.c and check_volumes.c look at what the daemons answer. */
 
+#include "core/directory/servers.h"
 #include "ctl/filter.h"
 #include "ctl/output.h"
 
@@ -12,6 +13,7 @@ struct checks {
 	bool all; /* what is in order has its own lines too */
 	unsigned good, failed;
 	struct filter filter;
+	struct server_identity directory; /* that `pando` uses; system 0: not known */
 	const struct cluster *cluster;
 	/* In the directory's order, as cluster.h says. */
 	const struct question *nodes, *routers, *replicators;

@@ -85,6 +85,8 @@ void check_servers(struct checks *checks, struct command *command)
 	char what[160];
 	if (is_standalone(command) || ask(command, &servers, NULL) < 0)
 		return;
+	if (servers.chosen >= 0 && servers.list[servers.chosen].state != SERVER_STANDBY)
+		checks->directory = servers.list[servers.chosen].identity;
 	for (unsigned i = 0; i < servers.count; i++) {
 		const struct server *server = &servers.list[i];
 		snprintf(what, sizeof(what), "directory server %s", server->host);

@@ -124,6 +124,7 @@ static void watch_vitals(struct node *node)
 		vitals_watch_disk(node->vitals, folders[i], path);
 	}
 	vitals_watch_directory(node->vitals, node->directory);
+	volumes_measure(node->volumes);
 	node->operators = (struct node_control){ node->volumes, node->vitals };
 }
 

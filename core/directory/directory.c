@@ -55,7 +55,8 @@ struct directory {
 	/* PostgreSQL. */
 	struct db *db;
 	struct server_watch *servers;
-	char host[128]; /* that db is connected to */
+	char host[128];                /* that db is connected to */
+	struct server_identity server; /* the right one, as last seen */
 	uint64_t looked_us;
 	bool listening, fetching, fetch_again;
 	bool writable; /* this connection is to a writable server */
@@ -248,11 +249,16 @@ static void on_close(void *arg, const char *reason)
 
 /* ---- which server ---- */
 
-static void on_chosen(void *arg, const char *host, const char *conninfo, bool writable)
+static void on_chosen(void *arg, const struct server *server, const char *conninfo)
 {
 	static const struct db_handler handler = { on_open, on_notify, on_close };
 	struct directory *directory = arg;
+	const char *host = server->host;
+	bool writable = server->state == SERVER_WRITABLE;
 	directory->looked_us = clock_mono_us();
+	/* A standby's own note of its timeline lags behind. */
+	if (server->state != SERVER_STANDBY)
+		directory->server = server->identity;
 	if (directory->db) {
 		/* A standby is left for a server that writes, and nothing for a standby. */
 		if (strcmp(host, directory->host) == 0 || !writable)
@@ -451,4 +457,9 @@ uint64_t directory_revision(const struct directory *directory)
 uint64_t directory_age_ms(const struct directory *directory)
 {
 	return (clock_mono_us() - directory->heard_us) / 1000;
+}
+
+struct server_identity directory_server(const struct directory *directory)
+{
+	return directory->server;
 }

@@ -13,6 +13,7 @@
 #include "core/buf.h"
 #include "core/config.h"
 #include "core/digest.h"
+#include "core/directory/servers.h"
 #include "core/error.h"
 #include "core/loop.h"
 
@@ -148,6 +149,10 @@ uint64_t directory_revision(const struct directory *directory);
 /* How long ago the source last answered; before it ever has, since directory_open. While it is
  * there and nothing changes it is asked every ten seconds. */
 uint64_t directory_age_ms(const struct directory *directory);
+
+/* The PostgreSQL server that this daemon believes to be the directory (servers.h), as it last saw
+ * it; system 0 before it has seen any, and standalone. */
+struct server_identity directory_server(const struct directory *directory);
 
 /* Resolves an address: case-insensitive, an internationalised domain in either form, subaddress
  * ("user+detail") removed unless an exact entry exists, aliases followed (a few levels, several

@@ -1,6 +1,5 @@
 #include "core/directory/server_watch.h"
 
-#include "core/directory/servers.h"
 #include "core/log.h"
 #include "core/str.h"
 
@@ -110,8 +109,7 @@ static void look_done(void *arg)
 		const struct server *chosen = &servers->list[servers->chosen];
 		struct buf one = { 0 };
 		servers_name_one(look->conninfo, (unsigned)servers->chosen, &one);
-		watch->handler.on_chosen(watch->arg, chosen->host, buf_terminated(&one),
-			chosen->state == SERVER_WRITABLE);
+		watch->handler.on_chosen(watch->arg, chosen, buf_terminated(&one));
 		buf_deinit(&one);
 	} else {
 		if (look->code == 0)

@@ -7,15 +7,15 @@
  * the past. Lives on one loop.
  */
 
+#include "core/directory/servers.h"
 #include "core/loop.h"
-
-#include <stdbool.h>
 
 struct server_watch;
 
 struct server_watch_handler {
-	/* The right server: its name, and a connection string for it alone. */
-	void (*on_chosen)(void *arg, const char *host, const char *conninfo, bool writable);
+	/* The right server, and a connection string for it alone; both are valid during the call.
+	 */
+	void (*on_chosen)(void *arg, const struct server *server, const char *conninfo);
 	/* There is none, or nobody can tell which. */
 	void (*on_none)(void *arg, const char *reason);
 };

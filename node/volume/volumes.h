@@ -57,6 +57,8 @@ void volumes_access_changed(struct volumes *volumes);
 /* All volumes that want to be primary are. */
 bool volumes_are_settled(const struct volumes *volumes);
 
+/* Keeps the metrics of all volumes up to date from now on. Once, for the life of the process. */
+void volumes_measure(struct volumes *volumes);
 /* For `pando status`: appends members of an object, without braces. */
 void volumes_status(struct volumes *volumes, struct buf *json_out);
 /* JSON for `pando at-risk`. Called back on the front thread, once. */

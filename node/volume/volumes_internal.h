@@ -2,8 +2,8 @@
 #define PANDO_NODE_VOLUMES_INTERNAL_H
 
 /* Between volumes.c (threads), slots.c, replicator_link.c, claims.c, volumes_access.c,
- * volumes_marks.c, volumes_report.c and volumes_end.c; all on the front thread but for what volumes
- * tell from their workers. */
+ * volumes_marks.c, volumes_metrics.c, volumes_report.c and volumes_end.c; all on the front thread
+ * but for what volumes tell from their workers. */
 
 #include "core/map.h"
 #include "node/volume/volume.h"
@@ -47,9 +47,13 @@ struct slot {
 	uint8_t reign[GROUP_REIGN_LENGTH];
 	char name[64];
 	bool wants_primary;
+	struct slot_metrics *metrics; /* NULL until the volume has a name */
 };
 
+enum { VOLUME_STATES = VOLUME_CLOSED + 1 };
+
 struct replicator_link;
+struct slot_metrics;
 
 struct volumes {
 	struct loop *front;
@@ -84,6 +88,8 @@ void slot_send(struct worker_call *call);
 struct volume_events slot_events(struct slot *slot);
 void slot_init(struct slot *slot);
 
+/* As `pando status` and the metrics call it. */
+const char *volumes_state_name(int state);
 /* The primary here waits for this replica no more (durability.c). */
 bool volumes_is_stalled(const struct slot *slot, uint32_t node_id);
 

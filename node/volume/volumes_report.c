@@ -10,6 +10,11 @@
 static const char *const role_names[] = { "replica", "opening", "primary", "fenced", "held",
 	"closed" };
 
+const char *volumes_state_name(int state)
+{
+	return role_names[state];
+}
+
 static const char *role_of(const struct slot *slot)
 {
 	return role_names[atomic_load(&slot->volume->numbers.state)];

@@ -134,6 +134,11 @@ def a_standby_is_named_and_nothing_is_wrong(c, servers):
     assert rows[servers.host("old")]["state"] == "writable" and rows[servers.host("old")]["used"] is True, rows
     assert rows[servers.host("new")]["state"] == "standby" and rows[servers.host("new")]["used"] is False, rows
     assert not failures(c), failures(c)
+    # An account without any right is told as much.
+    servers.psql("old", "create role nobody")
+    assert servers.psql("old", "set role nobody; select system_identifier > 0 and timeline_id = 1 and "
+                        "pg_walfile_name(pg_current_wal_insert_lsn()) like '00000001%' and pg_postmaster_start_time() < now() "
+                        "from pg_control_system(), pg_control_checkpoint()") == "t"
 
 
 def both_can_be_written(c, servers):
@@ -153,12 +158,29 @@ def both_can_be_written(c, servers):
     # Looking goes on, at the right one; and every daemon goes there by itself.
     assert pando(c, "status")[0] == 0
     wait_for("the daemons to move", 30, lambda: logged(c, "directory_moves", len(c.daemons())))
+    assert set(failures(c)) == {"directory", f"directory server {servers.host('old')}"}, failures(c)
+    an_operator_who_sees_the_old_one_only_is_warned(c, servers)
     enable(servers, "old", 1, False)
     enable(servers, "new", 2, False)
     wait_for("the news of the right one", 5, lambda: is_refused(c, "site-a", user(2)))
     assert not is_refused(c, "site-a", user(1)) and not is_refused(c, "site-b", user(1))
     enable(servers, "new", 2, True)
     wait_for("the news of the right one", 5, lambda: not is_refused(c, "site-b", user(2)))
+
+
+def an_operator_who_sees_the_old_one_only_is_warned(c, servers):
+    """From a machine that has never seen another one."""
+    folder = os.path.join(c.folder, "elsewhere")
+    os.makedirs(folder)
+    text = re.sub(r"(?m)^(directory = \S+@)[^/]+/", rf"\g<1>{servers.host('old')}/", open(c.conf).read())
+    conf = os.path.join(folder, "pando.conf")
+    with open(conf, "w") as file:
+        file.write(re.sub(r"(?m)^data_dir = .*$", f"data_dir = {folder}", text))
+    done = subprocess.run([demo.PANDO, "--config", conf, "check"], stdout=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 1, done.stdout
+    for daemon in ("node node-a1", "replicator node-b1", "router router-a"):
+        assert re.search(rf"^{daemon} +FAILED  has the directory from timeline 2, and this machine reaches timeline 1 only", done.stdout,
+                         re.M), (daemon, done.stdout)
 
 
 def the_old_one_alone_is_not_believed(c, servers):
