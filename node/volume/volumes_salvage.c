@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What was cut off logs here and is kept: the files `salvage-<epoch>-<from>-<to>.log` of all volumes
- * (spool/log_cut.c), for `pando salvage list`. */
+/* What was cut off logs here and is kept: the files `salvage-<epoch>-<from>-<to>.log` of all
+ * volumes (spool/log_cut.c), for `pando salvage list`. */
 
 struct salvage_request {
 	struct volumes *volumes;
