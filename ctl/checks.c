@@ -177,30 +177,37 @@ static void check_ids(struct command *command, const struct cluster *cluster,
 	buf_deinit(&advice);
 }
 
-/* A node that serves none of them knows nothing of others. */
+static void check_other(
+	const struct cluster *cluster, struct checks *checks, const struct json *other)
+{
+	const struct directory_volume *volume =
+		directory_find_volume(cluster->directory, (uint32_t)json_u64(other, "volume"));
+	struct str address = json_text(other, "address"), made_for = json_text(other, "made_for");
+	struct buf what = { 0 }, advice = { 0 };
+	buf_printf(&what, "mailbox " STR_FORMAT, STR_ARG(address));
+	buf_printf(&advice,
+		"volume %s holds another mailbox under its number %llu, made for " STR_FORMAT
+		" (messages: %llu), nobody is served: ",
+		volume ? volume->name : "?", (unsigned long long)json_u64(other, "mailbox_id"),
+		STR_ARG(made_for), (unsigned long long)json_u64(other, "messages"));
+	if (str_equal_ignore_case(address, made_for))
+		buf_printf(&advice, "`pando mailbox adopt " STR_FORMAT "`", STR_ARG(address));
+	else
+		buf_printf(&advice, "`pando mailbox remove " STR_FORMAT "`, then add it again",
+			STR_ARG(address));
+	note(checks, buf_terminated(&what), VERDICT_BAD, buf_terminated(&advice));
+	buf_deinit(&what);
+	buf_deinit(&advice);
+}
+
 static void check_marks(struct cluster *cluster, struct checks *checks)
 {
 	unsigned count = 0, others = 0;
 	struct question *nodes = cluster_ask_nodes(cluster, "others", ASK_MS, &count);
 	for (unsigned i = 0; i < count; i++)
-		for (const struct json *other = json_first(json_get(nodes[i].answer, "others"));
-			other; other = other->next, others++) {
-			const struct directory_volume *volume = directory_find_volume(
-				cluster->directory, (uint32_t)json_u64(other, "volume"));
-			struct str address = json_text(other, "address");
-			struct buf what = { 0 }, advice = { 0 };
-			buf_printf(&what, "mailbox " STR_FORMAT, STR_ARG(address));
-			buf_printf(&advice,
-				"volume %s holds another mailbox under its number %llu (messages: "
-				"%llu), nobody is served: if it is the same one, `pando mailbox "
-				"adopt " STR_FORMAT "`, else remove and add it again",
-				volume ? volume->name : "?",
-				(unsigned long long)json_u64(other, "mailbox_id"),
-				(unsigned long long)json_u64(other, "messages"), STR_ARG(address));
-			note(checks, buf_terminated(&what), VERDICT_BAD, buf_terminated(&advice));
-			buf_deinit(&what);
-			buf_deinit(&advice);
-		}
+		for (const struct json *other = json_first(json_get(nodes[i].answer, "mailboxes"));
+			other; other = other->next, others++)
+			check_other(cluster, checks, other);
 	if (count > 0 && others == 0)
 		note(checks, "mailboxes", VERDICT_GOOD,
 			"each is the one that its volume holds under its number");

@@ -28,7 +28,13 @@ static void answer_others(struct volumes *volumes, struct control_request *reque
 	const struct str *arguments)
 {
 	(void)arguments;
-	volumes_others(volumes, on_json, request);
+	volumes_mailboxes(volumes, STR(""), on_json, request);
+}
+
+static void answer_made_for(struct volumes *volumes, struct control_request *request,
+	const struct str *arguments)
+{
+	volumes_mailboxes(volumes, arguments[0], on_json, request);
 }
 
 static void answer_end(struct volumes *volumes, struct control_request *request,
@@ -59,6 +65,7 @@ static const struct {
 	{ "status", 0, answer_status },
 	{ "at-risk", 0, answer_at_risk },
 	{ "others", 0, answer_others },
+	{ "made-for", 1, answer_made_for },
 	{ "fence", 1, answer_fence },
 	{ "hold", 1, answer_hold },
 };
