@@ -23,11 +23,10 @@ struct mailbox_identity {
 };
 
 /* Opens (and for a mailbox never used before prepares) the mailbox. The identity is copied; its
- * address stays alive until done. -EROFS when
- * this node is not the volume's serving primary; -EKEYREJECTED when what is stored under the id has
- * another mark: it is somebody else's mailbox, and neither shown nor added to; -EACCES when the
- * session's access was over before the mailbox was there. A new mailbox has INBOX, Archive, Drafts,
- * Junk, Sent and Trash when done is called. */
+ * address stays alive until done. -EROFS when this node is not the volume's serving primary;
+ * -EKEYREJECTED when what is stored under the id has another mark: it is somebody else's mailbox,
+ * and neither shown nor added to; -EACCES when the session's access was over before the mailbox was
+ * there. A new mailbox has INBOX, Archive, Drafts, Junk, Sent and Trash when done is called. */
 struct mailbox_op;
 void mailbox_attach(struct volume *volume, const struct mailbox_identity *who,
 	struct mailbox_session *session, struct mailbox_op *op);
