@@ -34,16 +34,22 @@ static void note_other(struct checks *checks, const struct json *other)
 {
 	const struct directory_volume *volume = directory_find_volume(
 		checks->cluster->directory, (uint32_t)json_u64(other, "volume"));
-	struct str address = json_text(other, "address");
-	struct buf what = { 0 };
+	struct str address = json_text(other, "address"), made_for = json_text(other, "made_for");
+	struct buf what = { 0 }, advice = { 0 };
 	buf_printf(&what, "mailbox " STR_FORMAT, STR_ARG(address));
+	if (str_equal_ignore_case(address, made_for))
+		buf_printf(&advice, "`pando mailbox adopt " STR_FORMAT "`", STR_ARG(address));
+	else
+		buf_printf(&advice, "`pando mailbox remove " STR_FORMAT "`, then add it again",
+			STR_ARG(address));
 	checks_note(checks, VERDICT_BAD, buf_terminated(&what),
-		"volume %s holds another mailbox under its number %llu (messages: %llu), nobody is "
-		"served: if it is the same one, `pando mailbox adopt " STR_FORMAT
-		"`, else remove and add it again",
+		"volume %s holds another mailbox under its number %llu, made for " STR_FORMAT
+		" (messages: %llu), nobody is served: %s",
 		volume ? volume->name : "?", (unsigned long long)json_u64(other, "mailbox_id"),
-		(unsigned long long)json_u64(other, "messages"), STR_ARG(address));
+		STR_ARG(made_for), (unsigned long long)json_u64(other, "messages"),
+		buf_terminated(&advice));
 	buf_deinit(&what);
+	buf_deinit(&advice);
 }
 
 /* A node that serves none of them knows nothing of others. */
@@ -52,7 +58,7 @@ static void check_marks(struct checks *checks, struct cluster *cluster)
 	unsigned count = 0, others = 0;
 	struct question *nodes = cluster_ask_nodes(cluster, "others", ASK_MS, &count);
 	for (unsigned i = 0; i < count; i++)
-		for (const struct json *other = json_first(json_get(nodes[i].answer, "others"));
+		for (const struct json *other = json_first(json_get(nodes[i].answer, "mailboxes"));
 			other; other = other->next, others++)
 			note_other(checks, other);
 	if (count > 0 && others == 0)

@@ -66,9 +66,10 @@ static const struct verb verbs[] = {
 		1, 1, true, mailbox_passwd, "set a password" },
 	{ "mailbox remove", "ADDRESS", "", 1, 1, true, mailbox_remove,
 		"remove a mailbox from the directory: nobody can log in, its address is unknown" },
-	{ "mailbox adopt", "ADDRESS", "", 1, 1, true, mailbox_adopt,
-		"after a restore of the directory: what its volume holds under the mailbox's "
-		"number is this mailbox" },
+	{ "mailbox adopt", "ADDRESS [--number N] [--made-for ADDRESS]", "number=,made-for=", 1, 1,
+		true, mailbox_adopt,
+		"after a restore of the directory: what a volume holds that was made for this "
+		"address is its mailbox" },
 	{ "alias add", "ADDRESS TARGET...", "", 2, POSITIONALS_MAX, true, alias_add,
 		"deliver one address to mailboxes" },
 	{ "alias list", "[PATTERN] [--json]", "json", 0, 1, true, alias_list, "list the aliases" },

@@ -41,7 +41,13 @@ static void answer_others(const struct node_control *node, struct control_reques
 	const struct str *arguments)
 {
 	(void)arguments;
-	volumes_others(node->volumes, on_json, request);
+	volumes_mailboxes(node->volumes, STR(""), on_json, request);
+}
+
+static void answer_made_for(const struct node_control *node, struct control_request *request,
+	const struct str *arguments)
+{
+	volumes_mailboxes(node->volumes, arguments[0], on_json, request);
 }
 
 static void answer_end(const struct node_control *node, struct control_request *request,
@@ -107,6 +113,7 @@ static const struct {
 	{ "at-risk", 0, answer_at_risk },
 	{ "others", 0, answer_others },
 	{ "salvage", 0, answer_salvage },
+	{ "made-for", 1, answer_made_for },
 	{ "fence", 1, answer_fence },
 	{ "hold", 1, answer_hold },
 	{ "confirm", 1, answer_confirm },

@@ -2,8 +2,8 @@
 #define PANDO_NODE_CONTROL_H
 
 /* The verbs with which `pando` asks this node: `status`, `at-risk`, `others` (mailboxes in
- * whose place another one is stored), and `fence LIST` and `hold LIST`, LIST being
- * ID:EPOCH,ID:EPOCH,... of volumes. */
+ * whose place another one is stored), `made-for ADDRESS` (all that were made for it), and `fence
+ * LIST` and `hold LIST`, LIST being ID:EPOCH,ID:EPOCH,... of volumes. */
 
 #include "core/control.h"
 #include "core/vitals.h"

@@ -116,6 +116,15 @@ static void on_concluded(struct queue_write *write)
 	attempt_end(item);
 }
 
+/* By its address: since a message was queued, a restored directory may have given the mailbox
+ * another number, or its number to another mailbox. NULL: it is gone. */
+static const struct directory_mailbox *mailbox_of(
+	const struct queue_item *item, const struct queue_record_recipient *recipient)
+{
+	return directory_find_login(
+		item->queue->router->directory, str_from(recipient->public.address));
+}
+
 /* What the attempt taught about one recipient. */
 static enum queue_state next_state(struct queue_item *item, unsigned index, bool expired,
 	const char **reply_out)
@@ -138,8 +147,7 @@ static enum queue_state next_state(struct queue_item *item, unsigned index, bool
 	/* A home that does not know the mailbox may lag behind the directory: that passes. */
 	bool passes = result && recipient->public.kind == QUEUE_HOME &&
 		strncmp(result->reply, "5.1.1", 5) == 0 &&
-		directory_find_mailbox(
-			item->queue->router->directory, recipient->public.mailbox_id);
+		mailbox_of(item, recipient) != NULL;
 	/* Failures are its owner's to tell, as long as there may be one. */
 	if (result && result->code / 100 == 5 && !passes && !item_is_copy(item))
 		return QUEUE_FAILED;
@@ -327,8 +335,7 @@ static bool fail_if_removed(struct queue_item *item, unsigned index)
 	const struct queue_record_recipient *recipient = &item->record.recipients[index];
 	struct forward_recipient *result;
 
-	if (!directory_is_fresh(directory) ||
-		directory_find_mailbox(directory, recipient->public.mailbox_id) != NULL)
+	if (!directory_is_fresh(directory) || mailbox_of(item, recipient) != NULL)
 		return false;
 	result = pool_alloc(item->attempt->pool, sizeof(*result));
 	result->address = recipient->public.address;
@@ -344,12 +351,14 @@ static void try_homes(struct queue_item *item)
 	struct attempt *attempt = item->attempt;
 	uint32_t *homes = pool_alloc(attempt->pool, record->recipient_count * sizeof(*homes));
 
-	for (unsigned i = 0; i < record->recipient_count; i++)
-		if (record->recipients[i].state == QUEUE_PENDING &&
-			record->recipients[i].public.kind == QUEUE_HOME &&
-			!fail_if_removed(item, i))
-			homes[i] = resolve_home(item->queue->router->directory,
-				record->recipients[i].public.mailbox_id);
+	for (unsigned i = 0; i < record->recipient_count; i++) {
+		const struct queue_record_recipient *recipient = &record->recipients[i];
+		if (recipient->state != QUEUE_PENDING || recipient->public.kind != QUEUE_HOME ||
+			fail_if_removed(item, i))
+			continue;
+		const struct directory_mailbox *mailbox = mailbox_of(item, recipient);
+		homes[i] = mailbox ? resolve_home(item->queue->router->directory, mailbox->id) : 0;
+	}
 	for (unsigned i = 0; i < record->recipient_count; i++)
 		if (record->recipients[i].state == QUEUE_PENDING &&
 			record->recipients[i].public.kind == QUEUE_HOME && !attempt->results[i])

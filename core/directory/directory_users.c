@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct volume_load {
@@ -303,39 +304,74 @@ int directory_remove_mailbox(
 	return writer_leave(writer, own, code, error);
 }
 
-static int change_mark(struct directory_writer *writer, const char *address, const char *expected,
-	const char *mark, struct error *error)
+/* A change of the id is the end of one row and the beginning of another, for the feed too. */
+static int replace_row(struct directory_writer *writer, const char *old_id, const char *id,
+	const char *volume_id, const char *mark, struct error *error)
 {
-	struct sql_result *result = NULL;
-	char id[24];
-	struct buf detail = { 0 };
-	int code = find_mailbox(writer, address, id, error);
+	struct sql_result *row = NULL, *key = NULL;
+	int code = writer_query(writer, error,
+		"select address, domain_id, durability, case when enabled then '1' else '0' end, "
+		"quota_bytes from mailbox where id = $1",
+		SQL_VALUES(old_id), &row);
 	if (code == 0)
-		code = writer_query(writer, error,
-			"update mailbox set mark = $3 where id = $1 and mark = $2 returning id",
-			SQL_VALUES(id, expected, mark), &result);
-	if (code == 0 && sql_rows(result) == 0)
-		code = error_set(error, -ESTALE,
-			"`%s` has been changed by somebody else meanwhile: run `pando check` and "
-			"try again",
-			address);
-	buf_printf(&detail, "%s: mailbox %s, mark %s instead of %s", address, id, mark, expected);
+		code = writer_query(writer, error, "select scram from credential where id = $1",
+			SQL_VALUES(old_id), &key);
+	if (code == 0)
+		code = writer_query(writer, error, "delete from credential where id = $1",
+			SQL_VALUES(old_id), NULL);
+	if (code == 0)
+		code = writer_query(writer, error, "delete from mailbox where id = $1",
+			SQL_VALUES(old_id), NULL);
+	if (code == 0)
+		code = writer_exists_already(
+			writer_query(writer, error,
+				"insert into mailbox (id, address, domain_id, volume_id, "
+				"durability, enabled, quota_bytes, mark) values ($1, $2, $3, $4, "
+				"$5, $6, $7, $8)",
+				SQL_VALUES(id, sql_value(row, 0, 0), sql_value(row, 0, 1),
+					volume_id, sql_value(row, 0, 2), sql_value(row, 0, 3),
+					sql_value(row, 0, 4), mark),
+				NULL),
+			"mailbox", id, error);
+	if (code == 0 && sql_rows(key) > 0)
+		code = put_credential(writer, id, sql_value(key, 0, 0), error);
+	sql_result_free(&row);
+	sql_result_free(&key);
+	return code;
+}
+
+static int adopt(struct directory_writer *writer, const char *address,
+	const struct mailbox_adoption *adoption, struct error *error)
+{
+	char old_id[24], id[24], volume_id[24];
+	struct buf detail = { 0 };
+	int code = find_mailbox(writer, address, old_id, error);
+	if (code < 0)
+		return code;
+	if (strtoull(old_id, NULL, 10) != adoption->expected_id)
+		return error_set(error, -ESTALE,
+			"`%s` has been changed by somebody else meanwhile: try again", address);
+	snprintf(id, sizeof(id), "%llu", (unsigned long long)adoption->id);
+	snprintf(volume_id, sizeof(volume_id), "%u", adoption->volume_id);
+	code = writer_raise_ids(writer, "mailbox", adoption->id, error);
+	if (code == 0)
+		code = replace_row(writer, old_id, id, volume_id, adoption->mark, error);
+	buf_printf(&detail, "%s: mailbox %s of volume %s, mark %s, was mailbox %s", address, id,
+		volume_id, adoption->mark, old_id);
 	if (code == 0)
 		code = writer_audit(writer, "mailbox adopt", buf_terminated(&detail), error);
 	buf_deinit(&detail);
-	sql_result_free(&result);
 	return code;
 }
 
 int directory_adopt_mailbox(struct directory_writer *writer, const char *address,
-	const char *expected, const char *mark, struct error *error)
+	const struct mailbox_adoption *adoption, struct error *error)
 {
 	bool own;
 	int code = writer_enter(writer, &own, error);
 	if (code < 0)
 		return code;
-	return writer_leave(
-		writer, own, change_mark(writer, address, expected, mark, error), error);
+	return writer_leave(writer, own, adopt(writer, address, adoption, error), error);
 }
 
 int directory_set_credential(struct directory_writer *writer, const char *address,

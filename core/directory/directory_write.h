@@ -114,10 +114,17 @@ int directory_set_mailbox(struct directory_writer *writer, const char *address,
 	const struct mailbox_settings *settings, struct error *error) must_check;
 int directory_remove_mailbox(
 	struct directory_writer *writer, const char *address, struct error *error) must_check;
-/* The mailbox is the one that its volume holds under its id: it gets that one's mark. -ESTALE when
- * it has another mark than `expected` by now. Marks are 32 hexadecimal digits. */
+/* The mailbox that a volume holds under `id` is this one. */
+struct mailbox_adoption {
+	uint64_t expected_id; /* of the mailbox before */
+	uint64_t id;          /* the same, or one that no mailbox has */
+	uint32_t volume_id;
+	const char *mark; /* 32 hexadecimal digits */
+};
+/* The mailbox keeps all else, its password too. -ESTALE when it has another id than expected by
+ * now; -EEXIST when another mailbox has the new one. */
 int directory_adopt_mailbox(struct directory_writer *writer, const char *address,
-	const char *expected, const char *mark, struct error *error) must_check;
+	const struct mailbox_adoption *adoption, struct error *error) must_check;
 int directory_set_credential(struct directory_writer *writer, const char *address,
 	const char *scram, struct error *error) must_check;
 

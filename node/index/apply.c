@@ -195,6 +195,7 @@ static int apply_mark(struct mailbox *mailbox, const struct action *action)
 	if (action->mark.length != CHANGE_MARK_LENGTH)
 		return -EUCLEAN;
 	memcpy(mailbox->mark, action->mark.bytes, CHANGE_MARK_LENGTH);
+	mailbox_set_made_for(mailbox, action->name);
 	if (mailbox->index->highest_mailbox_id < mailbox->id)
 		mailbox->index->highest_mailbox_id = mailbox->id;
 	return 0;

@@ -18,8 +18,9 @@
  *                 u64 applied epoch, 16 bytes its reign, u64 acknowledged elsewhere,
  *                 u32 half slacks
  *   "d" chunk     1024 dedupe keys of 16 bytes
- *   "m" mailbox   16 bytes its mark, u32 next folder id, u32 last uidvalidity, u64 modseq, then
- *                 subscriptions: u16 length, bytes, ...
+ *   "m" mailbox   16 bytes its mark, u32 next folder id, u32 last uidvalidity, u64 modseq, u16
+ *                 length + address for which it was made, then subscriptions: u16 length, bytes,
+ *                 ...
  *   "f" mailbox folder
  *                 u32 uidvalidity, u32 uidnext, u64 highest modseq, u32 special use,
  *                 u32 messages, u32 unseen, u32 keywords, u64 bytes, u32 first recent uid,
@@ -40,7 +41,7 @@
 
 enum {
 	STORE_VERSION = 5, /* another one is set aside, and the log replayed */
-	MAILBOX_BYTES = CHANGE_MARK_LENGTH + 16, /* without subscriptions */
+	MAILBOX_BYTES = CHANGE_MARK_LENGTH + 16, /* without address and subscriptions */
 	MESSAGE_BYTES = 48,
 	FOLDER_BYTES = 56, /* without name and keywords */
 	CHECKSUM_BYTES = 4,
@@ -113,6 +114,7 @@ static int save_mailbox(struct index *index, struct mailbox *mailbox, struct buf
 	append_le32(value, mailbox->next_folder_id);
 	append_le32(value, mailbox->last_uidvalidity);
 	append_le64(value, mailbox->modseq);
+	add_text(value, mailbox->made_for);
 	for (size_t i = 0; map_next(mailbox->subscriptions, &i, &name, NULL);)
 		add_text(value, name);
 	return put_row(index, make_key(key, 'm', mailbox->id, 0, 0), value);
@@ -365,6 +367,9 @@ static int load_mailbox(void *arg, struct str key, struct str value)
 	if (index->highest_mailbox_id < mailbox->id)
 		index->highest_mailbox_id = mailbox->id;
 	value = str_from_index(value, MAILBOX_BYTES);
+	if (!take_text(&value, &name))
+		return -EUCLEAN;
+	mailbox_set_made_for(mailbox, name);
 	while (take_text(&value, &name))
 		map_set(mailbox->subscriptions, name, mailbox->subscriptions);
 	return value.length == 0 ? 0 : -EUCLEAN;
@@ -626,6 +631,7 @@ uint64_t index_digest(struct index *index)
 			names += str_hash(name);
 		one = mix(one, names);
 		one = mix(one, str_hash(str_of(mailbox->mark, CHANGE_MARK_LENGTH)));
+		one = mix(one, str_hash(mailbox->made_for));
 		for (uint32_t k = 0; k < mailbox->folder_count; k++)
 			one = mix(one, digest_folder(mailbox->folders[k]));
 		digest += mix(one, mailbox->next_folder_id);

@@ -81,6 +81,7 @@ static void mailbox_free(struct mailbox *mailbox)
 	for (uint32_t i = 0; i < mailbox->folder_count; i++)
 		folder_free(mailbox->folders[i]);
 	free(mailbox->folders);
+	free((char *)(uintptr_t)mailbox->made_for.bytes);
 	map_destroy(&mailbox->subscriptions);
 	list_remove(&mailbox->ahead.link);
 	list_remove(&mailbox->dirty_link);
@@ -169,12 +170,19 @@ struct mailbox *index_make_mailbox(struct index *index, uint64_t mailbox_id)
 	mailbox->id = mailbox_id;
 	mailbox->index = index;
 	mailbox->next_folder_id = 1;
+	mailbox->made_for = (struct str){ NULL, 0 };
 	mailbox->subscriptions = map_create();
 	list_init(&mailbox->sessions);
 	list_init(&mailbox->dirty_link);
 	list_init(&mailbox->ahead.link);
 	map_set(index->mailboxes, map_key_u64(&mailbox_id), mailbox);
 	return mailbox;
+}
+
+void mailbox_set_made_for(struct mailbox *mailbox, struct str address)
+{
+	free((char *)(uintptr_t)mailbox->made_for.bytes);
+	mailbox->made_for = str_of(str_to_heap(address), address.length);
 }
 
 bool mailbox_has_room(const struct mailbox *mailbox, uint64_t quota_bytes, uint64_t bytes)

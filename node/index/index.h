@@ -87,6 +87,7 @@ struct mailbox {
 	/* Which of the mailboxes that ever had this id it is; of the log, so nothing before there
 	 * are folders. */
 	uint8_t mark[CHANGE_MARK_LENGTH];
+	struct str made_for; /* the address that it had then; on the heap */
 	struct index *index;
 	struct folder **folders; /* in name order, INBOX first */
 	uint32_t folder_count, folder_capacity;
@@ -167,6 +168,7 @@ void index_break(struct index *index, const char *reason);
 uint32_t index_first_uid(const struct index *index);
 struct mailbox *index_find_mailbox(const struct index *index, uint64_t mailbox_id);
 struct mailbox *index_make_mailbox(struct index *index, uint64_t mailbox_id);
+void mailbox_set_made_for(struct mailbox *mailbox, struct str address);
 /* The session hears of changes from now on. */
 void mailbox_register(struct mailbox *mailbox, struct mailbox_session *session);
 /* The directory has told by what the owner is let in now: sessions that began with something else

@@ -31,52 +31,52 @@ uint32_t mailbox_next_uidvalidity(struct mailbox *mailbox)
 	return ahead_take_uidvalidity(mailbox, wanted);
 }
 
-void mailbox_first_folders(struct mailbox *mailbox, const uint8_t mark[MAILBOX_MARK_LENGTH],
+void mailbox_first_folders(struct mailbox *mailbox, const struct mailbox_identity *who,
 	struct pool *pool, struct action *action_out)
 {
 	*action_out = (struct action){ .kind = ACTION_FOLDERS,
 		.mailbox_id = mailbox->id,
 		.modseq = volume_next_modseq(operation_volume(mailbox), mailbox),
 		.folder_count = array_length(first_folders),
-		.mark = pool_copy(pool, str_of(mark, MAILBOX_MARK_LENGTH)) };
+		.mark = pool_copy(pool, str_of(who->mark, MAILBOX_MARK_LENGTH)),
+		.name = pool_copy(pool, who->address) };
 	action_out->folders =
 		pool_alloc(pool, sizeof(*action_out->folders) * array_length(first_folders));
 	for (size_t i = 0; i < array_length(first_folders); i++)
 		action_out->folders[i] = (struct action_folder){ ahead_take_folder_id(mailbox),
 			str_from(first_folders[i].name), mailbox_next_uidvalidity(mailbox),
 			first_folders[i].special_use };
-	ahead_make_inbox(mailbox, action_out->folders[0].id, mark);
+	ahead_make_inbox(mailbox, action_out->folders[0].id, who->mark);
 }
 
 /* ---- which mailbox ---- */
 
 /* Once: its owner's clients, and routers with mail for it, come again and again. */
 static void tell_another(
-	struct volume *volume, struct mailbox *mailbox, const uint8_t mark[MAILBOX_MARK_LENGTH])
+	struct volume *volume, struct mailbox *mailbox, const struct mailbox_identity *who)
 {
 	struct buf stored = { 0 }, wanted = { 0 };
 	if (mailbox->told_another)
 		return;
 	mailbox->told_another = true;
 	encode_hex(&stored, mailbox->mark, MAILBOX_MARK_LENGTH);
-	encode_hex(&wanted, mark, MAILBOX_MARK_LENGTH);
+	encode_hex(&wanted, who->mark, MAILBOX_MARK_LENGTH);
 	log_error("mailbox_is_another",
-		"volume=%u mailbox=%llu mark=%s directory=%s effect=\"nobody is served\" "
-		"action=\"run `pando check`\"",
+		"volume=%u mailbox=%llu mark=%s made_for=%s directory_mark=%s address=%s "
+		"effect=\"nobody is served\" action=\"run `pando check`\"",
 		volume->options.id, (unsigned long long)mailbox->id, buf_terminated(&stored),
-		buf_terminated(&wanted));
+		log_quote(mailbox->made_for), buf_terminated(&wanted), log_quote(who->address));
 	buf_deinit(&stored);
 	buf_deinit(&wanted);
 }
 
-struct mailbox *mailbox_of_mark(
-	struct volume *volume, uint64_t id, const uint8_t mark[MAILBOX_MARK_LENGTH])
+struct mailbox *mailbox_of_mark(struct volume *volume, const struct mailbox_identity *who)
 {
-	struct mailbox *mailbox = index_find_mailbox(&volume->index, id);
+	struct mailbox *mailbox = index_find_mailbox(&volume->index, who->id);
 	if (mailbox == NULL)
-		return index_make_mailbox(&volume->index, id);
-	if (!ahead_fits_mark(mailbox, mark)) {
-		tell_another(volume, mailbox, mark);
+		return index_make_mailbox(&volume->index, who->id);
+	if (!ahead_fits_mark(mailbox, who->mark)) {
+		tell_another(volume, mailbox, who);
 		return NULL;
 	}
 	mailbox->told_another = false;
@@ -91,16 +91,14 @@ static void on_attach_done(struct pending_change *pending, int status, bool at_r
 	struct mailbox_op *op = change->op;
 	struct mailbox_session *session = change->attaching;
 	struct volume *volume = pending->volume;
-	uint64_t mailbox_id = change->mailbox_id;
-	uint8_t mark[MAILBOX_MARK_LENGTH];
-	struct mailbox *mailbox = index_find_mailbox(&volume->index, mailbox_id);
+	struct mailbox_identity who = change->who;
+	struct mailbox *mailbox = index_find_mailbox(&volume->index, who.id);
 	(void)at_risk;
-	memcpy(mark, change->mark, sizeof(mark));
 	free(change);
 	if (status == 0 && (mailbox == NULL || mailbox->folder_count == 0 ||
-				   !ahead_fits_mark(mailbox, mark))) {
+				   !ahead_fits_mark(mailbox, who.mark))) {
 		/* Whoever was to make the folders was refused. */
-		mailbox_attach(volume, mailbox_id, mark, session, op);
+		mailbox_attach(volume, &who, session, op);
 		return;
 	}
 	/* Those who wait here are in no list yet. */
@@ -112,9 +110,8 @@ static void on_attach_done(struct pending_change *pending, int status, bool at_r
 	op->done(op);
 }
 
-void mailbox_attach(struct volume *volume, uint64_t mailbox_id,
-	const uint8_t mark[MAILBOX_MARK_LENGTH], struct mailbox_session *session,
-	struct mailbox_op *op)
+void mailbox_attach(struct volume *volume, const struct mailbox_identity *who,
+	struct mailbox_session *session, struct mailbox_op *op)
 {
 	session->mailbox = NULL;
 	session->folder = NULL;
@@ -122,7 +119,7 @@ void mailbox_attach(struct volume *volume, uint64_t mailbox_id,
 		operation_answer(volume, op, -EROFS);
 		return;
 	}
-	struct mailbox *mailbox = mailbox_of_mark(volume, mailbox_id, mark);
+	struct mailbox *mailbox = mailbox_of_mark(volume, who);
 	if (mailbox == NULL) {
 		operation_answer(volume, op, -EKEYREJECTED);
 		return;
@@ -138,8 +135,8 @@ void mailbox_attach(struct volume *volume, uint64_t mailbox_id,
 		change->pending.change.action_count = 0;
 	else
 		mailbox_first_folders(
-			mailbox, mark, change->pending.pool, operation_action(change));
-	memcpy(change->mark, mark, sizeof(change->mark));
+			mailbox, who, change->pending.pool, operation_action(change));
+	change->who = *who;
 	change->attaching = session;
 	change->pending.done = on_attach_done;
 	operation_submit(change);

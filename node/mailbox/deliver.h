@@ -18,6 +18,7 @@ enum {
 struct delivery_target {
 	uint64_t mailbox_id;
 	uint8_t mark[MAILBOX_MARK_LENGTH];
+	struct str address; /* the mailbox's; alive until done */
 	uint32_t volume_id;
 	enum durability durability;
 	uint64_t quota_bytes; /* 0: none */

@@ -16,6 +16,13 @@ static struct delivery_target *target_of(const struct delivery_part *part, unsig
 	return &part->delivery->targets[part->target_indices[i]];
 }
 
+static struct mailbox_identity identity_of(const struct delivery_target *target)
+{
+	struct mailbox_identity who = { .id = target->mailbox_id, .address = target->address };
+	memcpy(who.mark, target->mark, sizeof(who.mark));
+	return who;
+}
+
 /* The ADD of this part that stores a target's mailbox; -1: none. */
 static int action_of(const struct delivery_part *part, uint64_t mailbox_id)
 {
@@ -71,7 +78,8 @@ static bool is_wanted(struct delivery_part *part, struct delivery_target *target
 {
 	uint8_t key[16];
 	struct volume *volume = part->volume;
-	if (mailbox_of_mark(volume, target->mailbox_id, target->mark) == NULL) {
+	struct mailbox_identity who = identity_of(target);
+	if (mailbox_of_mark(volume, &who) == NULL) {
 		target->status = -EKEYREJECTED; /* what came before came for somebody else */
 		return false;
 	}
@@ -121,9 +129,11 @@ static void add_target(struct delivery_part *part, struct delivery_target *targe
 		target->status = -EAGAIN;
 		return;
 	}
-	if (inbox == NULL && !ahead_is_being_made(mailbox))
-		mailbox_first_folders(mailbox, target->mark, pool,
-			&change->actions[change->action_count++]);
+	if (inbox == NULL && !ahead_is_being_made(mailbox)) {
+		struct mailbox_identity who = identity_of(target);
+		mailbox_first_folders(
+			mailbox, &who, pool, &change->actions[change->action_count++]);
+	}
 	struct action *action = &change->actions[change->action_count++];
 	*action = (struct action){ .kind = ACTION_ADD,
 		.mailbox_id = target->mailbox_id,

@@ -15,15 +15,21 @@
 
 struct volume;
 
-/* Opens (and for a mailbox never used before prepares) the mailbox of this id and mark. -EROFS when
- * this node is not the volume's serving primary; -EKEYREJECTED when what is stored under the id has
- * another mark: it is somebody else's mailbox, and neither shown nor added to; -EACCES when the
- * session's access was over before the mailbox was there. A new mailbox has INBOX, Archive, Drafts,
- * Junk, Sent and Trash when done is called. */
+/* Which mailbox is meant, as the directory has it. */
+struct mailbox_identity {
+	uint64_t id;
+	uint8_t mark[MAILBOX_MARK_LENGTH];
+	struct str address; /* that the log notes, should the mailbox be made */
+};
+
+/* Opens (and for a mailbox never used before prepares) the mailbox. The identity is copied; its
+ * address stays alive until done. -EROFS when this node is not the volume's serving primary;
+ * -EKEYREJECTED when what is stored under the id has another mark: it is somebody else's mailbox,
+ * and neither shown nor added to; -EACCES when the session's access was over before the mailbox was
+ * there. A new mailbox has INBOX, Archive, Drafts, Junk, Sent and Trash when done is called. */
 struct mailbox_op;
-void mailbox_attach(struct volume *volume, uint64_t mailbox_id,
-	const uint8_t mark[MAILBOX_MARK_LENGTH], struct mailbox_session *session,
-	struct mailbox_op *op);
+void mailbox_attach(struct volume *volume, const struct mailbox_identity *who,
+	struct mailbox_session *session, struct mailbox_op *op);
 /* Before a folder is selected: loads its messages. Negative when they cannot be read: they are made
  * anew from the log, and the session is about to be told that its mailbox goes. */
 int mailbox_prepare(struct folder *folder) must_check;

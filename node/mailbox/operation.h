@@ -16,8 +16,9 @@ struct mailbox_change {
 	struct pending_change pending;
 	struct mailbox_op *op;
 	uint64_t mailbox_id;
-	struct mailbox_session *attaching; /* of mailbox_attach, */
-	uint8_t mark[MAILBOX_MARK_LENGTH]; /* with the mark that it asks for */
+	/* Of mailbox_attach. */
+	struct mailbox_session *attaching;
+	struct mailbox_identity who;
 	uint32_t folder_id;
 	struct bytes *body;
 	struct at_risk risk;
@@ -37,14 +38,13 @@ void operation_answer(struct volume *volume, struct mailbox_op *op, int status);
 
 /* ---- attach.c ---- */
 
-/* The action that makes the first folders of a mailbox, and with them the mailbox of this mark;
- * appended in front of others. */
-void mailbox_first_folders(struct mailbox *mailbox, const uint8_t mark[MAILBOX_MARK_LENGTH],
+/* The action that makes the first folders of a mailbox, and with them the mailbox itself; appended
+ * in front of others. */
+void mailbox_first_folders(struct mailbox *mailbox, const struct mailbox_identity *who,
 	struct pool *pool, struct action *action_out);
 /* The mailbox of this id, made where it is missing, if it is or may become the one with this mark.
  * NULL: it is somebody else's, whatever the directory says now; the log has a line of it. */
-struct mailbox *mailbox_of_mark(
-	struct volume *volume, uint64_t id, const uint8_t mark[MAILBOX_MARK_LENGTH]);
+struct mailbox *mailbox_of_mark(struct volume *volume, const struct mailbox_identity *who);
 /* Rising, and never one that a folder of this mailbox has had. */
 uint32_t mailbox_next_uidvalidity(struct mailbox *mailbox);
 

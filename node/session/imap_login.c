@@ -103,11 +103,12 @@ static enum login_step authenticate(struct imap_login *login, struct str identit
 		return say(login, tag, "NO [AUTHENTICATIONFAILED] No such mailbox");
 	}
 	result->config = login->front->config;
-	result->mailbox_id = mailbox->id;
-	memcpy(result->mark, mailbox->mark, sizeof(result->mark));
+	result->who.id = mailbox->id;
+	memcpy(result->who.mark, mailbox->mark, sizeof(result->who.mark));
 	result->access = directory_access(login->front->directory, mailbox->id);
 	result->policy = (struct mailbox_policy){ mailbox->durability, mailbox->quota_bytes };
 	snprintf(result->address, sizeof(result->address), STR_FORMAT, STR_ARG(mailbox->address));
+	result->who.address = str_from(result->address);
 
 	struct hand_over *hand_over = mem_alloc(sizeof(*hand_over));
 	*hand_over = (struct hand_over){ login->front, result };

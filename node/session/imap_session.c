@@ -621,6 +621,5 @@ void imap_session_start(struct volume *volume, struct stream *stream,
 	stream_attach(stream, session->loop, &session_handler, session);
 	set_reading(session);
 	imap_change(session)->done = on_attached;
-	mailbox_attach(
-		volume, login->mailbox_id, login->mark, &session->mailbox, &session->change);
+	mailbox_attach(volume, &login->who, &session->mailbox, &session->change);
 }

@@ -35,8 +35,7 @@ enum {
 /* What the login phase found out; owned by imap_session_start. */
 struct imap_login_result {
 	const struct config *config;
-	uint64_t mailbox_id;
-	uint8_t mark[MAILBOX_MARK_LENGTH];
+	struct mailbox_identity who; /* address: the one below */
 	uint64_t access; /* with which it was let in: directory_access */
 	struct mailbox_policy policy;
 	char session_id[IMAP_SESSION_ID_LENGTH + 1];

@@ -290,6 +290,7 @@ static void add_target(void *arg, const struct directory_mailbox *mailbox)
 		.volume_id = mailbox->volume_id,
 		.durability = mailbox->durability,
 		.quota_bytes = mailbox->quota_bytes,
+		.address = pool_copy(tx->pool, mailbox->address),
 	};
 	memcpy(delivery->targets[delivery->target_count - 1].mark, mailbox->mark,
 		MAILBOX_MARK_LENGTH);

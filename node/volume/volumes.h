@@ -63,9 +63,11 @@ void volumes_measure(struct volumes *volumes);
 void volumes_status(struct volumes *volumes, struct buf *json_out);
 /* JSON for `pando at-risk`. Called back on the front thread, once. */
 void volumes_at_risk(struct volumes *volumes, void (*done)(void *arg, struct str json), void *arg);
-/* Mailboxes of the directory in whose place a volume that is served here holds another one, by
- * their marks. */
-void volumes_others(struct volumes *volumes, void (*done)(void *arg, struct str json), void *arg);
+/* Mailboxes that the volumes served here hold: those that were made for this address; with an empty
+ * one those that stand under the number of one of the directory's and are another, by their marks.
+ */
+void volumes_mailboxes(struct volumes *volumes, struct str made_for,
+	void (*done)(void *arg, struct str json), void *arg);
 /* How a volume is made to stand still: a primary is fenced, a replica held (see volume.h). */
 enum volumes_end {
 	VOLUMES_FENCE,

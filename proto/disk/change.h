@@ -14,7 +14,8 @@ enum action_kind {
 	ACTION_MOVE = 2,      /* as ADD, and `uid_ranges` leave `source_folder` */
 	ACTION_FLAGS = 3,     /* `mode`, `flags` on uid_ranges of `folder` */
 	ACTION_EXPUNGE = 4,   /* uid_ranges leave `folder` */
-	ACTION_FOLDERS = 5,   /* new folders; the first of a mailbox make it, and name its `mark` */
+	ACTION_FOLDERS = 5,   /* new folders; the first of a mailbox make it, and say its `mark` and
+				 in `name` the address for which it is made */
 	ACTION_DELETE = 6,    /* `folder` goes */
 	ACTION_RENAME = 7,    /* `folders` (id, name) get these names */
 	ACTION_SUBSCRIBE = 8, /* `name`, `subscribed` */

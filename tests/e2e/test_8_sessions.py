@@ -58,6 +58,8 @@ def new_mailbox(c, word):
 
 
 def sessions(c, name, password=PASSWORD):
+    # The homes may hear of the last change a moment later than the routers, and end what began before they did.
+    time.sleep(0.5)
     return [Idle(c, site, name, idles, password) for site in ("site-a", "site-b") for idles in (True, False)]
 
 

@@ -58,10 +58,22 @@ def test_a_number_that_is_given_again_shows_nobody_anothers_mail(c):
     code, output, _ = pando(c, "check")
     row = c.home(bob)
     assert code == 1 and f"mailbox {bob}" in output and f"volume {row['volume']} holds another" in output, output
-    assert f"`pando mailbox adopt {bob}`" in output, output
-    # Under her own name it is hers again: adopted.
-    sql(c, f"update mailbox set address = '{alice}' where address = '{bob}'")
+    assert f"made for {alice} (messages: 1)" in output and f"`pando mailbox remove {bob}`" in output, output
+    code, _, errors = pando(c, "mailbox", "adopt", bob)
+    assert code == 1 and f"--made-for {alice}; else remove `{bob}`" in errors, errors
+    # Bob is added anew, at home elsewhere, and she under her own name.
+    elsewhere = [v["volume"] for v in c.pando_json("volume", "list") if v["primary_node"] != row["home"]][0]
+    number = "(select value from counter where name = 'mailbox')"
+    sql(c, f"""begin;
+        update mailbox set address = '{alice}' where address = '{bob}';
+        update counter set value = value + 1 where name = 'mailbox';
+        insert into mailbox (id, address, domain_id, volume_id, durability, enabled, quota_bytes, mark)
+            select {number}, '{bob}', domain_id, (select id from volume where name = '{elsewhere}'), durability, enabled,
+            quota_bytes, md5('{bob} anew') from mailbox where id = {row['id']};
+        insert into credential select {number}, scram from credential where id = {row['id']};
+        commit;""")
     wait_for("a refusal", 5, lambda: "INUSE" in login_refusal(c, "site-b", alice))
+    assert f"`pando mailbox adopt {alice}`" in pando(c, "check")[1]
     code, output, errors = pando(c, "mailbox", "adopt", alice)
     assert code == 0 and f"{alice} is mailbox {row['id']} of volume {row['volume']} again, and has its 1" in output, errors
     assert sql(c, f"select mark from mailbox where address = '{alice}'") == before
@@ -71,8 +83,7 @@ def test_a_number_that_is_given_again_shows_nobody_anothers_mail(c):
     code, _, errors = pando(c, "mailbox", "adopt", alice)
     assert code == 1 and "there is nothing to adopt" in errors, errors
     assert "there is no mailbox" in pando(c, "mailbox", "adopt", "nobody@" + DOMAIN)[2]
-    # Bob is somebody else, and gets what waited for him.
-    c.pando("mailbox", "add", bob, "--password", PASSWORD)
+    # What waited for Bob goes to where he is now, not to where his first number is.
     c.wait_mail(bob, his, seconds=40)
     assert c.subjects(alice) == [hers]
     assert pando(c, "check")[0] == 0
@@ -88,7 +99,7 @@ def test_numbers_do_not_go_back_with_a_directory_that_is_restored(c):
     sql(c, "drop schema pando cascade;" + dump.stdout.decode())
     code, output, _ = pando(c, "check")
     assert re.search(rf"mailbox numbers +warn .*next one is {number}, and volume \S+ has seen {number}", output), output
-    # Another mailbox of the same volume, which would have got her number.
+    # Another mailbox, which would have got her number.
     bob = f"{c.unique('bob')}@{DOMAIN}"
     c.pando("mailbox", "add", bob, "--password", PASSWORD)
     wait_for("Bob", 15, lambda: login_refusal(c, "site-a", bob) == "")
@@ -96,6 +107,21 @@ def test_numbers_do_not_go_back_with_a_directory_that_is_restored(c):
     wait_for("her to be unknown", 15, lambda: "AUTHENTICATIONFAILED" in login_refusal(c, "site-b", alice))
     code, output, _ = pando(c, "check", "--all")
     assert code == 0 and re.search(r"mailbox numbers +ok", output), output
+    # She is added again, under a new number; mail comes before anybody remembers the old one.
+    c.pando("mailbox", "add", alice, "--password", PASSWORD)
+    wait_for("her", 5, lambda: login_refusal(c, "site-a", alice) == "")
+    new, since = c.home(alice)["id"], c.send("site-a", alice)
+    c.wait_mail(alice, since)
+    code, _, errors = pando(c, "mailbox", "adopt", alice)
+    assert code == 1 and "has got 1 messages since" in errors and f"--number {number}" in errors, errors
+    uids = c.mailbox(alice)[1]
+    assert pando(c, "mailbox", "adopt", alice, "--number", str(number + 1))[0] == 1
+    c.pando("mailbox", "adopt", alice, "--number", str(number))
+    wait_for("her old mail", 5, lambda: login_refusal(c, "site-b", alice) == "" and c.subjects(alice) == [hers])
+    assert c.home(alice)["id"] == number and c.home(alice)["password"] == "yes" and c.mailbox(alice)[1] != uids
+    # And back: nothing is lost by choosing.
+    c.pando("mailbox", "adopt", alice, "--number", str(new))
+    wait_for("her new mail", 5, lambda: login_refusal(c, "site-b", alice) == "" and c.subjects(alice) == [since])
     text = "".join(f"{c.unique('many')}@{DOMAIN}\n" for _ in range(3))
     sql(c, f"update counter set value = {number - 1} where name = 'mailbox'")
     subprocess.run([demo.PANDO, "--config", c.conf, "mailbox", "import", "-"], input=text, text=True, check=True,

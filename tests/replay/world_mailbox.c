@@ -329,13 +329,11 @@ static bool begin(struct mailbox_op *op)
 	return op->status == 0;
 }
 
-void mailbox_attach(struct volume *volume, uint64_t mailbox_id,
-	const uint8_t mark[MAILBOX_MARK_LENGTH], struct mailbox_session *session,
-	struct mailbox_op *op)
+void mailbox_attach(struct volume *volume, const struct mailbox_identity *who,
+	struct mailbox_session *session, struct mailbox_op *op)
 {
 	(void)volume;
-	(void)mark;
-	(void)mailbox_id;
+	(void)who;
 	if (!begin(op))
 		return;
 	session->mailbox = &the_mailbox;

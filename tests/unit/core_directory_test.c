@@ -7,7 +7,6 @@
 #include "core/directory/directory.h"
 #include "core/directory/directory_write.h"
 #include "core/directory/domain.h"
-#include "core/directory/snapshot_writer.h"
 #include "core/timer.h"
 #include "unit/test.h"
 
@@ -473,6 +472,51 @@ TEST(an_internationalised_domain_is_one_in_both_forms)
 	close_world(&world);
 }
 
+static bool has_number_7(struct world *world)
+{
+	const struct directory_mailbox *anna =
+		directory_find_login(world->directory, STR("anna@example.org"));
+	return anna && anna->id == 7;
+}
+
+TEST(an_adopted_mailbox_has_another_number_and_mark_and_all_else_as_before)
+{
+	struct world world;
+	struct error error = { 0 };
+	struct directory_credential credential;
+	struct mailbox_description bert = { .address = "bert@example.org" };
+	uint64_t quota = 5000, last = 0;
+	struct mailbox_adoption adoption = { .expected_id = 1,
+		.id = 7,
+		.volume_id = 1,
+		.mark = "00112233445566778899aabbccddeeff" };
+	open_world(&world, NULL);
+	fill(world.writer);
+	expect_done(directory_add_mailbox(world.writer, &bert, &error), &error);
+	expect_done(directory_set_mailbox(world.writer, "anna@example.org",
+			    &(struct mailbox_settings){ .quota_bytes = &quota }, &error),
+		&error);
+	adoption.id = 2; /* Bert's */
+	EXPECT_INT(-EEXIST,
+		directory_adopt_mailbox(world.writer, "anna@example.org", &adoption, &error));
+	adoption.id = 7;
+	open_directory(&world);
+	EXPECT(wait_until(&world, knows_anna));
+	expect_done(directory_adopt_mailbox(world.writer, "anna@example.org", &adoption, &error),
+		&error);
+	EXPECT_INT(-ESTALE,
+		directory_adopt_mailbox(world.writer, "anna@example.org", &adoption, &error));
+	EXPECT(wait_until(&world, has_number_7));
+	const struct directory_mailbox *anna = directory_find_mailbox(world.directory, 7);
+	EXPECT(anna && anna->mark[1] == 0x11 && anna->mark[15] == 0xff);
+	EXPECT(anna && anna->quota_bytes == 5000 && anna->enabled);
+	EXPECT(directory_find_credential(world.directory, 7, &credential));
+	EXPECT(directory_find_mailbox(world.directory, 1) == NULL);
+	expect_done(directory_last_mailbox_id(world.writer, &last, &error), &error);
+	EXPECT_INT(7, last);
+	close_world(&world);
+}
+
 static bool knows_bert(struct world *world)
 {
 	return found(world, "bert@example.org") == 1;
@@ -610,176 +654,4 @@ TEST(postgres_follower_sees_every_change_and_its_snapshot_survives)
 	EXPECT(knows_anna(&world));
 	EXPECT(is_promoted(&world));
 	close_world(&world);
-}
-
-/* A batch of revision `revision` with the mailbox `id`, as a source would give it. */
-static struct directory_batch *make_batch(unsigned revision, unsigned id, const char *address)
-{
-	char number[16], mark[16], base[16], row[16];
-	struct directory_batch *batch = batch_create(revision == 1);
-
-	snprintf(number, sizeof(number), "%u", revision);
-	snprintf(mark, sizeof(mark), "mark-%u", revision);
-	snprintf(base, sizeof(base), "mark-%u", revision - 1);
-	snprintf(row, sizeof(row), "%u", id);
-	batch_add(batch,
-		(const char *const[DIRECTORY_CELLS]){
-			"revision", number, mark, revision == 1 ? NULL : base },
-		base);
-	batch_add(batch, (const char *const[DIRECTORY_CELLS]){ "changed", row, "mailbox" }, base);
-	batch_add(batch,
-		(const char *const[DIRECTORY_CELLS]){
-			"mailbox", row, address, "1", "1", "", "t", "0",
-			"000102030405060708090a0b0c0d0e0f" },
-		base);
-	return batch;
-}
-
-enum {
-	/* A write of one row, on a machine that is busy. */
-	SETTLED_MS = 400,
-	/* The writer tries again after a second. */
-	RETRIED_MS = 2500,
-};
-
-struct snapshot_world {
-	struct loop *loop;
-	struct timer *timer;
-	struct snapshot_writer *writer;
-	struct directory_batch *read;
-	unsigned behind;
-	char folder[64], path[80];
-};
-
-static void on_behind(void *arg)
-{
-	((struct snapshot_world *)arg)->behind++;
-}
-
-static void on_snapshot_timer(void *arg)
-{
-	loop_stop(((struct snapshot_world *)arg)->loop);
-}
-
-static void run_for(struct snapshot_world *world, unsigned ms)
-{
-	timer_start(world->timer, ms);
-	loop_run(world->loop);
-}
-
-static void open_snapshot(struct snapshot_world *world)
-{
-	struct error error = { 0 };
-
-	batch_destroy(&world->read);
-	EXPECT_INT(0, snapshot_writer_open(world->loop, world->path, on_behind, world,
-			      &world->writer, &world->read, &error));
-}
-
-static void reopen_snapshot(struct snapshot_world *world)
-{
-	snapshot_writer_close(&world->writer);
-	open_snapshot(world);
-}
-
-static void setup_snapshot(struct snapshot_world *world)
-{
-	*world = (struct snapshot_world){ .folder = "/tmp/pando-snapshot-XXXXXX" };
-	EXPECT(mkdtemp(world->folder) != NULL);
-	snprintf(world->path, sizeof(world->path), "%s/file", world->folder);
-	world->loop = loop_create();
-	world->timer = timer_new(world->loop, on_snapshot_timer, world);
-	open_snapshot(world);
-	EXPECT(world->read == NULL);
-	snapshot_writer_put(world->writer, make_batch(1, 1, "one@example.org"));
-	run_for(world, SETTLED_MS);
-}
-
-static void teardown_snapshot(struct snapshot_world *world)
-{
-	char command[128];
-
-	snapshot_writer_close(&world->writer);
-	batch_destroy(&world->read);
-	timer_destroy(&world->timer);
-	loop_destroy(&world->loop);
-	snprintf(command, sizeof(command), "rm -r %s", world->folder);
-	EXPECT_INT(0, system(command));
-}
-
-/* What another process does to the file. */
-static void meddle(struct snapshot_world *world, const char *statement)
-{
-	struct error error = { 0 };
-	struct sql *sql = NULL;
-	int code = sql_open_file(world->path, false, &sql, &error);
-
-	if (code == 0)
-		code = sql_script(sql, statement, &error);
-	expect_done(code, &error);
-	sql_close(&sql);
-}
-
-TEST(snapshot_batch_that_cannot_be_written_is_written_before_the_next)
-{
-	struct snapshot_world world;
-	setup_snapshot(&world);
-	meddle(&world, "alter table snapshot rename to hidden");
-	snapshot_writer_put(world.writer, make_batch(2, 2, "two@example.org"));
-	run_for(&world, SETTLED_MS);
-	meddle(&world, "alter table hidden rename to snapshot");
-	snapshot_writer_put(world.writer, make_batch(3, 3, "three@example.org"));
-	run_for(&world, RETRIED_MS);
-	reopen_snapshot(&world);
-	EXPECT(world.read && world.read->revision == 3 && batch_row_count(world.read) == 3);
-	EXPECT_INT(0, world.behind);
-	teardown_snapshot(&world);
-}
-
-TEST(snapshot_that_lacks_a_batch_takes_none_behind_it_and_asks_for_everything)
-{
-	struct snapshot_world world;
-	setup_snapshot(&world);
-	snapshot_writer_put(world.writer, make_batch(3, 3, "three@example.org"));
-	run_for(&world, SETTLED_MS);
-	EXPECT_INT(1, world.behind);
-	snapshot_writer_put(world.writer, make_batch(4, 4, "four@example.org"));
-	run_for(&world, SETTLED_MS);
-	reopen_snapshot(&world);
-	EXPECT(world.read && world.read->revision == 1 && batch_row_count(world.read) == 1);
-	/* The answer to the question. */
-	snapshot_writer_put(world.writer, make_batch(1, 5, "five@example.org"));
-	run_for(&world, SETTLED_MS);
-	snapshot_writer_put(world.writer, make_batch(2, 6, "six@example.org"));
-	run_for(&world, SETTLED_MS);
-	reopen_snapshot(&world);
-	EXPECT(world.read && world.read->revision == 2 && batch_row_count(world.read) == 2);
-	teardown_snapshot(&world);
-}
-
-TEST(snapshot_with_a_changed_row_is_set_aside_and_not_used)
-{
-	static const char *const damages[] = {
-		"update mailbox set address = 'ond@example.org'",
-		"update snapshot set revision = 9",
-		"delete from mailbox",
-		"insert into domain (id, name) values (1, 'example.org')",
-	};
-	for (unsigned i = 0; i < sizeof(damages) / sizeof(*damages); i++) {
-		struct snapshot_world world;
-		char kept[96];
-		setup_snapshot(&world);
-		reopen_snapshot(&world);
-		EXPECT(world.read && world.read->revision == 1);
-		meddle(&world, damages[i]);
-		reopen_snapshot(&world);
-		EXPECT(world.read == NULL);
-		snprintf(kept, sizeof(kept), "%s.unusable", world.path);
-		EXPECT(access(kept, F_OK) == 0);
-		snapshot_writer_put(world.writer, make_batch(1, 1, "one@example.org"));
-		run_for(&world, SETTLED_MS);
-		reopen_snapshot(&world);
-		EXPECT(world.read && world.read->revision == 1);
-		teardown_snapshot(&world);
-	}
 }

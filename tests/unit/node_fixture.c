@@ -95,7 +95,8 @@ void fixture_setup_at(struct fixture *f, const char *log_directory)
 {
 	struct error error;
 	log_setup("test", LOG_LEVEL_ERROR);
-	*f = (struct fixture){ .loop = loop_create() };
+	*f = (struct fixture){ .loop = loop_create(),
+		.who = { .id = MAILBOX, .address = STR("fixture@example.org") } };
 	snprintf(f->directory, sizeof(f->directory), "/tmp/pando-volume-XXXXXX");
 	EXPECT(mkdtemp(f->directory) != NULL);
 	snprintf(f->log_directory, sizeof(f->log_directory), "%s/%s", f->directory, log_directory);
@@ -185,7 +186,8 @@ void fixture_begin_delivery(
 	one->target = (struct delivery_target){ .mailbox_id = mailbox_id,
 		.volume_id = 7,
 		.durability = DURABILITY_LOCAL };
-	memcpy(one->target.mark, f->mark, sizeof(f->mark));
+	memcpy(one->target.mark, f->who.mark, sizeof(f->who.mark));
+	one->target.address = f->who.address;
 	one->delivery.targets = &one->target;
 	one->delivery.target_count = 1;
 	snprintf((char *)one->delivery.id, sizeof(one->delivery.id), "id %u", id);

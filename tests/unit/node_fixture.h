@@ -23,7 +23,7 @@ struct fixture {
 	struct disk *disk;
 	struct volume *volume;
 	char directory[64], log_directory[80], index_path[80], witness_path[80];
-	uint8_t mark[MAILBOX_MARK_LENGTH]; /* that deliveries bring along */
+	struct mailbox_identity who; /* that deliveries bring along */
 	struct task release;
 	enum volume_state awaited;
 	bool waiting;

@@ -29,7 +29,7 @@ static int attach(struct fixture *f)
 	struct attach attach = { .session = { .on_change = on_session_change,
 					 .on_gone = on_session_gone },
 		.op = fixture_op(f) };
-	mailbox_attach(f->volume, MAILBOX, f->mark, &attach.session, &attach.op);
+	mailbox_attach(f->volume, &f->who, &attach.session, &attach.op);
 	loop_run(f->loop);
 	EXPECT_INT(attach.op.status == 0, attach.session.mailbox != NULL);
 	mailbox_detach(&attach.session);
@@ -38,7 +38,8 @@ static int attach(struct fixture *f)
 
 static void use_mark(struct fixture *f, const char *mark)
 {
-	memset(f->mark, mark[0], sizeof(f->mark));
+	memset(f->who.mark, mark[0], sizeof(f->who.mark));
+	f->who.address = str_from(mark);
 }
 
 /* One message of Alice's; Bob has her number and gets nothing. */
@@ -54,6 +55,7 @@ static void expect_alices(struct fixture *f)
 	use_mark(f, "alice");
 	EXPECT_INT(0, attach(f));
 	EXPECT(!fixture_mailbox(f)->told_another);
+	EXPECT(str_equal(STR("alice"), fixture_mailbox(f)->made_for));
 	EXPECT_INT(MAILBOX, f->volume->index.highest_mailbox_id);
 }
 
@@ -159,7 +161,7 @@ static void watch(struct fixture *f, struct watched *watched, uint64_t access)
 					     .on_denied = on_denied,
 					     .access = access },
 		.op = fixture_op(f) };
-	mailbox_attach(f->volume, MAILBOX, f->mark, &watched->session, &watched->op);
+	mailbox_attach(f->volume, &f->who, &watched->session, &watched->op);
 }
 
 TEST(sessions_end_that_began_with_another_access_and_no_others)

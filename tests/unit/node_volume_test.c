@@ -105,7 +105,7 @@ TEST(a_session_behind_first_folders_that_were_refused_makes_them)
 	attach.op = (struct mailbox_op){ .done = on_attached, .arg = &attach };
 	fixture_setup(&f);
 	fixture_begin_delivery(&f, &refused, 1, TOO_LONG, &left);
-	mailbox_attach(f.volume, MAILBOX, f.mark, &attach.session, &attach.op);
+	mailbox_attach(f.volume, &f.who, &attach.session, &attach.op);
 	loop_run(f.loop);
 	EXPECT_INT(-EFBIG, refused.target.status);
 	EXPECT_INT(0, fixture_deliver(&f, 2, 100));
