@@ -43,7 +43,7 @@ static void become_replica(struct volume *volume)
 {
 	volume->reader_end = volume_durable_end(volume);
 	volume_log_close(&volume->log);
-	volume->branch_is_checked = volume->writes = false;
+	volume->branch_is_checked = volume->writes = volume->was_served = false;
 	volume->token = volume->known_end = 0;
 	volume->is_behind = false;
 	witness_forget(volume->witness);

@@ -14,7 +14,7 @@ void volume_begin_opening(struct volume *volume)
 {
 	volume_enter(volume, VOLUME_OPENING);
 	volume->reign_epoch = volume->desired.epoch;
-	volume->is_reopening = volume->writes = false;
+	volume->is_reopening = volume->writes = volume->was_served = false;
 	volume->opening = (struct volume_opening){ 0 };
 	volume_publish(volume);
 	volume_ask_release(volume, 0);
@@ -54,6 +54,21 @@ void volume_check_opening(struct volume *volume)
 	volume_enter(volume, VOLUME_PRIMARY);
 }
 
+/* A disk that is full, or has no descriptor left, is tried again soon; a later reign, or a disk that
+ * fails, is not. The log is closed from the loop: it may be what calls. */
+static void give_up_opening(struct volume *volume, int status)
+{
+	log_error("opening_failed", "volume=%u epoch=%llu reason=%s", volume->options.id,
+		(unsigned long long)volume->desired.epoch,
+		log_quote(str_from(strerror(-status))));
+	if (status == -ESTALE || status == -EIO) {
+		volume_fence(volume, false, NULL);
+		return;
+	}
+	volume->opening.has_failed = true;
+	timer_start(volume->retry_timer, LOCK_RETRY_MS);
+}
+
 static void on_slack_done(struct pending_change *pending, int status, bool at_risk)
 {
 	struct volume *volume = pending->volume;
@@ -61,9 +76,7 @@ static void on_slack_done(struct pending_change *pending, int status, bool at_ri
 	free(pending);
 	/* Else it is in the log, and was answered late: a replay has it. */
 	if (status < 0 && status != -EAGAIN && volume->state == VOLUME_OPENING) {
-		log_error("promotion_failed", "volume=%u reason=%s", volume->options.id,
-			log_quote(str_from(strerror(-status))));
-		volume_fence(volume, false, NULL);
+		give_up_opening(volume, status);
 		return;
 	}
 	if (volume->state == VOLUME_OPENING)
@@ -108,18 +121,13 @@ static void on_reign(void *arg, int status)
 		return;
 	}
 	if (status < 0) {
-		log_error("reign_refused",
-			"volume=%u epoch=%llu reason=%s hint=\"the log has seen a later reign\"",
-			volume->options.id, (unsigned long long)volume->desired.epoch,
-			log_quote(str_from(strerror(-status))));
-		volume_fence(volume, false, NULL);
+		give_up_opening(volume, status);
 		return;
 	}
 	volume_note_applied(volume, volume_log_end(volume->log)); /* the barrier changes nothing */
 	volume->writes = true;
 	volume->is_behind = false;
 	volume->token = volume->known_end = 0;
-	volume_remember(volume);
 	volume_find_at_risk(volume, volume->is_new_reign);
 	bool is_clean = volume_log_began_clean(volume->log, volume->desired.clean_after) ||
 		volume->index.slack_epoch == volume->desired.epoch;

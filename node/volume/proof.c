@@ -40,7 +40,9 @@ static bool has_chain(struct volume *volume, uint64_t lsn, uint64_t chain)
 void volume_remember(struct volume *volume)
 {
 	struct witness witness = { .token = volume->token };
-	if (volume->log == NULL || volume->is_behind)
+	/* An opening that is not complete is no proof for the next process: it may lack its slack,
+	 * or the word of the other copies. */
+	if (volume->log == NULL || volume->is_behind || (!volume->was_served && volume->token == 0))
 		return;
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
 	if (volume->writes && last != NULL)
@@ -219,6 +221,16 @@ static void claim(struct volume *volume)
 void volume_poll_opening(struct volume *volume)
 {
 	const struct volume_opening *opening = &volume->opening;
+	if (opening->has_failed) {
+		if (!volume_log_is_idle(volume->log)) {
+			timer_start(volume->retry_timer, LOCK_RETRY_MS);
+			return;
+		}
+		volume->writes = false;
+		volume_log_close(&volume->log);
+		volume_retry_later(volume);
+		return;
+	}
 	if (opening->ack_lsn > 0) {
 		if (clock_mono_us() - opening->since_us > OPENING_ACK_MS_MAX * 1000u) {
 			log_warn("opening_not_acknowledged",

@@ -94,8 +94,11 @@ void volume_enter(struct volume *volume, enum volume_state state)
 			(unsigned long long)volume->desired.epoch,
 			(unsigned long long)volume_durable_end(volume));
 	volume->state = state;
-	if (state == VOLUME_PRIMARY)
+	if (state == VOLUME_PRIMARY) {
 		volume->retry_ms = 0;
+		volume->was_served = true;
+		volume_remember(volume);
+	}
 	if (state == VOLUME_PRIMARY || state == VOLUME_REPLICA)
 		volume_answer_unseen(volume);
 	volume_publish(volume);

@@ -184,6 +184,7 @@ struct volume_opening {
 	uint64_t end, chain;
 	uint32_t number;  /* of this opening within its epoch; 0: the same as before */
 	uint64_t since_us;
+	bool has_failed; /* its first records were refused: it is begun anew */
 	/* They have all been heard, and yet this epoch is not this copy's to begin. */
 	bool is_heard;
 	/* Not all have answered; what those have that did has been fetched, up to here. */
@@ -225,6 +226,7 @@ struct volume {
 	struct log_reader *reader;
 	struct volume_desired desired;
 	bool has_desired, is_releasing, is_new_reign, writes;
+	bool was_served; /* since the log was opened last */
 	bool is_published;
 	bool branch_is_checked; /* the index belongs to the log as it is now */
 	uint64_t reign_epoch; /* of the last opening */
