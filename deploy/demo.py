@@ -574,7 +574,33 @@ def story(options):
             raise Failure(f"{user} does not have its mail under its old UIDs")
     say(f"   both doors show the same {count(now_a)} messages; every old one under its old UID")
     say(cluster.pando("at-risk").rstrip())
+
+    say("== replacing the disk of node-b1, which serves: its volumes are gone")
+    replace_disk(cluster, "node-b1")
+    start = time.monotonic()
+    cluster.start("site-b")
+    cluster.wait_serving()
+    healed, validity_healed = read_mail(cluster, "site-b", users)
+    if healed != now_b or validity_healed != validity:
+        raise Failure("node-b1 does not show the same mail under the same UIDs")
+    say(f"   it asked site-a before it wrote, fetched what it lacked, and serves the same {count(healed)} messages "
+        f"after {time.monotonic() - start:.1f} s, without a command")
+    deliver(cluster, "site-a", more)
+    again, _ = read_mail(cluster, "site-b", users)
+    if any(not uids.items() <= again[user].items() for user, uids in healed.items()) or \
+            count(again) != count(healed) + len(more):
+        raise Failure("what came afterwards is not under new UIDs")
+    say(f"   {len(more)} more messages came in under UIDs that were never given before")
     print_endpoints(cluster)
+
+
+def replace_disk(cluster, node):
+    """The machine was off for it: what it remembered beside its disk is gone too."""
+    daemons = [cluster.daemon(f"{node}/{kind}") for kind in ("node", "replicator")]
+    for daemon in daemons:
+        daemon.stop(signal.SIGKILL)
+    for folder in ("data/volumes", "data/index", "run/node"):
+        shutil.rmtree(os.path.join(daemons[0].machine, folder), ignore_errors=True)
 
 
 def kill(options):
