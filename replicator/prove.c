@@ -32,6 +32,7 @@ struct proof {
 	uint64_t epoch;
 	struct proof_member members[REPLICATOR_MEMBERS_MAX];
 	unsigned count;
+	uint64_t known_end;   /* a member has said that it has this much, and the log here not */
 	bool is_damaged;      /* the log does not open from rotten_lsn on */
 	uint64_t rotten_lsn;
 	char trouble[256];    /* of this machine; empty when there is none */
@@ -247,7 +248,6 @@ static void tell_progress(struct copy *copy, bool is_ready)
 	struct proof *proof = copy->proof;
 	struct buf text = { 0 };
 	struct cluster_message message = { .kind = MESSAGE_PROVING, .volume = copy->id };
-	const struct proof_member *best = best_member(proof);
 	for (unsigned i = 0; i < proof->count; i++) {
 		const struct proof_member *member = &proof->members[i];
 		message.opening += member->answered;
@@ -259,7 +259,7 @@ static void tell_progress(struct copy *copy, bool is_ready)
 		buf_printf(&text, "%s%s", buf_length(&text) ? ", " : "", proof->trouble);
 	message.connected = is_ready;
 	message.lsn = copy->log ? volume_log_end(copy->log) : 0;
-	message.end = best && best->end > message.lsn ? best->end : message.lsn;
+	message.end = proof->known_end > message.lsn ? proof->known_end : message.lsn;
 	message.text = buf_str(&text);
 	if (!str_equal(buf_str(&text), buf_str(&proof->told))) {
 		buf_clear(&proof->told);
@@ -343,6 +343,9 @@ static void decide(struct copy *copy)
 	struct proof_member *best = best_member(proof);
 	uint64_t common = 0;
 	enum proof_order order = best ? order_of(copy, best, &common) : ORDER_HAVE_ALL;
+	/* Whoever said it may be silent before it has been fetched. */
+	if (order == ORDER_FETCH && best->end > proof->known_end)
+		proof->known_end = best->end;
 	bool is_ready = order == ORDER_HAVE_ALL && copy->highest_epoch <= proof->epoch;
 	if (order == ORDER_DIFFER)
 		snprintf(proof->trouble, sizeof(proof->trouble),

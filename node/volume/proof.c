@@ -170,8 +170,10 @@ static bool may_go_alone(const struct volume *volume)
 	return opening->is_ready && has_what_is_known(volume) && (has_waited || opening->is_heard);
 }
 
-void volume_proving(struct volume *volume, bool is_ready, uint64_t end)
+void volume_proving(struct volume *volume, bool is_ready, uint64_t end, uint64_t known_end)
 {
+	if (known_end > volume->known_end)
+		volume->known_end = known_end;
 	volume->opening.is_ready = is_ready;
 	volume->opening.ready_end = end;
 	volume->opening.has_last_opening =

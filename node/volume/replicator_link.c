@@ -149,7 +149,7 @@ static void run_behind(struct worker_call *call)
 
 static void run_proving(struct worker_call *call)
 {
-	volume_proving(call->slot->volume, call->flag, call->a);
+	volume_proving(call->slot->volume, call->flag, call->a, call->b);
 }
 
 static void on_released(struct slot *slot, const struct cluster_message *message)
@@ -171,6 +171,7 @@ static void on_proving(struct slot *slot, const struct cluster_message *message)
 	snprintf(slot->waits_for, sizeof(slot->waits_for), STR_FORMAT, STR_ARG(message->text));
 	call->flag = message->connected;
 	call->a = message->lsn;
+	call->b = message->end;
 	slot_send(call);
 }
 

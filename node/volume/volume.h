@@ -287,8 +287,9 @@ void volume_destroy(struct volume **volume);
 void volume_set_desired(struct volume *volume, const struct volume_desired *desired);
 /* The replicator has closed its side (or is not there). */
 void volume_released(struct volume *volume, const struct volume_release *release);
-/* The proof waits for somebody; `is_ready`: what those have that answered has been fetched. */
-void volume_proving(struct volume *volume, bool is_ready, uint64_t end);
+/* The proof waits for somebody; `is_ready`: what those have that answer has been fetched, and the log
+ * ends at `end`. Some copy has said that it has it up to `known_end`. */
+void volume_proving(struct volume *volume, bool is_ready, uint64_t end, uint64_t known_end);
 /* The operator's word for an opening that waits: go on without the copies that are silent. With
  * `by_itself` the directory is away, and the epoch is this copy's own word until it is back.
  * -EALREADY: it is served; -ESTALE: it is not to be served here; -EAGAIN: it is being opened. */

@@ -80,8 +80,8 @@ enum message_kind {
 	 * what they have more; question `end`. */
 	MESSAGE_PROVE = 39,
 	/* Replicator to node: `text` says what that waits for; `connected` when all that could be
-	 * heard has been fetched; the log here ends at `lsn` of `end`, `opening` members answered.
-	 */
+	 * heard has been fetched; the log here ends at `lsn`, and some member has said that it goes
+	 * on to `end`; `opening` members answered. */
 	MESSAGE_PROVING = 40,
 	/* Node to replicator: the replica here cannot be read at `lsn`: keep what stands from there
 	 * on as salvage, and have it shipped again. */

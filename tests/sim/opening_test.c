@@ -140,6 +140,34 @@ TEST(both_sites_without_power_and_one_returns)
 	EXPECT(check_all());
 }
 
+TEST(what_a_copy_said_that_it_has_is_not_claimed_over_when_it_falls_silent)
+{
+	start();
+	unsigned primary = cluster_primary(1);
+	world_keep_disk(primary);
+	for (unsigned i = 0; i < 400; i++)
+		cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+	run_us(3 * SECOND_US);
+	cluster_crash(primary);
+	world_put_back_disk(primary);
+	world_set_latency_us(300000);
+	cluster_restart(primary);
+	/* It has answered, and what it has more has not come. */
+	for (unsigned i = 0; i < 10000 && cluster_volume(primary, 1)->known_end == 0; i++)
+		run_us(1000);
+	world_set_link(0, 1, false);
+	run_us(60 * SECOND_US);
+	EXPECT_INT(WAIT_LOST, primary_of_1()->numbers.waits_for);
+	EXPECT_INT(VOLUME_OPENING, primary_of_1()->state);
+	EXPECT_INT(1, primary_of_1()->desired.epoch);
+	world_set_latency_us(500);
+	world_set_link(0, 1, true);
+	run_us(20 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, primary_of_1()->state);
+	EXPECT_INT(1, primary_of_1()->desired.epoch);
+	EXPECT(check_all());
+}
+
 static void open_alone(void *arg)
 {
 	EXPECT_INT(0, volume_open_alone(arg, true));
