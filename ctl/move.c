@@ -139,8 +139,7 @@ static void take_old(struct move *move, const struct json *volume)
 	move->from_speaks = volume != NULL;
 	move->from_epoch = json_u64(volume, "epoch");
 	move->from_answers = move->from_epoch <= move->volume->epoch &&
-		(str_equal(role, STR("primary")) || str_equal(role, STR("opening")) ||
-			str_equal(role, STR("fenced")));
+		(str_equal(role, STR("primary")) || str_equal(role, STR("fenced")));
 	move->from_end_lsn = json_u64(volume, "durable_lsn");
 	move->from_seen_epoch = json_u64(volume, "seen_epoch");
 	move->at_risk = json_u64(volume, "at_risk");

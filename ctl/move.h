@@ -22,10 +22,10 @@ struct move {
 	const struct directory_volume *volume;
 	struct candidate candidates[VOLUME_COPIES_MAX];
 	unsigned candidate_count;
-	/* The old primary. from_answers: it writes, or is about to, and says so. One that speaks
-	 * but writes nothing (its log or index cannot be opened, or it has seen a later epoch) is
-	 * passed over as a dead one is; what it has counts where from_epoch says that it is known.
-	 */
+	/* The old primary. from_answers: it writes and says so. One that speaks but writes nothing
+	 * (its log or index cannot be opened or is not proven to be whole, or it has seen a later
+	 * epoch) is passed over as a dead one is; what it has counts where from_epoch says that it
+	 * is known. */
 	bool from_speaks, from_answers, fenced;
 	uint64_t from_epoch, from_end_lsn, from_token, from_seen_epoch, at_risk;
 	uint32_t from_opening;

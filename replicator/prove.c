@@ -158,6 +158,10 @@ void prove_on_ask(struct connection *connection, const struct cluster_message *m
 		return;
 	}
 	copy_saw_epoch(copy, message->epoch);
+	/* There will be a leader in a moment: it is asked for soon, however long it was away. */
+	copy->ask_again_ms = 0;
+	if (copy->state == COPY_IDLE && copy->node == NODE_NONE)
+		timer_start(copy->open_timer, RECONNECT_MS);
 	answer.epoch = copy->highest_epoch;
 	answer.text = str_from(position_of(copy, message->epoch));
 	if (str_equal(answer.text, STR("replica"))) {

@@ -103,6 +103,12 @@ void volume_fence(struct volume *volume, bool lasting, struct end_wait *wait)
 {
 	if (lasting || wait != NULL)
 		volume->is_reopening = false;
+	/* Where an unproven log ends says nothing of what was confirmed: it does not write, and is
+	 * no end to go by. */
+	if (lasting && wait != NULL && (!volume->was_served || volume->is_behind)) {
+		wait->done(wait, -ESTALE, volume_durable_end(volume));
+		return;
+	}
 	if (volume->state == VOLUME_PRIMARY || volume->state == VOLUME_OPENING) {
 		bool was_primary = volume->state == VOLUME_PRIMARY;
 		volume->still_since_us = clock_mono_us();

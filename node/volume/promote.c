@@ -54,8 +54,8 @@ void volume_check_opening(struct volume *volume)
 	volume_enter(volume, VOLUME_PRIMARY);
 }
 
-/* A disk that is full, or has no descriptor left, is tried again soon; a later reign, or a disk that
- * fails, is not. The log is closed from the loop: it may be what calls. */
+/* A disk that is full, or has no descriptor left, is tried again soon; a later reign, or a disk
+ * that fails, is not. The log is closed from the loop: it may be what calls. */
 static void give_up_opening(struct volume *volume, int status)
 {
 	log_error("opening_failed", "volume=%u epoch=%llu reason=%s", volume->options.id,

@@ -75,7 +75,9 @@ static bool has_token(struct volume *volume)
 {
 	struct witness witness;
 	uint64_t token = volume->token;
-	if (token == 0 && remembers(volume, &witness))
+	/* Of a process before this one: only if nothing was received since. */
+	if (token == 0 && remembers(volume, &witness) &&
+		witness.end == volume_log_end(volume->log))
 		token = witness.token;
 	return token != 0 && token == volume->desired.token;
 }
@@ -234,15 +236,10 @@ void volume_poll_opening(struct volume *volume)
 		return;
 	}
 	if (opening->ack_lsn > 0) {
-		if (clock_mono_us() - opening->since_us > OPENING_ACK_MS_MAX * 1000u) {
-			log_warn("opening_not_acknowledged",
-				"volume=%u lsn=%llu action=\"all copies are asked again\"",
-				volume->options.id, (unsigned long long)opening->ack_lsn);
-			volume->is_reopening = true;
-			witness_forget(volume->witness);
-			volume_fence(volume, false, NULL);
-			return;
-		}
+		/* A copy that has answered takes nothing: its disk is full, or it is far behind.
+		 * All have been heard: an epoch of its own needs nobody. */
+		if (clock_mono_us() - opening->since_us > volume->options.alone_after_ms * 1000)
+			claim(volume);
 	} else if (!volume->is_releasing && volume->log == NULL && !opening->is_heard &&
 		(opening->is_proven || !opening->is_proving)) {
 		volume_try_open(volume);

@@ -141,9 +141,6 @@ enum {
 	LATE_MS_MAX = LOOK_MS + 250,
 	/* How often an opening that waits for others looks whether it may go on. */
 	PROVE_LOOK_MS = 500,
-	/* A copy that has answered has the first records of an opening within this, or it has gone
-	 * again and is asked again. */
-	OPENING_ACK_MS_MAX = 5000,
 	/* While another process lets go of the log: a sync or two. */
 	LOCK_RETRY_MS = 20,
 	/* After an opening that failed, and doubled each time: a second is nothing beside a
@@ -287,8 +284,8 @@ void volume_destroy(struct volume **volume);
 void volume_set_desired(struct volume *volume, const struct volume_desired *desired);
 /* The replicator has closed its side (or is not there). */
 void volume_released(struct volume *volume, const struct volume_release *release);
-/* The proof waits for somebody; `is_ready`: what those have that answer has been fetched, and the log
- * ends at `end`. Some copy has said that it has it up to `known_end`. */
+/* The proof waits for somebody; `is_ready`: what those have that answer has been fetched, and the
+ * log ends at `end`. Some copy has said that it has it up to `known_end`. */
 void volume_proving(struct volume *volume, bool is_ready, uint64_t end, uint64_t known_end);
 /* The operator's word for an opening that waits: go on without the copies that are silent. With
  * `by_itself` the directory is away, and the epoch is this copy's own word until it is back.
