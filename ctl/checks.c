@@ -102,7 +102,8 @@ static void check_directory(struct command *command, struct checks *checks)
 static int ask_cluster(struct command *command, struct checks *checks, struct cluster *cluster)
 {
 	unsigned count;
-	int code = cluster_open(command, cluster);
+	/* With the directory away, as it was when it was last read. */
+	int code = cluster_open_to_look(command, cluster);
 	if (code != EXIT_DONE)
 		return code;
 	checks->cluster = cluster;
@@ -123,8 +124,6 @@ static int look(struct command *command, struct checks *checks, struct cluster *
 	if (!is_partial) {
 		check_machine(checks, &command->config);
 		check_directory(command, checks);
-		if (!command->writer)
-			return EXIT_DONE;
 	}
 	int code = ask_cluster(command, checks, cluster);
 	if (code != EXIT_DONE && !is_partial) {
@@ -133,7 +132,7 @@ static int look(struct command *command, struct checks *checks, struct cluster *
 	} else if (code == EXIT_DONE) {
 		check_daemons(checks);
 		check_volumes(checks);
-		if (!is_partial)
+		if (!is_partial && command->writer)
 			check_mailboxes(checks, command, cluster);
 	}
 	return code;

@@ -153,9 +153,9 @@ static void take_candidate(
 	candidate->seen_epoch = json_u64(volume, "seen_epoch");
 	/* What it last heard from its primary. */
 	candidate->leader_lsn = json_u64(volume, "leader_lsn");
-	/* Epoch 0: still reading its log, or it never had any. To promote nothing is to lose all.
-	 */
-	candidate->answers = volume != NULL && (candidate->epoch > 0 || plan->accept_loss);
+	candidate->answers = volume != NULL;
+	/* Epoch 0: nobody has read its log yet, which a hold does, or it never had any. */
+	candidate->has_any = candidate->epoch > 0 || plan->accept_loss;
 }
 
 /* Where candidates (of moves that are not decided yet) and, `with_old`, old primaries stand. */
@@ -216,9 +216,11 @@ static void raise_epoch(struct move *move, uint64_t epoch)
 		move->above_epoch = epoch;
 }
 
-static void choose(const struct plan *plan, struct move *move)
+/* `is_final`: nothing more will be asked. */
+static void choose(const struct plan *plan, struct move *move, bool is_final)
 {
 	const struct candidate *best = NULL;
+	bool heard = false;
 	move->chosen_node_id = 0;
 	move->above_epoch = move->volume->epoch;
 	raise_epoch(move, move->from_epoch);
@@ -229,13 +231,16 @@ static void choose(const struct plan *plan, struct move *move)
 			continue;
 		raise_epoch(move, candidate->epoch);
 		raise_epoch(move, candidate->seen_epoch);
-		if (!candidate->eligible)
+		heard = true;
+		if (!candidate->eligible || !candidate->has_any)
 			continue;
 		if (!best || is_better(plan, candidate, best))
 			best = candidate;
 	}
 	if (!best) {
-		problem(move, STR("no replica answers"));
+		if (is_final || !heard)
+			problem(move, heard ? STR("no replica that answers has anything of it")
+					    : STR("no replica answers"));
 		return;
 	}
 	move->chosen_node_id = best->node_id;
@@ -303,7 +308,7 @@ void plan_look(struct plan *plan)
 	}
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
-		choose(plan, move);
+		choose(plan, move, false);
 		if (plan->must_be_clean && !move->from_answers)
 			problem(move, STR("its primary does not answer: use `pando failover`"));
 	}
@@ -360,7 +365,7 @@ static void wait_caught_up(struct plan *plan)
 			struct move *move = &plan->moves[i];
 			if (move->clean || move->problem[0])
 				continue;
-			choose(plan, move);
+			choose(plan, move, false);
 			move->clean = move->clean && move->fenced;
 			waiting = waiting || (move->fenced && !move->clean && !move->problem[0]);
 		}
@@ -392,6 +397,7 @@ static void hold_all(struct plan *plan)
 	for (unsigned i = 0; i < count; i++) {
 		asked[i]->answers = asked[i]->stands = questions[i].stands;
 		asked[i]->epoch = questions[i].epoch;
+		asked[i]->has_any = questions[i].epoch > 0 || plan->accept_loss;
 		asked[i]->opening = questions[i].opening;
 		asked[i]->end_lsn = questions[i].end_lsn;
 		asked[i]->token = questions[i].token;
@@ -403,7 +409,7 @@ static void hold_all(struct plan *plan)
 		bool was_clean = move->clean;
 		if (move->problem[0])
 			continue;
-		choose(plan, move);
+		choose(plan, move, true);
 		move->clean = move->clean && was_clean;
 	}
 	free(questions);
@@ -457,6 +463,8 @@ void plan_compare(struct plan *plan)
 		struct move *move = &plan->moves[i];
 		if (move->from_answers && !move->fenced)
 			continue; /* a dry run over a living primary: it would catch up first */
+		if (move->chosen_node_id == 0)
+			problem(move, STR("no replica has said yet what it has of it: try again"));
 		if (!has_settled(plan, move) && !plan->accept_loss)
 			compare_one(plan, move);
 	}

@@ -11,6 +11,7 @@ struct candidate {
 	bool eligible; /* where the command wants it; the others are asked what they have */
 	bool leaves; /* at the site that is left: no more is asked of it than of the old primary */
 	bool answers;
+	bool has_any; /* of the volume, as far as it says: to promote nothing is to lose all */
 	/* It stands still under `token`, and its log ends as the primary was fenced. */
 	bool stands, ends_fenced;
 	uint64_t epoch, end_lsn, leader_lsn, token, seen_epoch;

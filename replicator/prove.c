@@ -124,6 +124,7 @@ static void ask_members(struct copy *copy)
 		member->asked_us = now;
 		connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_ASK,
 						    .volume = copy->id,
+						    .end = copy->question,
 						    .epoch = proof->epoch });
 	}
 }
@@ -162,7 +163,14 @@ void prove_on_ask(struct connection *connection, const struct cluster_message *m
 	copy->ask_again_ms = 0;
 	if (copy->state == COPY_IDLE && copy->node == NODE_NONE)
 		timer_start(copy->open_timer, RECONNECT_MS);
+	/* A copy that its own, older directory calls the leader answers too. */
+	struct error error;
+	if (copy->node == NODE_NONE && copy->log == NULL && !copy->is_writing &&
+		receive_open_log(copy, false, NULL, &error) < 0)
+		log_debug("asked_while_closed", "volume=%u reason=%s", copy->id,
+			log_quote(str_from(error.text)));
 	answer.epoch = copy->highest_epoch;
+	answer.end = message->end;
 	answer.text = str_from(position_of(copy, message->epoch));
 	if (str_equal(answer.text, STR("replica"))) {
 		epochs_encode(volume_log_epochs(copy->log), &vector);
@@ -181,7 +189,9 @@ void prove_on_position(struct connection *connection, const struct cluster_messa
 		return;
 	copy_saw_epoch(copy, message->epoch);
 	struct proof *proof = copy->proof;
-	for (unsigned i = 0; proof != NULL && i < proof->count; i++) {
+	/* The answer to a question of an earlier proof says nothing of this one. */
+	for (unsigned i = 0; proof != NULL && message->end == copy->question && i < proof->count;
+		i++) {
 		struct proof_member *member = &proof->members[i];
 		if (member->node_id != connection->node_id)
 			continue;

@@ -179,6 +179,12 @@ void receive_reconcile(struct copy *copy)
 		return;
 	}
 	prove_end(copy);
+	/* A node that has died as the writer of an epoch that is over writes no more. */
+	if (copy->replicator->node == NULL && copy->node == NODE_WRITES &&
+		copy->highest_epoch > copy->node_epoch) {
+		ship_retire(copy, false, "not written here any more");
+		copy->node = NODE_NONE;
+	}
 	if (!should_follow(copy)) {
 		receive_release(copy);
 		return;

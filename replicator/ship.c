@@ -166,11 +166,11 @@ static void answer_follow(struct connection *connection, struct copy *copy,
 		tell_differs(connection, copy, their_end);
 	else if (result == 0 && common >= their_end)
 		start_shipment(connection, copy, their_end, 0);
-	else if (epochs_epoch_below(theirs, their_end) >= copy->node_epoch)
-		tell_behind(connection, copy, common, their_end);
 	else if (result < 0 && mine->entries[0].start_lsn > 0)
 		refuse(connection, copy->id, copy->highest_epoch,
 			"the logs have nothing in common");
+	else if (epochs_epoch_below(theirs, their_end) >= copy->node_epoch)
+		tell_behind(connection, copy, common, their_end);
 	else /* nothing in common with a vector that has forgotten nothing: they part at 0 */
 		send_cut(connection, copy, mine, common);
 }

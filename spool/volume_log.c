@@ -451,10 +451,14 @@ void log_try_write(struct volume_log *log)
 		refuse_first(log);
 		return;
 	}
-	if (!log->fenced && log->receive != NULL)
+	if (!log->fenced && log->receive != NULL) {
 		log_write_received(log);
-	else if (!log->fenced && log->queue_first != NULL)
+		return;
+	}
+	if (!log->fenced && log->queue_first != NULL) {
 		write_group(log);
+		return;
+	}
 	if (log->fenced && !log->writing) {
 		struct volume_receive *receive = log->receive;
 		log->receive = NULL;

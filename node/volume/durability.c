@@ -21,7 +21,6 @@ uint64_t volume_lag_ms(const struct volume *volume)
 
 void volume_note_durable(struct volume *volume, uint64_t lsn)
 {
-	volume_remember(volume);
 	size_t last = (volume->lag_first + volume->lag_count - 1) % LAG_SAMPLES_MAX;
 	if (volume->lag_count > 0 &&
 		(volume->lag_samples[last].lsn == lsn || volume->lag_count == LAG_SAMPLES_MAX)) {

@@ -28,7 +28,7 @@ static void end_waits(struct volume *volume, int status)
 {
 	if (list_is_empty(&volume->end_waits))
 		return;
-	if (status == 0) {
+	if (status == 0 && volume->is_asked) {
 		volume->token = rand_u64() | 1;
 		volume_remember(volume);
 	}
@@ -44,6 +44,7 @@ static void become_replica(struct volume *volume)
 	volume->reader_end = volume_durable_end(volume);
 	volume_log_close(&volume->log);
 	volume->branch_is_checked = volume->writes = volume->was_served = false;
+	volume->is_asked = false;
 	volume->token = volume->known_end = 0;
 	volume->is_behind = false;
 	witness_forget(volume->witness);
@@ -64,6 +65,10 @@ void volume_finish_fence(struct volume *volume)
 	if (volume->state != VOLUME_FENCED || !is_drained(volume))
 		return;
 	bool leaves = volume->has_desired && volume_is_deposed(volume);
+	/* While somebody decides by where it stands, and the directory's last word still names it,
+	 * a later epoch that is heard of may be its own: the word comes. */
+	if (leaves && volume->is_asked && volume->desired.primary && !has_stood_still(volume))
+		return;
 	bool opens = !leaves &&
 		(volume_has_new_reign(volume) ||
 			(volume->is_reopening && volume_may_be_primary(volume)));
@@ -101,13 +106,17 @@ static void write_fence_record(struct volume *volume)
 
 void volume_fence(struct volume *volume, bool lasting, struct end_wait *wait)
 {
-	if (lasting || wait != NULL)
-		volume->is_reopening = false;
 	/* Where an unproven log ends says nothing of what was confirmed: it does not write, and is
 	 * no end to go by. */
 	if (lasting && wait != NULL && (!volume->was_served || volume->is_behind)) {
 		wait->done(wait, -ESTALE, volume_durable_end(volume));
 		return;
+	}
+	if (lasting || wait != NULL)
+		volume->is_reopening = false;
+	if (lasting) {
+		volume->is_asked = true;
+		volume->still_since_us = clock_mono_us();
 	}
 	if (volume->state == VOLUME_PRIMARY || volume->state == VOLUME_OPENING) {
 		bool was_primary = volume->state == VOLUME_PRIMARY;
@@ -178,7 +187,7 @@ void volume_poll_fence(struct volume *volume)
 void volume_higher_epoch(struct volume *volume, uint64_t epoch)
 {
 	/* What it has claimed itself may be heard from others before the directory's word comes. */
-	if (epoch <= volume->highest_epoch || epoch == volume->claimed_epoch)
+	if (epoch <= volume->highest_epoch || epoch == volume->claim.epoch)
 		return;
 	volume->highest_epoch = epoch;
 	volume_publish(volume);
@@ -221,6 +230,7 @@ void volume_hold(struct volume *volume, uint64_t epoch, struct end_wait *wait)
 	}
 	list_append(&volume->end_waits, &wait->link);
 	volume->hold_epoch = epoch;
+	volume->is_asked = true;
 	volume->still_since_us = clock_mono_us();
 	if (volume->state == VOLUME_REPLICA) {
 		volume_enter(volume, VOLUME_HELD);

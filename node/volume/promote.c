@@ -14,7 +14,7 @@ void volume_begin_opening(struct volume *volume)
 {
 	volume_enter(volume, VOLUME_OPENING);
 	volume->reign_epoch = volume->desired.epoch;
-	volume->is_reopening = volume->writes = volume->was_served = false;
+	volume->is_reopening = volume->writes = volume->was_served = volume->is_asked = false;
 	volume->opening = (struct volume_opening){ 0 };
 	volume_publish(volume);
 	volume_ask_release(volume, 0);
@@ -100,7 +100,8 @@ static uint32_t missing_slacks(const struct volume *volume)
  * (volume_is_uid_slack_used). */
 static void write_uid_slack(struct volume *volume, uint32_t slacks, bool half)
 {
-	uint64_t number = volume->opening.number;
+	/* In the 12 bits below the epoch's; beyond, every mailbox's own modseq still rises. */
+	uint64_t number = volume->opening.number < 4095 ? volume->opening.number : 4095;
 	struct pending_change *pending = mem_alloc(sizeof(*pending));
 	pending->pool = pool_create();
 	pending->change.action_count = 1;
@@ -152,6 +153,7 @@ static bool take_log(struct volume *volume)
 	}
 	if (result == 0)
 		return true;
+	volume_recall(volume);
 	log_error("volume_unusable", "volume=%u reason=%s", options->id,
 		log_quote(str_from(error.text)));
 	if (result == -EUCLEAN && volume->replica_count > 0)
@@ -163,12 +165,14 @@ static bool take_log(struct volume *volume)
 
 static void begin_reign(struct volume *volume, const struct epoch_entry *last)
 {
-	volume->is_new_reign = last == NULL || last->epoch != volume->desired.epoch;
+	volume->is_new_reign = volume_written_epoch(volume) != volume->desired.epoch;
 	struct epoch_entry opening = { .epoch = volume->desired.epoch, .incarnation = rand_u64() };
 	if (volume->is_new_reign)
 		volume->opening.number = 0;
-	else
-		opening.opening = volume->opening.number ? volume->opening.number : last->opening;
+	if (last != NULL && last->epoch == volume->desired.epoch)
+		opening.opening = last->opening;
+	if (volume->opening.number > 0)
+		opening.opening = volume->opening.number;
 	memcpy(opening.reign, volume->desired.reign, EPOCH_REIGN_LENGTH);
 	volume_log_reign(volume->log, &opening, on_reign, volume);
 }

@@ -45,7 +45,8 @@ void volume_remember(struct volume *volume)
 	if (volume->log == NULL || volume->is_behind || (!volume->was_served && volume->token == 0))
 		return;
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
-	if (volume->writes && last != NULL)
+	/* Nobody goes on by memory from where somebody else decides. */
+	if (volume->writes && last != NULL && volume->token == 0 && volume->was_served)
 		witness.incarnation = last->incarnation;
 	witness.end = volume_log_end(volume->log);
 	witness.chain = volume_log_chain(volume->log);
@@ -82,14 +83,28 @@ static bool has_token(struct volume *volume)
 	return token != 0 && token == volume->desired.token;
 }
 
+uint64_t volume_written_epoch(const struct volume *volume)
+{
+	return epochs_epoch_below(volume_log_epochs(volume->log), volume_log_end(volume->log));
+}
+
+void volume_recall(struct volume *volume)
+{
+	struct witness witness;
+	if (witness_read(volume->witness, &witness) && witness.end > volume->known_end)
+		volume->known_end = witness.end;
+}
+
 bool volume_is_proven(struct volume *volume)
 {
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
 	uint64_t end = volume_log_end(volume->log);
-	if (last == NULL && volume->desired.incarnation == 0)
+	if (end == 0 && volume->desired.incarnation == 0)
 		return true; /* the first opening ever */
-	if (last == NULL || last->epoch < volume->desired.epoch)
-		return has_token(volume);
+	/* What was fetched after a claim had been decided is not thrown away for it. */
+	if (volume_written_epoch(volume) < volume->desired.epoch)
+		return has_token(volume) && (volume->desired.epoch != volume->claim.epoch ||
+						    end == volume->claim.end_lsn);
 	if (volume->opening.is_proven)
 		return end == volume->opening.end && end > 0 &&
 			volume_log_chain(volume->log) == volume->opening.chain;
@@ -112,8 +127,10 @@ static bool has_opening(const struct volume *volume, uint64_t incarnation)
 	bool found = incarnation == 0;
 	if (!found && log_state_read(volume->options.disk, volume->options.log_directory, &state) ==
 			0) {
+		/* What stands behind the end has been cut off. */
 		for (uint32_t i = 0; i < state.epochs.count; i++)
-			found |= state.epochs.entries[i].incarnation == incarnation;
+			found |= state.epochs.entries[i].incarnation == incarnation &&
+				state.epochs.entries[i].start_lsn < volume->opening.ready_end;
 		log_state_deinit(&state);
 	}
 	return found;
@@ -174,7 +191,7 @@ static bool may_go_alone(const struct volume *volume)
 
 void volume_proving(struct volume *volume, bool is_ready, uint64_t end, uint64_t known_end)
 {
-	if (known_end > volume->known_end)
+	if (known_end > end && known_end > volume->known_end)
 		volume->known_end = known_end;
 	volume->opening.is_ready = is_ready;
 	volume->opening.ready_end = end;
@@ -199,27 +216,32 @@ enum volume_wait volume_waits_for(const struct volume *volume)
 
 /* ---- without the others ---- */
 
-static struct volume_claim make_claim(struct volume *volume)
+/* One epoch has one reign, however often it is asked for. False when there is no later epoch. */
+static bool make_claim(struct volume *volume)
 {
-	struct volume_claim claim = { .expected_epoch = volume->desired.epoch,
-		.end_lsn = volume->opening.ready_end };
+	struct volume_claim *claim = &volume->claim;
 	uint64_t above = volume->highest_epoch > volume->desired.epoch ? volume->highest_epoch
 								       : volume->desired.epoch;
-	claim.epoch = epochs_next(above, volume->desired.slot);
-	memcpy(claim.expected_reign, volume->desired.reign, GROUP_REIGN_LENGTH);
-	rand_bytes(claim.reign, GROUP_REIGN_LENGTH);
+	uint64_t epoch = epochs_next(above, volume->desired.slot);
+	if (epoch > EPOCH_MAX)
+		return false;
+	if (epoch != claim->epoch)
+		rand_bytes(claim->reign, GROUP_REIGN_LENGTH);
+	claim->epoch = epoch;
+	claim->expected_epoch = volume->row_epoch;
+	memcpy(claim->expected_reign, volume->row_reign, GROUP_REIGN_LENGTH);
+	claim->end_lsn = volume->opening.ready_end;
 	/* This process has stood still since it was started: what it finds named is its own. */
 	if (volume->token == 0)
 		volume->token = rand_u64() | 1;
-	claim.token = volume->token;
-	return claim;
+	claim->token = volume->token;
+	return true;
 }
 
 static void claim(struct volume *volume)
 {
-	struct volume_claim claim = make_claim(volume);
-	volume->claimed_epoch = claim.epoch;
-	volume->options.events.claim(volume->options.events.arg, volume, &claim);
+	if (make_claim(volume))
+		volume->options.events.claim(volume->options.events.arg, volume, &volume->claim);
 }
 
 void volume_poll_opening(struct volume *volume)
@@ -266,13 +288,19 @@ int volume_open_alone(struct volume *volume, bool by_itself)
 		return 0;
 	}
 	/* The directory is away: it hears of it when it is back (claims.c). */
-	struct volume_claim own = make_claim(volume);
 	struct volume_desired desired = volume->desired;
-	desired.epoch = own.epoch;
-	desired.token = own.token;
+	uint64_t row_epoch = volume->row_epoch;
+	uint8_t row_reign[GROUP_REIGN_LENGTH];
+	if (!make_claim(volume))
+		return -ESTALE;
+	memcpy(row_reign, volume->row_reign, sizeof(row_reign));
+	desired.epoch = volume->claim.epoch;
+	desired.token = volume->claim.token;
 	desired.clean_after = 0;
-	memcpy(desired.reign, own.reign, GROUP_REIGN_LENGTH);
+	memcpy(desired.reign, volume->claim.reign, GROUP_REIGN_LENGTH);
 	volume_set_desired(volume, &desired);
+	volume->row_epoch = row_epoch;
+	memcpy(volume->row_reign, row_reign, sizeof(row_reign));
 	return 0;
 }
 

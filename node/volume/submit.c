@@ -123,6 +123,8 @@ static void on_appended(struct volume_append *append)
 	}
 	if (status < 0 && volume_log_is_fenced(volume->log))
 		volume_fence(volume, false, NULL);
+	if (status == 0)
+		volume_remember(volume);
 	if (status == 0 && volume_has_replica(volume))
 		volume_note_durable(volume, append->end_lsn);
 	/* One publication per group would do; the receiver coalesces. */

@@ -221,8 +221,10 @@ static void take_replicas(struct volume *volume, const struct volume_desired *de
 
 void volume_set_desired(struct volume *volume, const struct volume_desired *desired)
 {
+	volume->row_epoch = desired->epoch;
+	memcpy(volume->row_reign, desired->reign, sizeof(volume->row_reign));
 	if (volume->has_desired && desired->epoch < volume->desired.epoch)
-		return; /* a stale copy of the directory */
+		return; /* a stale copy of the directory, or one that was put back */
 	volume->desired = *desired;
 	volume->has_desired = true;
 	take_replicas(volume, desired);
@@ -281,6 +283,12 @@ void volume_released(struct volume *volume, const struct volume_release *release
 		volume_poll_hold(volume);
 	else if (volume->state == VOLUME_FENCED)
 		volume_poll_fence(volume);
+}
+
+void volume_close(struct volume *volume)
+{
+	CHECK(volume->log == NULL);
+	volume_enter(volume, VOLUME_CLOSED);
 }
 
 struct loop *volume_loop(const struct volume *volume)

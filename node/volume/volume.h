@@ -237,8 +237,14 @@ struct volume {
 	/* A copy elsewhere has confirmed what is lost here: no success is claimed until it is back.
 	 */
 	bool is_behind;
-	/* That the directory has been asked to give to this copy; nobody else is given it. */
-	uint64_t claimed_epoch;
+	/* What the directory has been asked for last (epoch 0: nothing), and where the log ended
+	 * then: nobody else is given that epoch. */
+	struct volume_claim claim;
+	/* The directory's own last word; `desired` may be ahead of it. */
+	uint64_t row_epoch;
+	uint8_t row_reign[GROUP_REIGN_LENGTH];
+	/* Somebody decides by where it stands: a fence or hold that was asked for. */
+	bool is_asked;
 	/* Under which it stands still, as the last one who asked for that was told; 0: none. */
 	uint64_t token;
 	uint64_t reader_end; /* durable bytes of the replica's log */
@@ -300,6 +306,8 @@ void volume_higher_epoch(struct volume *volume, uint64_t epoch);
 /* Node `node_id` has acknowledged `epoch` up to `end`, which the log here does not have: what this
  * volume once confirmed is lost on this machine. It stops, and serves when that is fetched. */
 void volume_behind(struct volume *volume, uint32_t node_id, uint64_t epoch, uint64_t end);
+/* Before it is destroyed, of one whose log is not open: it stays so. */
+void volume_close(struct volume *volume);
 /* Takes nothing more; `wait` (may be NULL) is told when everything taken is durable. With
  * `lasting`, a FENCE record ends the log, so that the promise outlives a restart and the next
  * primary knows that it lacks nothing. */

@@ -64,6 +64,11 @@ void volume_retry_later(struct volume *volume);
 
 /* ---- proof.c ---- */
 
+/* The epoch of the last byte of the log, which is open: one that was only announced has not begun.
+ */
+uint64_t volume_written_epoch(const struct volume *volume);
+/* Of a log that does not open: what this machine remembers of it is known to be confirmed. */
+void volume_recall(struct volume *volume);
 /* The log, which is open, is known to be whole. */
 bool volume_is_proven(struct volume *volume);
 /* It is not: closes it and has the replicator hear the other copies; where they have all been heard

@@ -260,8 +260,10 @@ static void on_fenced_at_stop(struct end_wait *wait, int status, uint64_t end)
 
 static void run_fence_at_stop(struct worker_call *call)
 {
-	/* One that is being proven has nothing to drain, and the replicator is heard no more. */
+	/* One that is being proven has nothing to drain, and the replicator is heard no more. It
+	 * does not open its log any more either. */
 	if (call->slot->volume->log == NULL) {
+		volume_close(call->slot->volume);
 		sem_post(call->arg);
 		return;
 	}

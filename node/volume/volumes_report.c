@@ -61,8 +61,7 @@ static void report_wait(const struct slot *slot, struct buf *out)
 {
 	static const char *const texts[] = { [WAIT_NONE] = "",
 		[WAIT_COPIES] = "the other copies: ",
-		[WAIT_LOST] = "its log is empty or lacks what was confirmed, and no copy that "
-			      "answers has it: ",
+		[WAIT_LOST] = "a copy that has what is known to be missing from its log: ",
 		[WAIT_CLAIM] = "the directory, which is to give it an epoch of its own",
 		[WAIT_ACKS] = "the other copies, which have answered and are to follow" };
 	int wait = atomic_load(&slot->volume->numbers.waits_for);

@@ -43,9 +43,10 @@ enum message_kind {
 	MESSAGE_PARK = 17,
 
 	/* A node that is to write `volume` in `epoch`, through its replicator, to every other
-	 * member: where do you stand? Who answers takes the epoch as heard. */
+	 * member: where do you stand? Who answers takes the epoch as heard. `end` numbers the
+	 * question. */
 	MESSAGE_ASK = 20,
-	/* The answer: `text` is "replica", and then `epochs`, `lsn`, `chain` say what stands here;
+	/* The answer to question `end`: `text` is "replica", and then `epochs`, `lsn`, `chain` say what stands here;
 	 * or a word for why this says nothing yet. `epoch`: the highest heard. */
 	MESSAGE_POSITION = 21,
 	/* Send me what you have of `volume` from `lsn` on, up to where you stand; `epochs` and
