@@ -392,6 +392,7 @@ int index_apply_groups(struct index *index, struct str bytes, uint64_t lsn)
 		bytes = str_from_index(bytes, group_padded(group.used));
 		index->applied_lsn = lsn;
 		index->applied_epoch = group.epoch;
+		index->applied_incarnation = group.incarnation;
 		memcpy(index->applied_reign, group.reign, EPOCH_REIGN_LENGTH);
 	}
 	pool_destroy(&pool);

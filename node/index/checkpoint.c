@@ -16,7 +16,7 @@
  *   "v"           volume header: u32 version, u32 volume, u64 applied, u64 slack epoch,
  *                 u64 messages, u32 dedupe count, u32 dedupe next, u32 slack count, u32 folders,
  *                 u64 applied epoch, 16 bytes its reign, u64 acknowledged elsewhere,
- *                 u32 half slacks
+ *                 u32 half slacks, u64 incarnation that wrote what is applied
  *   "d" chunk     1024 dedupe keys of 16 bytes
  *   "m" mailbox   16 bytes its mark, u32 next folder id, u32 last uidvalidity, u64 modseq, u16
  *                 length + address for which it was made, then subscriptions: u16 length, bytes,
@@ -46,7 +46,7 @@ enum {
 	FOLDER_BYTES = 56, /* without name and keywords */
 	CHECKSUM_BYTES = 4,
 	DEDUPE_CHUNK = 1024,
-	VOLUME_HEADER_BYTES = 84,
+	VOLUME_HEADER_BYTES = 92,
 };
 
 static struct str make_key(
@@ -214,6 +214,7 @@ static int save_volume_header(struct index *index, struct buf *value)
 	buf_append(value, index->applied_reign, EPOCH_REIGN_LENGTH);
 	append_le64(value, index->acked_lsn);
 	append_le32(value, index->half_slack_count);
+	append_le64(value, index->applied_incarnation);
 	return put_row(index, STR("v"), value);
 }
 
@@ -446,6 +447,7 @@ static int load_all(struct index *index)
 		memcpy(index->applied_reign, p + 56, EPOCH_REIGN_LENGTH);
 		index->acked_lsn = get_le64(p + 72);
 		index->half_slack_count = get_le32(p + 80);
+		index->applied_incarnation = get_le64(p + 84);
 		index->is_from_log = false;
 		if (index->dedupe.count != get_le32(p + 32) ||
 			index->folder_count != get_le32(p + 44))

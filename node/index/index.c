@@ -117,7 +117,7 @@ void index_reset(struct index *index)
 	index->applied_lsn = index->saved_lsn = index->slack_epoch = index->message_count = 0;
 	index->slack_count = index->half_slack_count = index->folder_count = 0;
 	index->highest_mailbox_id = 0;
-	index->applied_epoch = index->acked_lsn = 0;
+	index->applied_epoch = index->applied_incarnation = index->acked_lsn = 0;
 	index->reset_store = true;
 	index->ahead_is_stale = true;
 	index->is_broken = false;
@@ -149,12 +149,15 @@ bool index_is_prefix_of(const struct index *index, const struct epochs *epochs)
 		return true;
 	for (uint32_t i = 0; i < epochs->count; i++) {
 		const struct epoch_entry *entry = &epochs->entries[i];
-		/* Openings of one reign follow each other. */
-		if (entry->epoch != index->applied_epoch ||
-			(i + 1 < epochs->count && entry[1].epoch == entry->epoch))
-			continue;
-		return memcmp(entry->reign, index->applied_reign, EPOCH_REIGN_LENGTH) == 0 &&
-			(i + 1 == epochs->count || index->applied_lsn <= entry[1].start_lsn);
+		/* The opening counts, not only the reign: a tail of it may be lost, and another
+		 * opening of the same epoch have written at its addresses. */
+		if (entry->epoch == index->applied_epoch &&
+			entry->incarnation == index->applied_incarnation)
+			return memcmp(entry->reign, index->applied_reign, EPOCH_REIGN_LENGTH) ==
+				0 &&
+				index->applied_lsn > entry->start_lsn &&
+				(i + 1 == epochs->count ||
+					index->applied_lsn <= entry[1].start_lsn);
 	}
 	return false;
 }

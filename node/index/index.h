@@ -113,7 +113,7 @@ struct index {
 	uint64_t applied_lsn;  /* every group below is applied */
 	/* The reign that wrote the last of them: with applied_lsn it names one branch
 	 * of the log. */
-	uint64_t applied_epoch;
+	uint64_t applied_epoch, applied_incarnation;
 	uint8_t applied_reign[EPOCH_REIGN_LENGTH];
 	uint64_t saved_lsn;    /* applied_lsn of the last checkpoint */
 	uint64_t slack_epoch;  /* epoch of the last ACTION_UID_SLACK */

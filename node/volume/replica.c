@@ -18,6 +18,7 @@ void volume_note_applied(struct volume *volume, uint64_t lsn)
 	const struct epoch_entry *reign = epochs_last(volume_log_epochs(volume->log));
 	volume->index.applied_lsn = lsn;
 	volume->index.applied_epoch = reign->epoch;
+	volume->index.applied_incarnation = reign->incarnation;
 	memcpy(volume->index.applied_reign, reign->reign, EPOCH_REIGN_LENGTH);
 }
 

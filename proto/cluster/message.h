@@ -46,8 +46,8 @@ enum message_kind {
 	 * member: where do you stand? Who answers takes the epoch as heard. `end` numbers the
 	 * question. */
 	MESSAGE_ASK = 20,
-	/* The answer to question `end`: `text` is "replica", and then `epochs`, `lsn`, `chain` say what stands here;
-	 * or a word for why this says nothing yet. `epoch`: the highest heard. */
+	/* The answer to question `end`: `text` is "replica", and then `epochs`, `lsn`, `chain` say
+	 * what stands here; or a word for why this says nothing yet. `epoch`: the highest heard. */
 	MESSAGE_POSITION = 21,
 	/* Send me what you have of `volume` from `lsn` on, up to where you stand; `epochs` and
 	 * `chain` are mine. Answered as FOLLOW is. */
