@@ -155,7 +155,7 @@ def run_fuzzers(totals, folder, names, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", choices=("tidy", "unit", "simulation", "sanitized", "fuzz", "e2e", "chaos"))
+    parser.add_argument("--only", choices=("tidy", "model", "unit", "simulation", "sanitized", "fuzz", "e2e", "chaos"))
     parser.add_argument("--match", default="", help="with --only e2e: tests whose name holds this")
     parser.add_argument("--minutes", type=float, default=5, help="with --only chaos: faults at random for so long")
     parser.add_argument("--seed", help="with --only chaos: the faults of that run, as far as time lets them be")
@@ -172,6 +172,9 @@ def main():
     if wanted("tidy"):
         say("== house rules")
         run_program(totals, "tidy", [sys.executable, os.path.join(TOP, "tests/tidy/check.py")], 60)
+    if wanted("model"):
+        say("== the model of the protocol")
+        run_program(totals, "model", [sys.executable, os.path.join(TOP, "tests/model/run.py")], 900)
     chaos = options.only == "chaos"
     needs_plain = wanted("unit") or wanted("simulation") or wanted("e2e") or chaos
     built = build(totals, plain, ["--werror"]) if needs_plain else False

@@ -1,0 +1,98 @@
+#!/usr/bin/python3
+"""Searches the model of the protocol with spin: all rules on, no promise may break; each rule off, one must.
+
+Each row below is one search; docs/guarantees.md says what came of it. --long searches further, for about half an hour;
+--match WORD only rows whose name holds the word; --trail prints, for a promise that broke, what happened, step by step."""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+# A row of every run is done in seconds; more means that the model has grown.
+ROW_SECONDS = 60
+LONG_SECONDS = 600
+# Of the 2 GiB that a small machine has.
+MEMORY_MB = 1500
+DISKS = "-DTAIL -DEMPTY -DBACK"
+
+# (name, flags, what must break or None: nothing)
+HOLDS = [
+    ("all rules, any one fault, no command", f"-DKILL -DPOWER {DISKS} -DDIRECTORY"),
+    ("all rules, one command, no fault", "-DCOMMANDS=1 -DFAULTS=0"),
+    ("all rules, one command, the directory put back", "-DCOMMANDS=1 -DDIRECTORY -DGROUPS=7"),
+]
+LONG_HOLDS = [
+    ("all rules, any two faults, no command", f"-DKILL -DPOWER {DISKS} -DDIRECTORY -DFAULTS=2"),
+    ("all rules, one command, a restart", "-DCOMMANDS=1 -DKILL -DPOWER"),
+    ("all rules, one command, a lost disk", f"-DCOMMANDS=1 {DISKS}"),
+    ("all rules, two commands, no fault", "-DCOMMANDS=2 -DFAULTS=0"),
+]
+BREAKS = [
+    ("proof", "LOST", "-DNO_PROOF -DNO_OWN_EPOCH -DTAIL"),
+]
+
+
+def search(flags, seconds):
+    """(promise that broke or None, whether the search was complete, states, trail)"""
+    where = tempfile.mkdtemp(prefix="pando-model-")
+    try:
+        shutil.copy(os.path.join(HERE, "volume.pml"), where)
+        words = flags.split()
+        steps = [["spin", *words, "-a", "volume.pml"],
+                 ["gcc", "-O1", "-w", "-DSAFETY", "-DNOREDUCE", "-DCOLLAPSE", f"-DMEMLIM={MEMORY_MB}", "-o", "pan", "pan.c"]]
+        for step in steps:
+            done = subprocess.run(step, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            if done.returncode != 0:
+                return "it does not build: " + done.stdout[-500:], False, 0, ""
+        out = subprocess.run(["timeout", "-s", "INT", str(seconds), "./pan", "-m10000"], cwd=where, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, text=True).stdout
+        states = re.search(r"(\d+) states, stored", out)
+        complete = "Search not completed" not in out and "max search depth too small" not in out
+        if "errors: 0" in out:
+            return None, complete, int(states.group(1)) if states else 0, ""
+        story = subprocess.run(["spin", *words, "-t", "volume.pml"], cwd=where, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True).stdout
+        line = re.search(r"volume.pml:(\d+), Error: assertion violated", story)
+        with open(os.path.join(where, "volume.pml")) as source:
+            text = source.read().splitlines()[int(line.group(1)) - 1] if line else ""
+        promise = re.search(r"\b(LOST|UID|WRITER|DIFFER)\(", text)
+        told = [s.strip() for s in story.splitlines() if s.startswith("      ")]
+        return promise.group(1) if promise else "something else", True, int(states.group(1)) if states else 0, "\n".join(told)
+    finally:
+        shutil.rmtree(where)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--long", action="store_true", help="searches that take up to ten minutes each, too")
+    parser.add_argument("--match", default="", metavar="WORD", help="rows whose name holds the word")
+    parser.add_argument("--trail", action="store_true", help="how a promise broke")
+    options = parser.parse_args()
+    rows = [(name, None, flags) for name, flags in HOLDS + (LONG_HOLDS if options.long else [])]
+    rows += [(f"without {name}", promise, flags) for name, promise, flags in BREAKS]
+    passed = failed = 0
+    for name, expected, flags in rows:
+        if options.match not in name:
+            continue
+        start = time.monotonic()
+        long = options.long and (name, flags) in LONG_HOLDS
+        found, complete, states, trail = search(flags, LONG_SECONDS if long else ROW_SECONDS)
+        good = found == expected and (complete or long)
+        passed, failed = passed + good, failed + (not good)
+        what = f"{found} breaks" if found else "nothing breaks" + ("" if complete else ", cut off by time")
+        wanted = "" if good else f"; expected: {expected + ' breaks' if expected else 'a complete search and nothing'}"
+        print(f"{'ok  ' if good else 'FAIL'} {name}: {what}, {states} states, {time.monotonic() - start:.1f} s{wanted}", flush=True)
+        if options.trail or not good:
+            print("\n".join("     | " + line for line in trail.splitlines()), end="\n" if trail else "")
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
