@@ -25,6 +25,7 @@ DISKS = "-DTAIL -DEMPTY -DBACK"
 HOLDS = [
     ("all rules, any one fault, no command", f"-DKILL -DPOWER {DISKS} -DDIRECTORY"),
     ("all rules, one command, no fault", "-DCOMMANDS=1 -DFAULTS=0"),
+    ("all rules, one command, a kill", "-DCOMMANDS=1 -DKILL -DMAILS=1 -DGROUPS=5 -DOPENINGS=3"),
     ("all rules, one command, the directory put back", "-DCOMMANDS=1 -DDIRECTORY -DGROUPS=7"),
 ]
 LONG_HOLDS = [
@@ -33,8 +34,21 @@ LONG_HOLDS = [
     ("all rules, one command, a lost disk", f"-DCOMMANDS=1 {DISKS}"),
     ("all rules, two commands, no fault", "-DCOMMANDS=2 -DFAULTS=0"),
 ]
+# The last is no rule: it is said in docs/protocol.md to stay impossible.
 BREAKS = [
-    ("proof", "LOST", "-DNO_PROOF -DNO_OWN_EPOCH -DTAIL"),
+    ("proof", "LOST", "-DNO_PROOF -DTAIL"),
+    ("proof, uids", "UID", "-DNO_PROOF -DTAIL -DONLY=1"),
+    ("proof and incarnation", "DIFFER", "-DNO_INCARNATION -DNO_PROOF -DTAIL -DONLY=3"),
+    ("a fence that ends the proof", "UID", "-DNO_ENDED -DCOMMANDS=1 -DKILL -DGROUPS=7 -DONLY=1"),
+    ("half a slack", "UID", "-DNO_HALF -DTAIL"),
+    ("acknowledged openings", "UID", "-DNO_BARRIER -DONLY=1 -DPOWER -DBACK -DFAULTS=2 -DGROUPS=5 -DOPENINGS=3 -DROWS=1"),
+    ("class", "WRITER", "-DNO_CLASS -DCOMMANDS=1 -DDIRECTORY"),
+    ("token", "LOST", "-DNO_TOKEN -DCOMMANDS=1 -DKILL -DGROUPS=7"),
+    ("last (open)", "LOST", "-DNO_LAST -DCOMMANDS=1 -DKILL -DGROUPS=7"),
+    ("confirm", "LOST", "-DNO_CONFIRM -DCOMMANDS=1 -DKILL -DGROUPS=7"),
+    ("what is missing", "LOST", "-DNO_MISSING -DEMPTY"),
+    ("heard (open)", "LOST", "-DNO_HEARD -DTAIL"),
+    ("the memory lost, too", "UID", "-DMEMORY"),
 ]
 
 
