@@ -44,10 +44,10 @@ BREAKS = [
     ("acknowledged openings", "UID", "-DNO_BARRIER -DONLY=1 -DPOWER -DBACK -DFAULTS=2 -DGROUPS=5 -DOPENINGS=3 -DROWS=1"),
     ("class", "WRITER", "-DNO_CLASS -DCOMMANDS=1 -DDIRECTORY"),
     ("token", "LOST", "-DNO_TOKEN -DCOMMANDS=1 -DKILL -DGROUPS=7"),
-    ("last (open)", "LOST", "-DNO_LAST -DCOMMANDS=1 -DKILL -DGROUPS=7"),
+    ("last", "LOST", "-DNO_LAST -DCOMMANDS=1 -DKILL -DGROUPS=7"),
     ("confirm", "LOST", "-DNO_CONFIRM -DCOMMANDS=1 -DKILL -DGROUPS=7"),
     ("what is missing", "LOST", "-DNO_MISSING -DEMPTY"),
-    ("heard (open)", "LOST", "-DNO_HEARD -DTAIL"),
+    ("heard", "LOST", "-DNO_HEARD -DTAIL"),
     ("the memory lost, too", "UID", "-DMEMORY"),
 ]
 
