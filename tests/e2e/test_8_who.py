@@ -118,7 +118,7 @@ def test_numbers_do_not_go_back_with_a_directory_that_is_restored(c):
     assert pando(c, "mailbox", "adopt", alice, "--number", str(number + 1))[0] == 1
     c.pando("mailbox", "adopt", alice, "--number", str(number))
     wait_for("her old mail", 5, lambda: login_refusal(c, "site-b", alice) == "" and c.subjects(alice) == [hers])
-    assert c.home(alice)["id"] == number and c.home(alice)["password"] == "yes" and c.mailbox(alice)[1] != uids
+    assert c.home(alice)["id"] == number and c.home(alice)["password"] is True and c.mailbox(alice)[1] != uids
     # And back: nothing is lost by choosing.
     c.pando("mailbox", "adopt", alice, "--number", str(new))
     wait_for("her new mail", 5, lambda: login_refusal(c, "site-b", alice) == "" and c.subjects(alice) == [since])
