@@ -159,6 +159,7 @@ struct replicator {
 	struct metric *shipped_bytes, *received_bytes;
 };
 
+struct peer *replicator_find_peer(const struct replicator *replicator, uint32_t node_id);
 struct copy *replicator_find_copy(const struct replicator *replicator, uint32_t volume_id);
 
 /* ---- peers.c ---- */

@@ -47,17 +47,11 @@ void connection_close(struct connection *connection, const char *why)
 
 /* ---- what comes in ---- */
 
-static struct peer *peer_of(struct connection *connection, uint32_t node_id)
-{
-	uint64_t id = node_id;
-	return map_get(connection->replicator->peers, map_key_u64(&id));
-}
-
 /* The certificate must be that of the node it claims to be. */
 static bool is_proven(struct connection *connection, const struct cluster_message *hello)
 {
 	const struct tls_peer *certificate = stream_peer(connection->stream);
-	struct peer *peer = peer_of(connection, hello->node);
+	struct peer *peer = replicator_find_peer(connection->replicator, hello->node);
 	if (connection->replicator->options.tls_server == NULL)
 		return true;
 	return peer != NULL && strcmp(certificate->role, "replicator") == 0 &&

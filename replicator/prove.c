@@ -13,7 +13,7 @@
  * log here is whole: a disk may be new, put back, or have lost its last writes.
  *
  * All have answered and nobody has more: the node gets the log, with the number of this opening.
- * Somebody is silent: the node is told so, and decides (node/volume/promote.c).
+ * Somebody is silent: the node is told so, and decides (node/volume/proof.c).
  *
  * A member answers only while it is a replica and nothing of it is decided: one that stands still
  * for a failover says so, and is asked again.
@@ -41,8 +41,7 @@ struct proof {
 
 static const char *node_name(const struct copy *copy, uint32_t node_id)
 {
-	uint64_t id = node_id;
-	const struct peer *peer = map_get(copy->replicator->peers, map_key_u64(&id));
+	const struct peer *peer = replicator_find_peer(copy->replicator, node_id);
 	return peer ? peer->name : "an unknown node";
 }
 

@@ -67,8 +67,8 @@ void copy_enter(struct copy *copy, enum copy_state state, struct connection *sou
 
 static struct connection *leader_connection(const struct copy *copy)
 {
-	uint64_t id = copy->desired.leader_node_id;
-	struct peer *peer = map_get(copy->replicator->peers, map_key_u64(&id));
+	struct peer *peer =
+		replicator_find_peer(copy->replicator, copy->desired.leader_node_id);
 	return peer && peer->connection && peer->connection->node_id == peer->node_id
 		? peer->connection
 		: NULL;
@@ -113,7 +113,7 @@ void receive_on_report_timer(void *arg)
 		timer_start(replicator->report_timer, REPORT_MS);
 }
 
-static void ask(struct copy *copy, struct connection *connection)
+void receive_ask(struct copy *copy, struct connection *connection)
 {
 	struct buf vector = { 0 };
 	epochs_encode(volume_log_epochs(copy->log), &vector);
@@ -194,12 +194,7 @@ void receive_reconcile(struct copy *copy)
 	struct connection *connection = leader_connection(copy);
 	if (connection == NULL || connection == copy->source)
 		return;
-	ask(copy, connection);
-}
-
-void receive_ask(struct copy *copy, struct connection *connection)
-{
-	ask(copy, connection);
+	receive_ask(copy, connection);
 }
 
 /* Nothing more is received for now; it is asked again, after longer and longer. */
@@ -298,7 +293,7 @@ static void on_cut_done(void *arg, int status)
 						 .volume = copy->id,
 						 .lsn = volume_log_end(copy->log) });
 	if (should_follow(copy) && copy->source != NULL)
-		ask(copy, copy->source);
+		receive_ask(copy, copy->source);
 	else
 		receive_reconcile(copy);
 }

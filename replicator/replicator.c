@@ -92,7 +92,7 @@ void replicator_set_node_id(struct replicator *replicator, uint32_t node_id)
 	replicator->options.node_id = node_id;
 }
 
-static struct peer *find_peer(struct replicator *replicator, uint32_t node_id)
+struct peer *replicator_find_peer(const struct replicator *replicator, uint32_t node_id)
 {
 	uint64_t id = node_id;
 	return map_get(replicator->peers, map_key_u64(&id));
@@ -106,7 +106,7 @@ static void on_dial_timer(void *arg)
 void replicator_set_peer(
 	struct replicator *replicator, uint32_t node_id, const char *name, const char *address)
 {
-	struct peer *peer = find_peer(replicator, node_id);
+	struct peer *peer = replicator_find_peer(replicator, node_id);
 	if (node_id == replicator->options.node_id)
 		return;
 	if (peer == NULL) {
@@ -128,7 +128,7 @@ void replicator_set_peer(
 static void want_peers(struct replicator *replicator, const struct replicator_volume *volume)
 {
 	for (unsigned i = 0; i < volume->member_count; i++) {
-		struct peer *peer = find_peer(replicator, volume->members[i]);
+		struct peer *peer = replicator_find_peer(replicator, volume->members[i]);
 		if (peer == NULL || peer->wanted)
 			continue;
 		peer->wanted = true;

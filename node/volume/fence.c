@@ -51,15 +51,6 @@ static void become_replica(struct volume *volume)
 	volume_enter(volume, VOLUME_REPLICA);
 }
 
-/* Where the log ends is known only of one that is open here. */
-static void ask_for_log(struct volume *volume)
-{
-	if (volume->log != NULL || volume->is_releasing)
-		return;
-	volume->opening = (struct volume_opening){ 0 };
-	volume_ask_release(volume, 0);
-}
-
 void volume_finish_fence(struct volume *volume)
 {
 	if (volume->state != VOLUME_FENCED || !is_drained(volume))
@@ -72,9 +63,8 @@ void volume_finish_fence(struct volume *volume)
 	bool opens = !leaves &&
 		(volume_has_new_reign(volume) ||
 			(volume->is_reopening && volume_may_be_primary(volume)));
-	if (!leaves && !opens && volume->log == NULL)
-		return; /* volume_poll_fence takes it */
-	/* What opens again this moment does not stand still, whoever asked for that. */
+	/* What opens again this moment does not stand still, whoever asked for that; and of a log
+	 * that is not open the end is not known. */
 	end_waits(volume, opens || volume->log == NULL ? -ESTALE : 0);
 	if (leaves) {
 		volume_fail_waits(volume);
@@ -139,41 +129,11 @@ void volume_fence(struct volume *volume, bool lasting, struct end_wait *wait)
 	volume_finish_fence(volume);
 }
 
-static int open_log(struct volume *volume)
-{
-	struct error error;
-	const struct volume_options *options = &volume->options;
-	int result = volume_log_open(options->loop, options->disk, options->log_directory,
-		options->id, &(struct log_told){ 0 }, &volume->log, NULL, &error);
-	if (result < 0 && result != -EAGAIN)
-		log_error("volume_unusable", "volume=%u reason=%s", options->id,
-			log_quote(str_from(error.text)));
-	return result;
-}
-
-/* It was fenced while it was being opened. */
-static void take_log_of_fence(struct volume *volume)
-{
-	ask_for_log(volume);
-	if (volume->is_releasing)
-		return;
-	int result = open_log(volume);
-	if (result == 0) {
-		volume_publish(volume);
-		volume_finish_fence(volume);
-	} else if (result != -EAGAIN) {
-		end_waits(volume, result);
-		volume_retry_later(volume);
-	}
-}
-
 /* Whoever asked for a fence and did not go on to promote gave up long before FENCE_MS_MAX. Whether
  * that is so, the other copies or the directory say: a log that ends in a fence is to be proven. */
 void volume_poll_fence(struct volume *volume)
 {
 	volume_finish_fence(volume);
-	if (volume->state == VOLUME_FENCED && volume->log == NULL)
-		take_log_of_fence(volume);
 	if (volume->state != VOLUME_FENCED)
 		return;
 	if (is_drained(volume) && volume_may_be_primary(volume) && has_stood_still(volume)) {
@@ -211,8 +171,7 @@ void volume_behind(struct volume *volume, uint32_t node_id, uint64_t epoch, uint
 		volume->options.id, (unsigned long long)epoch, node_id, (unsigned long long)end,
 		(unsigned long long)volume_durable_end(volume));
 	volume->is_behind = volume->is_reopening = true;
-	if (end > volume->known_end)
-		volume->known_end = end;
+	volume_know_end(volume, end);
 	/* The next process asks too. */
 	witness_forget(volume->witness);
 	volume_fence(volume, false, NULL);
@@ -256,7 +215,7 @@ void volume_finish_hold(struct volume *volume)
 /* With the log's lock taken nobody here acknowledges, whatever becomes of the replicator. */
 static void take_log(struct volume *volume)
 {
-	int result = open_log(volume);
+	int result = volume_take_log(volume);
 	if (result == -EAGAIN)
 		return;
 	if (result < 0) {

@@ -140,13 +140,22 @@ static void on_reign(void *arg, int status)
 		begin_service(volume);
 }
 
-/* A damaged log with other copies: what they have is fetched where the damage begins. */
-static bool take_log(struct volume *volume)
+int volume_take_log(struct volume *volume)
 {
 	struct error error;
 	const struct volume_options *options = &volume->options;
 	int result = volume_log_open(options->loop, options->disk, options->log_directory,
 		options->id, &(struct log_told){ 0 }, &volume->log, NULL, &error);
+	if (result < 0 && result != -EAGAIN)
+		log_error("volume_unusable", "volume=%u reason=%s", options->id,
+			log_quote(str_from(error.text)));
+	return result;
+}
+
+/* A damaged log with other copies: what they have is fetched where the damage begins. */
+static bool take_log(struct volume *volume)
+{
+	int result = volume_take_log(volume);
 	if (result == -EAGAIN) {
 		timer_start(volume->retry_timer, LOCK_RETRY_MS);
 		return false;
@@ -154,8 +163,6 @@ static bool take_log(struct volume *volume)
 	if (result == 0)
 		return true;
 	volume_recall(volume);
-	log_error("volume_unusable", "volume=%u reason=%s", options->id,
-		log_quote(str_from(error.text)));
 	if (result == -EUCLEAN && volume->replica_count > 0)
 		volume_ask_for_proof(volume);
 	else

@@ -46,11 +46,17 @@ void volume_remember(struct volume *volume)
 		return;
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
 	/* Nobody goes on by memory from where somebody else decides. */
-	if (volume->writes && last != NULL && volume->token == 0 && volume->was_served)
+	if (volume->writes && last != NULL && volume->token == 0)
 		witness.incarnation = last->incarnation;
 	witness.end = volume_log_end(volume->log);
 	witness.chain = volume_log_chain(volume->log);
 	witness_write(volume->witness, &witness);
+}
+
+void volume_know_end(struct volume *volume, uint64_t end)
+{
+	if (end > volume->known_end)
+		volume->known_end = end;
 }
 
 /* What this machine remembers and the log here does not bear out raises known_end. */
@@ -60,8 +66,7 @@ static bool remembers(struct volume *volume, struct witness *witness_out)
 		return false;
 	if (has_chain(volume, witness_out->end, witness_out->chain))
 		return true;
-	if (witness_out->end > volume->known_end)
-		volume->known_end = witness_out->end;
+	volume_know_end(volume, witness_out->end);
 	return false;
 }
 
@@ -91,8 +96,8 @@ uint64_t volume_written_epoch(const struct volume *volume)
 void volume_recall(struct volume *volume)
 {
 	struct witness witness;
-	if (witness_read(volume->witness, &witness) && witness.end > volume->known_end)
-		volume->known_end = witness.end;
+	if (witness_read(volume->witness, &witness))
+		volume_know_end(volume, witness.end);
 }
 
 bool volume_is_proven(struct volume *volume)
@@ -179,20 +184,24 @@ void volume_ask_for_proof(struct volume *volume)
 	volume_publish(volume);
 }
 
+static bool has_waited(const struct volume *volume)
+{
+	return clock_mono_us() - volume->opening.since_us > volume->options.alone_after_ms * 1000;
+}
+
 /* An epoch that was given to this copy and is not begun by who was held for it is begun by nobody:
  * another one is asked for. When all have been heard there is nothing to wait for. */
 static bool may_go_alone(const struct volume *volume)
 {
 	const struct volume_opening *opening = &volume->opening;
-	bool has_waited = clock_mono_us() - opening->since_us >
-		volume->options.alone_after_ms * 1000;
-	return opening->is_ready && has_what_is_known(volume) && (has_waited || opening->is_heard);
+	return opening->is_ready && has_what_is_known(volume) &&
+		(opening->is_heard || has_waited(volume));
 }
 
 void volume_proving(struct volume *volume, bool is_ready, uint64_t end, uint64_t known_end)
 {
-	if (known_end > end && known_end > volume->known_end)
-		volume->known_end = known_end;
+	if (known_end > end)
+		volume_know_end(volume, known_end);
 	volume->opening.is_ready = is_ready;
 	volume->opening.ready_end = end;
 	volume->opening.has_last_opening =
@@ -260,7 +269,7 @@ void volume_poll_opening(struct volume *volume)
 	if (opening->ack_lsn > 0) {
 		/* A copy that has answered takes nothing: its disk is full, or it is far behind.
 		 * All have been heard: an epoch of its own needs nobody. */
-		if (clock_mono_us() - opening->since_us > volume->options.alone_after_ms * 1000)
+		if (has_waited(volume))
 			claim(volume);
 	} else if (!volume->is_releasing && volume->log == NULL && !opening->is_heard &&
 		(opening->is_proven || !opening->is_proving)) {
@@ -289,18 +298,13 @@ int volume_open_alone(struct volume *volume, bool by_itself)
 	}
 	/* The directory is away: it hears of it when it is back (claims.c). */
 	struct volume_desired desired = volume->desired;
-	uint64_t row_epoch = volume->row_epoch;
-	uint8_t row_reign[GROUP_REIGN_LENGTH];
 	if (!make_claim(volume))
 		return -ESTALE;
-	memcpy(row_reign, volume->row_reign, sizeof(row_reign));
 	desired.epoch = volume->claim.epoch;
 	desired.token = volume->claim.token;
 	desired.clean_after = 0;
 	memcpy(desired.reign, volume->claim.reign, GROUP_REIGN_LENGTH);
-	volume_set_desired(volume, &desired);
-	volume->row_epoch = row_epoch;
-	memcpy(volume->row_reign, row_reign, sizeof(row_reign));
+	volume_take_desired(volume, &desired);
 	return 0;
 }
 

@@ -223,6 +223,11 @@ void volume_set_desired(struct volume *volume, const struct volume_desired *desi
 {
 	volume->row_epoch = desired->epoch;
 	memcpy(volume->row_reign, desired->reign, sizeof(volume->row_reign));
+	volume_take_desired(volume, desired);
+}
+
+void volume_take_desired(struct volume *volume, const struct volume_desired *desired)
+{
 	if (volume->has_desired && desired->epoch < volume->desired.epoch)
 		return; /* a stale copy of the directory, or one that was put back */
 	volume->desired = *desired;

@@ -14,6 +14,8 @@ void volume_publish(struct volume *volume);
 uint64_t volume_durable_end(const struct volume *volume);
 /* The only way from one state to another. */
 void volume_enter(struct volume *volume, enum volume_state state);
+/* Takes a word that is not the directory's: this copy's own (proof.c). */
+void volume_take_desired(struct volume *volume, const struct volume_desired *desired);
 /* Above 0, prove_epoch is what is to be written. */
 void volume_ask_release(struct volume *volume, uint64_t prove_epoch);
 /* The directory wants it, nobody has shown a higher epoch, and the disk is well. */
@@ -55,6 +57,8 @@ void volume_answer_unseen(struct volume *volume);
 
 /* REPLICA, HELD or FENCED -> OPENING: the replicator is asked to let go first. */
 void volume_begin_opening(struct volume *volume);
+/* Opens the log, which the replicator has let go; says why it cannot. -EAGAIN: not yet. */
+int volume_take_log(struct volume *volume) must_check;
 /* Takes the log, or tries again in a moment; then the reign begins. */
 void volume_try_open(struct volume *volume);
 /* A copy has acknowledged something: the opening may be complete. */
@@ -67,6 +71,8 @@ void volume_retry_later(struct volume *volume);
 /* The epoch of the last byte of the log, which is open: one that was only announced has not begun.
  */
 uint64_t volume_written_epoch(const struct volume *volume);
+/* The log was once confirmed up to `end`: one that ends below it lacks something. */
+void volume_know_end(struct volume *volume, uint64_t end);
 /* Of a log that does not open: what this machine remembers of it is known to be confirmed. */
 void volume_recall(struct volume *volume);
 /* The log, which is open, is known to be whole. */
