@@ -13,6 +13,12 @@
  * directory names this node for, or that are served here in an epoch above the directory's.
  */
 
+enum {
+	/* A standby that is being promoted, a lock that somebody holds: over within a second or
+	 * within minutes, and one connection a second costs the directory little. */
+	TELL_AGAIN_MS = 1000,
+};
+
 struct write_job {
 	struct slot *slot;
 	struct promotion promotion; /* epoch 0: only the opening is noted */
@@ -37,13 +43,19 @@ static void run_write(void *arg)
 static void on_written(void *arg)
 {
 	struct write_job *job = arg;
-	job->slot->is_claiming = false;
-	if (job->result < 0)
-		log_warn("directory_not_told", "volume=%u epoch=%llu reason=%s", job->slot->id,
-			(unsigned long long)job->promotion.epoch,
+	struct slot *slot = job->slot;
+	slot->is_claiming = false;
+	slot->is_untold = job->result < 0;
+	if (slot->is_untold)
+		timer_start(slot->volumes->tell_timer, TELL_AGAIN_MS);
+	if (slot->is_untold && !slot->told_untold)
+		log_warn("directory_not_told", "volume=%u epoch=%llu reason=%s", slot->id,
+			(unsigned long long)(job->promotion.epoch ? job->promotion.epoch
+								  : job->opened_epoch),
 			log_quote(str_from(job->error.text)));
-	else if (job->promotion.epoch != 0)
-		log_warn("epoch_claimed", "volume=%u epoch=%llu before=%llu", job->slot->id,
+	slot->told_untold = slot->is_untold;
+	if (!slot->is_untold && job->promotion.epoch != 0)
+		log_warn("epoch_claimed", "volume=%u epoch=%llu before=%llu", slot->id,
 			(unsigned long long)job->promotion.epoch,
 			(unsigned long long)job->promotion.expected_epoch);
 	free(job);
@@ -99,8 +111,8 @@ void slot_tell_directory(struct slot *slot)
 	const struct directory_volume *entry = directory_find_volume(volumes->directory, slot->id);
 	uint64_t epoch = atomic_load(&numbers->epoch);
 	uint64_t incarnation = atomic_load(&numbers->incarnation);
-	if (slot->is_claiming || entry == NULL || !directory_is_fresh(volumes->directory) ||
-		atomic_load(&numbers->state) != VOLUME_PRIMARY)
+	if (slot->is_claiming || slot->is_untold || entry == NULL ||
+		!directory_is_fresh(volumes->directory) || atomic_load(&numbers->state) != VOLUME_PRIMARY)
 		return;
 	if (entry->epoch < epoch)
 		claim_served(slot, entry, epoch);
@@ -108,6 +120,19 @@ void slot_tell_directory(struct slot *slot)
 		start(slot, &(struct write_job){ .slot = slot,
 				    .opened_epoch = epoch,
 				    .incarnation = incarnation });
+}
+
+void volumes_tell_again(void *arg)
+{
+	struct volumes *volumes = arg;
+	void *value;
+	for (size_t i = 0; map_next(volumes->slots, &i, NULL, &value);) {
+		struct slot *slot = value;
+		if (!slot->is_untold)
+			continue;
+		slot->is_untold = false;
+		slot_tell_directory(slot);
+	}
 }
 
 /* ---- the operator's word ---- */

@@ -238,6 +238,7 @@ int volumes_create(struct loop *front, const struct config *config, struct direc
 	volumes->link = replicator_link_create(volumes);
 	volumes->start_timer = timer_new(front, on_start_timer, volumes);
 	timer_start(volumes->start_timer, DIRECTORY_WAIT_MS);
+	volumes->tell_timer = timer_new(front, volumes_tell_again, volumes);
 	*volumes_out = volumes;
 	return 0;
 }

@@ -41,6 +41,8 @@ struct slot {
 	/* What the replicator says that a proof waits for. */
 	char waits_for[256];
 	bool is_claiming; /* the directory is being asked (claims.c) */
+	bool is_untold;   /* it did not take what it had to hear: told again by the clock alone */
+	bool told_untold; /* the log knows */
 	struct volume_replica replicas[VOLUME_COPIES_MAX]; /* as last reported */
 	unsigned replica_count;
 	uint64_t epoch;
@@ -63,7 +65,7 @@ struct volumes {
 	unsigned worker_count;
 	struct map *slots; /* u64 id -> struct slot */
 	struct replicator_link *link;
-	struct timer *start_timer;
+	struct timer *start_timer, *tell_timer;
 	bool may_use_copy; /* the wait for a fresh directory is over */
 	uint32_t node_id;
 };
@@ -100,8 +102,10 @@ struct slot *volumes_find_slot(const struct volumes *volumes, uint32_t volume_id
 /* The directory gives the slot's copy an epoch, if it can be written and names this node still. */
 void slot_claim(struct slot *slot, const struct volume_claim *claim);
 /* What the directory has to hear of a volume that is served here: that it is, and in which epoch,
- * where its own is behind. */
+ * where its own is behind. What it does not take it hears again, also when nothing else happens. */
 void slot_tell_directory(struct slot *slot);
+/* The timer's: all that has not been told. */
+void volumes_tell_again(void *volumes);
 
 /* ---- replicator_link.c ---- */
 

@@ -1,0 +1,246 @@
+"""Chapters of docs/operating.md, word for word: a disk of the queue, a full disk, a directory from a dump, a standby that lacks commits."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+import demo
+import world
+from runbook import Runbook
+from test_5_two_directories import Servers
+from test_8_queue import away, queued
+from world import make_message, unmount, user, wait_for
+
+SLOW = True
+DISK_SIZE = "176m"
+
+
+def logged(daemon, event, since=0):
+    with open(daemon.log, errors="replace") as file:
+        file.seek(since)
+        return event in file.read()
+
+
+def log_size(daemon):
+    return os.path.getsize(daemon.log)
+
+
+def users_at(c, node, count=3):
+    users = [name for name in map(user, range(1, 61)) if c.home(name)["home"] == node][:count]
+    assert users
+    return users
+
+
+def mail_of(c, users, site="site-b"):
+    return {name: c.mailbox(name, site) for name in users}
+
+
+def nothing_is_lost(c, before, site="site-b"):
+    for name, (mail, (validity, uidnext)) in before.items():
+        now, (validity_now, uidnext_now) = c.mailbox(name, site)
+        assert validity_now == validity and uidnext_now >= uidnext, name
+        assert mail.items() <= now.items(), name
+
+
+def test_the_queues_disk_was_replaced(c):
+    c.heal()
+    book = Runbook(c, "The queue's disk was replaced")
+    router, other = c.daemon("router-a/router"), c.daemon("router-b/router")
+    name = user(63)
+    node = away(c, name)
+    subjects = [c.send("site-a", name) for _ in range(5)]
+    ids = {id for _, id in queued(c, "router-b")}
+    assert len(ids) == len(subjects), ids
+    assert not [m for m in c.pando_json("at-risk", check=False) if m["delivery_id"] in ids]
+    book.says("Stop the router if it still runs; mount an empty disk there")
+    router.stop(signal.SIGKILL)
+    queue = os.path.join(router.machine, "data", "router", "queue")
+    shutil.rmtree(queue)
+    os.mkdir(queue)
+    since = log_size(router), log_size(other)
+    book.says("It says `queue_named` with a new identity and opens its door", "they say `queue_adopted`")
+    router.start()
+    wait_for("its name", 10, lambda: logged(router, "queue_named", since[0]))
+    wait_for("its door", 10, lambda: c.raw("site-a").greeting[0] == 220)
+    wait_for("the adoption", 30, lambda: logged(other, "queue_adopted", since[1]))
+    book.says("shows those messages there with the role `adopted`")
+    wait_for("the role", 30, lambda: len(re.findall(r"\badopted\b", book.command("pando queue list", code=None))) == len(ids))
+    node.start()
+    for subject in subjects:
+        c.wait_mail(name, subject, seconds=60)
+    book.says("`pando queue list` is empty in the end")
+    wait_for("the end", 30, lambda: not queued(c))
+    found = c.subjects(name)
+    assert all(found.count(subject) == 1 for subject in subjects), found
+    c.heal()
+
+
+def test_a_directory_that_was_dumped_before_a_failover(c):
+    """By pg_dump and psql; meanwhile the volumes have moved."""
+    c.heal()
+    book = Runbook(c, "The directory was put back")
+    users = users_at(c, "node-a1")
+    url = re.search(r"^directory = (.*)$", open(c.conf).read(), re.M).group(1)
+    dump = subprocess.run([f"{demo.POSTGRES_BIN}/pg_dump", "--schema=pando", url], check=True, stdout=subprocess.PIPE)
+    c.pando("failover", "node-a1")
+    for name in users:
+        c.send("site-a", name)
+    before = mail_of(c, users)
+    rows = {v["volume"]: (v["primary"], v["epoch"]) for v in c.status()["volumes"]}
+    assert any(primary == "node-b1" for primary, _ in rows.values()), rows
+    done = subprocess.run([f"{demo.POSTGRES_BIN}/psql", "-qAt", "-v", "ON_ERROR_STOP=1", url], text=True, stderr=subprocess.PIPE,
+                          input="drop schema pando cascade;" + dump.stdout.decode(), stdout=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr
+    book.says("Whoever serves a volume in a later epoch writes that into the directory by itself")
+    wait_for("the directory to be right", 20, lambda: rows == {
+        v["volume"]: (v["primary"], v["epoch"]) for v in c.status()["volumes"]})
+    book.says("`pando audit`: `directory put right`")
+    assert "directory put right" in c.pando("audit")
+    wait_for("replicas in step", 20, c.in_step)
+    nothing_is_lost(c, before)
+    for name in users:
+        c.send("site-b", name)
+    c.heal()
+
+
+class SmallDisk:
+    """A node's data folder on a file system of its own, which can be filled."""
+
+    def __init__(self, daemons):
+        self.daemons, self.folder = daemons, os.path.join(daemons[0].machine, "data")
+
+    def __enter__(self):
+        for daemon in self.daemons:
+            daemon.stop()
+        kept = self.folder + ".kept"
+        shutil.copytree(self.folder, kept)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_SIZE}", "none", self.folder], check=True)
+        subprocess.run(["cp", "-a", kept + "/.", self.folder], check=True)
+        shutil.rmtree(kept)
+        for daemon in self.daemons:
+            daemon.start()
+        return self
+
+    def __exit__(self, *_):
+        for daemon in self.daemons:
+            daemon.stop(signal.SIGKILL)
+        unmount(self.folder)
+
+    def grow(self):
+        subprocess.run(["mount", "-o", "remount,size=1g", self.folder], check=True)
+
+
+def test_a_site_whose_disk_is_full(c):
+    if os.getuid() != 0:
+        return  # only root can make a small disk
+    one = world.World(os.path.join(c.folder, "one"), world.free_offset())
+    try:
+        one.create(["site-a", "site-b"], 1)
+        one.start()
+        one.wait_serving()
+        one.wait_nodes()
+        with SmallDisk([one.daemon("node-a1/node"), one.daemon("node-a1/replicator")]) as disk:
+            one.wait_serving(seconds=60)
+            fill_and_follow(one, disk)
+    finally:
+        one.stop(signal.SIGKILL)
+        one.postgres_stop()
+
+
+def fill_and_follow(c, disk):
+    book = Runbook(c, "A disk is full")
+    name = user(1)
+    volume = c.home(name)["volume"]
+    accepted = []
+    for _ in range(150):
+        subject = c.unique("fill")
+        with c.smtp("site-b") as smtp:
+            assert not smtp.sendmail("s@example.net", [name], make_message(subject, 2000000))
+        accepted.append(subject)
+        if queued(c):
+            break
+    # What the home refuses with 452 waits at the router, with a copy at the other one.
+    assert queued(c) and len(accepted) > 10, len(accepted)
+    book.says("mail for it waits at the routers")
+    said = book.command("pando check", code=1)
+    assert re.search(r"^node node-a1 disk \(volumes\) +FAILED", said, re.M), said
+    # Reading goes on.
+    before = mail_of(c, [name])
+    assert len(before[name][0]) == len(accepted) - len({id for _, id in queued(c)})
+    result = book.command("pando failover node-a1", node_a1="node-a1", code=None)
+    wait_for("the other site", 30, lambda: all(
+        v["primary"] == "node-b1" and v["state"] == "primary" for v in c.status()["volumes"])), result
+    assert "clean" in result.lower(), result
+    for subject in accepted:
+        c.wait_mail(name, subject, "site-b", seconds=60)
+    nothing_is_lost(c, before)
+    wait_for("the queues to be empty", 60, lambda: not queued(c))
+    # What is delivered now cannot be copied to the full disk; it says so.
+    assert volume in book.command("pando at-risk", code=None) or c.send("site-b", name)
+    disk.grow()
+    book.says("follows by itself")
+    wait_for("replicas in step", 60, c.in_step)
+    book.command("pando failback site-a")
+    wait_for("home again", 30, lambda: all(
+        v["primary"] == "node-a1" and v["state"] == "primary" for v in c.status()["volumes"]))
+    found = c.subjects(name)
+    assert all(found.count(subject) == 1 for subject in accepted)
+
+
+def test_a_standby_that_was_promoted_without_the_last_commits(c):
+    two = world.World(os.path.join(c.folder, "late"), world.free_offset())
+    servers = None
+    try:
+        two.create(["site-a", "site-b"], 1)
+        servers = Servers(two)
+        servers.make_standby("new", "old")
+        servers.use("old", "new")
+        two.start()
+        two.wait_serving()
+        two.wait_nodes()
+        lose_the_last_commits(two, servers)
+    finally:
+        two.stop(signal.SIGKILL)
+        for name in servers.ports if servers else ():
+            servers.stop(name)
+        two.postgres_stop("immediate")
+
+
+def lose_the_last_commits(c, servers):
+    book = Runbook(c, "The directory was put back")
+    book.says("a standby that was promoted without the last commits")
+    users = users_at(c, "node-a1")
+    # The standby hears nothing any more; its operator does not know.
+    with open(os.path.join(servers.data("new"), "postgresql.auto.conf"), "a") as file:
+        file.write("primary_conninfo = ''\n")
+    servers.psql("new", "select pg_reload_conf()")
+    wait_for("the line to be gone", 10, lambda: servers.psql("old", "select count(*) from pg_stat_replication") == "0")
+    c.pando("failover", "node-a1")
+    late = "late@" + world.DOMAIN
+    c.pando("mailbox", "add", late, "--no-password")
+    for name in users:
+        c.send("site-b", name)
+    wait_for("the mailbox", 5, lambda: c.send("site-b", late))
+    before = mail_of(c, users)
+    rows = {v["volume"]: (v["primary"], v["epoch"]) for v in c.status()["volumes"]}
+    node = c.daemon("node-b1/node")
+    since = log_size(node)
+    servers.stop("old")
+    # Who serves finds the standby before it may be written, and nothing happens in its volumes afterwards.
+    wait_for("the refusal", 20, lambda: logged(node, "directory_not_told", since))
+    servers.psql("new", "select pg_promote()")
+    stale = servers.psql("new", "set search_path = pando; select count(*) from volume where epoch = 1")
+    assert int(stale) > 0, stale
+    wait_for("the directory to be right", 20, lambda: rows == {
+        v["volume"]: (v["primary"], v["epoch"]) for v in c.status()["volumes"]} and "directory put right" in c.pando("audit"))
+    wait_for("nothing to be stale", 20, lambda: servers.psql(
+        "new", "set search_path = pando; select count(*) from volume where epoch = 1") == "0")
+    wait_for("replicas in step", 30, c.in_step)
+    nothing_is_lost(c, before)
+    # A chapter further: what was added after the last commit that came over.
+    again = Runbook(c, "The directory was restored from a backup")
+    again.command("pando mailbox add anna@example.org", more=("--password", world.PASSWORD), anna_example_org=late)
+    again.command("pando mailbox adopt anna@example.org", anna_example_org=late)
+    assert c.home(late)["address"] == late
