@@ -23,6 +23,10 @@ FUZZ_SEED = 1
 SIMULATION_SEEDS = 200
 SIMULATION_PROCESSES = 2
 SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
+# What names a failure in a program's output, and the line behind it that says why (an exception of Python's, our own
+# processes'); the most that is repeated at the end, where a reader of a long log looks first.
+FAILURE = re.compile(r"^(?:FAIL|FAILED) +(.+)$|^(\S*(?:Error|Failure|Exception): .*)$", re.M)
+REPEATED_MAX = 20
 # Sanitizers find what they find on the first meeting: fail at once, with the line.
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:strict_string_checks=1",
@@ -35,10 +39,11 @@ class Totals:
         self.passed = self.failed = self.skipped = 0
         self.failures = []
 
-    def add(self, name, passed, failed, skipped=0):
+    def add(self, name, passed, failed, skipped=0, output=""):
         self.passed, self.failed, self.skipped = self.passed + passed, self.failed + failed, self.skipped + skipped
         if failed:
             self.failures.append(name)
+            self.failures += ["  " + (what or why) for what, why in FAILURE.findall(output)[:REPEATED_MAX]]
 
 
 def say(text):
@@ -64,7 +69,7 @@ def run_program(totals, name, command, timeout, environment=None):
     elif not found:
         # A program that only says by its exit code whether it passed.
         passed = 1
-    totals.add(name, passed, failed, skipped)
+    totals.add(name, passed, failed, skipped, output)
     seconds = time.monotonic() - start
     say(f"   {name}: {passed} passed, {failed} failed{f', {skipped} skipped' if skipped else ''} ({seconds:.1f} s)")
     if failed:

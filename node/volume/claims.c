@@ -112,7 +112,8 @@ void slot_tell_directory(struct slot *slot)
 	uint64_t epoch = atomic_load(&numbers->epoch);
 	uint64_t incarnation = atomic_load(&numbers->incarnation);
 	if (slot->is_claiming || slot->is_untold || entry == NULL ||
-		!directory_is_fresh(volumes->directory) || atomic_load(&numbers->state) != VOLUME_PRIMARY)
+		!directory_is_fresh(volumes->directory) ||
+		atomic_load(&numbers->state) != VOLUME_PRIMARY)
 		return;
 	if (entry->epoch < epoch)
 		claim_served(slot, entry, epoch);
