@@ -52,6 +52,11 @@ static void describe_copies(const struct json *volume, struct buf *out)
 	struct str waits_for = json_text(volume, "waits_for");
 	if (waits_for.length > 0)
 		buf_printf(out, "waits for " STR_FORMAT, STR_ARG(waits_for));
+	else if (str_equal(json_text(volume, "role"), STR("opening")) &&
+		json_u64(volume, "durable_lsn") > 0)
+		buf_printf(out, "has read %llu of %llu MiB of its log",
+			(unsigned long long)json_u64(volume, "applied_lsn") >> 20,
+			(unsigned long long)json_u64(volume, "durable_lsn") >> 20);
 	for (const struct json *peer = json_first(json_get(volume, "peers")); peer;
 		peer = peer->next) {
 		if (buf_length(out))

@@ -59,8 +59,7 @@ void volume_check_opening(struct volume *volume)
 static void give_up_opening(struct volume *volume, int status)
 {
 	log_error("opening_failed", "volume=%u epoch=%llu reason=%s", volume->options.id,
-		(unsigned long long)volume->desired.epoch,
-		log_quote(str_from(strerror(-status))));
+		(unsigned long long)volume->desired.epoch, log_quote(str_from(strerror(-status))));
 	if (status == -ESTALE || status == -EIO) {
 		volume_fence(volume, false, NULL);
 		return;
@@ -170,8 +169,9 @@ static bool take_log(struct volume *volume)
 	return false;
 }
 
-static void begin_reign(struct volume *volume, const struct epoch_entry *last)
+static void begin_reign(struct volume *volume)
 {
+	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
 	volume->is_new_reign = volume_written_epoch(volume) != volume->desired.epoch;
 	struct epoch_entry opening = { .epoch = volume->desired.epoch, .incarnation = rand_u64() };
 	if (volume->is_new_reign)
@@ -182,6 +182,32 @@ static void begin_reign(struct volume *volume, const struct epoch_entry *last)
 		opening.opening = volume->opening.number;
 	memcpy(opening.reign, volume->desired.reign, EPOCH_REIGN_LENGTH);
 	volume_log_reign(volume->log, &opening, on_reign, volume);
+}
+
+static void give_up_reading(struct volume *volume, int status)
+{
+	log_error("volume_unreadable", "volume=%u applied=%llu reason=%s hint=\"pando failover\"",
+		volume->options.id, (unsigned long long)volume->index.applied_lsn,
+		log_quote(str_from(strerror(-status))));
+	volume->opening.is_applying = false;
+	volume_log_close(&volume->log);
+	volume_retry_later(volume);
+}
+
+void volume_apply_opening(struct volume *volume)
+{
+	int result = volume_apply_up_to(volume, volume_log_end(volume->log));
+	if (result < 0) {
+		give_up_reading(volume, result);
+		return;
+	}
+	if (result > 0) {
+		timer_start(volume->apply_timer, APPLY_PAUSE_MS);
+		volume_publish(volume);
+		return;
+	}
+	volume->opening.is_applying = false;
+	begin_reign(volume);
 }
 
 void volume_try_open(struct volume *volume)
@@ -201,17 +227,10 @@ void volume_try_open(struct volume *volume)
 		return;
 	}
 	volume->opening.is_proving = false;
+	volume->opening.is_applying = true;
 	int result = volume_open_index(volume);
-	if (result == 0)
-		result = volume_apply_up_to(volume, volume_log_end(volume->log));
-	if (result < 0) {
-		log_error("volume_unreadable",
-			"volume=%u applied=%llu reason=%s hint=\"pando failover\"",
-			volume->options.id, (unsigned long long)volume->index.applied_lsn,
-			log_quote(str_from(strerror(-result))));
-		volume_log_close(&volume->log);
-		volume_retry_later(volume);
-		return;
-	}
-	begin_reign(volume, last);
+	if (result < 0)
+		give_up_reading(volume, result);
+	else
+		volume_apply_opening(volume);
 }

@@ -1,11 +1,19 @@
 #include "node/volume/volume_internal.h"
 
+#include "core/clock.h"
 #include "core/log.h"
 
 #include <errno.h>
 
 /* An index that contradicts its log, or whose store is damaged, is thrown away and made again by a
  * replay. A log that contradicts itself makes the volume unusable, and says where. */
+
+enum {
+	/* What a replay takes of the loop at a time, as long as a disk that syncs takes. */
+	APPLY_TURN_US = 5000,
+	/* The same where no clock moves. */
+	APPLY_STEPS_MAX = 16,
+};
 
 static void on_broken_task(void *arg)
 {
@@ -63,7 +71,7 @@ int volume_open_index(struct volume *volume)
 	return result;
 }
 
-int volume_apply_up_to(struct volume *volume, uint64_t end)
+static int apply_step(struct volume *volume, uint64_t end)
 {
 	struct index *index = &volume->index;
 	if (volume->contradicts_log && volume->state != VOLUME_OPENING)
@@ -76,12 +84,23 @@ int volume_apply_up_to(struct volume *volume, uint64_t end)
 			volume->options.id, (unsigned long long)index->applied_lsn);
 		result = begin_anew(volume);
 		if (result == 0)
-			result = volume_apply_range(volume, end);
+			return 1;
 	}
 	volume->contradicts_log = result < 0 && index->is_broken;
 	if (volume->contradicts_log)
 		log_error("log_contradicts_itself",
 			"volume=%u lsn=%llu hint=\"copy the volume from a replica\"",
 			volume->options.id, (unsigned long long)index->applied_lsn);
+	return result;
+}
+
+int volume_apply_up_to(struct volume *volume, uint64_t end)
+{
+	uint64_t start_us = clock_mono_us();
+	int result = 1;
+	for (unsigned i = 0;
+		i < APPLY_STEPS_MAX && result > 0 && clock_mono_us() - start_us < APPLY_TURN_US;
+		i++)
+		result = apply_step(volume, end);
 	return result;
 }

@@ -2,14 +2,19 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "proto/disk/record.h"
 #include "spool/log_state.h"
 
 #include <errno.h>
 
-/* What the log says goes into the index: as it is received, and before a reign begins. */
+/* What the log says goes into the index: as it is received, and before a reign begins. A long way
+ * is gone in steps, and the worker's other volumes have their turns between them. */
 
-/* Read and applied at a time: milliseconds, so that the worker's other volumes have their turns. */
-enum { APPLY_BYTES = 1 << 20 };
+/* Read and applied in a step: 1 MiB, milliseconds. */
+static size_t step_length(void)
+{
+	return (size_t)(segment_length / 64);
+}
 
 /* Everything this reign has written up to `lsn` is in the index. */
 void volume_note_applied(struct volume *volume, uint64_t lsn)
@@ -48,18 +53,44 @@ int volume_apply_range(struct volume *volume, uint64_t end)
 	if (result == 0 && volume->reader == NULL)
 		result = log_reader_open(volume->options.disk, volume->options.log_directory,
 			volume->options.id, &volume->reader);
-	while (result == 0 && volume->index.applied_lsn < end) {
+	if (result == 0 && volume->index.applied_lsn < end) {
 		struct bytes *bytes;
 		uint64_t lsn, next;
 		/* Headers and changes: large bodies are passed over. */
 		result = log_reader_skim(volume->reader, volume->index.applied_lsn, end,
-			APPLY_BYTES, &bytes, &lsn, &next);
+			step_length(), &bytes, &lsn, &next);
 		if (result < 0)
-			break;
+			return result;
 		result = index_apply_groups(&volume->index, bytes_str(bytes), lsn);
 		bytes_unref(&bytes);
 	}
-	return result;
+	return result == 0 && volume->index.applied_lsn < end ? 1 : result;
+}
+
+/* Of a replica: some of what it has received. */
+static void apply_received(struct volume *volume)
+{
+	uint64_t end = volume->reader_end;
+	int result = volume_apply_up_to(volume, end);
+	uint64_t damaged_lsn = result == -EBADMSG ? volume->index.applied_lsn : 0;
+	if (result > 0)
+		timer_start(volume->apply_timer, APPLY_PAUSE_MS);
+	if (result < 0 && (damaged_lsn == 0 || atomic_load(&volume->numbers.damaged_lsn) == 0))
+		log_error("replica_unreadable", "volume=%u applied=%llu end=%llu reason=%s",
+			volume->options.id, (unsigned long long)volume->index.applied_lsn,
+			(unsigned long long)end, log_quote(str_from(strerror(-result))));
+	if (atomic_exchange(&volume->numbers.damaged_lsn, damaged_lsn) != damaged_lsn)
+		volume->options.events.changed(volume->options.events.arg, volume);
+	volume_publish(volume);
+}
+
+void volume_on_apply_timer(void *arg)
+{
+	struct volume *volume = arg;
+	if (volume->state == VOLUME_REPLICA)
+		apply_received(volume);
+	else if (volume->state == VOLUME_OPENING && volume->opening.is_applying)
+		volume_apply_opening(volume);
 }
 
 void volume_received(struct volume *volume, uint64_t lsn, uint64_t leader_end, uint64_t time_us)
@@ -69,15 +100,7 @@ void volume_received(struct volume *volume, uint64_t lsn, uint64_t leader_end, u
 	if (volume->state != VOLUME_REPLICA || lsn < volume->reader_end)
 		return;
 	volume->reader_end = lsn;
-	int result = volume_apply_up_to(volume, lsn);
-	uint64_t damaged_lsn = result == -EBADMSG ? volume->index.applied_lsn : 0;
-	if (result < 0 && (damaged_lsn == 0 || atomic_load(&volume->numbers.damaged_lsn) == 0))
-		log_error("replica_unreadable", "volume=%u applied=%llu end=%llu reason=%s",
-			volume->options.id, (unsigned long long)volume->index.applied_lsn,
-			(unsigned long long)lsn, log_quote(str_from(strerror(-result))));
-	if (atomic_exchange(&volume->numbers.damaged_lsn, damaged_lsn) != damaged_lsn)
-		volume->options.events.changed(volume->options.events.arg, volume);
-	volume_publish(volume);
+	apply_received(volume);
 }
 
 void volume_was_cut(struct volume *volume, uint64_t lsn)

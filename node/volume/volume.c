@@ -130,6 +130,7 @@ struct volume *volume_create(const struct volume_options *options)
 	volume->wait_timer = timer_new(options->loop, volume_on_wait_timer, volume);
 	volume->checkpoint_timer = timer_new(options->loop, on_checkpoint, volume);
 	volume->retry_timer = timer_new(options->loop, on_retry, volume);
+	volume->apply_timer = timer_new(options->loop, volume_on_apply_timer, volume);
 	index_init(&volume->index, volume, options->id, volume->options.index_path);
 	volume->index.on_broken = volume_on_index_broken;
 	if (index_open(&volume->index, &error) < 0)
@@ -152,6 +153,7 @@ void volume_destroy(struct volume **volume_pointer)
 	timer_destroy(&volume->wait_timer);
 	timer_destroy(&volume->checkpoint_timer);
 	timer_destroy(&volume->retry_timer);
+	timer_destroy(&volume->apply_timer);
 	log_reader_close(&volume->reader);
 	volume_log_close(&volume->log);
 	witness_close(&volume->witness);

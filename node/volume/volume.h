@@ -134,6 +134,9 @@ enum {
 	AT_RISK_SCAN_MAX = 256 << 20,
 	/* What a start has to replay at most; at full load a few hundred MB. */
 	CHECKPOINT_MS = 5000,
+	/* Between two parts of a replay the worker's other volumes have their turn: a timer of 0
+	 * would come again in the same one. */
+	APPLY_PAUSE_MS = 1,
 	/* While answers wait, their volume is looked at this often at least. */
 	LOOK_MS = 100,
 	/* When it was not looked at for this long, this process did not run: a turn of the loop
@@ -181,6 +184,7 @@ struct volume_opening {
 	uint64_t end, chain;
 	uint32_t number;  /* of this opening within its epoch; 0: the same as before */
 	uint64_t since_us;
+	bool is_applying; /* the log is whole, and is being read */
 	bool has_failed; /* its first records were refused: it is begun anew */
 	/* They have all been heard, and yet this epoch is not this copy's to begin. */
 	bool is_heard;
@@ -258,6 +262,7 @@ struct volume {
 	uint64_t looked_us;  /* when they were last looked at */
 	struct list pending; /* changes on their way to the log */
 	struct timer *wait_timer, *checkpoint_timer;
+	struct timer *apply_timer; /* runs while there is more to apply */
 	struct timer *retry_timer; /* OPENING: the lock; FENCED, HELD: polls; REPLICA: a new try */
 	struct lag_sample *lag_samples; /* a ring of LAG_SAMPLES_MAX */
 	size_t lag_first, lag_count;

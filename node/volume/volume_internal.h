@@ -32,12 +32,16 @@ bool volume_has_new_reign(const struct volume *volume);
 
 /* Everything this reign has written up to `lsn` is in the index. */
 void volume_note_applied(struct volume *volume, uint64_t lsn);
-/* Applies from the index's position up to `end`. An error may leave a broken index behind. */
+/* Applies a step from the index's position towards `end`: 1 when more is left. An error may leave a
+ * broken index behind. */
 int volume_apply_range(struct volume *volume, uint64_t end) must_check;
+
+/* The next steps, in another turn of the loop. */
+void volume_on_apply_timer(void *volume);
 
 /* ---- rebuild.c ---- */
 
-/* The same; an index that contradicts the log is thrown away and made again by a replay, once.
+/* Some steps; an index that contradicts the log is thrown away and made again by a replay, once.
  * -EUCLEAN: the log contradicts itself. */
 int volume_apply_up_to(struct volume *volume, uint64_t end) must_check;
 /* The index is broken: a primary stands still, replays, and goes on (see is_reopening). */
@@ -61,6 +65,8 @@ void volume_begin_opening(struct volume *volume);
 int volume_take_log(struct volume *volume) must_check;
 /* Takes the log, or tries again in a moment; then the reign begins. */
 void volume_try_open(struct volume *volume);
+/* Applies some of the log that was taken; with all of it the reign begins. */
+void volume_apply_opening(struct volume *volume);
 /* A copy has acknowledged something: the opening may be complete. */
 void volume_check_opening(struct volume *volume);
 /* An opening failed: back to REPLICA, and a new try later, each time twice as late. */

@@ -323,6 +323,50 @@ TEST(an_opening_that_failed_is_tried_again)
 	fixture_teardown(&f);
 }
 
+/* Every turn of the loop that meets the volume between two steps of its replay. */
+struct turns {
+	struct fixture *f;
+	struct timer *timer;
+	unsigned between, stop_at;
+};
+
+static void on_turn(void *arg)
+{
+	struct turns *turns = arg;
+	const struct volume *volume = turns->f->volume;
+	timer_start(turns->timer, 1);
+	turns->between += volume->state == VOLUME_OPENING && volume->opening.is_applying &&
+		volume->index.applied_lsn > 0;
+	if (turns->stop_at > 0 &&
+		(turns->between >= turns->stop_at || volume->state == VOLUME_PRIMARY))
+		loop_stop(turns->f->loop);
+}
+
+TEST(a_long_log_is_read_in_steps_and_may_be_left_between_two)
+{
+	struct fixture f;
+	struct turns turns = { .f = &f, .stop_at = 2 };
+	fixture_setup(&f);
+	for (unsigned id = 1; id <= 200; id++)
+		EXPECT_INT(0, fixture_deliver(&f, id, 2000));
+	uint64_t digest = index_digest(&f.volume->index);
+	fixture_stop(&f);
+	EXPECT_INT(0, unlink(f.index_path));
+	turns.timer = timer_new(f.loop, on_turn, &turns);
+	timer_start(turns.timer, 1);
+	fixture_open(&f);
+	fixture_name_primary(&f);
+	loop_run(f.loop);
+	EXPECT_INT(2, turns.between);
+	fixture_stop(&f);
+	turns.between = turns.stop_at = 0;
+	fixture_restart(&f);
+	EXPECT(turns.between > 2);
+	EXPECT_INT(digest, index_digest(&f.volume->index));
+	timer_destroy(&turns.timer);
+	fixture_teardown(&f);
+}
+
 TEST(a_second_folder_below_a_parent_that_is_being_made_is_made)
 {
 	struct fixture f;
