@@ -12,7 +12,7 @@ import tempfile
 
 from support import TOP, say
 
-PROGRAMS = ("delivery", "replication", "failover", "idle")
+PROGRAMS = ("delivery", "replication", "heal", "failover", "idle")
 PAGE = os.path.join(TOP, "docs", "benchmarks.md")
 ABOUT = {
     "delivery": """SMTP at a front door until every message stands in its mailbox: {length} bytes of text, {sessions} sessions that
@@ -23,6 +23,9 @@ throttle raised (`bench/peers.py` holds their configuration). Load, servers and,
 Rounds alternate between the sides; ratios are taken within each round, and the median of the rounds counts.""",
     "replication": """Lag is `pando_replication_lag_seconds`: from durable at the home to acknowledged by the other site's replica, while
 the delivery load runs. Catch-up: the replica's site is stopped, its leader takes 1 MiB messages, the site is started.""",
+    "heal": """The disk of a primary is replaced: it starts without volumes, indexes and memory, fetches all from the other site's
+copy, and serves in the same epoch. From the start of its processes until IMAP has shown the mail of a mailbox of every volume; TLS,
+both sites and their disk share this machine.""",
     "failover": """Failover: all processes of a site get SIGKILL, `pando failover site-a --to site-b` starts, and the time runs until
 IMAP at the other site's router has shown the mail of a mailbox of every volume. Restart: from exec of `pando-node` until
 the same through the router.""",

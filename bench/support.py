@@ -135,6 +135,47 @@ def smtp_load(port, messages, mailboxes, length=4096, sessions=20, pipelining=Tr
     return result
 
 
+def disk_limit(folder, megabytes):
+    """What the disk itself takes in synced 1 MiB writes: the copy can't be faster."""
+    name = f"{folder}/limit"
+    done = demo.run("/usr/bin/dd", "if=/dev/zero", f"of={name}", "bs=1M", f"count={megabytes}", "oflag=dsync")
+    os.unlink(name)
+    found = re.search(r"copied, ([\d.]+) s", done)
+    return megabytes * 1.048576 / float(found.group(1))
+
+
+def spread(cluster):
+    """A mailbox of every volume."""
+    found = {}
+    for line in json.loads(cluster.pando("mailbox", "list", "--json")):
+        found.setdefault(line["volume"], int(line["address"][1:].split("@")[0]))
+    if len(found) != cluster.volumes:
+        raise Failure(f"{len(found)} of {cluster.volumes} volumes have a mailbox")
+    return sorted(found.values())
+
+
+def wait_shown(cluster, site, wanted, seconds):
+    """Until every mailbox of {number: messages} is shown; returns the moment."""
+    left, end = dict(wanted), time.monotonic() + seconds
+    while left:
+        for number, messages in list(left.items()):
+            try:
+                shown = cluster.imap_messages(number, site)
+            except (OSError, Failure, imaplib.IMAP4.error) as error:
+                reason = error
+                break
+            if shown != messages:
+                raise Failure(f"mailbox {number} shows {shown} messages, not {messages}")
+            del left[number]
+        else:
+            continue
+        if time.monotonic() > end:
+            cluster.check_alive(site)
+            raise Failure(f"mailbox {number} is not served after {seconds} s: {reason}")
+        time.sleep(0.005)
+    return time.monotonic()
+
+
 # What processes cost -----------------------------------------------------------------------------
 
 def cpu_seconds(pid):
