@@ -294,8 +294,10 @@ static void note_ack(
 		replica->moved_us = now;
 	replica->connected = connected;
 	/* A copy that was made anew may have less than before. */
-	if (connected)
+	if (connected) {
 		replica->acked_lsn = lsn;
+		replica->diverged = false;
+	}
 	if (was_stalled)
 		publish_stalls(volume);
 }
@@ -311,6 +313,20 @@ void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool co
 	forget_shipped(volume, acked_elsewhere(volume));
 	volume_settle_waits(volume);
 	volume_check_opening(volume);
+	volume_publish(volume);
+}
+
+void volume_diverged(struct volume *volume, uint32_t node_id)
+{
+	for (unsigned i = 0; i < volume->replica_count; i++) {
+		struct volume_replica *replica = &volume->replicas[i];
+		if (replica->node_id != node_id)
+			continue;
+		note_ack(volume, replica, 0, false);
+		replica->acked_lsn = 0;
+		replica->diverged = true;
+	}
+	volume_settle_waits(volume);
 	volume_publish(volume);
 }
 

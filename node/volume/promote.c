@@ -145,7 +145,8 @@ int volume_take_log(struct volume *volume)
 	struct error error;
 	const struct volume_options *options = &volume->options;
 	int result = volume_log_open(options->loop, options->disk, options->log_directory,
-		options->id, &(struct log_told){ 0 }, &volume->log, NULL, &error);
+		options->id, &(struct log_told){ .owner = options->node_id }, &volume->log, NULL,
+		&error);
 	if (result < 0 && result != -EAGAIN)
 		log_error("volume_unusable", "volume=%u reason=%s", options->id,
 			log_quote(str_from(error.text)));

@@ -29,6 +29,29 @@ uint64_t volume_durable_end(const struct volume *volume)
 	return volume->log ? volume_log_end(volume->log) : volume->reader_end;
 }
 
+/* One thread writes: the volume's. */
+static void publish_end(struct volume_numbers *numbers, uint64_t lsn, uint64_t chain)
+{
+	if (atomic_load(&numbers->durable_lsn) == lsn &&
+		atomic_load(&numbers->durable_chain) == chain)
+		return;
+	atomic_fetch_add(&numbers->end_stamp, 1);
+	atomic_store(&numbers->durable_lsn, lsn);
+	atomic_store(&numbers->durable_chain, chain);
+	atomic_fetch_add(&numbers->end_stamp, 1);
+}
+
+void volume_numbers_end(
+	const struct volume_numbers *numbers, uint64_t *lsn_out, uint64_t *chain_out)
+{
+	unsigned stamp;
+	do {
+		stamp = atomic_load(&numbers->end_stamp);
+		*lsn_out = atomic_load(&numbers->durable_lsn);
+		*chain_out = atomic_load(&numbers->durable_chain);
+	} while (stamp % 2 != 0 || atomic_load(&numbers->end_stamp) != stamp);
+}
+
 /* Epoch and reign do not change while `writes` is true, and it is false before they do. */
 static void publish_reign(struct volume *volume)
 {
@@ -45,7 +68,7 @@ static void publish_reign(struct volume *volume)
 		atomic_store(&numbers->reign[1], halves[1]);
 		atomic_store(&numbers->incarnation, last->incarnation);
 		atomic_store(&numbers->epoch, last->epoch);
-		atomic_store(&numbers->durable_lsn, volume_log_end(volume->log));
+		publish_end(numbers, volume_log_end(volume->log), volume_log_chain(volume->log));
 		atomic_store(&numbers->writes, true);
 	}
 }
@@ -65,7 +88,7 @@ void volume_publish(struct volume *volume)
 	atomic_store(&numbers->waits_for, volume_waits_for(volume));
 	atomic_store(&numbers->seen, volume->highest_epoch);
 	atomic_store(&numbers->epoch, epoch);
-	atomic_store(&numbers->durable_lsn, durable);
+	publish_end(numbers, durable, volume->log ? volume_log_chain(volume->log) : 0);
 	atomic_store(&numbers->applied_lsn, volume->index.applied_lsn);
 	atomic_store(&numbers->messages, volume->index.message_count);
 	if (atomic_load(&numbers->highest_mailbox_id) < volume->index.highest_mailbox_id)

@@ -68,6 +68,7 @@ static void run_create(struct worker_call *call)
 	slot->volume = volume_create(&(struct volume_options){ .loop = slot->worker->loop,
 		.disk = slot->worker->disk,
 		.id = slot->id,
+		.node_id = slot->volumes->node_id,
 		.log_directory = log_directory,
 		.index_path = index_path,
 		.witness_path = witness_path,

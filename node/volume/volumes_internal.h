@@ -22,6 +22,18 @@ struct worker {
 	bool failed;
 };
 
+/* A replica of a volume that is served here, as the replicator sees it. */
+struct slot_replica {
+	uint32_t node_id;
+	bool connected;
+	uint64_t acked_lsn;
+	uint64_t connected_us; /* since when */
+	enum copy_verdict verdict;
+	int64_t verdict_since_us; /* wall clock: since when without a break */
+	uint64_t verified_lsn;    /* where it was last seen to be this log */
+	char remark[128];         /* what is odd about it; empty: nothing */
+};
+
 /* A volume as the front thread holds it. Never goes while the process runs. */
 struct slot {
 	struct volumes *volumes;
@@ -41,7 +53,7 @@ struct slot {
 	/* What the replicator says that a proof waits for. */
 	char waits_for[256];
 	bool is_claiming; /* the directory is being asked (claims.c) */
-	struct volume_replica replicas[VOLUME_COPIES_MAX]; /* as last reported */
+	struct slot_replica replicas[VOLUME_COPIES_MAX]; /* as last reported */
 	unsigned replica_count;
 	uint64_t epoch;
 	uint8_t reign[GROUP_REIGN_LENGTH];

@@ -289,6 +289,7 @@ static void make_slot(struct machine *machine, unsigned v)
 	slot->volume = volume_create(&(struct volume_options){ .loop = machine->loop,
 		.disk = machine->disk,
 		.id = v + 1,
+		.node_id = machine->number + 1,
 		.log_directory = directory,
 		.index_path = index,
 		.witness_path = witness,
