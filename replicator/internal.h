@@ -208,9 +208,6 @@ void peers_dial(struct peer *peer);
 void connection_send(struct connection *connection, const struct cluster_message *message);
 /* A member says that another process has this node's name, and lives: nothing is begun alone. */
 bool peers_refuse_us(const struct copy *copy);
-/* For `pando status`: appends two members of an object, who came under a name that is taken, and
- * who says that of us. */
-void peers_report_twins(const struct replicator *replicator, struct buf *json_out);
 /* Drops the connection; its peer is dialled again. */
 void connection_close(struct connection *connection, const char *why);
 

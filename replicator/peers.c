@@ -68,7 +68,8 @@ static struct connection *find_twin(struct connection *connection)
 {
 	list_for_each_safe (entry, following, &connection->replicator->connections) {
 		struct connection *other = list_entry(entry, struct connection, link);
-		bool is_same_way = (other->dialled_for == NULL) == (connection->dialled_for == NULL);
+		bool is_same_way =
+			(other->dialled_for == NULL) == (connection->dialled_for == NULL);
 		if (other == connection || other->node_id != connection->node_id ||
 			(!is_same_way && other->process == connection->process))
 			continue;
@@ -92,8 +93,8 @@ static void refuse_twin(struct connection *connection, struct connection *linked
 		bool is_news = peer->twin_us == 0 || now - peer->twin_us > TWIN_TOLD_MS * 1000u;
 		if (is_news)
 			log_error("twin_refused",
-				"name=%s node=%u linked=%s refused=%s hint=\"stop one of them\"", name,
-				peer->node_id, stream_peer_address(linked->stream),
+				"name=%s node=%u linked=%s refused=%s hint=\"stop one of them\"",
+				name, peer->node_id, stream_peer_address(linked->stream),
 				stream_peer_address(connection->stream));
 		peer->twin_us = now;
 		snprintf(peer->twin_linked, sizeof(peer->twin_linked), "%s",
@@ -146,7 +147,7 @@ bool peers_refuse_us(const struct copy *copy)
 	return false;
 }
 
-void peers_report_twins(const struct replicator *replicator, struct buf *json_out)
+void replicator_report(const struct replicator *replicator, struct buf *json_out)
 {
 	uint64_t now = clock_mono_us();
 	bool first = true;

@@ -271,7 +271,8 @@ static void tell_progress(struct copy *copy, bool is_ready)
 		message.opening += member->answered;
 		if (!member->answered)
 			buf_printf(&text, "%s%s %s", buf_length(&text) ? ", " : "",
-				replicator_node_name(copy->replicator, member->node_id), member->why);
+				replicator_node_name(copy->replicator, member->node_id),
+				member->why);
 	}
 	if (proof->trouble[0])
 		buf_printf(&text, "%s%s", buf_length(&text) ? ", " : "", proof->trouble);
@@ -368,7 +369,8 @@ static void decide(struct copy *copy)
 		!peers_refuse_us(copy);
 	if (order == ORDER_DIFFER)
 		snprintf(proof->trouble, sizeof(proof->trouble),
-			"the copy of %s and the one here differ", replicator_node_name(copy->replicator, best->node_id));
+			"the copy of %s and the one here differ",
+			replicator_node_name(copy->replicator, best->node_id));
 	else if (copy->highest_epoch > proof->epoch)
 		set_text(proof->trouble, sizeof(proof->trouble), "a later epoch is known");
 	if (is_ready && all_have_answered(proof)) {

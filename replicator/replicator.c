@@ -219,11 +219,6 @@ void copy_saw_epoch(struct copy *copy, uint64_t epoch)
 				.kind = MESSAGE_HIGHER_EPOCH, .volume = copy->id, .epoch = epoch });
 }
 
-void replicator_report(const struct replicator *replicator, struct buf *json_out)
-{
-	peers_report_twins(replicator, json_out);
-}
-
 bool replicator_is_settled(const struct replicator *replicator)
 {
 	void *value;

@@ -247,7 +247,8 @@ void ship_on_park(struct connection *connection, const struct cluster_message *m
 	if (shipment == NULL)
 		return;
 	if (message->verdict == COPY_DIVERGED)
-		member_judge(shipment->copy, connection->node_id, COPY_DIVERGED, shipment->next_lsn);
+		member_judge(shipment->copy, connection->node_id, COPY_DIVERGED,
+			shipment->next_lsn);
 	log_warn("parked", "volume=%u node=%u acked=%llu reason=%s", message->volume,
 		connection->node_id, (unsigned long long)shipment->acked_lsn,
 		log_quote(message->text));
@@ -339,7 +340,8 @@ static bool ship_one(struct shipment *shipment)
 	stream_write_bytes(stream, bytes, 0, bytes->length);
 	metric_add(copy->replicator->shipped_bytes, (int64_t)bytes->length);
 	if (!shipment->fetch_end)
-		note_mark(shipment, next, log_reader_chain_behind(shipment->reader, bytes_str(bytes)));
+		note_mark(shipment, next,
+			log_reader_chain_behind(shipment->reader, bytes_str(bytes)));
 	bytes_unref(&bytes);
 	shipment->next_lsn = next;
 	return true;

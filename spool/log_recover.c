@@ -57,8 +57,9 @@ int log_copy_id_load(struct volume_log *log, uint32_t owner, struct error *error
 			strerror(-result));
 	if (moved_from != 0)
 		log_warn("copy_moved",
-			"volume=%u directory=%s made_for_node=%u node=%u action=\"it is another copy "
-			"now\" hint=\"was a disk swapped, or a machine copied?\"",
+			"volume=%u directory=%s made_for_node=%u node=%u "
+			"action=\"it is another copy now\" "
+			"hint=\"was a disk swapped, or a machine copied?\"",
 			log->volume, log->files.directory, moved_from, owner);
 	return 0;
 }

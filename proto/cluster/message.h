@@ -33,8 +33,8 @@ enum message_kind {
 	MESSAGE_REFUSE = 12,
 	/* Leader to follower: chunks will come from `lsn`. */
 	MESSAGE_FOLLOWING = 13,
-	/* Follower to leader: everything below `lsn` is durable here, in (`epoch`, `reign`); `chain`
-	 * is that of the last byte. */
+	/* Follower to leader: everything below `lsn` is durable here, in (`epoch`, `reign`);
+	 * `chain` is that of the last byte. */
 	MESSAGE_ACK = 14,
 	/* Both ways, every second: I am alive. */
 	MESSAGE_ALIVE = 15,
