@@ -94,6 +94,8 @@ void volume_publish(struct volume *volume)
 	if (atomic_load(&numbers->highest_mailbox_id) < volume->index.highest_mailbox_id)
 		atomic_store(&numbers->highest_mailbox_id, volume->index.highest_mailbox_id);
 	atomic_store(&numbers->at_risk, volume->at_risk_total);
+	if (atomic_load(&numbers->uid_slacks) < volume->uid_slacks)
+		atomic_store(&numbers->uid_slacks, volume->uid_slacks);
 	atomic_store(&numbers->lag_ms, volume_lag_ms(volume));
 	volume->is_published = true;
 	if (changed)
@@ -249,12 +251,27 @@ void volume_set_desired(struct volume *volume, const struct volume_desired *desi
 	volume_take_desired(volume, desired);
 }
 
+/* This process stood still for nobody, and asked for nothing. */
+static void tell_claimed(const struct volume *volume, const struct volume_desired *desired)
+{
+	if (volume->state == VOLUME_PRIMARY && desired->primary &&
+		desired->epoch > volume->desired.epoch)
+		log_error("claimed_by_another",
+			"volume=%u mine=%llu epoch=%llu hint=\"does another process have this "
+			"node's name?\"",
+			volume->options.id, (unsigned long long)volume->desired.epoch,
+			(unsigned long long)desired->epoch);
+}
+
 void volume_take_desired(struct volume *volume, const struct volume_desired *desired)
 {
 	if (volume->has_desired && desired->epoch < volume->desired.epoch)
 		return; /* a stale copy of the directory, or one that was put back */
+	tell_claimed(volume, desired);
 	volume->desired = *desired;
 	volume->has_desired = true;
+	if (desired->uid_slacks > volume->uid_slacks)
+		volume->uid_slacks = desired->uid_slacks;
 	take_replicas(volume, desired);
 	if (desired->epoch > volume->highest_epoch)
 		volume->highest_epoch = desired->epoch;

@@ -61,7 +61,7 @@ struct volume_desired {
 	uint8_t reign[GROUP_REIGN_LENGTH];
 	/* Of struct directory_volume; `slot` is the class of this copy. */
 	uint64_t token, clean_after;
-	uint64_t incarnation;
+	uint64_t incarnation, uid_slacks;
 	uint8_t slot;
 	unsigned replica_count;
 	struct volume_replica replicas[VOLUME_COPIES_MAX];
@@ -215,6 +215,9 @@ struct volume_numbers {
 	atomic_uint_fast64_t leader_time_us;
 	/* Of all mailboxes that were ever in the log here; never lower while the process runs. */
 	atomic_uint_fast64_t highest_mailbox_id;
+	/* What the directory should say at least, as struct directory_volume means it; never lower
+	 * while the process runs. */
+	atomic_uint_fast64_t uid_slacks;
 	/* Age of the oldest byte that the farthest counted replica lacks. */
 	atomic_uint_fast64_t lag_ms;
 	/* Ids of the replicas that are stalled; 0: none. */
@@ -246,6 +249,8 @@ struct volume {
 	/* What the directory has been asked for last (epoch 0: nothing), and where the log ended
 	 * then: nobody else is given that epoch. */
 	struct volume_claim claim;
+	/* The most that the directory has said; never lower, whatever comes back older. */
+	uint64_t uid_slacks;
 	/* The directory's own last word; `desired` may be ahead of it. */
 	uint64_t row_epoch;
 	uint8_t row_reign[GROUP_REIGN_LENGTH];
@@ -369,9 +374,10 @@ uint64_t volume_next_modseq(struct volume *volume, struct mailbox *mailbox);
 /* False when `strict` cannot be met now: no counted replica is connected and moving. */
 bool volume_has_live_replica(const struct volume *volume);
 bool volume_has_replica(const struct volume *volume);
-/* Where with `count` more the uids of a folder that its replica lacks would run past the slack:
- * deliveries and copies wait. */
-bool volume_is_uid_slack_used(const struct volume *volume, struct folder *folder, uint32_t count);
+/* Where with `count` more the uids of a folder would run so far ahead of some copy that a reign
+ * which begins there gives them again: deliveries and copies wait until the copies, or the
+ * directory, have moved. */
+bool volume_is_uid_slack_used(struct volume *volume, struct folder *folder, uint32_t count);
 void volume_add_at_risk(struct volume *volume, const struct at_risk *entry);
 
 #endif

@@ -175,6 +175,7 @@ void volumes_reconcile(struct volumes *volumes)
 				.token = entry->token,
 				.clean_after = entry->clean_after,
 				.incarnation = entry->incarnation,
+				.uid_slacks = entry->uid_slacks,
 				.slot = my_slot(volumes, entry) };
 		memcpy(call->desired.reign, entry->reign, sizeof(call->desired.reign));
 		fill_replicas(volumes, entry, &call->desired);

@@ -7,6 +7,7 @@
 #include "proto/cluster/message.h"
 #include "sim/cluster_internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -264,5 +265,83 @@ TEST(an_acknowledgement_with_another_chain_than_the_leaders_counts_for_nothing)
 	EXPECT(is_confirmed());
 	EXPECT_INT(COPY_VERIFIED, replica_of_1()->verdict);
 	EXPECT(!cluster_volume(0, 1)->replicas[0].diverged);
+	EXPECT(check_all());
+}
+
+/* ---- a copy that is far behind ---- */
+
+/* The folder takes more; where it has to wait for the directory's word, it is asked again. */
+static void take_more(uint32_t wanted)
+{
+	struct growth growth = { .status = -1 };
+	for (unsigned i = 0; i < 20 && growth.status != 0; i++)
+		growth = grow_inbox(wanted);
+	EXPECT_INT(0, growth.status);
+}
+
+static uint32_t deliver_uid(void)
+{
+	size_t delivery = cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	run_us(3 * SECOND_US);
+	EXPECT(entry(delivery)->answered_ok);
+	return entry(delivery)->uid;
+}
+
+static void begin_alone(unsigned machine)
+{
+	cluster_restart(machine);
+	run_us(SECOND_US);
+	cluster_promote(1, machine);
+	run_us(10 * SECOND_US);
+	EXPECT_INT(machine, cluster_primary(1));
+	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(machine, 1)->state);
+}
+
+TEST(a_straggler_that_is_promoted_gives_no_uid_again_nor_does_who_comes_after)
+{
+	log_setup("scenario", LOG_LEVEL_ERROR);
+	world_reset(7);
+	cluster_start(3);
+	run_us(3 * SECOND_US);
+	EXPECT_INT(0, cluster_primary(1));
+	deliver_uid();
+	cluster_crash(2);
+	run_us(SECOND_US);
+	take_more(5 * UID_SLACK);
+	uint32_t first = inbox_of(0)->uidnext;
+	run_us(5 * SECOND_US);
+	/* Both copies that have all of it are gone. */
+	cluster_crash(0);
+	cluster_crash(1);
+	begin_alone(2);
+	EXPECT(deliver_uid() >= first);
+	take_more(3);
+	uint32_t second = inbox_of(2)->uidnext;
+	/* One of those, which lacks what the straggler did. */
+	cluster_crash(2);
+	begin_alone(1);
+	EXPECT(deliver_uid() >= second);
+	cluster_restart(0);
+	cluster_restart(2);
+	run_us(60 * SECOND_US);
+	EXPECT(check_all());
+}
+
+TEST(a_folder_waits_for_the_directory_before_it_runs_further_ahead_of_a_straggler)
+{
+	log_setup("scenario", LOG_LEVEL_ERROR);
+	world_reset(7);
+	cluster_start(3);
+	run_us(3 * SECOND_US);
+	deliver_uid();
+	cluster_crash(2);
+	cluster_cut_off(0, true);
+	EXPECT_INT(-EAGAIN, grow_inbox(2 * UID_SLACK).status);
+	EXPECT(inbox_of(0)->uidnext <= UID_SLACK);
+	cluster_cut_off(0, false);
+	run_us(SECOND_US);
+	take_more(2 * UID_SLACK);
+	cluster_restart(2);
+	run_us(30 * SECOND_US);
 	EXPECT(check_all());
 }
