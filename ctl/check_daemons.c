@@ -108,6 +108,25 @@ static bool check_directory_of(struct checks *checks, const struct json *answer,
 	return false;
 }
 
+/* Of a replicator: two processes under one name, as both sides see them. */
+static void check_twins(struct checks *checks, const struct json *answer, const char *what)
+{
+	for (const struct json *twin = json_first(json_get(answer, "twins")); twin;
+		twin = twin->next)
+		checks_note(checks, VERDICT_BAD, what,
+			"two processes say that they are " STR_FORMAT ": " STR_FORMAT
+			" is linked, " STR_FORMAT
+			" is refused; stop the wrong one, see docs/operating.md, A copied machine",
+			STR_ARG(json_text(twin, "name")), STR_ARG(json_text(twin, "linked")),
+			STR_ARG(json_text(twin, "refused")));
+	for (const struct json *by = json_first(json_get(answer, "refused_by")); by;
+		by = by->next)
+		checks_note(checks, VERDICT_BAD, what,
+			"is refused: " STR_FORMAT
+			"; stop the wrong one, see docs/operating.md, A copied machine",
+			STR_ARG(by->text));
+}
+
 static void check_daemon(struct checks *checks, const struct daemon *daemon)
 {
 	char what[128];
@@ -129,6 +148,8 @@ static void check_daemon(struct checks *checks, const struct daemon *daemon)
 	/* A replicator's disk is its node's. */
 	if (strcmp(daemon->kind, "replicator") != 0)
 		check_disks(checks, daemon);
+	else
+		check_twins(checks, answer, what);
 }
 
 void check_daemons(struct checks *checks)

@@ -29,6 +29,23 @@ static const struct json *own_of(
 		volume->id);
 }
 
+enum {
+	/* A copy is compared when it connects and at each acknowledgement, by memory or one read. */
+	COPY_UNVERIFIED_MS_MAX = 30000,
+};
+
+/* What is odd about a copy that follows all the same: a disk that was copied. */
+static void check_remark(
+	struct checks *checks, const struct json *peer, const char *node, const char *what)
+{
+	struct str remark = json_text(peer, "remark");
+	if (remark.length > 0)
+		checks_note(checks, VERDICT_WARN, what,
+			"its replica at %s: " STR_FORMAT
+			": see docs/operating.md, A copied machine",
+			node, STR_ARG(remark));
+}
+
 /* False with a note when the replica is no good. */
 static bool check_copy(
 	struct checks *checks, const struct json *primary, uint32_t node_id, const char *what)
@@ -36,10 +53,18 @@ static bool check_copy(
 	const struct directory_node *node =
 		directory_find_node(checks->cluster->directory, node_id);
 	const struct json *peer = node ? status_peer(primary, node->name) : NULL;
+	if (node)
+		check_remark(checks, peer, node->name, what);
 	if (!node)
 		checks_note(checks, VERDICT_BAD, what,
 			"a copy is at a node that the directory does not know: see `pando volume "
 			"show`");
+	else if (str_equal(json_text(peer, "chain"), STR("diverged")))
+		checks_note(checks, VERDICT_BAD, what,
+			"its replica at %s has another log than its primary, which it "
+			"followed up to %llu, and counts for nothing: one of the two disks is "
+			"bad, see docs/operating.md, Copies that differ",
+			node->name, (unsigned long long)json_u64(peer, "verified_lsn"));
 	else if (!json_true(peer, "connected"))
 		checks_note(checks, VERDICT_BAD, what,
 			"its replica at %s is not connected: start pando-node and "
@@ -50,6 +75,12 @@ static bool check_copy(
 			"its replica at %s is connected and does not move: mail is on one site "
 			"only, see `pando at-risk`, and the disk and the line of %s",
 			node->name, node->name);
+	else if (json_u64(peer, "unverified_ms") > COPY_UNVERIFIED_MS_MAX)
+		checks_note(checks, VERDICT_BAD, what,
+			"its replica at %s has been connected for %llu s and could not be compared "
+			"with its primary: the primary's log cannot be read there, see its "
+			"replicator's log",
+			node->name, (unsigned long long)(json_u64(peer, "unverified_ms") / 1000));
 	else
 		return true;
 	return false;

@@ -31,6 +31,8 @@ static void add_lag_rows(const struct filter *filter, const struct question *nod
 		for (unsigned k = 0; k < array_length(numbers); k++)
 			table_add_str(table, connected ? json_text(peer, numbers[k]) : STR(""));
 		table_add(table, !connected ? "" : json_true(peer, "stalled") ? "yes" : "no");
+		table_add_str(table, json_text(peer, "chain"));
+		table_add_str(table, json_text(peer, "verified_lsn"));
 	}
 }
 
@@ -78,9 +80,9 @@ static int open_filtered(struct command *command, struct cluster *cluster, struc
 int lag_run(struct command *command)
 {
 	struct cluster cluster = { 0 };
-	struct table table = { 9,
+	struct table table = { 11,
 		{ "volume", "primary", "replica", "site", "?connected", "#lag_messages",
-			"#lag_bytes", "#lag_ms", "?stalled" },
+			"#lag_bytes", "#lag_ms", "?stalled", "chain", "#verified_lsn" },
 		{ 0 } };
 	size_t position = 0;
 	const struct directory_volume *volume;

@@ -45,7 +45,7 @@ static void list_daemons(const struct filter *filter, const struct question *nod
 }
 
 /* "node-b1 in step", "node-b1 1234 bytes behind", "node-b1 not connected", "node-b1 does not
- * move". */
+ * move", "node-b1 has another log", "node-b1 in step, not verified". */
 static void describe_copies(const struct json *volume, struct buf *out)
 {
 	/* Of one that is being opened. */
@@ -62,7 +62,9 @@ static void describe_copies(const struct json *volume, struct buf *out)
 		if (buf_length(out))
 			buf_append_literal(out, ", ");
 		buf_append_str(out, json_text(peer, "node"));
-		if (!json_true(peer, "connected"))
+		if (str_equal(json_text(peer, "chain"), STR("diverged")))
+			buf_append_literal(out, " has another log");
+		else if (!json_true(peer, "connected"))
 			buf_append_literal(out, " not connected");
 		else if (json_true(peer, "stalled"))
 			buf_append_literal(out, " does not move");
@@ -71,6 +73,9 @@ static void describe_copies(const struct json *volume, struct buf *out)
 				(unsigned long long)json_u64(peer, "lag_bytes"));
 		else
 			buf_append_literal(out, " in step");
+		if (json_true(peer, "connected") &&
+			str_equal(json_text(peer, "chain"), STR("unverified")))
+			buf_append_literal(out, ", not verified");
 	}
 }
 

@@ -1,7 +1,7 @@
 #ifndef PANDO_REPLICATOR_INTERNAL_H
 #define PANDO_REPLICATOR_INTERNAL_H
 
-/* Between peers.c, ship.c, receive.c, prove.c, node_side.c and replicator.c. */
+/* Between peers.c, ship.c, receive.c, prove.c, members.c, node_side.c and replicator.c. */
 
 #include "core/list.h"
 #include "core/listeners.h"
@@ -41,6 +41,17 @@ enum {
 	/* A node that is to write waits for the members that have not answered yet: one that has
 	 * just started, or whose line has just come up, is heard within this. */
 	PROVE_ASK_MS = 200,
+	/* Who has said something within this, two heartbeats and a half, lives: another process
+	 * under its name is refused. One that was just dialled anew after its machine lost power is
+	 * refused for no longer. */
+	MEMBER_ALIVE_MS = 2500,
+	/* Two processes under one name are reported for this long after the second was refused
+	 * last: it dials again within ASK_AGAIN_MS_MAX. */
+	TWIN_TOLD_MS = 60000,
+	/* Chunks on their way to a follower whose chain is known when it acknowledges them: as many
+	 * as are sent in 50 ms, the longest line, at 2,500 commits a second. For an older one a
+	 * header is read. */
+	MARKS_MAX = 128,
 };
 
 /* A connection with a peer, dialled by either side. */
@@ -50,6 +61,7 @@ struct connection {
 	struct stream *stream;
 	bool open, is_paused;
 	uint32_t node_id; /* after HELLO */
+	uint64_t process; /* the number of the process at the other end */
 	struct frame_reader reader;
 	struct list link;         /* of replicator.connections */
 	struct list shipments;
@@ -65,7 +77,27 @@ struct peer {
 	char name[64], address[96];
 	struct connection *connection; /* ours to it */
 	struct timer *dial_timer;
+	uint64_t dial_wait_ms; /* after it refused us last; 0: it did not */
 	bool wanted;
+	/* It says that another process has this node's name; empty: it does not. */
+	char refused_us[160];
+	/* Two processes that say to be it: who is linked, who was refused last, and when. */
+	char twin_linked[96], twin_refused[96];
+	uint64_t twin_us;
+};
+
+/* Of a volume at another node, by what it showed last (members.c). */
+struct member {
+	uint32_t node_id; /* 0: free */
+	bool has_copy_id, is_doubled_here;
+	uint8_t copy_id[COPY_ID_LENGTH];
+	enum copy_verdict verdict;
+	uint64_t verified_lsn;
+};
+
+/* Where a chunk that was sent ends, and the log's chain there. */
+struct mark {
+	uint64_t lsn, chain;
 };
 
 /* One receiver of one volume: where its shipment stands. */
@@ -75,6 +107,8 @@ struct shipment {
 	struct connection *connection;
 	struct log_reader *reader;
 	uint64_t next_lsn, acked_lsn;
+	struct mark marks[MARKS_MAX]; /* a ring: of the last chunks, not acknowledged yet */
+	unsigned mark_first, mark_count;
 	/* FETCH: up to here, from a copy that nobody writes now; 0: a follower, for ever. */
 	uint64_t fetch_end;
 };
@@ -120,10 +154,11 @@ struct copy {
 	/* What the node has said. */
 	enum node_use node;
 	uint64_t question; /* of its last RELEASE or PROVE */
-	uint64_t node_epoch, durable_lsn;
+	uint64_t node_epoch, durable_lsn, durable_chain;
 	uint8_t node_reign[GROUP_REIGN_LENGTH];
 	uint64_t behind_epoch; /* the last that was logged: the node is told each time */
 	struct list shipments;
+	struct member members[REPLICATOR_MEMBERS_MAX];
 
 	/* Receiving. */
 	enum copy_state state;
@@ -144,6 +179,7 @@ struct copy {
 
 struct replicator {
 	struct replicator_options options;
+	uint64_t process; /* random: this process among all that ever say this name */
 	char *volumes_directory, *node_name;
 	struct map *copies; /* u64 volume id */
 	struct map *peers;  /* u64 node id */
@@ -161,6 +197,8 @@ struct replicator {
 
 struct peer *replicator_find_peer(const struct replicator *replicator, uint32_t node_id);
 struct copy *replicator_find_copy(const struct replicator *replicator, uint32_t volume_id);
+/* Of another node. */
+const char *replicator_node_name(const struct replicator *replicator, uint32_t node_id);
 
 /* ---- peers.c ---- */
 
@@ -168,6 +206,8 @@ int peers_listen(
 	struct replicator *replicator, const char *addresses, struct error *error) must_check;
 void peers_dial(struct peer *peer);
 void connection_send(struct connection *connection, const struct cluster_message *message);
+/* A member says that another process has this node's name, and lives: nothing is begun alone. */
+bool peers_refuse_us(const struct copy *copy);
 /* Drops the connection; its peer is dialled again. */
 void connection_close(struct connection *connection, const char *why);
 
@@ -182,12 +222,25 @@ void ship_on_ack(struct connection *connection, const struct cluster_message *me
 void ship_later(struct replicator *replicator);
 void ship_task(void *arg);
 void shipment_end(struct shipment *shipment);
-/* The log here has `chain` at `end`, below `limit`; also true where that cannot be read, and at the
- * limit itself, where the next group will tell: its receiver checks what it follows. */
-bool ship_is_same_chain(const struct copy *copy, uint64_t end, uint64_t limit, uint64_t chain);
+/* Whether the log here, which goes on to `limit`, has `chain` at `end`. */
+enum copy_verdict ship_compare(
+	const struct copy *copy, uint64_t end, uint64_t limit, uint64_t chain);
 /* Ends all shipments of a volume that is not written here any more, or (`fetches_only`) those from
  * a replica whose log leaves. */
 void ship_retire(struct copy *copy, bool fetches_only, const char *why);
+
+/* ---- members.c; node_id is a member's ---- */
+
+struct member *member_of(struct copy *copy, uint32_t node_id);
+/* Notes which disk its copy is on; a change, and a disk that two have, are logged. */
+void member_shows_copy(struct copy *copy, uint32_t node_id, struct str copy_id);
+/* What has come of a comparison at `lsn`; a change is logged. */
+void member_judge(struct copy *copy, uint32_t node_id, enum copy_verdict verdict, uint64_t lsn);
+/* Says to the node where the member stands, and what is known of it. */
+void member_tell(struct copy *copy, uint32_t node_id, uint64_t lsn, bool connected);
+/* The log here has `chain` at `lsn`: COPY_UNVERIFIED where that cannot be read. */
+enum copy_verdict copy_compare_chain(const struct copy *copy, struct log_reader *reader,
+	uint64_t lsn, uint64_t limit, uint64_t chain);
 
 /* ---- receive.c ---- */
 

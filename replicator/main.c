@@ -129,8 +129,10 @@ static void on_control(void *arg, struct control_request *request, struct str ve
 	}
 	buf_append_byte(&json, '{');
 	vitals_report(program->vitals, &json);
-	buf_printf(&json, ", \"settled\": %s}",
+	buf_printf(&json, ", \"settled\": %s, ",
 		replicator_is_settled(program->replicator) ? "true" : "false");
+	replicator_report(program->replicator, &json);
+	buf_append_byte(&json, '}');
 	control_reply(request, buf_str(&json));
 	buf_deinit(&json);
 }

@@ -27,14 +27,14 @@ static void tell_all(struct replicator *replicator)
 		node_side_send(replicator, &(struct cluster_message){ .kind = MESSAGE_HIGHER_EPOCH,
 						   .volume = copy->id,
 						   .epoch = copy->highest_epoch });
+		for (unsigned k = 0; k < REPLICATOR_MEMBERS_MAX; k++)
+			if (copy->members[k].verdict == COPY_DIVERGED)
+				member_tell(copy, copy->members[k].node_id, 0, false);
 		list_for_each (entry, &copy->shipments) {
 			struct shipment *shipment = list_entry(entry, struct shipment, volume_link);
-			node_side_send(replicator,
-				&(struct cluster_message){ .kind = MESSAGE_ACKED,
-					.volume = copy->id,
-					.node = shipment->connection->node_id,
-					.lsn = shipment->acked_lsn,
-					.connected = true });
+			if (!shipment->fetch_end)
+				member_tell(copy, shipment->connection->node_id,
+					shipment->acked_lsn, true);
 		}
 	}
 }
@@ -48,6 +48,7 @@ static void on_durable(struct copy *copy, const struct cluster_message *message)
 	copy->node_epoch = message->epoch;
 	memcpy(copy->node_reign, message->reign.bytes, GROUP_REIGN_LENGTH);
 	copy->durable_lsn = message->lsn;
+	copy->durable_chain = message->chain;
 	if (new_reign) {
 		copy_saw_epoch(copy, message->epoch);
 		receive_reconcile(copy);

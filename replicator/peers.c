@@ -1,8 +1,10 @@
 #include "replicator/internal.h"
 
 #include "core/clock.h"
+#include "core/encode.h"
 #include "core/log.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Connections between replicators: dialling, greeting, heartbeats, and which message goes where. */
@@ -31,7 +33,8 @@ static void forget(struct connection *connection)
 	if (peer != NULL) {
 		peer->connection = NULL;
 		if (peer->wanted)
-			timer_start(peer->dial_timer, RECONNECT_MS);
+			timer_start(peer->dial_timer,
+				peer->dial_wait_ms ? peer->dial_wait_ms : RECONNECT_MS);
 	}
 	free(connection);
 }
@@ -43,6 +46,138 @@ void connection_close(struct connection *connection, const char *why)
 		log_quote(str_from(why)));
 	stream_abort(connection->stream);
 	forget(connection);
+}
+
+/* ---- two processes under one name ----
+ *
+ * A machine that was copied has the keys, the name and the data of the other one. What one of them
+ * confirms the other does not have, and both would be heard as one member. So the process that is
+ * linked and lives is the member; another one is refused, and both are named. A line that has died
+ * unnoticed makes way: it is spoken on, and whoever has restarted says so.
+ */
+
+static bool is_alive(const struct connection *connection)
+{
+	return connection->is_paused ||
+		clock_mono_us() - connection->heard_us <= MEMBER_ALIVE_MS * 1000u;
+}
+
+/* The living connection of another process under the same name, or NULL. What has died is closed.
+ * One process has a connection for each side that dials. */
+static struct connection *find_twin(struct connection *connection)
+{
+	list_for_each_safe (entry, following, &connection->replicator->connections) {
+		struct connection *other = list_entry(entry, struct connection, link);
+		bool is_same_way =
+			(other->dialled_for == NULL) == (connection->dialled_for == NULL);
+		if (other == connection || other->node_id != connection->node_id ||
+			(!is_same_way && other->process == connection->process))
+			continue;
+		if (is_alive(other))
+			return other;
+		connection_close(other, "silent, and its member has come anew");
+	}
+	return NULL;
+}
+
+static void refuse_twin(struct connection *connection, struct connection *linked)
+{
+	struct replicator *replicator = connection->replicator;
+	struct peer *peer = replicator_find_peer(replicator, connection->node_id);
+	uint64_t now = clock_mono_us();
+	char text[160];
+	const char *name = replicator_node_name(replicator, connection->node_id);
+	snprintf(text, sizeof(text), "%s has another %s linked, at %s", replicator->node_name, name,
+		stream_peer_address(linked->stream));
+	if (peer != NULL) {
+		bool is_news = peer->twin_us == 0 || now - peer->twin_us > TWIN_TOLD_MS * 1000u;
+		if (is_news)
+			log_error("twin_refused",
+				"name=%s node=%u linked=%s refused=%s hint=\"stop one of them\"",
+				name, peer->node_id, stream_peer_address(linked->stream),
+				stream_peer_address(connection->stream));
+		peer->twin_us = now;
+		snprintf(peer->twin_linked, sizeof(peer->twin_linked), "%s",
+			stream_peer_address(linked->stream));
+		snprintf(peer->twin_refused, sizeof(peer->twin_refused), "%s",
+			stream_peer_address(connection->stream));
+	}
+	/* The other may have died and not been missed yet. */
+	connection_send(linked, &(struct cluster_message){ .kind = MESSAGE_ALIVE });
+	connection_send(connection,
+		&(struct cluster_message){ .kind = MESSAGE_REFUSE, .text = str_from(text) });
+	stream_close(connection->stream);
+	forget(connection);
+}
+
+/* The other end has refused this process. */
+static void on_refused(struct connection *connection, const struct cluster_message *message)
+{
+	struct peer *peer = replicator_find_peer(connection->replicator, connection->node_id);
+	if (peer != NULL) {
+		if (!peer->refused_us[0])
+			log_error("refused_as_twin", "node=%u reason=%s hint=\"stop one of them\"",
+				connection->node_id, log_quote(message->text));
+		snprintf(peer->refused_us, sizeof(peer->refused_us), STR_FORMAT,
+			STR_ARG(message->text));
+		peer->dial_wait_ms = timer_next_wait_ms(
+			peer->dial_wait_ms, RECONNECT_MS, ASK_AGAIN_MS_MAX);
+	}
+	connection_close(connection, "refused");
+}
+
+/* It says something else than a refusal. */
+static void note_welcome(struct connection *connection)
+{
+	struct peer *peer = connection->dialled_for;
+	if (peer == NULL || peer->dial_wait_ms == 0)
+		return;
+	peer->refused_us[0] = '\0';
+	peer->dial_wait_ms = 0;
+}
+
+bool peers_refuse_us(const struct copy *copy)
+{
+	for (unsigned i = 0; i < copy->desired.member_count; i++) {
+		const struct peer *peer =
+			replicator_find_peer(copy->replicator, copy->desired.members[i]);
+		if (peer != NULL && peer->refused_us[0])
+			return true;
+	}
+	return false;
+}
+
+void replicator_report(const struct replicator *replicator, struct buf *json_out)
+{
+	uint64_t now = clock_mono_us();
+	bool first = true;
+	void *value;
+	buf_append_literal(json_out, "\"twins\": [");
+	for (size_t i = 0; map_next(replicator->peers, &i, NULL, &value);) {
+		const struct peer *peer = value;
+		if (peer->twin_us == 0 || now - peer->twin_us > TWIN_TOLD_MS * 1000u)
+			continue;
+		buf_append_str(json_out, first ? STR("{\"name\": ") : STR(", {\"name\": "));
+		encode_json(json_out, str_from(peer->name));
+		buf_append_literal(json_out, ", \"linked\": ");
+		encode_json(json_out, str_from(peer->twin_linked));
+		buf_append_literal(json_out, ", \"refused\": ");
+		encode_json(json_out, str_from(peer->twin_refused));
+		buf_append_byte(json_out, '}');
+		first = false;
+	}
+	buf_append_literal(json_out, "], \"refused_by\": [");
+	first = true;
+	for (size_t i = 0; map_next(replicator->peers, &i, NULL, &value);) {
+		const struct peer *peer = value;
+		if (!peer->refused_us[0])
+			continue;
+		if (!first)
+			buf_append_literal(json_out, ", ");
+		encode_json(json_out, str_from(peer->refused_us));
+		first = false;
+	}
+	buf_append_byte(json_out, ']');
 }
 
 /* ---- what comes in ---- */
@@ -58,9 +193,16 @@ static bool is_proven(struct connection *connection, const struct cluster_messag
 		strcmp(certificate->name, peer->name) == 0;
 }
 
-static void on_hello(struct connection *connection, const struct cluster_message *message)
+/* False: the connection is gone. */
+static bool on_hello(struct connection *connection, const struct cluster_message *message)
 {
 	connection->node_id = message->node;
+	connection->process = message->process;
+	struct connection *twin = find_twin(connection);
+	if (twin != NULL) {
+		refuse_twin(connection, twin);
+		return false;
+	}
 	log_info("peer_linked", "peer=%s node=%u name=%s", stream_peer_address(connection->stream),
 		message->node, log_quote(message->text));
 	void *value;
@@ -72,6 +214,7 @@ static void on_hello(struct connection *connection, const struct cluster_message
 		prove_forget(copy, message->node);
 		receive_reconcile(copy);
 	}
+	return true;
 }
 
 static void on_epoch(struct connection *connection, const struct cluster_message *message)
@@ -99,13 +242,17 @@ static bool on_message(struct connection *connection, const struct cluster_messa
 			refuse_peer(connection, message->node);
 			return false;
 		}
-		on_hello(connection, message);
-		return true;
+		return on_hello(connection, message);
 	}
 	if (connection->node_id == 0) {
 		connection_close(connection, "no greeting");
 		return false;
 	}
+	if (message->kind == MESSAGE_REFUSE && message->volume == 0) {
+		on_refused(connection, message);
+		return false;
+	}
+	note_welcome(connection);
 	switch (message->kind) {
 	case MESSAGE_FOLLOW: ship_on_follow(connection, message); break;
 	case MESSAGE_ACK: ship_on_ack(connection, message); break;
@@ -191,6 +338,7 @@ static void on_open(void *arg)
 	connection->heard_us = clock_mono_us();
 	connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_HELLO,
 					    .node = replicator->options.node_id,
+					    .process = replicator->process,
 					    .text = str_from(replicator->node_name) });
 	timer_start(connection->alive_timer, ALIVE_MS);
 }

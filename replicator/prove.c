@@ -25,7 +25,7 @@ struct proof_member {
 	struct epochs epochs;
 	uint64_t end, chain;
 	uint64_t asked_us; /* 0: it is asked at the next step */
-	char why[64];      /* it says nothing yet */
+	char why[160];     /* it says nothing yet */
 };
 
 struct proof {
@@ -38,12 +38,6 @@ struct proof {
 	char trouble[256];    /* of this machine; empty when there is none */
 	struct buf told;      /* what the node heard last */
 };
-
-static const char *node_name(const struct copy *copy, uint32_t node_id)
-{
-	const struct peer *peer = replicator_find_peer(copy->replicator, node_id);
-	return peer ? peer->name : "an unknown node";
-}
 
 static void set_text(char *to, size_t size, const char *text)
 {
@@ -108,6 +102,12 @@ static struct connection *connection_of(const struct copy *copy, uint32_t node_i
 	return NULL;
 }
 
+static const char *silence_of(const struct copy *copy, const struct proof_member *member)
+{
+	const struct peer *peer = replicator_find_peer(copy->replicator, member->node_id);
+	return peer != NULL && peer->refused_us[0] ? peer->refused_us : "does not answer";
+}
+
 static void ask_members(struct copy *copy)
 {
 	struct proof *proof = copy->proof;
@@ -116,7 +116,7 @@ static void ask_members(struct copy *copy)
 		struct proof_member *member = &proof->members[i];
 		struct connection *connection = connection_of(copy, member->node_id);
 		if (connection == NULL && !member->answered)
-			set_text(member->why, sizeof(member->why), "does not answer");
+			set_text(member->why, sizeof(member->why), silence_of(copy, member));
 		if (member->answered || connection == NULL ||
 			(member->asked_us > 0 && now - member->asked_us < PROVE_ASK_MS * 1000))
 			continue;
@@ -151,6 +151,7 @@ void prove_on_ask(struct connection *connection, const struct cluster_message *m
 {
 	struct copy *copy = replicator_find_copy(connection->replicator, message->volume);
 	struct buf vector = { 0 };
+	uint8_t copy_id[COPY_ID_LENGTH];
 	struct cluster_message answer = { .kind = MESSAGE_POSITION, .volume = message->volume };
 	if (copy == NULL || !copy_has_member(copy, connection->node_id)) {
 		answer.text = STR("holds no copy for it yet");
@@ -176,6 +177,8 @@ void prove_on_ask(struct connection *connection, const struct cluster_message *m
 		answer.epochs = buf_str(&vector);
 		answer.lsn = volume_log_end(copy->log);
 		answer.chain = volume_log_chain(copy->log);
+		volume_log_copy_id(copy->log, copy_id);
+		answer.copy_id = str_of(copy_id, sizeof(copy_id));
 	}
 	connection_send(connection, &answer);
 	buf_deinit(&vector);
@@ -187,6 +190,7 @@ void prove_on_position(struct connection *connection, const struct cluster_messa
 	if (copy == NULL || !copy_has_member(copy, connection->node_id))
 		return;
 	copy_saw_epoch(copy, message->epoch);
+	member_shows_copy(copy, connection->node_id, message->copy_id);
 	struct proof *proof = copy->proof;
 	/* The answer to a question of an earlier proof says nothing of this one. */
 	for (unsigned i = 0; proof != NULL && message->end == copy->question && i < proof->count;
@@ -247,8 +251,9 @@ static enum proof_order order_of(
 	if (*common_out == end && *common_out == member->end)
 		return member->chain == volume_log_chain(copy->log) ? ORDER_HAVE_ALL : ORDER_DIFFER;
 	if (*common_out == member->end)
-		return ship_is_same_chain(copy, member->end, end, member->chain) ? ORDER_HAVE_ALL
-									       : ORDER_DIFFER;
+		return ship_compare(copy, member->end, end, member->chain) != COPY_DIVERGED
+			? ORDER_HAVE_ALL
+			: ORDER_DIFFER;
 	if (order > 0 || (*common_out < end && *common_out < member->end &&
 				 epochs_epoch_below(mine, end) ==
 					 epochs_epoch_below(&member->epochs, member->end)))
@@ -266,7 +271,8 @@ static void tell_progress(struct copy *copy, bool is_ready)
 		message.opening += member->answered;
 		if (!member->answered)
 			buf_printf(&text, "%s%s %s", buf_length(&text) ? ", " : "",
-				node_name(copy, member->node_id), member->why);
+				replicator_node_name(copy->replicator, member->node_id),
+				member->why);
 	}
 	if (proof->trouble[0])
 		buf_printf(&text, "%s%s", buf_length(&text) ? ", " : "", proof->trouble);
@@ -298,7 +304,7 @@ static void fetch(struct copy *copy, const struct proof_member *member, uint64_t
 		return;
 	}
 	log_warn("fetches_back", "volume=%u node=%s from=%llu to=%llu", copy->id,
-		node_name(copy, member->node_id), (unsigned long long)end,
+		replicator_node_name(copy->replicator, member->node_id), (unsigned long long)end,
 		(unsigned long long)member->end);
 	receive_ask(copy, connection);
 }
@@ -316,7 +322,7 @@ static bool open_log(struct copy *copy)
 		log_warn("log_repaired",
 			"volume=%u lsn=%llu best=%s action=\"kept as salvage from there on\"",
 			copy->id, (unsigned long long)proof->rotten_lsn,
-			node_name(copy, best->node_id));
+			replicator_node_name(copy->replicator, best->node_id));
 	int result = receive_open_log(copy, repair, &proof->rotten_lsn, &error);
 	proof->is_damaged = result == -EUCLEAN;
 	proof->trouble[0] = '\0';
@@ -359,10 +365,12 @@ static void decide(struct copy *copy)
 	/* Whoever said it may be silent before it has been fetched. */
 	if (order == ORDER_FETCH && best->end > proof->known_end)
 		proof->known_end = best->end;
-	bool is_ready = order == ORDER_HAVE_ALL && copy->highest_epoch <= proof->epoch;
+	bool is_ready = order == ORDER_HAVE_ALL && copy->highest_epoch <= proof->epoch &&
+		!peers_refuse_us(copy);
 	if (order == ORDER_DIFFER)
 		snprintf(proof->trouble, sizeof(proof->trouble),
-			"the copy of %s and the one here differ", node_name(copy, best->node_id));
+			"the copy of %s and the one here differ",
+			replicator_node_name(copy->replicator, best->node_id));
 	else if (copy->highest_epoch > proof->epoch)
 		set_text(proof->trouble, sizeof(proof->trouble), "a later epoch is known");
 	if (is_ready && all_have_answered(proof)) {

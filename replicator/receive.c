@@ -116,6 +116,8 @@ void receive_on_report_timer(void *arg)
 void receive_ask(struct copy *copy, struct connection *connection)
 {
 	struct buf vector = { 0 };
+	uint8_t copy_id[COPY_ID_LENGTH];
+	volume_log_copy_id(copy->log, copy_id);
 	epochs_encode(volume_log_epochs(copy->log), &vector);
 	copy_enter(copy, COPY_ASKED, connection);
 	connection_send(connection,
@@ -124,6 +126,7 @@ void receive_ask(struct copy *copy, struct connection *connection)
 			.volume = copy->id,
 			.lsn = volume_log_end(copy->log),
 			.chain = volume_log_chain(copy->log),
+			.copy_id = str_of(copy_id, sizeof(copy_id)),
 			.epochs = buf_str(&vector) });
 	buf_deinit(&vector);
 }
@@ -135,7 +138,8 @@ int receive_open_log(
 	if (copy->log != NULL)
 		return 0;
 	int result = volume_log_open(options->loop, options->disk, copy->directory, copy->id,
-		&(struct log_told){ .repair = repair }, &copy->log, rotten_lsn_out, error);
+		&(struct log_told){ .repair = repair, .owner = options->node_id }, &copy->log,
+		rotten_lsn_out, error);
 	if (result < 0)
 		return result;
 	copy_saw_epoch(copy, volume_log_seen(copy->log));
@@ -375,11 +379,13 @@ static bool acknowledge(struct copy *copy, struct connection *connection, uint64
 	return true;
 }
 
-static void park(struct copy *copy, struct connection *connection, const char *why)
+static void park(struct copy *copy, struct connection *connection, const char *why,
+	enum copy_verdict verdict)
 {
 	if (connection != NULL)
 		connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_PARK,
 						    .volume = copy->id,
+						    .verdict = verdict,
 						    .text = str_from(why) });
 	ask_again_later(copy);
 }
@@ -406,7 +412,8 @@ static void refuse_chunk(
 		return;
 	}
 	/* A failed disk is asked about again only by the next process (see receive_reconcile). */
-	park(copy, copy->source == connection ? connection : NULL, why);
+	park(copy, copy->source == connection ? connection : NULL, why,
+		receive->status == -EXDEV ? COPY_DIVERGED : COPY_UNVERIFIED);
 }
 
 static void on_received(struct volume_receive *receive)
@@ -434,7 +441,7 @@ static void on_received(struct volume_receive *receive)
 		free_chunk(chunk);
 	}
 	if (deposed != NULL && should_follow(copy)) {
-		park(copy, deposed, "a later epoch is known here");
+		park(copy, deposed, "a later epoch is known here", COPY_UNVERIFIED);
 		return;
 	}
 	if (!may_receive(copy)) {

@@ -1,6 +1,7 @@
 #include "replicator/internal.h"
 
 #include "core/log.h"
+#include "core/rand.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@ int replicator_create(const struct replicator_options *options, struct replicato
 	replicator->node_name = str_to_heap(str_from(options->node_name));
 	replicator->copies = map_create();
 	replicator->peers = map_create();
+	replicator->process = rand_u64();
 	replicator->pool = pool_create();
 	list_init(&replicator->connections);
 	replicator->ship_task = (struct task){ .run = ship_task, .arg = replicator };
@@ -96,6 +98,12 @@ struct peer *replicator_find_peer(const struct replicator *replicator, uint32_t 
 {
 	uint64_t id = node_id;
 	return map_get(replicator->peers, map_key_u64(&id));
+}
+
+const char *replicator_node_name(const struct replicator *replicator, uint32_t node_id)
+{
+	const struct peer *peer = replicator_find_peer(replicator, node_id);
+	return peer ? peer->name : "an unknown node";
 }
 
 static void on_dial_timer(void *arg)

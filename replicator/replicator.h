@@ -56,6 +56,10 @@ void replicator_set_peer(
 	struct replicator *replicator, uint32_t node_id, const char *name, const char *address);
 void replicator_set_volume(struct replicator *replicator, const struct replicator_volume *volume);
 
+/* Appends two members of a JSON object: `twins`, who came under a name that another process has
+ * linked; `refused_by`, who says so of us. */
+void replicator_report(const struct replicator *replicator, struct buf *json_out);
+
 /* Every followed volume is connected and every led one has its node beside it.
  * For health checks. */
 bool replicator_is_settled(const struct replicator *replicator);

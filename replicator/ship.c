@@ -9,23 +9,28 @@
 
 /* The leader's side: durable bytes go out, acknowledgements go to the node. */
 
-static void tell_node(struct shipment *shipment, uint64_t lsn, bool connected)
+static void tell_node(const struct shipment *shipment, uint64_t lsn, bool connected)
 {
-	if (shipment->fetch_end)
-		return; /* nobody's replica */
-	node_side_send(shipment->copy->replicator,
-		&(struct cluster_message){ .kind = MESSAGE_ACKED,
-			.volume = shipment->copy->id,
-			.node = shipment->connection->node_id,
-			.lsn = lsn,
-			.connected = connected });
+	if (!shipment->fetch_end) /* else nobody's replica */
+		member_tell(shipment->copy, shipment->connection->node_id, lsn, connected);
+}
+
+static struct shipment *find_shipment_to(const struct copy *copy, uint32_t node_id)
+{
+	list_for_each (entry, &copy->shipments) {
+		struct shipment *shipment = list_entry(entry, struct shipment, volume_link);
+		if (shipment->connection->node_id == node_id && !shipment->fetch_end)
+			return shipment;
+	}
+	return NULL;
 }
 
 void shipment_end(struct shipment *shipment)
 {
-	tell_node(shipment, 0, false);
 	list_remove(&shipment->volume_link);
 	list_remove(&shipment->connection_link);
+	if (find_shipment_to(shipment->copy, shipment->connection->node_id) == NULL)
+		tell_node(shipment, 0, false);
 	log_reader_close(&shipment->reader);
 	free(shipment);
 }
@@ -134,23 +139,21 @@ static void tell_behind(
 	refuse(connection, copy->id, copy->highest_epoch, "this leader lacks what you have");
 }
 
-bool ship_is_same_chain(const struct copy *copy, uint64_t end, uint64_t limit, uint64_t chain)
+enum copy_verdict ship_compare(
+	const struct copy *copy, uint64_t end, uint64_t limit, uint64_t chain)
 {
 	struct log_reader *reader;
-	uint64_t mine = chain;
-	if (end == 0 || log_reader_open(copy->replicator->options.disk, copy->directory, copy->id,
-				&reader) < 0)
-		return true;
-	int result = log_reader_chain(reader, end, limit, &mine);
+	if (log_reader_open(copy->replicator->options.disk, copy->directory, copy->id, &reader) < 0)
+		return COPY_UNVERIFIED;
+	enum copy_verdict verdict = copy_compare_chain(copy, reader, end, limit, chain);
 	log_reader_close(&reader);
-	return (result < 0 && result != -EINVAL) || (result == 0 && mine == chain);
+	return verdict;
 }
 
-static void tell_differs(struct connection *connection, const struct copy *copy, uint64_t end)
+static void tell_differs(struct connection *connection, struct copy *copy, uint64_t end)
 {
-	log_error("copies_differ",
-		"volume=%u node=%u below=%llu effect=\"neither is shipped to the other\"", copy->id,
-		connection->node_id, (unsigned long long)end);
+	member_judge(copy, connection->node_id, COPY_DIVERGED, end);
+	member_tell(copy, connection->node_id, 0, false);
 	refuse(connection, copy->id, copy->highest_epoch, "this copy and yours differ");
 }
 
@@ -161,18 +164,23 @@ static void answer_follow(struct connection *connection, struct copy *copy,
 {
 	uint64_t common = 0;
 	int result = epochs_common_end(theirs, their_end, mine, copy->durable_lsn, &common);
-	if (result == 0 && common >= their_end &&
-		!ship_is_same_chain(copy, their_end, copy->durable_lsn, their_chain))
+	enum copy_verdict verdict = result == 0 && common >= their_end
+		? ship_compare(copy, their_end, copy->durable_lsn, their_chain)
+		: COPY_UNVERIFIED;
+	if (verdict == COPY_DIVERGED) {
 		tell_differs(connection, copy, their_end);
-	else if (result == 0 && common >= their_end)
+	} else if (result == 0 && common >= their_end) {
+		member_judge(copy, connection->node_id, verdict, their_end);
 		start_shipment(connection, copy, their_end, 0);
-	else if (result < 0 && mine->entries[0].start_lsn > 0)
+	} else if (result < 0 && mine->entries[0].start_lsn > 0) {
 		refuse(connection, copy->id, copy->highest_epoch,
 			"the logs have nothing in common");
-	else if (epochs_epoch_below(theirs, their_end) >= copy->node_epoch)
+	} else if (epochs_epoch_below(theirs, their_end) >= copy->node_epoch) {
 		tell_behind(connection, copy, common, their_end);
-	else /* nothing in common with a vector that has forgotten nothing: they part at 0 */
+	} else {
+		/* Nothing in common with a vector that has forgotten nothing: they part at 0. */
 		send_cut(connection, copy, mine, common);
+	}
 }
 
 void ship_on_follow(struct connection *connection, const struct cluster_message *message)
@@ -191,7 +199,8 @@ void ship_on_follow(struct connection *connection, const struct cluster_message 
 	const struct epoch_entry *last = epochs_last(&theirs);
 	if (last != NULL)
 		copy_saw_epoch(copy, last->epoch);
-	struct shipment *running = find_shipment(connection, copy->id);
+	member_shows_copy(copy, connection->node_id, message->copy_id);
+	struct shipment *running = find_shipment_to(copy, connection->node_id);
 	if (running != NULL)
 		shipment_end(running);
 	if (copy->node != NODE_WRITES || copy->node_epoch < copy->highest_epoch)
@@ -225,7 +234,7 @@ void ship_on_fetch(struct connection *connection, const struct cluster_message *
 		&theirs, message->lsn, volume_log_epochs(copy->log), end, &common);
 	if (result < 0 || common < message->lsn)
 		refuse(connection, copy->id, copy->highest_epoch, "cut what parts from mine first");
-	else if (!ship_is_same_chain(copy, message->lsn, end, message->chain))
+	else if (ship_compare(copy, message->lsn, end, message->chain) == COPY_DIVERGED)
 		tell_differs(connection, copy, message->lsn);
 	else
 		start_shipment(connection, copy, message->lsn, end);
@@ -237,10 +246,42 @@ void ship_on_park(struct connection *connection, const struct cluster_message *m
 	struct shipment *shipment = find_shipment(connection, message->volume);
 	if (shipment == NULL)
 		return;
+	if (message->verdict == COPY_DIVERGED)
+		member_judge(shipment->copy, connection->node_id, COPY_DIVERGED,
+			shipment->next_lsn);
 	log_warn("parked", "volume=%u node=%u acked=%llu reason=%s", message->volume,
 		connection->node_id, (unsigned long long)shipment->acked_lsn,
 		log_quote(message->text));
 	shipment_end(shipment);
+}
+
+/* ---- acknowledgements ---- */
+
+static void note_mark(struct shipment *shipment, uint64_t lsn, uint64_t chain)
+{
+	if (shipment->mark_count == MARKS_MAX) {
+		shipment->mark_first = (shipment->mark_first + 1) % MARKS_MAX;
+		shipment->mark_count--;
+	}
+	unsigned at = (shipment->mark_first + shipment->mark_count++) % MARKS_MAX;
+	shipment->marks[at] = (struct mark){ lsn, chain };
+}
+
+/* What a follower has confirmed is the log here, by its chain. Chunks are acknowledged whole unless
+ * they begin an epoch or cross a limit of the follower. */
+static enum copy_verdict judge_ack(struct shipment *shipment, uint64_t lsn, uint64_t chain)
+{
+	const struct copy *copy = shipment->copy;
+	while (shipment->mark_count > 0) {
+		const struct mark *mark = &shipment->marks[shipment->mark_first];
+		if (mark->lsn == lsn)
+			return mark->chain == chain ? COPY_VERIFIED : COPY_DIVERGED;
+		if (mark->lsn > lsn)
+			break;
+		shipment->mark_first = (shipment->mark_first + 1) % MARKS_MAX;
+		shipment->mark_count--;
+	}
+	return copy_compare_chain(copy, shipment->reader, lsn, copy->durable_lsn, chain);
 }
 
 void ship_on_ack(struct connection *connection, const struct cluster_message *message)
@@ -253,6 +294,14 @@ void ship_on_ack(struct connection *connection, const struct cluster_message *me
 		!str_equal(message->reign,
 			str_of(shipment->copy->node_reign, GROUP_REIGN_LENGTH)))
 		return;
+	enum copy_verdict verdict = judge_ack(shipment, message->lsn, message->chain);
+	member_judge(shipment->copy, connection->node_id, verdict, message->lsn);
+	if (verdict == COPY_DIVERGED) {
+		refuse(connection, shipment->copy->id, shipment->copy->highest_epoch,
+			"this copy and yours differ");
+		shipment_end(shipment);
+		return;
+	}
 	shipment->acked_lsn = message->lsn;
 	tell_node(shipment, message->lsn, true);
 }
@@ -290,6 +339,9 @@ static bool ship_one(struct shipment *shipment)
 	stream_write(stream, head, sizeof(head));
 	stream_write_bytes(stream, bytes, 0, bytes->length);
 	metric_add(copy->replicator->shipped_bytes, (int64_t)bytes->length);
+	if (!shipment->fetch_end)
+		note_mark(shipment, next,
+			log_reader_chain_behind(shipment->reader, bytes_str(bytes)));
 	bytes_unref(&bytes);
 	shipment->next_lsn = next;
 	return true;

@@ -8,6 +8,9 @@
 struct log_reader {
 	struct log_files files;
 	uint32_t volume;
+	/* The last group that log_reader_next kept, and where it stands in the bytes. */
+	struct group last;
+	size_t last_at;
 };
 
 int log_reader_open(
@@ -65,6 +68,8 @@ static size_t keep_groups(struct log_reader *reader, struct bytes *bytes, uint64
 			*result = -EBADMSG;
 			break;
 		}
+		reader->last = group;
+		reader->last_at = kept;
 		kept += group_padded(group.used);
 	}
 	return kept;
@@ -132,6 +137,11 @@ int log_reader_next(struct log_reader *reader, uint64_t lsn, uint64_t limit, siz
 	*bytes_out = bytes;
 	*next_out = lsn + bytes->length;
 	return 0;
+}
+
+uint64_t log_reader_chain_behind(const struct log_reader *reader, struct str bytes)
+{
+	return group_chain_after(str_from_index(bytes, reader->last_at), &reader->last);
 }
 
 /* ---- skimming ---- */

@@ -29,9 +29,12 @@ void log_reader_close(struct log_reader **reader);
 int log_reader_next(struct log_reader *reader, uint64_t lsn, uint64_t limit, size_t bytes_target,
 	bool verify, struct bytes **bytes_out, uint64_t *lsn_out, uint64_t *next_out) must_check;
 
-/* The same, verified, for who replays the log and needs no mail: of MESSAGE and SUMMARY the bodies
- * that are longer than LOG_SKIM_BODY_MAX are neither read nor checked. Their records come as
- * punched, with zeroes for a body, whatever they are on disk. */
+/* The chain behind the groups that log_reader_next returned last, which are `bytes`. */
+uint64_t log_reader_chain_behind(const struct log_reader *reader, struct str bytes);
+
+/* As log_reader_next, verified, for who replays the log and needs no mail: of MESSAGE and SUMMARY
+ * the bodies that are longer than LOG_SKIM_BODY_MAX are neither read nor checked. Their records
+ * come as punched, with zeroes for a body, whatever they are on disk. */
 int log_reader_skim(struct log_reader *reader, uint64_t lsn, uint64_t limit, size_t bytes_target,
 	struct bytes **bytes_out, uint64_t *lsn_out, uint64_t *next_out) must_check;
 

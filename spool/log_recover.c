@@ -3,7 +3,6 @@
 #include "core/digest.h"
 #include "core/encode.h"
 #include "core/log.h"
-#include "core/rand.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -48,38 +47,21 @@ int log_state_replace(struct volume_log *log, struct log_state *state)
 	return 0;
 }
 
-int log_copy_id_load(struct volume_log *log, struct error *error)
+int log_copy_id_load(struct volume_log *log, uint32_t owner, struct error *error)
 {
-	uint8_t bytes[COPY_ID_LENGTH + 4];
-	struct disk_file *file = NULL;
-	char *path = log_files_path(&log->files, "copy");
-	char *new_path = log_files_path(&log->files, "copy.new");
-	int result = disk_file_open(log->disk, path, false, &file);
-	if (result == 0)
-		result = disk_read_now(file, bytes, sizeof(bytes), 0);
-	disk_file_close(&file);
-	if (result == -ENOENT || result == -ENODATA ||
-		(result == 0 &&
-			get_le32(bytes + COPY_ID_LENGTH) != crc32c(0, bytes, COPY_ID_LENGTH))) {
-		rand_bytes(bytes, COPY_ID_LENGTH);
-		put_le32(bytes + COPY_ID_LENGTH, crc32c(0, bytes, COPY_ID_LENGTH));
-		(void)!disk_remove_file(new_path);
-		result = disk_file_open(log->disk, new_path, true, &file);
-		if (result == 0)
-			result = disk_write_now(file, bytes, sizeof(bytes), 0);
-		if (result == 0)
-			result = disk_sync_now(file);
-		disk_file_close(&file);
-		if (result == 0)
-			result = disk_rename(new_path, path);
-	}
-	if (result == 0)
-		memcpy(log->copy_id, bytes, COPY_ID_LENGTH);
-	else
-		error_set(error, result, "cannot read %s: %s", path, strerror(-result));
-	free(path);
-	free(new_path);
-	return result;
+	uint32_t moved_from;
+	int result = copy_id_take(
+		log->disk, log->files.directory, owner, &log->copy_id, &moved_from);
+	if (result < 0)
+		return error_set(error, result, "cannot read %s/copy: %s", log->files.directory,
+			strerror(-result));
+	if (moved_from != 0)
+		log_warn("copy_moved",
+			"volume=%u directory=%s made_for_node=%u node=%u "
+			"action=\"it is another copy now\" "
+			"hint=\"was a disk swapped, or a machine copied?\"",
+			log->volume, log->files.directory, moved_from, owner);
+	return 0;
 }
 
 /* ---- the mark of a replica ---- */

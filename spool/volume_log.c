@@ -36,7 +36,7 @@ uint64_t volume_log_chain(const struct volume_log *log)
 
 void volume_log_copy_id(const struct volume_log *log, uint8_t copy_id_out[COPY_ID_LENGTH])
 {
-	memcpy(copy_id_out, log->copy_id, COPY_ID_LENGTH);
+	memcpy(copy_id_out, log->copy_id.bytes, COPY_ID_LENGTH);
 }
 
 uint64_t volume_log_last_group(const struct volume_log *log)
@@ -745,7 +745,7 @@ int volume_log_open(struct loop *loop, struct disk *disk, const char *directory,
 				strerror(-result));
 	}
 	if (result == 0)
-		result = log_copy_id_load(log, error);
+		result = log_copy_id_load(log, told->owner, error);
 	if (result == 0)
 		result = log_find_end(log, told, rotten_lsn_out ? rotten_lsn_out : &rotten, error);
 	if (result < 0) {

@@ -26,6 +26,7 @@
 #include "core/disk.h"
 #include "proto/disk/epochs.h"
 #include "proto/disk/record.h"
+#include "spool/copy_id.h"
 
 struct volume_log;
 
@@ -39,8 +40,6 @@ enum {
 	RECEIVE_BYTES_MAX = 1 << 20,
 };
 
-enum { COPY_ID_LENGTH = 16 };
-
 /* What the caller knows of the log from elsewhere: memory of this boot, the index, other copies. */
 struct log_told {
 	/* Everything below was once confirmed to somebody; 0: nothing is known. Below it nothing is
@@ -49,6 +48,8 @@ struct log_told {
 	/* The log is damaged and is to be filled again from a copy: what stands from the first
 	 * invalid group on is saved as by volume_log_cut and the log ends there. */
 	bool repair;
+	/* The node whose copy it is; 0: nobody's in particular. */
+	uint32_t owner;
 };
 
 /* Opens (and makes) the directory, takes the lock, finds the end. A torn tail is cut off and
@@ -67,7 +68,7 @@ void volume_log_close(struct volume_log **log);
 uint64_t volume_log_end(const struct volume_log *log);
 /* The chain at the end: with it, (end, chain) names everything in the log. */
 uint64_t volume_log_chain(const struct volume_log *log);
-/* Random, made with the directory: two copies never have the same one, unless a disk was copied. */
+/* As copy_id.h says. */
 void volume_log_copy_id(const struct volume_log *log, uint8_t copy_id_out[COPY_ID_LENGTH]);
 /* LSN of the last group, which the next one names; volume_log_end() when the log is empty. */
 uint64_t volume_log_last_group(const struct volume_log *log);

@@ -36,7 +36,7 @@ struct volume_log {
 	struct log_state state;
 	struct log_told_file told;
 	struct timer *told_timer; /* runs while a durable group is not named there yet */
-	uint8_t copy_id[COPY_ID_LENGTH];
+	struct copy_id copy_id;
 	uint64_t end, last_group, chain;
 	bool is_empty, fenced, may_append, mark_first, is_cutting;
 	bool was_replica;     /* the last writer received; the file `replica` says so */
@@ -75,8 +75,8 @@ int log_find_end(struct volume_log *log, const struct log_told *told, uint64_t *
 int log_state_load(struct volume_log *log, struct error *error) must_check;
 /* Makes `state` (which is taken over when it returns 0) the log's, durably. */
 int log_state_replace(struct volume_log *log, struct log_state *state) must_check;
-/* Reads or makes the file `copy`. */
-int log_copy_id_load(struct volume_log *log, struct error *error) must_check;
+/* Reads or makes the file `copy`; says so in the log when it was another node's. */
+int log_copy_id_load(struct volume_log *log, uint32_t owner, struct error *error) must_check;
 /* The vector in the first record of a group, if it is BARRIER or SEGMENT. */
 bool log_vector_of(const struct group *group, struct str bytes, struct epochs *epochs_out);
 /* Remembers which kind of writer this log has, durably: their torn writes look different. */

@@ -229,6 +229,7 @@ static void *add_volume(const struct directory_row *row)
 	volume->token = number(row->columns[7]);
 	volume->clean_after = number(row->columns[8]);
 	volume->incarnation = number(row->columns[9]);
+	volume->uid_slacks = number(row->columns[10]);
 	return volume;
 }
 

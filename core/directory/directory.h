@@ -76,6 +76,8 @@ struct directory_volume {
 	/* The last opening that the directory was told of; 0: it was never opened. A log that does
 	 * not have it is new, or was put back. */
 	uint64_t incarnation;
+	/* An unclean reign in epoch E passes over E - 1 slacks of UIDs and so many more. */
+	uint64_t uid_slacks;
 };
 
 struct directory_mailbox {

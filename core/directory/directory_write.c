@@ -539,6 +539,18 @@ int directory_note_opening(struct directory_writer *writer, uint32_t volume_id, 
 		SQL_VALUES(text, id, epoch_text), NULL);
 }
 
+int directory_raise_uid_slacks(struct directory_writer *writer, uint32_t volume_id, uint64_t epoch,
+	uint64_t uid_slacks, struct error *error)
+{
+	char id[24], epoch_text[24], text[24];
+	snprintf(id, sizeof(id), "%u", volume_id);
+	snprintf(epoch_text, sizeof(epoch_text), "%llu", (unsigned long long)epoch);
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)uid_slacks);
+	return writer_query(writer, error,
+		"update volume set uid_slacks = $1 where id = $2 and epoch = $3 and uid_slacks < $1",
+		SQL_VALUES(text, id, epoch_text), NULL);
+}
+
 struct sql *directory_writer_sql(struct directory_writer *writer)
 {
 	return writer->sql;

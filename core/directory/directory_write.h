@@ -152,6 +152,10 @@ struct promotion {
  * passed. */
 int directory_note_opening(struct directory_writer *writer, uint32_t volume_id, uint64_t epoch,
 	uint64_t incarnation, struct error *error) must_check;
+/* The primary of this epoch is to run further ahead of a copy than an unclean reign would pass over
+ * now. Never lowered; nothing when the epoch has passed. */
+int directory_raise_uid_slacks(struct directory_writer *writer, uint32_t volume_id, uint64_t epoch,
+	uint64_t uid_slacks, struct error *error) must_check;
 /* All of them or none. What was decided holds until `decide_by_us` (of clock_mono_us; 0: for ever),
  * which is looked at when all rows are locked: later nothing is written and the code is -ETIMEDOUT.
  */

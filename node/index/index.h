@@ -60,6 +60,14 @@ struct mailbox_ahead {
 	struct list link; /* of index.ahead_mailboxes */
 };
 
+/* For volume_is_uid_slack_used, in the epoch `epoch`: a copy that has the log up to `lsn` knows of
+ * the uids below uidnext, and when it has it up to mark_lsn (0: no mark) of those below
+ * marked_uidnext. */
+struct folder_shipped {
+	uint32_t uidnext, marked_uidnext;
+	uint64_t lsn, mark_lsn, epoch;
+};
+
 struct folder_private {
 	struct folder *folder;
 	uint32_t message_capacity;
@@ -75,11 +83,7 @@ struct folder_private {
 	 * not loaded are raised when they are. */
 	uint64_t modseq_floor;
 	struct list dirty_link; /* of index.dirty_folders while header_dirty */
-	/* For volume_is_uid_slack_used, in the epoch `shipped_epoch`: a copy elsewhere knows of the
-	 * uids below shipped_uidnext, and when it has the log up to mark_lsn (0: no mark) of those
-	 * below marked_uidnext. */
-	uint32_t shipped_uidnext, marked_uidnext;
-	uint64_t mark_lsn, shipped_epoch;
+	struct folder_shipped nearest, farthest;
 };
 
 struct mailbox {

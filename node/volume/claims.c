@@ -8,8 +8,9 @@
 #include <stdlib.h>
 
 /*
- * What a node writes in the directory, which is little: an epoch that a copy gives itself, and
- * which opening of a volume was the last. Both on a pool thread; both for volumes that the
+ * What a node writes in the directory, which is little: an epoch that a copy gives itself, which
+ * opening of a volume was the last, and how many uids a later reign is to pass over. All on a pool
+ * thread; all for volumes that the
  * directory names this node for, or that are served here in an epoch above the directory's.
  */
 
@@ -23,6 +24,7 @@ struct write_job {
 	struct slot *slot;
 	struct promotion promotion; /* epoch 0: only the opening is noted */
 	uint64_t opened_epoch, incarnation;
+	uint64_t uid_slacks; /* above 0: only these are raised */
 	int result;
 	struct error error;
 };
@@ -32,7 +34,10 @@ static void run_write(void *arg)
 	struct write_job *job = arg;
 	struct directory_writer *writer = NULL;
 	job->result = directory_writer_open(job->slot->volumes->config, &writer, &job->error);
-	if (job->result == 0 && job->promotion.epoch == 0)
+	if (job->result == 0 && job->uid_slacks > 0)
+		job->result = directory_raise_uid_slacks(writer, job->slot->id, job->opened_epoch,
+			job->uid_slacks, &job->error);
+	else if (job->result == 0 && job->promotion.epoch == 0)
 		job->result = directory_note_opening(writer, job->slot->id, job->opened_epoch,
 			job->incarnation, &job->error);
 	else if (job->result == 0)
@@ -111,6 +116,7 @@ void slot_tell_directory(struct slot *slot)
 	const struct directory_volume *entry = directory_find_volume(volumes->directory, slot->id);
 	uint64_t epoch = atomic_load(&numbers->epoch);
 	uint64_t incarnation = atomic_load(&numbers->incarnation);
+	uint64_t slacks = atomic_load(&numbers->uid_slacks);
 	if (slot->is_claiming || slot->is_untold || entry == NULL ||
 		!directory_is_fresh(volumes->directory) ||
 		atomic_load(&numbers->state) != VOLUME_PRIMARY)
@@ -121,6 +127,9 @@ void slot_tell_directory(struct slot *slot)
 		start(slot, &(struct write_job){ .slot = slot,
 				    .opened_epoch = epoch,
 				    .incarnation = incarnation });
+	else if (entry->epoch == epoch && entry->uid_slacks < slacks)
+		start(slot, &(struct write_job){
+				    .slot = slot, .opened_epoch = epoch, .uid_slacks = slacks });
 }
 
 void volumes_tell_again(void *arg)

@@ -89,62 +89,104 @@ static uint64_t acked_elsewhere(const struct volume *volume)
 	return acked;
 }
 
-/* What every counted replica that follows has; the farthest one's where none does. One that is away
- * is behind by what it is behind: `pando failover` passes it over, or is told to lose. */
-static uint64_t acked_by_all(const struct volume *volume)
+/* What the nearest and the farthest of all copies have of this reign, those that are away as far as
+ * they are known. Several copies may stand at any distance when a reign begins: where one has said
+ * nothing since, the farthest is not known. False then. The only other copy, where there is but
+ * one, has what the reign began with. */
+static bool find_distances(const struct volume *volume, const struct epoch_entry *reign,
+	uint64_t *nearest_out, uint64_t *farthest_out)
 {
-	uint64_t acked = UINT64_MAX;
+	bool is_known = true;
+	*nearest_out = reign->start_lsn;
+	*farthest_out = UINT64_MAX;
 	for (unsigned i = 0; i < volume->replica_count; i++) {
-		const struct volume_replica *replica = &volume->replicas[i];
-		if (replica->counted && replica->connected && replica->acked_lsn < acked)
-			acked = replica->acked_lsn;
+		uint64_t acked = volume->replicas[i].acked_lsn;
+		is_known &= acked >= reign->start_lsn || volume->replica_count == 1;
+		if (acked < reign->start_lsn)
+			acked = reign->start_lsn;
+		*nearest_out = acked > *nearest_out ? acked : *nearest_out;
+		*farthest_out = acked < *farthest_out ? acked : *farthest_out;
 	}
-	return acked == UINT64_MAX ? acked_elsewhere(volume) : acked;
+	return is_known;
 }
 
-/* The first uid that another copy may lack. What stood in the log when this reign began, the copy
- * has that may be promoted next: the old primary, or one that this reign has written to; so it is
- * with an opening that all copies agreed to. A restart that asked nobody changes nothing. */
-static uint32_t first_unshipped_uid(const struct volume *volume, struct folder *folder)
+/* The first uid that a copy which has `acked` may lack. What stood in the log when this reign
+ * began, the copy has that may be promoted next: the old primary, or one that this reign wrote to;
+ * so it is with an opening that all copies agreed to. A restart that asked nobody changes nothing.
+ */
+static uint32_t first_unshipped_uid(const struct volume *volume, const struct folder *folder,
+	const struct epoch_entry *reign, uint64_t acked, struct folder_shipped *shipped)
 {
-	struct folder_private *private = folder->private;
-	const struct epoch_entry *reign = epochs_opened(volume_log_epochs(volume->log));
-	uint64_t applied = volume->index.applied_lsn, acked = acked_by_all(volume);
-
-	if (acked < reign->start_lsn)
-		acked = reign->start_lsn;
-	if (private->shipped_epoch != reign->epoch) {
-		/* The first look: messages above `acked` tell where shipping stood. */
+	uint64_t applied = volume->index.applied_lsn;
+	if (shipped->epoch != reign->epoch || acked < shipped->lsn) {
+		/* The first look, or it went back: messages above `acked` tell where shipping
+		 * stood. */
 		uint32_t i = folder->message_count;
 		while (i > 0 && folder->messages[i - 1].body_lsn >= acked)
 			i--;
-		private->shipped_uidnext =
+		shipped->uidnext =
 			i < folder->message_count ? folder->messages[i].uid : folder->uidnext;
-		private->shipped_epoch = reign->epoch;
-		private->mark_lsn = 0;
+		shipped->epoch = reign->epoch;
+		shipped->mark_lsn = 0;
 	}
+	shipped->lsn = acked;
 	if (acked >= applied)
-		private->shipped_uidnext = folder->uidnext;
-	else if (private->mark_lsn > 0 && private->mark_lsn <= acked)
-		private->shipped_uidnext = private->marked_uidnext;
+		shipped->uidnext = folder->uidnext;
+	else if (shipped->mark_lsn > 0 && shipped->mark_lsn <= acked)
+		shipped->uidnext = shipped->marked_uidnext;
 	if (acked >= applied) {
-		private->mark_lsn = 0;
-	} else if (private->mark_lsn <= acked) {
-		private->marked_uidnext = folder->uidnext;
-		private->mark_lsn = applied;
+		shipped->mark_lsn = 0;
+	} else if (shipped->mark_lsn <= acked) {
+		shipped->marked_uidnext = folder->uidnext;
+		shipped->mark_lsn = applied;
 	}
-	return private->shipped_uidnext;
+	return shipped->uidnext;
 }
 
-bool volume_is_uid_slack_used(const struct volume *volume, struct folder *folder, uint32_t count)
+/* Every unclean reign after this one begins above: it passes over one slack more at least, and no
+ * folder is below what its volume has passed over. */
+static uint64_t passed_uid(const struct volume *volume)
+{
+	return (volume->desired.epoch + volume->uid_slacks) * UID_SLACK;
+}
+
+/* The directory is to say that more is passed over, early enough that nobody waits for it. */
+static void want_slacks(struct volume *volume, uint64_t last_uid)
+{
+	uint64_t wanted = last_uid / UID_SLACK + 2 - volume->desired.epoch;
+	if (last_uid + UID_SLACK / 2 <= passed_uid(volume) ||
+		wanted <= atomic_load(&volume->numbers.uid_slacks) ||
+		wanted + volume->desired.epoch > EPOCH_MAX)
+		return;
+	atomic_store(&volume->numbers.uid_slacks, wanted);
+	volume->options.events.changed(volume->options.events.arg, volume);
+}
+
+bool volume_is_uid_slack_used(struct volume *volume, struct folder *folder, uint32_t count)
 {
 	if (volume->state != VOLUME_PRIMARY)
 		return false; /* refused where it is submitted */
-	uint32_t known = volume_has_replica(volume) ? first_unshipped_uid(volume, folder) :
-		folder->uidnext;
+	const struct epoch_entry *reign = epochs_opened(volume_log_epochs(volume->log));
+	struct folder_private *private = folder->private;
 	uint32_t next = ahead_uidnext(folder);
-	/* Or past the last uid there is. */
-	return next - known + count > UID_SLACK / 2 || count >= UINT32_MAX - next;
+	uint64_t nearest, farthest, last = (uint64_t)next + count;
+	if (last > UINT32_MAX) /* past the last uid there is */
+		return true;
+	if (volume->replica_count == 0)
+		return last - folder->uidnext > UID_SLACK / 2;
+	bool is_known = find_distances(volume, reign, &nearest, &farthest);
+	/* An opening that all copies agree to passes over half a slack: what is lost here then was
+	 * never more. */
+	if (last - first_unshipped_uid(volume, folder, reign, nearest, &private->nearest) >
+		UID_SLACK / 2)
+		return true;
+	if (volume->replica_count == 1)
+		return false;
+	want_slacks(volume, last);
+	if (is_known && last - first_unshipped_uid(volume, folder, reign, farthest,
+				       &private->farthest) <= UID_SLACK / 2)
+		return false;
+	return last > passed_uid(volume);
 }
 
 static void forget_shipped(struct volume *volume, uint64_t acked)
@@ -294,8 +336,10 @@ static void note_ack(
 		replica->moved_us = now;
 	replica->connected = connected;
 	/* A copy that was made anew may have less than before. */
-	if (connected)
+	if (connected) {
 		replica->acked_lsn = lsn;
+		replica->diverged = false;
+	}
 	if (was_stalled)
 		publish_stalls(volume);
 }
@@ -311,6 +355,20 @@ void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool co
 	forget_shipped(volume, acked_elsewhere(volume));
 	volume_settle_waits(volume);
 	volume_check_opening(volume);
+	volume_publish(volume);
+}
+
+void volume_diverged(struct volume *volume, uint32_t node_id)
+{
+	for (unsigned i = 0; i < volume->replica_count; i++) {
+		struct volume_replica *replica = &volume->replicas[i];
+		if (replica->node_id != node_id)
+			continue;
+		note_ack(volume, replica, 0, false);
+		replica->acked_lsn = 0;
+		replica->diverged = true;
+	}
+	volume_settle_waits(volume);
 	volume_publish(volume);
 }
 

@@ -16,6 +16,9 @@ void volume_begin_opening(struct volume *volume)
 	volume->reign_epoch = volume->desired.epoch;
 	volume->is_reopening = volume->writes = volume->was_served = volume->is_asked = false;
 	volume->opening = (struct volume_opening){ 0 };
+	/* What they had of an earlier branch says nothing of this one. */
+	for (unsigned i = 0; i < volume->replica_count; i++)
+		volume->replicas[i].acked_lsn = 0;
 	volume_publish(volume);
 	volume_ask_release(volume, 0);
 }
@@ -83,13 +86,14 @@ static void on_slack_done(struct pending_change *pending, int status, bool at_ri
 }
 
 /*
- * A reign that began unclean in epoch E has passed over E-1 slacks in all. Two such reigns differ
+ * A reign that began unclean in epoch E has passed over E-1 slacks in all, and over those that the
+ * directory adds for copies that are far behind (volume_is_uid_slack_used). Two such reigns differ
  * in their epoch, so in their numbers, whatever part of the other's log each of them has seen; a
  * reign that began clean goes on counting where the whole log of the one before ends.
  */
 static uint32_t missing_slacks(const struct volume *volume)
 {
-	uint64_t wanted = volume->desired.epoch - 1;
+	uint64_t wanted = volume->desired.epoch - 1 + volume->uid_slacks;
 	return wanted > volume->index.slack_count ? (uint32_t)(wanted - volume->index.slack_count)
 						  : 0;
 }
@@ -144,7 +148,8 @@ int volume_take_log(struct volume *volume)
 	struct error error;
 	const struct volume_options *options = &volume->options;
 	int result = volume_log_open(options->loop, options->disk, options->log_directory,
-		options->id, &(struct log_told){ 0 }, &volume->log, NULL, &error);
+		options->id, &(struct log_told){ .owner = options->node_id }, &volume->log, NULL,
+		&error);
 	if (result < 0 && result != -EAGAIN)
 		log_error("volume_unusable", "volume=%u reason=%s", options->id,
 			log_quote(str_from(error.text)));

@@ -1,5 +1,6 @@
 #include "node/volume/volumes_internal.h"
 
+#include "core/clock.h"
 #include "core/config.h"
 #include "core/log.h"
 #include "core/net.h"
@@ -76,7 +77,8 @@ static void tell_durable(struct replicator_link *link, struct slot *slot)
 {
 	const struct volume_numbers *numbers = &slot->volume->numbers;
 	uint64_t epoch = atomic_load(&numbers->epoch), reign[2];
-	uint64_t durable = atomic_load(&numbers->durable_lsn);
+	uint64_t durable, chain;
+	volume_numbers_end(numbers, &durable, &chain);
 	reign[0] = atomic_load(&numbers->reign[0]);
 	reign[1] = atomic_load(&numbers->reign[1]);
 	/* Read between two reigns: the next change comes. */
@@ -88,7 +90,8 @@ static void tell_durable(struct replicator_link *link, struct slot *slot)
 				    .volume = slot->id,
 				    .epoch = epoch,
 				    .reign = str_of(reign, GROUP_REIGN_LENGTH),
-				    .lsn = durable });
+				    .lsn = durable,
+				    .chain = chain });
 	slot->told_writes = true;
 	slot->told_durable = durable;
 }
@@ -137,6 +140,11 @@ static void run_acked(struct worker_call *call)
 	volume_acked(call->slot->volume, (uint32_t)call->a, call->b, call->flag);
 }
 
+static void run_diverged(struct worker_call *call)
+{
+	volume_diverged(call->slot->volume, (uint32_t)call->a);
+}
+
 static void run_higher_epoch(struct worker_call *call)
 {
 	volume_higher_epoch(call->slot->volume, call->a);
@@ -175,19 +183,38 @@ static void on_proving(struct slot *slot, const struct cluster_message *message)
 	slot_send(call);
 }
 
-static void note_ack(struct slot *slot, uint32_t node_id, uint64_t lsn, bool connected)
+static void note_ack(struct slot *slot, const struct cluster_message *ack)
 {
 	unsigned i = 0;
-	while (i < slot->replica_count && slot->replicas[i].node_id != node_id)
+	while (i < slot->replica_count && slot->replicas[i].node_id != ack->node)
 		i++;
 	if (i == VOLUME_COPIES_MAX)
 		return;
+	struct slot_replica *replica = &slot->replicas[i];
 	if (i == slot->replica_count)
 		slot->replica_count++;
-	slot->replicas[i].node_id = node_id;
-	slot->replicas[i].connected = connected;
-	if (connected)
-		slot->replicas[i].acked_lsn = lsn;
+	if (ack->connected && !replica->connected)
+		replica->connected_us = clock_mono_us();
+	if (replica->verdict_since_us == 0 || replica->verdict != ack->verdict)
+		replica->verdict_since_us = clock_wall_us();
+	replica->node_id = ack->node;
+	replica->connected = ack->connected;
+	replica->verdict = ack->verdict;
+	replica->verified_lsn = ack->end;
+	if (ack->connected)
+		replica->acked_lsn = ack->lsn;
+	snprintf(replica->remark, sizeof(replica->remark), STR_FORMAT, STR_ARG(ack->text));
+}
+
+static void on_acked(struct slot *slot, const struct cluster_message *message)
+{
+	bool diverged = message->verdict == COPY_DIVERGED;
+	struct worker_call *call = slot_call(slot, diverged ? run_diverged : run_acked);
+	note_ack(slot, message);
+	call->a = message->node;
+	call->b = message->lsn;
+	call->flag = message->connected;
+	slot_send(call);
 }
 
 static void on_message(struct replicator_link *link, const struct cluster_message *message)
@@ -206,14 +233,7 @@ static void on_message(struct replicator_link *link, const struct cluster_messag
 		return;
 	case MESSAGE_RELEASED: on_released(slot, message); return;
 	case MESSAGE_PROVING: on_proving(slot, message); return;
-	case MESSAGE_ACKED:
-		note_ack(slot, message->node, message->lsn, message->connected);
-		call = slot_call(slot, run_acked);
-		call->a = message->node;
-		call->b = message->lsn;
-		call->flag = message->connected;
-		slot_send(call);
-		return;
+	case MESSAGE_ACKED: on_acked(slot, message); return;
 	case MESSAGE_RECEIVED:
 		call = slot_call(slot, run_received);
 		call->a = message->lsn;

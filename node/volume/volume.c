@@ -29,6 +29,29 @@ uint64_t volume_durable_end(const struct volume *volume)
 	return volume->log ? volume_log_end(volume->log) : volume->reader_end;
 }
 
+/* One thread writes: the volume's. */
+static void publish_end(struct volume_numbers *numbers, uint64_t lsn, uint64_t chain)
+{
+	if (atomic_load(&numbers->durable_lsn) == lsn &&
+		atomic_load(&numbers->durable_chain) == chain)
+		return;
+	atomic_fetch_add(&numbers->end_stamp, 1);
+	atomic_store(&numbers->durable_lsn, lsn);
+	atomic_store(&numbers->durable_chain, chain);
+	atomic_fetch_add(&numbers->end_stamp, 1);
+}
+
+void volume_numbers_end(
+	const struct volume_numbers *numbers, uint64_t *lsn_out, uint64_t *chain_out)
+{
+	unsigned stamp;
+	do {
+		stamp = atomic_load(&numbers->end_stamp);
+		*lsn_out = atomic_load(&numbers->durable_lsn);
+		*chain_out = atomic_load(&numbers->durable_chain);
+	} while (stamp % 2 != 0 || atomic_load(&numbers->end_stamp) != stamp);
+}
+
 /* Epoch and reign do not change while `writes` is true, and it is false before they do. */
 static void publish_reign(struct volume *volume)
 {
@@ -45,7 +68,7 @@ static void publish_reign(struct volume *volume)
 		atomic_store(&numbers->reign[1], halves[1]);
 		atomic_store(&numbers->incarnation, last->incarnation);
 		atomic_store(&numbers->epoch, last->epoch);
-		atomic_store(&numbers->durable_lsn, volume_log_end(volume->log));
+		publish_end(numbers, volume_log_end(volume->log), volume_log_chain(volume->log));
 		atomic_store(&numbers->writes, true);
 	}
 }
@@ -65,12 +88,14 @@ void volume_publish(struct volume *volume)
 	atomic_store(&numbers->waits_for, volume_waits_for(volume));
 	atomic_store(&numbers->seen, volume->highest_epoch);
 	atomic_store(&numbers->epoch, epoch);
-	atomic_store(&numbers->durable_lsn, durable);
+	publish_end(numbers, durable, volume->log ? volume_log_chain(volume->log) : 0);
 	atomic_store(&numbers->applied_lsn, volume->index.applied_lsn);
 	atomic_store(&numbers->messages, volume->index.message_count);
 	if (atomic_load(&numbers->highest_mailbox_id) < volume->index.highest_mailbox_id)
 		atomic_store(&numbers->highest_mailbox_id, volume->index.highest_mailbox_id);
 	atomic_store(&numbers->at_risk, volume->at_risk_total);
+	if (atomic_load(&numbers->uid_slacks) < volume->uid_slacks)
+		atomic_store(&numbers->uid_slacks, volume->uid_slacks);
 	atomic_store(&numbers->lag_ms, volume_lag_ms(volume));
 	volume->is_published = true;
 	if (changed)
@@ -228,12 +253,27 @@ void volume_set_desired(struct volume *volume, const struct volume_desired *desi
 	volume_take_desired(volume, desired);
 }
 
+/* This process stood still for nobody, and asked for nothing. */
+static void tell_claimed(const struct volume *volume, const struct volume_desired *desired)
+{
+	if (volume->state == VOLUME_PRIMARY && desired->primary &&
+		desired->epoch > volume->desired.epoch)
+		log_error("claimed_by_another",
+			"volume=%u mine=%llu epoch=%llu hint=\"does another process have this "
+			"node's name?\"",
+			volume->options.id, (unsigned long long)volume->desired.epoch,
+			(unsigned long long)desired->epoch);
+}
+
 void volume_take_desired(struct volume *volume, const struct volume_desired *desired)
 {
 	if (volume->has_desired && desired->epoch < volume->desired.epoch)
 		return; /* a stale copy of the directory, or one that was put back */
+	tell_claimed(volume, desired);
 	volume->desired = *desired;
 	volume->has_desired = true;
+	if (desired->uid_slacks > volume->uid_slacks)
+		volume->uid_slacks = desired->uid_slacks;
 	take_replicas(volume, desired);
 	if (desired->epoch > volume->highest_epoch)
 		volume->highest_epoch = desired->epoch;

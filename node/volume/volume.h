@@ -46,6 +46,8 @@ struct volume_replica {
 	bool counted;   /* at another site: its acknowledgement is what `remote` means */
 	bool connected;
 	uint64_t acked_lsn;
+	/* Its log is another one than the leader's: it counts for nothing, and acked_lsn is 0. */
+	bool diverged;
 	uint64_t moved_us; /* when acked_lsn last changed */
 	/* In step while acked_lsn is not below it: the durable end when it connected, or when it
 	 * stirred after a stall; UINT64_MAX while stalled. */
@@ -59,7 +61,7 @@ struct volume_desired {
 	uint8_t reign[GROUP_REIGN_LENGTH];
 	/* Of struct directory_volume; `slot` is the class of this copy. */
 	uint64_t token, clean_after;
-	uint64_t incarnation;
+	uint64_t incarnation, uid_slacks;
 	uint8_t slot;
 	unsigned replica_count;
 	struct volume_replica replicas[VOLUME_COPIES_MAX];
@@ -88,6 +90,7 @@ struct volume_options {
 	struct loop *loop;
 	struct disk *disk;
 	uint32_t id;
+	uint32_t node_id; /* of this node; 0: nobody asks whose copy it is */
 	const char *log_directory, *index_path; /* copied */
 	const char *witness_path;               /* copied; NULL: no memory beside the disk */
 	uint64_t remote_wait_ms_max;
@@ -210,9 +213,15 @@ struct volume_numbers {
 	atomic_uint_fast64_t reign[2], incarnation;
 	/* epoch: of the last bytes of the log here; 0: none, or not read yet. */
 	atomic_uint_fast64_t epoch, durable_lsn, applied_lsn, leader_lsn, messages, at_risk;
+	/* Of the log at durable_lsn, while `writes`; read both by volume_numbers_end. */
+	atomic_uint_fast64_t durable_chain;
+	atomic_uint end_stamp; /* odd while they change */
 	atomic_uint_fast64_t leader_time_us;
 	/* Of all mailboxes that were ever in the log here; never lower while the process runs. */
 	atomic_uint_fast64_t highest_mailbox_id;
+	/* What the directory should say at least, as struct directory_volume means it; never lower
+	 * while the process runs. */
+	atomic_uint_fast64_t uid_slacks;
 	/* Age of the oldest byte that the farthest counted replica lacks. */
 	atomic_uint_fast64_t lag_ms;
 	/* Ids of the replicas that are stalled; 0: none. */
@@ -244,6 +253,8 @@ struct volume {
 	/* What the directory has been asked for last (epoch 0: nothing), and where the log ended
 	 * then: nobody else is given that epoch. */
 	struct volume_claim claim;
+	/* The most that the directory has said; never lower, whatever comes back older. */
+	uint64_t uid_slacks;
 	/* The directory's own last word; `desired` may be ahead of it. */
 	uint64_t row_epoch;
 	uint8_t row_reign[GROUP_REIGN_LENGTH];
@@ -287,6 +298,10 @@ struct volume {
 	struct volume_numbers numbers;
 };
 
+/* On any thread: durable_lsn and the chain of one moment. */
+void volume_numbers_end(
+	const struct volume_numbers *numbers, uint64_t *lsn_out, uint64_t *chain_out);
+
 struct volume *volume_create(const struct volume_options *options);
 /* Checkpoints, closes the log, frees. Nothing may be in flight: drain by volume_fence first. */
 void volume_destroy(struct volume **volume);
@@ -306,6 +321,9 @@ int volume_open_alone(struct volume *volume, bool by_itself) must_check;
 void volume_received(struct volume *volume, uint64_t lsn, uint64_t leader_end, uint64_t time_us);
 void volume_was_cut(struct volume *volume, uint64_t lsn);
 void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool connected);
+/* Where both logs should be the same, the replica's has another chain: what it has confirmed counts
+ * no more, until it is connected again. */
+void volume_diverged(struct volume *volume, uint32_t node_id);
 /* Somebody has shown a higher epoch: stop writing below it, whatever the directory copy says. */
 void volume_higher_epoch(struct volume *volume, uint64_t epoch);
 /* Node `node_id` has acknowledged `epoch` up to `end`, which the log here does not have: what this
@@ -361,9 +379,10 @@ uint64_t volume_next_modseq(struct volume *volume, struct mailbox *mailbox);
 /* False when `strict` cannot be met now: no counted replica is connected and moving. */
 bool volume_has_live_replica(const struct volume *volume);
 bool volume_has_replica(const struct volume *volume);
-/* Where with `count` more the uids of a folder that its replica lacks would run past the slack:
- * deliveries and copies wait. */
-bool volume_is_uid_slack_used(const struct volume *volume, struct folder *folder, uint32_t count);
+/* Where with `count` more the uids of a folder would run so far ahead of some copy that a reign
+ * which begins there gives them again: deliveries and copies wait until the copies, or the
+ * directory, have moved. */
+bool volume_is_uid_slack_used(struct volume *volume, struct folder *folder, uint32_t count);
 void volume_add_at_risk(struct volume *volume, const struct at_risk *entry);
 
 #endif

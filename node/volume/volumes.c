@@ -68,6 +68,7 @@ static void run_create(struct worker_call *call)
 	slot->volume = volume_create(&(struct volume_options){ .loop = slot->worker->loop,
 		.disk = slot->worker->disk,
 		.id = slot->id,
+		.node_id = slot->volumes->node_id,
 		.log_directory = log_directory,
 		.index_path = index_path,
 		.witness_path = witness_path,
@@ -174,6 +175,7 @@ void volumes_reconcile(struct volumes *volumes)
 				.token = entry->token,
 				.clean_after = entry->clean_after,
 				.incarnation = entry->incarnation,
+				.uid_slacks = entry->uid_slacks,
 				.slot = my_slot(volumes, entry) };
 		memcpy(call->desired.reign, entry->reign, sizeof(call->desired.reign));
 		fill_replicas(volumes, entry, &call->desired);

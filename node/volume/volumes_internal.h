@@ -22,6 +22,18 @@ struct worker {
 	bool failed;
 };
 
+/* A replica of a volume that is served here, as the replicator sees it. */
+struct slot_replica {
+	uint32_t node_id;
+	bool connected;
+	uint64_t acked_lsn;
+	uint64_t connected_us; /* since when */
+	enum copy_verdict verdict;
+	int64_t verdict_since_us; /* wall clock: since when without a break */
+	uint64_t verified_lsn;    /* where it was last seen to be this log */
+	char remark[128];         /* what is odd about it; empty: nothing */
+};
+
 /* A volume as the front thread holds it. Never goes while the process runs. */
 struct slot {
 	struct volumes *volumes;
@@ -43,7 +55,7 @@ struct slot {
 	bool is_claiming; /* the directory is being asked (claims.c) */
 	bool is_untold;   /* it did not take what it had to hear: told again by the clock alone */
 	bool told_untold; /* the log knows */
-	struct volume_replica replicas[VOLUME_COPIES_MAX]; /* as last reported */
+	struct slot_replica replicas[VOLUME_COPIES_MAX]; /* as last reported */
 	unsigned replica_count;
 	uint64_t epoch;
 	uint8_t reign[GROUP_REIGN_LENGTH];

@@ -21,7 +21,7 @@ enum {
 struct slot_metrics {
 	struct metric *states[VOLUME_STATES];
 	struct metric *epoch, *messages, *at_risk;
-	struct metric *replicas, *connected, *stalled;
+	struct metric *replicas, *connected, *stalled, *verified, *diverged;
 	struct metric *lag_bytes, *lag_messages, *lag_seconds;
 	struct metric *retained, *freed;
 };
@@ -66,6 +66,10 @@ static struct slot_metrics *metrics_of(struct slot *slot)
 		"Replicas that are connected to the primary");
 	metrics->stalled = metric_gauge("pando_volume_replicas_stalled", volume,
 		"Replicas that are connected and do not move");
+	metrics->verified = metric_gauge("pando_volume_replicas_verified", volume,
+		"Replicas that are connected and whose log is the primary's by its chain");
+	metrics->diverged = metric_gauge("pando_volume_replicas_diverged", volume,
+		"Replicas whose log is another one than the primary's: they count for nothing");
 	metrics->lag_bytes = metric_gauge(
 		"pando_volume_lag_bytes", volume, "Log that the farthest connected replica lacks");
 	metrics->lag_messages = metric_gauge("pando_volume_lag_messages", volume,
@@ -83,9 +87,11 @@ static void measure_replicas(const struct slot *slot, bool is_primary, struct sl
 {
 	const struct volume_numbers *numbers = &slot->volume->numbers;
 	uint64_t durable = atomic_load(&numbers->durable_lsn), lag = 0;
-	unsigned connected = 0, stalled = 0;
+	unsigned connected = 0, stalled = 0, verified = 0, diverged = 0;
 	for (unsigned i = 0; i < slot->replica_count && is_primary; i++) {
-		const struct volume_replica *replica = &slot->replicas[i];
+		const struct slot_replica *replica = &slot->replicas[i];
+		verified += replica->connected && replica->verdict == COPY_VERIFIED;
+		diverged += replica->verdict == COPY_DIVERGED;
 		if (!replica->connected)
 			continue;
 		connected++;
@@ -96,6 +102,8 @@ static void measure_replicas(const struct slot *slot, bool is_primary, struct sl
 	metric_set(metrics->replicas, is_primary ? slot->replica_count : 0);
 	metric_set(metrics->connected, connected);
 	metric_set(metrics->stalled, stalled);
+	metric_set(metrics->verified, verified);
+	metric_set(metrics->diverged, diverged);
 	metric_set(metrics->lag_bytes, (int64_t)lag);
 	metric_set(metrics->lag_messages, lag ? (int64_t)atomic_load(&numbers->at_risk) : 0);
 	metric_set(metrics->lag_seconds,

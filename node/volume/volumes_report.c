@@ -1,5 +1,6 @@
 #include "node/volume/volumes_internal.h"
 
+#include "core/clock.h"
 #include "core/config.h"
 #include "core/encode.h"
 
@@ -28,12 +29,27 @@ bool volumes_is_stalled(const struct slot *slot, uint32_t node_id)
 	return false;
 }
 
+/* Whether its log is this one, and since when. */
+static void report_chain(const struct slot_replica *replica, struct buf *out)
+{
+	static const char *const words[] = { [COPY_UNVERIFIED] = "unverified",
+		[COPY_VERIFIED] = "verified",
+		[COPY_DIVERGED] = "diverged" };
+	bool waits = replica->connected && replica->verdict == COPY_UNVERIFIED;
+	buf_printf(out, ", \"chain\": \"%s\", \"chain_since\": \"", words[replica->verdict]);
+	encode_time(out, replica->verdict_since_us);
+	buf_printf(out, "\", \"verified_lsn\": %llu, \"unverified_ms\": %llu, \"remark\": ",
+		(unsigned long long)replica->verified_lsn,
+		(unsigned long long)(waits ? (clock_mono_us() - replica->connected_us) / 1000 : 0));
+	encode_json(out, str_from(replica->remark));
+}
+
 static void report_peers(struct volumes *volumes, const struct slot *slot, struct buf *out)
 {
 	uint64_t durable = atomic_load(&slot->volume->numbers.durable_lsn);
 	bool first = true;
 	for (unsigned i = 0; i < slot->replica_count; i++) {
-		const struct volume_replica *replica = &slot->replicas[i];
+		const struct slot_replica *replica = &slot->replicas[i];
 		const struct directory_node *node =
 			directory_find_node(volumes->directory, replica->node_id);
 		const struct directory_site *site =
@@ -46,12 +62,14 @@ static void report_peers(struct volumes *volumes, const struct slot *slot, struc
 		buf_printf(out,
 			", \"connected\": %s, \"stalled\": %s, \"acked_lsn\": %llu, "
 			"\"lag_bytes\": %llu, "
-			"\"lag_messages\": %llu, \"lag_ms\": %llu}",
+			"\"lag_messages\": %llu, \"lag_ms\": %llu",
 			replica->connected ? "true" : "false",
 			volumes_is_stalled(slot, replica->node_id) ? "true" : "false",
 			(unsigned long long)replica->acked_lsn, (unsigned long long)lag,
 			(unsigned long long)(lag ? atomic_load(&slot->volume->numbers.at_risk) : 0),
 			(unsigned long long)(lag ? atomic_load(&slot->volume->numbers.lag_ms) : 0));
+		report_chain(replica, out);
+		buf_append_byte(out, '}');
 		first = false;
 	}
 }

@@ -33,6 +33,9 @@ void message_encode(const struct cluster_message *message, struct buf *out)
 	packed.time_us = message->time_us;
 	packed.chain = message->chain;
 	packed.opening = message->opening;
+	packed.verdict = message->verdict;
+	packed.process = message->process;
+	packed.copy_id = packed_from_str(message->copy_id);
 	if (pool != NULL)
 		packed.text = pool_copy_terminated(pool, message->text);
 	size_t length = pando__cluster__message__get_packed_size(&packed);
@@ -75,6 +78,11 @@ bool message_decode(struct str payload, struct pool *pool, struct cluster_messag
 		.time_us = packed->time_us,
 		.chain = packed->chain,
 		.opening = packed->opening,
+		/* A word that is not known proves nothing. */
+		.verdict = packed->verdict <= COPY_DIVERGED ? (enum copy_verdict)packed->verdict
+							    : COPY_UNVERIFIED,
+		.process = packed->process,
+		.copy_id = packed_to_str(packed->copy_id),
 		.reign = packed_to_str(packed->reign),
 		.epochs = packed_to_str(packed->epochs),
 		.text = str_from(packed->text),

@@ -17,29 +17,31 @@
 #include "core/pool.h"
 
 enum message_kind {
-	/* Both ways, first: `node` (id) and `text` (name). Replicator to node, with `volume`: say
-	 * again how you hold it. */
+	/* Both ways, first: `node` (id), `text` (name) and `process`, a random number of this
+	 * process. Replicator to node, with `volume`: say again how you hold it. */
 	MESSAGE_HELLO = 1,
 
 	/* Follower to leader: ship `volume` from `lsn` (my end, with `chain`); `epochs` is my
-	 * vector. */
+	 * vector, `copy_id` that of my copy. */
 	MESSAGE_FOLLOW = 10,
 	/* Leader to follower: cut at `lsn` first, then ask again; `epochs` is
 	 * the leader's vector. */
 	MESSAGE_CUT = 11,
 	/* Leader to follower: not here, not now; `text` says why, `epoch` is the highest this side
-	 * knows. */
+	 * knows. Without a volume: this connection is refused, as another process is linked under
+	 * your name. */
 	MESSAGE_REFUSE = 12,
 	/* Leader to follower: chunks will come from `lsn`. */
 	MESSAGE_FOLLOWING = 13,
-	/* Follower to leader: everything below `lsn` is durable here, in (`epoch`, `reign`). */
+	/* Follower to leader: everything below `lsn` is durable here, in (`epoch`, `reign`);
+	 * `chain` is that of the last byte. */
 	MESSAGE_ACK = 14,
 	/* Both ways, every second: I am alive. */
 	MESSAGE_ALIVE = 15,
 	/* Both ways: the highest `epoch` of `volume` that this side knows of. */
 	MESSAGE_EPOCH = 16,
 	/* Follower to leader: send nothing more of `volume` on this connection, until I ask
-	 * again; `text` says why. */
+	 * again; `text` says why, `verdict` whether the copies differ. */
 	MESSAGE_PARK = 17,
 
 	/* A node that is to write `volume` in `epoch`, through its replicator, to every other
@@ -47,13 +49,15 @@ enum message_kind {
 	 * question. */
 	MESSAGE_ASK = 20,
 	/* The answer to question `end`: `text` is "replica", and then `epochs`, `lsn`, `chain` say
-	 * what stands here; or a word for why this says nothing yet. `epoch`: the highest heard. */
+	 * what stands here, and `copy_id` in which copy; or a word for why this says nothing yet.
+	 * `epoch`: the highest heard. */
 	MESSAGE_POSITION = 21,
 	/* Send me what you have of `volume` from `lsn` on, up to where you stand; `epochs` and
-	 * `chain` are mine. Answered as FOLLOW is. */
+	 * `chain` are mine, and `copy_id`. Answered as FOLLOW is. */
 	MESSAGE_FETCH = 22,
 
-	/* Node to replicator: I write `volume` in (`epoch`, `reign`); durable up to `lsn`. */
+	/* Node to replicator: I write `volume` in (`epoch`, `reign`); durable up to `lsn`, where
+	 * the log has `chain`. */
 	MESSAGE_DURABLE = 30,
 	/* Node to replicator: I do not write `volume` any more. */
 	MESSAGE_RETIRED = 31,
@@ -65,7 +69,8 @@ enum message_kind {
 	 * the epoch that PROVE named; the log ends at (`lsn`, `chain`). */
 	MESSAGE_RELEASED = 33,
 	/* Replicator to node: replica `node` of `volume` has everything
-	 * below `lsn`; `connected`. */
+	 * below `lsn`; `connected`; its log is this one by `verdict`, last seen to be at `end`;
+	 * `text` is what is odd about it, if anything. */
 	MESSAGE_ACKED = 34,
 	/* Replicator to node: the replica here now ends at `lsn`; the leader at
 	 * `end` at `time_us`. */
@@ -89,12 +94,21 @@ enum message_kind {
 	MESSAGE_DAMAGED = 41,
 };
 
+/* Whether another copy's log is a prefix of the leader's, by the chain that it showed last. */
+enum copy_verdict {
+	COPY_UNVERIFIED, /* it could not be compared */
+	COPY_VERIFIED,
+	COPY_DIVERGED, /* at an LSN that both have, it has another chain: it counts for nothing */
+};
+
 struct cluster_message {
 	enum message_kind kind;
 	uint32_t volume, node;
 	uint64_t epoch, lsn, end, time_us, chain;
 	uint32_t opening;
-	struct str reign, epochs, text;
+	enum copy_verdict verdict;
+	uint64_t process;
+	struct str reign, epochs, text, copy_id;
 	bool connected;
 };
 

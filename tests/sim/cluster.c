@@ -65,6 +65,7 @@ static void tell_directory(struct machine *machine, unsigned v)
 		.token = truth->token,
 		.clean_after = truth->clean_after,
 		.incarnation = truth->incarnation,
+		.uid_slacks = truth->uid_slacks,
 		.slot = (uint8_t)cluster_slot(v, machine->number) };
 	struct replicator_volume volume = { .id = v + 1,
 		.epoch = truth->epoch,
@@ -191,7 +192,7 @@ unsigned cluster_slot(unsigned v, unsigned machine)
 struct write {
 	unsigned machine, volume;
 	struct volume_claim claim; /* epoch 0: the opening is noted */
-	uint64_t opened_epoch, incarnation;
+	uint64_t opened_epoch, incarnation, uid_slacks;
 };
 
 static void on_write(void *arg)
@@ -207,15 +208,19 @@ static void on_write(void *arg)
 	if (is_cut_off[write.machine])
 		return;
 	if (write.claim.epoch == 0) {
-		if (truth->epoch == write.opened_epoch)
+		if (truth->epoch == write.opened_epoch) {
 			truth->incarnation = write.incarnation;
+			if (truth->uid_slacks < write.uid_slacks)
+				truth->uid_slacks = write.uid_slacks;
+		}
 	} else {
 		if (truth->epoch != write.claim.expected_epoch || write.claim.epoch <= truth->epoch)
 			return;
 		*truth = (struct truth){ .epoch = write.claim.epoch,
 			.primary = write.machine,
 			.token = write.claim.token,
-			.incarnation = truth->incarnation };
+			.incarnation = truth->incarnation,
+			.uid_slacks = truth->uid_slacks };
 		memcpy(truth->reign, write.claim.reign, sizeof(truth->reign));
 		history_claimed(v + 1, write.machine);
 	}
@@ -227,7 +232,8 @@ static void write_soon(struct slot *slot, const struct volume_claim *claim)
 {
 	struct write *write = mem_alloc(sizeof(*write));
 	*write = (struct write){ slot->volumes->node_id - 1, slot->id - 1, *claim,
-		slot->volume->numbers.epoch, slot->volume->numbers.incarnation };
+		slot->volume->numbers.epoch, slot->volume->numbers.incarnation,
+		slot->volume->numbers.uid_slacks };
 	slot->is_claiming = true;
 	world_call_on(write->machine, 1000 + world_pick(20000), on_write, write);
 }
@@ -248,7 +254,8 @@ void slot_tell_directory(struct slot *slot)
 	struct volume_claim claim = { .expected_epoch = row->epoch, .epoch = numbers->epoch };
 	uint64_t reign[2] = { numbers->reign[0], numbers->reign[1] };
 	if (slot->is_claiming || is_cut_off[machine] || numbers->state != VOLUME_PRIMARY ||
-		(row->epoch == numbers->epoch && row->incarnation == numbers->incarnation) ||
+		(row->epoch == numbers->epoch && row->incarnation == numbers->incarnation &&
+			row->uid_slacks >= numbers->uid_slacks) ||
 		row->epoch > numbers->epoch)
 		return;
 	memcpy(claim.reign, reign, sizeof(reign));
@@ -289,6 +296,7 @@ static void make_slot(struct machine *machine, unsigned v)
 	slot->volume = volume_create(&(struct volume_options){ .loop = machine->loop,
 		.disk = machine->disk,
 		.id = v + 1,
+		.node_id = machine->number + 1,
 		.log_directory = directory,
 		.index_path = index,
 		.witness_path = witness,

@@ -17,7 +17,7 @@ struct truth {
 	uint8_t reign[GROUP_REIGN_LENGTH];
 	unsigned primary;
 	uint64_t token, clean_after;
-	uint64_t incarnation;
+	uint64_t incarnation, uid_slacks;
 };
 
 struct machine {

@@ -8,6 +8,8 @@
 #include "sim/cluster.h"
 #include "unit/test.h"
 
+#include <stdlib.h>
+
 enum { MAILBOX = 101, SECOND_US = 1000000 };
 
 static inline void start(void)
@@ -82,6 +84,60 @@ static inline struct folder *inbox_of(unsigned machine)
 	struct mailbox *mailbox =
 		index_find_mailbox(&cluster_volume(machine, 1)->index, MAILBOX);
 	return mailbox_find_folder(mailbox, STR("INBOX"));
+}
+
+/* Copies of what stands in the INBOX of a volume's mailbox, chunk by chunk, until there are
+ * `wanted` messages or one is refused. */
+struct growth {
+	struct mailbox_op op;
+	unsigned machine;
+	uint32_t wanted;
+	uint32_t *uids;
+	bool is_over;
+	int status;
+};
+
+enum { GROWTH_CHUNK = 8192 };
+
+static inline void grow(struct growth *growth)
+{
+	struct folder *inbox = inbox_of(growth->machine);
+	uint32_t count = inbox->message_count < GROWTH_CHUNK ? inbox->message_count : GROWTH_CHUNK;
+	if (inbox->message_count >= growth->wanted) {
+		growth->is_over = true;
+		return;
+	}
+	for (uint32_t i = 0; i < count; i++)
+		growth->uids[i] = inbox->messages[i].uid;
+	mailbox_copy(inbox, growth->uids, count, inbox, false,
+		&(struct mailbox_policy){ DURABILITY_REMOTE, 0 }, &growth->op);
+}
+
+static inline void on_grown(struct mailbox_op *op)
+{
+	struct growth *growth = container_of(op, struct growth, op);
+	growth->status = op->status;
+	if (op->status == 0)
+		grow(growth);
+	else
+		growth->is_over = true;
+}
+
+static inline void on_grow(void *arg)
+{
+	grow(arg);
+}
+
+static inline struct growth grow_inbox(uint32_t wanted)
+{
+	struct growth growth = { .op.done = on_grown, .machine = cluster_primary(1),
+		.wanted = wanted, .uids = mem_alloc(GROWTH_CHUNK * sizeof(uint32_t)) };
+	world_call_on(growth.machine, 0, on_grow, &growth);
+	for (unsigned i = 0; i < 60 && !growth.is_over; i++)
+		run_us(SECOND_US);
+	EXPECT(growth.is_over);
+	free(growth.uids);
+	return growth;
 }
 
 #endif

@@ -149,60 +149,6 @@ TEST(two_fences_of_one_volume_are_both_answered)
 	EXPECT(second.answered && second.status == 0 && second.end == first.end);
 }
 
-/* Copies of what stands in the INBOX of a volume's mailbox, chunk by chunk, until there are
- * `wanted` messages or one is refused. */
-struct growth {
-	struct mailbox_op op;
-	unsigned machine;
-	uint32_t wanted;
-	uint32_t *uids;
-	bool is_over;
-	int status;
-};
-
-enum { CHUNK = 8192 };
-
-static void grow(struct growth *growth)
-{
-	struct folder *inbox = inbox_of(growth->machine);
-	uint32_t count = inbox->message_count < CHUNK ? inbox->message_count : CHUNK;
-	if (inbox->message_count >= growth->wanted) {
-		growth->is_over = true;
-		return;
-	}
-	for (uint32_t i = 0; i < count; i++)
-		growth->uids[i] = inbox->messages[i].uid;
-	mailbox_copy(inbox, growth->uids, count, inbox, false,
-		&(struct mailbox_policy){ DURABILITY_REMOTE, 0 }, &growth->op);
-}
-
-static void on_grown(struct mailbox_op *op)
-{
-	struct growth *growth = container_of(op, struct growth, op);
-	growth->status = op->status;
-	if (op->status == 0)
-		grow(growth);
-	else
-		growth->is_over = true;
-}
-
-static void on_grow(void *arg)
-{
-	grow(arg);
-}
-
-static struct growth grow_inbox(uint32_t wanted)
-{
-	struct growth growth = { .op.done = on_grown, .machine = cluster_primary(1),
-		.wanted = wanted, .uids = mem_alloc(CHUNK * sizeof(uint32_t)) };
-	world_call_on(growth.machine, 0, on_grow, &growth);
-	for (unsigned i = 0; i < 60 && !growth.is_over; i++)
-		run_us(SECOND_US);
-	EXPECT(growth.is_over);
-	free(growth.uids);
-	return growth;
-}
-
 TEST(a_large_folder_takes_mail_after_an_unclean_failover_with_no_replica_left)
 {
 	start();
@@ -226,7 +172,7 @@ TEST(copies_run_no_further_ahead_of_a_lost_replica_than_deliveries)
 	start();
 	cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
 	run_us(SECOND_US);
-	EXPECT_INT(0, grow_inbox(CHUNK).status);
+	EXPECT_INT(0, grow_inbox(GROWTH_CHUNK).status);
 	run_us(5 * SECOND_US);
 	uint32_t known = inbox_of(cluster_primary(1))->uidnext;
 	world_set_link(0, 1, false);

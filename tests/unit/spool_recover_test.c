@@ -381,6 +381,29 @@ TEST(what_a_copy_knows_outlives_a_restart)
 	teardown(&other);
 }
 
+TEST(a_copy_that_comes_to_another_node_is_another_copy_from_then_on)
+{
+	struct fixture f;
+	struct copy_id id, again;
+	uint32_t moved_from;
+	begin(&f, 0);
+	EXPECT_INT(0, copy_id_read(f.disk, f.directory, &id));
+	EXPECT_INT(0, id.owner);
+	/* Whoever is the first to say whose it is has made it. */
+	EXPECT_INT(0, copy_id_take(f.disk, f.directory, 3, &again, &moved_from));
+	EXPECT_INT(0, moved_from);
+	EXPECT(memcmp(id.bytes, again.bytes, COPY_ID_LENGTH) == 0);
+	EXPECT_INT(0, copy_id_take(f.disk, f.directory, 0, &again, &moved_from));
+	EXPECT_INT(3, again.owner);
+	EXPECT_INT(0, copy_id_take(f.disk, f.directory, 4, &again, &moved_from));
+	EXPECT_INT(3, moved_from);
+	EXPECT(memcmp(id.bytes, again.bytes, COPY_ID_LENGTH) != 0);
+	EXPECT_INT(0, copy_id_read(f.disk, f.directory, &id));
+	EXPECT_INT(4, id.owner);
+	EXPECT(memcmp(id.bytes, again.bytes, COPY_ID_LENGTH) == 0);
+	teardown(&f);
+}
+
 /* ---- single groups ---- */
 
 /* The one group behind `lsn`. */
