@@ -101,10 +101,10 @@ static void describe_loss(const struct move *move, struct buf *out)
 		return;
 	if (move->clean)
 		buf_append_literal(out, "nothing");
-	else if (move->from_answers)
+	else if (move->old_writes)
 		buf_printf(out, "up to %llu bytes, %llu messages at risk",
-			(unsigned long long)(move->from_end_lsn > move->chosen_end_lsn
-					? move->from_end_lsn - move->chosen_end_lsn
+			(unsigned long long)(move->old.end_lsn > move->chosen_end_lsn
+					? move->old.end_lsn - move->chosen_end_lsn
 					: 0),
 			(unsigned long long)move->at_risk);
 	else if (move->lag_known)

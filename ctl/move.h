@@ -6,6 +6,7 @@
 
 #include "ctl/cluster.h"
 
+/* One copy of the volume, as its node has said. */
 struct candidate {
 	uint32_t node_id;
 	bool eligible; /* where the command wants it; the others are asked what they have */
@@ -23,13 +24,13 @@ struct move {
 	const struct directory_volume *volume;
 	struct candidate candidates[VOLUME_COPIES_MAX];
 	unsigned candidate_count;
-	/* The old primary. from_answers: it writes and says so. One that speaks but writes nothing
+	/* The old primary. old_writes: it writes and says so. One that answers but writes nothing
 	 * (its log or index cannot be opened or is not proven to be whole, or it has seen a later
-	 * epoch) is passed over as a dead one is; what it has counts where from_epoch says that it
-	 * is known. */
-	bool from_speaks, from_answers, fenced;
-	uint64_t from_epoch, from_end_lsn, from_token, from_seen_epoch, at_risk;
-	uint32_t from_opening;
+	 * epoch) is passed over as a dead one is; what it has counts where its epoch says that it
+	 * is known. `fenced`: it wrote, and stands still. */
+	struct candidate old;
+	bool old_writes, fenced;
+	uint64_t at_risk;
 	bool lag_known;
 	uint64_t last_lag_bytes;
 	/* The decision; chosen_node_id 0: none. */
@@ -73,8 +74,9 @@ void plan_compare(struct plan *plan);
  * longer for what it said, and its volume does not move. */
 void plan_confirm(struct plan *plan);
 /* Changes the directory for every move without a problem; a fenced volume that cannot move is given
- * back to its old primary under a new epoch, unless another copy has more of it. Writes nothing
- * when what stands still for this may stand still no longer. */
+ * back to its old primary under a new epoch, unless another copy has more of it. A volume whose row
+ * is another than was seen stays as it is, and the others move. Writes nothing when what stands
+ * still for this may stand still no longer. */
 int plan_promote(
 	struct plan *plan, struct directory_writer *writer, struct error *error) must_check;
 /* Until the new primaries serve, bounded. */

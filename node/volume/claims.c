@@ -38,7 +38,11 @@ static void on_written(void *arg)
 {
 	struct write_job *job = arg;
 	job->slot->is_claiming = false;
-	if (job->result < 0)
+	if (job->result == 0 && job->promotion.is_stale)
+		log_warn("directory_not_told",
+			"volume=%u epoch=%llu reason=\"its row has been changed meanwhile\"",
+			job->slot->id, (unsigned long long)job->promotion.epoch);
+	else if (job->result < 0)
 		log_warn("directory_not_told", "volume=%u epoch=%llu reason=%s", job->slot->id,
 			(unsigned long long)job->promotion.epoch,
 			log_quote(str_from(job->error.text)));
