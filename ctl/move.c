@@ -134,7 +134,8 @@ static void take_old(struct move *move, const struct json *volume)
 	old->end_lsn = json_u64(volume, "durable_lsn");
 	old->seen_epoch = json_u64(volume, "seen_epoch");
 	move->old_writes = old->epoch <= move->volume->epoch &&
-		(str_equal(role, STR("primary")) || str_equal(role, STR("fenced")));
+		(str_equal(role, STR("primary")) ||
+			(str_equal(role, STR("fenced")) && json_true(volume, "is_proven")));
 	move->at_risk = json_u64(volume, "at_risk");
 }
 

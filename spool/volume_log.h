@@ -81,8 +81,8 @@ bool volume_log_is_idle(const struct volume_log *log);
 uint64_t volume_log_seen(const struct volume_log *log);
 /* Remembers it durably, before it is obeyed or answered. Lower ones are ignored. Synchronous. */
 int volume_log_note_seen(struct volume_log *log, uint64_t epoch) must_check;
-/* The epoch in which this copy stands still (another has confirmed more of it), 0: none; outlives a
- * restart. Synchronous. */
+/* The epoch in which this copy stands still, 0: none; outlives a restart. Whoever opens the log
+ * confirms nothing in it or an earlier one for HELD_MS_MAX (log_state.h). Synchronous. */
 uint64_t volume_log_held(const struct volume_log *log);
 int volume_log_note_held(struct volume_log *log, uint64_t epoch) must_check;
 

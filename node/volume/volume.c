@@ -64,6 +64,7 @@ void volume_publish(struct volume *volume)
 	atomic_store(&numbers->state, volume->state);
 	atomic_store(&numbers->waits_for, volume_waits_for(volume));
 	atomic_store(&numbers->seen, volume->highest_epoch);
+	atomic_store(&numbers->is_proven, volume_is_proven_end(volume));
 	atomic_store(&numbers->epoch, epoch);
 	atomic_store(&numbers->durable_lsn, durable);
 	atomic_store(&numbers->applied_lsn, volume->index.applied_lsn);
@@ -80,7 +81,7 @@ void volume_publish(struct volume *volume)
 void volume_enter(struct volume *volume, enum volume_state state)
 {
 	static const bool allowed[][6] = {
-		[VOLUME_REPLICA] = { true, true, false, false, true, true },
+		[VOLUME_REPLICA] = { true, true, false, true, true, true },
 		[VOLUME_OPENING] = { true, true, true, true, false, true },
 		[VOLUME_PRIMARY] = { false, false, true, true, false, false },
 		[VOLUME_FENCED] = { true, true, false, true, false, true },

@@ -86,6 +86,8 @@ enum volume_wait volume_waits_for(const struct volume *volume);
 void volume_poll_opening(struct volume *volume);
 /* What this machine remembers beside its disk: where the log ends, under which token it stands. */
 void volume_remember(struct volume *volume);
+/* A later process does not go on by this boot's memory: it asks. */
+void volume_forget_proof(struct volume *volume);
 /* The log's epoch is above the directory's: true where this copy gave it to itself, and goes on in
  * it. */
 bool volume_adopt_own_claim(struct volume *volume);

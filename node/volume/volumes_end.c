@@ -26,6 +26,7 @@ struct end_item {
 	uint64_t asked_epoch, epoch, end, token, seen;
 	uint32_t opening;
 	bool is_clean; /* the log ends with a fence */
+	bool is_proven;
 };
 
 /* Lives until every volume has answered, which may be after the answer to the asker. */
@@ -60,10 +61,11 @@ static void describe(const struct end_item *item, struct buf *json)
 	else
 		buf_printf(json,
 			"\"epoch\": %llu, \"opening\": %u, \"end_lsn\": %llu, \"token\": %llu, "
-			"\"seen_epoch\": %llu, \"ends_fenced\": %s}",
+			"\"seen_epoch\": %llu, \"ends_fenced\": %s, \"is_proven\": %s}",
 			(unsigned long long)item->epoch, item->opening,
 			(unsigned long long)item->end, (unsigned long long)item->token,
-			(unsigned long long)item->seen, item->is_clean ? "true" : "false");
+			(unsigned long long)item->seen, item->is_clean ? "true" : "false",
+			item->is_proven ? "true" : "false");
 }
 
 static void answer(struct end_request *request)
@@ -113,6 +115,7 @@ static void take_numbers(struct end_item *item)
 	const struct volume *volume = item->slot->volume;
 	item->token = volume->token;
 	item->seen = volume->highest_epoch;
+	item->is_proven = volume_is_proven_end(volume);
 	if (volume->log == NULL)
 		return;
 	const struct epochs *epochs = volume_log_epochs(volume->log);
@@ -138,13 +141,14 @@ static void run_end(struct worker_call *call)
 {
 	struct end_item *item = call->arg;
 	struct volume *volume = call->slot->volume;
-	bool stands = volume->log != NULL &&
+	bool stands = volume->token != 0 &&
 		(volume->state == VOLUME_FENCED || volume->state == VOLUME_HELD);
 	switch (item->request->how) {
 	case VOLUMES_FENCE: volume_fence(volume, true, &item->wait); break;
 	case VOLUMES_HOLD: volume_hold(volume, item->asked_epoch, &item->wait); break;
 	case VOLUMES_CONFIRM:
-		on_end(&item->wait, stands ? 0 : -ESTALE, stands ? volume_log_end(volume->log) : 0);
+		on_end(&item->wait, stands ? 0 : -ESTALE,
+			volume->log ? volume_log_end(volume->log) : 0);
 		break;
 	}
 }
@@ -159,11 +163,10 @@ static int refusal(const struct end_request *request, const struct end_item *ite
 	if (request->how == VOLUMES_HOLD)
 		return slot->wants_primary || slot->epoch > item->asked_epoch ? -ESTALE : 0;
 	/* One that is still being opened has an older log, or none. */
-	uint64_t epoch = atomic_load(&slot->volume->numbers.epoch);
-	bool is_old = epoch > item->asked_epoch ||
-		(epoch < item->asked_epoch &&
-			atomic_load(&slot->volume->numbers.state) != VOLUME_OPENING);
-	return !is_old && slot->wants_primary ? 0 : -ESTALE;
+	const struct volume_numbers *numbers = &slot->volume->numbers;
+	bool is_other = atomic_load(&numbers->writes) &&
+		atomic_load(&numbers->epoch) != item->asked_epoch;
+	return !is_other && slot->wants_primary && slot->epoch <= item->asked_epoch ? 0 : -ESTALE;
 }
 
 /* The items of the list; NULL when it is malformed. */

@@ -88,11 +88,12 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 		buf_printf(json_out, "%s{\"id\": %u, \"name\": ", first ? "" : ", ", slot->id);
 		encode_json(json_out, str_from(slot->name));
 		buf_printf(json_out,
-			", \"role\": \"%s\", \"epoch\": %llu, \"seen_epoch\": %llu, "
+			", \"role\": \"%s\", \"is_proven\": %s, \"epoch\": %llu, \"seen_epoch\": %llu, "
 			"\"durable_lsn\": %llu, \"applied_lsn\": %llu, \"leader_lsn\": %llu, "
 			"\"at_risk\": %llu, \"messages\": %llu, \"highest_mailbox_id\": %llu, "
 			"\"peers\": [",
-			role_of(slot), (unsigned long long)atomic_load(&numbers->epoch),
+			role_of(slot), atomic_load(&numbers->is_proven) ? "true" : "false",
+			(unsigned long long)atomic_load(&numbers->epoch),
 			(unsigned long long)atomic_load(&numbers->seen),
 			(unsigned long long)atomic_load(&numbers->durable_lsn),
 			(unsigned long long)atomic_load(&numbers->applied_lsn),
