@@ -30,6 +30,13 @@ static void answer_at_risk(const struct node_control *node, struct control_reque
 	volumes_at_risk(node->volumes, on_json, request);
 }
 
+static void answer_above(const struct node_control *node, struct control_request *request,
+	const struct str *arguments)
+{
+	if (volumes_above(node->volumes, arguments[0], on_json, request) < 0)
+		control_reply_error(request, "usage: above ID:LSN,ID:LSN,...");
+}
+
 static void answer_salvage(const struct node_control *node, struct control_request *request,
 	const struct str *arguments)
 {
@@ -111,6 +118,7 @@ static const struct {
 } verbs[] = {
 	{ "status", 0, answer_status },
 	{ "at-risk", 0, answer_at_risk },
+	{ "above", 1, answer_above },
 	{ "others", 0, answer_others },
 	{ "salvage", 0, answer_salvage },
 	{ "made-for", 1, answer_made_for },

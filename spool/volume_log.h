@@ -125,10 +125,6 @@ struct volume_append {
 void volume_log_reign(struct volume_log *log, const struct epoch_entry *opening,
 	void (*done)(void *arg, int status), void *arg);
 
-/* What stood here when this reign began had been received: whoever shipped it has it too. False
- * where this copy's own last bytes may be nowhere else. */
-bool volume_log_follows_received(const struct volume_log *log);
-
 /* Queues an append; it is written with all others of this turn of the loop, or behind the write
  * that is in flight. */
 void volume_log_append(struct volume_log *log, struct volume_append *append);

@@ -216,6 +216,7 @@ static void take_replicas(struct volume *volume, const struct volume_desired *de
 			if (before[k].node_id == replica->node_id) {
 				*replica = before[k];
 				replica->counted = desired->replicas[i].counted;
+				replica->slot = desired->replicas[i].slot;
 			}
 	}
 }

@@ -45,6 +45,7 @@ enum volume_state {
 
 struct volume_replica {
 	uint32_t node_id;
+	uint8_t slot;   /* the class of its epochs */
 	bool counted;   /* at another site: its acknowledgement is what `remote` means */
 	bool connected;
 	uint64_t acked_lsn;
@@ -133,7 +134,8 @@ struct at_risk {
 enum {
 	/* Listed by name; beyond it they are counted. */
 	AT_RISK_LISTED_MAX = 100000,
-	/* Unshipped log that a start reads to list what is in it: a quarter of a second. */
+	/* Unshipped log that a start looks through to list what is in it: a quarter of a second.
+	 * Bodies are passed over. */
 	AT_RISK_SCAN_MAX = 256 << 20,
 	/* What a start has to replay at most; at full load a few hundred MB. */
 	CHECKPOINT_MS = 5000,
@@ -225,7 +227,7 @@ struct volume {
 	struct volume_log *log;
 	struct log_reader *reader;
 	struct volume_desired desired;
-	bool has_desired, is_releasing, is_new_reign, writes;
+	bool has_desired, is_releasing, writes;
 	bool was_served; /* since the log was opened last */
 	bool is_published;
 	bool branch_is_checked; /* the index belongs to the log as it is now */
@@ -369,5 +371,7 @@ bool volume_has_replica(const struct volume *volume);
  * deliveries and copies wait. */
 bool volume_is_uid_slack_used(const struct volume *volume, struct folder *folder, uint32_t count);
 void volume_add_at_risk(struct volume *volume, const struct at_risk *entry);
+/* Up to here another site has the log, as far as is known: what follows would be lost with this. */
+uint64_t volume_shipped_end(const struct volume *volume);
 
 #endif

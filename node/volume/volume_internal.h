@@ -115,7 +115,7 @@ void volume_settle_waits(struct volume *volume);
 void volume_on_wait_timer(void *arg);
 /* The volume is given up: no success may be claimed. */
 void volume_fail_waits(struct volume *volume);
-/* At the start of a reign: lists what a replica may lack of what was answered before this start. */
-void volume_find_at_risk(struct volume *volume, bool is_new_reign);
+/* At an opening: lists what no other site may have of what was answered before. */
+void volume_find_at_risk(struct volume *volume);
 
 #endif

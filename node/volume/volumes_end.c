@@ -169,25 +169,37 @@ static int refusal(const struct end_request *request, const struct end_item *ite
 	return !is_other && slot->wants_primary && slot->epoch <= item->asked_epoch ? 0 : -ESTALE;
 }
 
+int volumes_next_pair(struct str *list, struct volumes_pair *pair_out)
+{
+	struct str part, id;
+	uint64_t number;
+	if (!str_next(list, ',', &part))
+		return 0;
+	if (!str_next(&part, ':', &id) || !str_to_u64(id, UINT32_MAX, &number) ||
+		!str_to_u64(part, UINT64_MAX, &pair_out->number))
+		return -EINVAL;
+	pair_out->volume_id = (uint32_t)number;
+	return 1;
+}
+
 /* The items of the list; NULL when it is malformed. */
 static struct end_item *parse(struct volumes *volumes, struct str list, unsigned *count_out)
 {
 	struct buf items = { 0 };
-	struct str part;
+	struct volumes_pair pair;
+	int result;
 	*count_out = 0;
-	while (str_next(&list, ',', &part)) {
-		struct end_item item = { .wait.done = on_end };
-		struct str id;
-		uint64_t number;
-		if (!str_next(&part, ':', &id) || !str_to_u64(id, UINT32_MAX, &number) ||
-			!str_to_u64(part, UINT64_MAX, &item.asked_epoch)) {
-			buf_deinit(&items);
-			return NULL;
-		}
-		item.volume_id = (uint32_t)number;
+	while ((result = volumes_next_pair(&list, &pair)) > 0) {
+		struct end_item item = { .wait.done = on_end,
+			.volume_id = pair.volume_id,
+			.asked_epoch = pair.number };
 		item.slot = volumes_find_slot(volumes, item.volume_id);
 		buf_append(&items, &item, sizeof(item));
 		++*count_out;
+	}
+	if (result < 0) {
+		buf_deinit(&items);
+		return NULL;
 	}
 	struct end_item *parsed = mem_alloc((*count_out + 1) * sizeof(*parsed));
 	memcpy(parsed, buf_str(&items).bytes, *count_out * sizeof(*parsed));
