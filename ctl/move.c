@@ -54,6 +54,7 @@ void plan_add(struct plan *plan, const struct directory_volume *volume, uint32_t
 			.node_id = node->id,
 			.slot = volume->replica_slots[i],
 			.eligible = eligible,
+			.is_fit = true,
 			.leaves = leaves
 		};
 		any = any || eligible;
@@ -67,6 +68,7 @@ void plan_add(struct plan *plan, const struct directory_volume *volume, uint32_t
 void plan_free(struct plan *plan)
 {
 	free(plan->moves);
+	table_deinit(&plan->preflight);
 	plan->moves = NULL;
 	plan->count = 0;
 }
@@ -106,16 +108,15 @@ static void answers_ask(struct answers *answers, const struct plan *plan, unsign
 	ask_all(plan->cluster->asker, questions, (unsigned)count, timeout_ms);
 }
 
-/* What the node says of the volume; NULL when it does not answer or does not hold it. */
-static const struct json *answers_volume(
-	struct answers *answers, uint32_t node_id, uint32_t volume_id)
+/* The node's answer; NULL when there is none. */
+static const struct json *answers_of(struct answers *answers, uint32_t node_id)
 {
 	const uint32_t *ids = (const void *)buf_str(&answers->node_ids).bytes;
 	size_t count;
 	struct question *questions = answers_all(answers, &count);
 	for (size_t i = 0; i < count; i++)
 		if (ids[i] == node_id)
-			return status_volume(questions[i].answer, volume_id);
+			return questions[i].answer;
 	return NULL;
 }
 
@@ -125,10 +126,13 @@ static void answers_deinit(struct answers *answers)
 	buf_deinit(&answers->questions);
 }
 
-static void take_old(struct move *move, const struct json *volume)
+static void take_old(struct move *move, const struct json *status)
 {
+	const struct json *volume = status_volume(status, move->volume->id);
 	struct str role = json_text(volume, "role");
 	struct candidate *old = &move->old;
+	old->status = status;
+	old->entry = volume;
 	old->answers = volume != NULL;
 	old->epoch = json_u64(volume, "epoch");
 	old->end_lsn = json_u64(volume, "durable_lsn");
@@ -139,14 +143,18 @@ static void take_old(struct move *move, const struct json *volume)
 	move->at_risk = json_u64(volume, "at_risk");
 }
 
-static void take_candidate(
-	const struct plan *plan, struct candidate *candidate, const struct json *volume)
+static void take_candidate(const struct plan *plan, const struct move *move,
+	struct candidate *candidate, const struct json *status)
 {
+	const struct json *volume = status_volume(status, move->volume->id);
+	candidate->status = status;
+	candidate->entry = volume;
 	candidate->epoch = json_u64(volume, "epoch");
 	candidate->end_lsn = json_u64(volume, "durable_lsn");
 	candidate->seen_epoch = json_u64(volume, "seen_epoch");
 	/* What it last heard from its primary. */
 	candidate->leader_lsn = json_u64(volume, "leader_lsn");
+	candidate->leader_age_ms = json_u64(volume, "leader_age_ms");
 	candidate->answers = volume != NULL;
 	/* Epoch 0: nobody has read its log yet, which a hold does, or it never had any. */
 	candidate->has_any = candidate->epoch > 0 || plan->accept_loss;
@@ -166,14 +174,13 @@ void plan_ask_positions(struct plan *plan, bool with_old, unsigned timeout_ms)
 	answers_ask(&answers, plan, timeout_ms);
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
-		uint32_t id = move->volume->id;
 		if (with_old)
-			take_old(move, answers_volume(&answers, move->volume->primary_node_id, id));
+			take_old(move, answers_of(&answers, move->volume->primary_node_id));
 		else if (move->clean || move->problem[0])
 			continue;
 		for (unsigned k = 0; k < move->candidate_count; k++)
-			take_candidate(plan, &move->candidates[k],
-				answers_volume(&answers, move->candidates[k].node_id, id));
+			take_candidate(plan, move, &move->candidates[k],
+				answers_of(&answers, move->candidates[k].node_id));
 	}
 	answers_deinit(&answers);
 }
@@ -226,7 +233,7 @@ void move_choose(const struct plan *plan, struct move *move, bool is_final)
 		raise_epoch(move, candidate->epoch);
 		raise_epoch(move, candidate->seen_epoch);
 		heard = true;
-		if (!candidate->eligible || !candidate->has_any)
+		if (!candidate->eligible || !candidate->has_any || !candidate->is_fit)
 			continue;
 		if (!best || is_better(plan, candidate, best))
 			best = candidate;
@@ -246,6 +253,7 @@ void move_choose(const struct plan *plan, struct move *move, bool is_final)
 	move->chosen_end_lsn = best->end_lsn;
 	/* Only what the chosen one was itself told of counts as known. */
 	move->lag_known = best->leader_lsn > 0;
+	move->last_lag_age_ms = best->leader_age_ms;
 	move->last_lag_bytes =
 		best->leader_lsn > best->end_lsn ? best->leader_lsn - best->end_lsn : 0;
 	/* A replica that has not even the epoch of the directory lacks all of that reign. */
@@ -481,7 +489,8 @@ void plan_wait(struct plan *plan)
 			if (!move->promoted || move->served)
 				continue;
 			const struct json *volume =
-				answers_volume(&answers, move->chosen_node_id, move->volume->id);
+				status_volume(answers_of(&answers, move->chosen_node_id),
+					move->volume->id);
 			move->served = str_equal(json_text(volume, "role"), STR("primary")) &&
 				json_u64(volume, "epoch") == move->epoch;
 			move->served_after_ms = plan_elapsed_ms(plan);

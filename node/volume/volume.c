@@ -64,6 +64,8 @@ void volume_publish(struct volume *volume)
 	atomic_store(&numbers->state, volume->state);
 	atomic_store(&numbers->waits_for, volume_waits_for(volume));
 	atomic_store(&numbers->seen, volume->highest_epoch);
+	atomic_store(&numbers->is_index_usable,
+		volume->index.store != NULL && !volume->index.is_broken);
 	atomic_store(&numbers->is_proven, volume_is_proven_end(volume));
 	atomic_store(&numbers->epoch, epoch);
 	atomic_store(&numbers->durable_lsn, durable);

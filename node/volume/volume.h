@@ -203,6 +203,7 @@ struct volume_numbers {
 	 * is true. */
 	atomic_bool writes;
 	atomic_bool is_proven; /* where it ends counts (volume_is_proven_end) */
+	atomic_bool is_index_usable;
 	atomic_int waits_for; /* enum volume_wait, while OPENING */
 	/* The highest epoch anybody has shown. */
 	atomic_uint_fast64_t seen;

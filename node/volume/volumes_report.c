@@ -1,5 +1,6 @@
 #include "node/volume/volumes_internal.h"
 
+#include "core/clock.h"
 #include "core/config.h"
 #include "core/encode.h"
 
@@ -73,6 +74,13 @@ static void report_wait(const struct slot *slot, struct buf *out)
 	buf_deinit(&text);
 }
 
+/* Since the leader said where it ends: by its clock, and this one. */
+static uint64_t leader_age_ms(const struct volume_numbers *numbers)
+{
+	uint64_t then = atomic_load(&numbers->leader_time_us), now = (uint64_t)clock_wall_us();
+	return then > 0 && now > then ? (now - then) / 1000 : 0;
+}
+
 void volumes_status(struct volumes *volumes, struct buf *json_out)
 {
 	void *value;
@@ -88,6 +96,7 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 		buf_printf(json_out,
 			", \"role\": \"%s\", \"is_proven\": %s, \"epoch\": %llu, \"seen_epoch\": %llu, "
 			"\"durable_lsn\": %llu, \"applied_lsn\": %llu, \"leader_lsn\": %llu, "
+			"\"leader_age_ms\": %llu, \"damaged_lsn\": %llu, \"index_usable\": %s, "
 			"\"at_risk\": %llu, \"messages\": %llu, \"highest_mailbox_id\": %llu, "
 			"\"peers\": [",
 			role_of(slot), atomic_load(&numbers->is_proven) ? "true" : "false",
@@ -96,6 +105,9 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 			(unsigned long long)atomic_load(&numbers->durable_lsn),
 			(unsigned long long)atomic_load(&numbers->applied_lsn),
 			(unsigned long long)atomic_load(&numbers->leader_lsn),
+			(unsigned long long)leader_age_ms(numbers),
+			(unsigned long long)atomic_load(&numbers->damaged_lsn),
+			atomic_load(&numbers->is_index_usable) ? "true" : "false",
 			(unsigned long long)atomic_load(&numbers->at_risk),
 			(unsigned long long)atomic_load(&numbers->messages),
 			(unsigned long long)atomic_load(&numbers->highest_mailbox_id));
