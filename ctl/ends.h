@@ -19,7 +19,7 @@ struct end_question {
 	struct str refusal;
 };
 
-/* `verb` is fence, hold or confirm (see node/volume/volumes.h). */
+/* `verb` is fence, hold, unhold or confirm (see node/volume/volumes.h). */
 void ends_ask(struct cluster *cluster, const char *verb, struct end_question *questions,
 	unsigned count, unsigned timeout_ms);
 

@@ -134,6 +134,22 @@ static void wait_caught_up(struct plan *plan)
 
 /* ---- hold ---- */
 
+/* What an earlier command left: it would keep the copy from having what the fence has ended. */
+static bool is_left_held(const struct party *party)
+{
+	return !is_old(party) && party->move->fenced && !party->move->problem[0] &&
+		str_equal(json_text(party->candidate->entry, "role"), STR("held"));
+}
+
+/* How it follows, the next look shows. */
+static void take_unheld(
+	struct plan *plan, const struct party *party, const struct end_question *question)
+{
+	(void)plan;
+	(void)party;
+	(void)question;
+}
+
 static bool is_held(const struct party *party)
 {
 	return !is_old(party) && party->candidate->answers && !party->move->problem[0];
@@ -164,10 +180,12 @@ static void choose_all(struct plan *plan)
 void plan_fence(struct plan *plan)
 {
 	static const struct round fence = { is_fenced, take_fenced }, hold = { is_held, take_held };
+	static const struct round unhold = { is_left_held, take_unheld };
 	for (unsigned i = 0; i < plan->count; i++)
 		plan->moves[i].clean = false;
 	plan->decide_by_us = clock_mono_us() + DECIDE_MS * 1000u;
 	ask_round(plan, "fence", &fence);
+	ask_round(plan, "unhold", &unhold);
 	wait_caught_up(plan);
 	ask_round(plan, "hold", &hold);
 	choose_all(plan);

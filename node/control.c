@@ -61,7 +61,7 @@ static void answer_end(const struct node_control *node, struct control_request *
 	enum volumes_end how, struct str list)
 {
 	if (volumes_end(node->volumes, how, list, on_json, request) < 0)
-		control_reply_error(request, "usage: fence|hold|confirm ID:EPOCH,ID:EPOCH,...");
+		control_reply_error(request, "usage: fence|hold|unhold|confirm ID:EPOCH,ID:EPOCH,...");
 }
 
 static void answer_fence(const struct node_control *node, struct control_request *request,
@@ -74,6 +74,12 @@ static void answer_hold(const struct node_control *node, struct control_request 
 	const struct str *arguments)
 {
 	answer_end(node, request, VOLUMES_HOLD, arguments[0]);
+}
+
+static void answer_unhold(const struct node_control *node, struct control_request *request,
+	const struct str *arguments)
+{
+	answer_end(node, request, VOLUMES_UNHOLD, arguments[0]);
 }
 
 static void answer_confirm(const struct node_control *node, struct control_request *request,
@@ -124,6 +130,7 @@ static const struct {
 	{ "made-for", 1, answer_made_for },
 	{ "fence", 1, answer_fence },
 	{ "hold", 1, answer_hold },
+	{ "unhold", 1, answer_unhold },
 	{ "confirm", 1, answer_confirm },
 	{ "open-alone", 1, answer_open_alone },
 };

@@ -249,6 +249,14 @@ void volume_hold(struct volume *volume, uint64_t epoch, struct end_wait *wait)
 	}
 }
 
+void volume_unhold(struct volume *volume)
+{
+	if (volume->state != VOLUME_HELD || !is_drained(volume))
+		return;
+	end_waits(volume, -ESTALE);
+	become_replica(volume);
+}
+
 void volume_finish_hold(struct volume *volume)
 {
 	bool is_over = volume->desired.epoch > volume->hold_epoch || has_stood_still(volume);

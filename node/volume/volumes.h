@@ -78,6 +78,8 @@ void volumes_mailboxes(struct volumes *volumes, struct str made_for,
 enum volumes_end {
 	VOLUMES_FENCE,
 	VOLUMES_HOLD,
+	/* A hold that was left by another command ends (volume_unhold). */
+	VOLUMES_UNHOLD,
 	/* Nothing is made to stand still: under which token does it? */
 	VOLUMES_CONFIRM,
 };

@@ -42,6 +42,7 @@ struct end_request {
 
 static const char *const refusals[] = { [VOLUMES_FENCE] = "does not write",
 	[VOLUMES_HOLD] = "is no replica of",
+	[VOLUMES_UNHOLD] = "is no replica of",
 	[VOLUMES_CONFIRM] = "does not stand still for" };
 
 static void describe(const struct end_item *item, struct buf *json)
@@ -146,6 +147,10 @@ static void run_end(struct worker_call *call)
 	switch (item->request->how) {
 	case VOLUMES_FENCE: volume_fence(volume, true, &item->wait); break;
 	case VOLUMES_HOLD: volume_hold(volume, item->asked_epoch, &item->wait); break;
+	case VOLUMES_UNHOLD:
+		volume_unhold(volume);
+		on_end(&item->wait, 0, 0);
+		break;
 	case VOLUMES_CONFIRM:
 		on_end(&item->wait, stands ? 0 : -ESTALE,
 			volume->log ? volume_log_end(volume->log) : 0);
@@ -160,7 +165,7 @@ static int refusal(const struct end_request *request, const struct end_item *ite
 		return -ENOENT;
 	if (request->how == VOLUMES_CONFIRM)
 		return 0;
-	if (request->how == VOLUMES_HOLD)
+	if (request->how == VOLUMES_HOLD || request->how == VOLUMES_UNHOLD)
 		return slot->wants_primary || slot->epoch > item->asked_epoch ? -ESTALE : 0;
 	/* One that is still being opened has an older log, or none. */
 	const struct volume_numbers *numbers = &slot->volume->numbers;
