@@ -45,8 +45,8 @@ static const char *wanted_volume(const struct risks *risks, const struct json *e
 }
 
 /* Messages have their own rows. */
-static void add_changes(struct risks *risks, const char *where, const char *volume,
-	const struct json *changes)
+static void add_changes(
+	struct risks *risks, const char *where, const char *volume, const struct json *changes)
 {
 	for (const struct json *mailbox = json_first(json_get(changes, "mailboxes")); mailbox;
 		mailbox = mailbox->next)

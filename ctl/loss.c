@@ -144,8 +144,7 @@ void move_describe_loss(const struct move *move, struct buf *out)
 			"unknown: old primary unreachable; what was accepted as at risk, no more");
 }
 
-void plan_list_losses(
-	const struct plan *plan, struct unshipped_names *names, struct table *table)
+void plan_list_losses(const struct plan *plan, struct unshipped_names *names, struct table *table)
 {
 	for (unsigned i = 0; i < plan->count; i++) {
 		const struct move *move = &plan->moves[i];
@@ -156,8 +155,7 @@ void plan_list_losses(
 			table_add(table, move->volume->name);
 			table_add_str(table, buf_str(&name));
 			for (unsigned k = 0; k < UNSHIPPED_KINDS; k++)
-				table_add_str(
-					table, json_text(mailbox, unshipped_kinds[k].member));
+				table_add_str(table, json_text(mailbox, unshipped_kinds[k].member));
 			buf_deinit(&name);
 		}
 	}

@@ -312,7 +312,8 @@ void plan_look(struct plan *plan)
 		struct move *move = &plan->moves[i];
 		move_choose(plan, move, false);
 		if (plan->must_be_clean && !move->old_writes)
-			move_problem(move, STR("its primary does not answer: use `pando failover`"));
+			move_problem(
+				move, STR("its primary does not answer: use `pando failover`"));
 	}
 	plan->asked_ms = plan_elapsed_ms(plan);
 }
@@ -368,7 +369,8 @@ void plan_compare(struct plan *plan)
 		if (move->old_writes && !move->fenced)
 			continue; /* a dry run over a living primary: it would catch up first */
 		if (move->chosen_node_id == 0)
-			move_problem(move, STR("no replica has said yet what it has of it: try again"));
+			move_problem(
+				move, STR("no replica has said yet what it has of it: try again"));
 		if (!has_settled(plan, move) && !plan->accept_loss)
 			compare_one(plan, move);
 	}

@@ -17,8 +17,8 @@ struct preflight {
 	const char *node;
 };
 
-static void fail(const struct preflight *look, const char *item, const char *help, const char *format,
-	...) printf_like(4, 5);
+static void fail(const struct preflight *look, const char *item, const char *help,
+	const char *format, ...) printf_like(4, 5);
 
 static void fail(
 	const struct preflight *look, const char *item, const char *help, const char *format, ...)

@@ -28,8 +28,8 @@ struct party {
 
 struct round {
 	bool (*is_asked)(const struct party *party);
-	void (*take)(struct plan *plan, const struct party *party,
-		const struct end_question *question);
+	void (*take)(
+		struct plan *plan, const struct party *party, const struct end_question *question);
 };
 
 static bool is_old(const struct party *party)
@@ -59,10 +59,9 @@ static void ask_round(struct plan *plan, const char *verb, const struct round *r
 		for (unsigned k = 0; k < party_count; k++) {
 			if (!round->is_asked(&parties[k]))
 				continue;
-			questions[count] = (struct end_question){
-				.node_id = parties[k].candidate->node_id,
-				.volume = plan->moves[i].volume
-			};
+			questions[count] =
+				(struct end_question){ .node_id = parties[k].candidate->node_id,
+					.volume = plan->moves[i].volume };
 			asked[count++] = parties[k];
 		}
 	}

@@ -27,8 +27,7 @@ static struct str address_of(struct unshipped_names *names, uint64_t id)
 	return buf_str(&names->address);
 }
 
-void unshipped_append_name(
-	struct unshipped_names *names, const struct json *entry, struct buf *out)
+void unshipped_append_name(struct unshipped_names *names, const struct json *entry, struct buf *out)
 {
 	uint64_t id = json_u64(entry, "mailbox_id");
 	struct str made_for = json_text(entry, "made_for");

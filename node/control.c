@@ -61,7 +61,8 @@ static void answer_end(const struct node_control *node, struct control_request *
 	enum volumes_end how, struct str list)
 {
 	if (volumes_end(node->volumes, how, list, on_json, request) < 0)
-		control_reply_error(request, "usage: fence|hold|unhold|confirm ID:EPOCH,ID:EPOCH,...");
+		control_reply_error(
+			request, "usage: fence|hold|unhold|confirm ID:EPOCH,ID:EPOCH,...");
 }
 
 static void answer_fence(const struct node_control *node, struct control_request *request,

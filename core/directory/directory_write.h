@@ -153,9 +153,9 @@ struct promotion {
  * passed. */
 int directory_note_opening(struct directory_writer *writer, uint32_t volume_id, uint64_t epoch,
 	uint64_t incarnation, struct error *error) must_check;
-/* One transaction, which passes over what is stale. What was decided holds until `decide_by_us` (of clock_mono_us; 0: for ever),
- * which is looked at when all rows are locked: later nothing is written and the code is -ETIMEDOUT.
- */
+/* One transaction, which passes over what is stale. What was decided holds until `decide_by_us` (of
+ * clock_mono_us; 0: for ever), which is looked at when all rows are locked: later nothing is
+ * written and the code is -ETIMEDOUT. */
 int directory_promote(struct directory_writer *writer, struct promotion *promotions, unsigned count,
 	uint64_t decide_by_us, struct error *error) must_check;
 

@@ -28,7 +28,7 @@ struct unshipped_mailbox {
 	uint64_t messages;            /* delivered or appended */
 	uint64_t copies;              /* copied or moved within the mailbox */
 	uint64_t flags, expunges;
-	uint64_t folders;             /* made, renamed, deleted */
+	uint64_t folders; /* made, renamed, deleted */
 	uint64_t subscriptions;
 };
 

@@ -324,8 +324,8 @@ void volume_fence(struct volume *volume, bool lasting, struct end_wait *wait);
 /* Where the log of a volume that stands still ends is where everything that it ever confirmed
  * ends: it was served since it was opened, or is a replica. */
 bool volume_is_proven_end(const struct volume *volume);
-/* A replica of `epoch` stops acknowledging, over restarts too: `wait` is told when nothing more can come into its log.
- * -ESTALE at once for a volume that is no replica or knows a later epoch. */
+/* A replica of `epoch` stops acknowledging, over restarts too: `wait` is told when nothing more can
+ * come into its log. -ESTALE at once for a volume that is no replica or knows a later epoch. */
 void volume_hold(struct volume *volume, uint64_t epoch, struct end_wait *wait);
 /* A hold that an earlier command has left is over, its token void: the copy follows again. For who
  * has fenced the primary, so that nothing comes but what the fence has ended. */

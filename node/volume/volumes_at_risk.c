@@ -204,11 +204,9 @@ int volumes_above(struct volumes *volumes, struct str list,
 		return result;
 	}
 	struct risk_request *request = mem_alloc(sizeof(*request));
-	*request = (struct risk_request){ .volumes = volumes,
-		.is_above = true,
-		.count = count,
-		.done = done,
-		.arg = arg };
+	*request = (struct risk_request){
+		.volumes = volumes, .is_above = true, .count = count, .done = done, .arg = arg
+	};
 	request->items = mem_alloc((count + 1) * sizeof(*request->items));
 	memcpy(request->items, buf_str(&items).bytes, count * sizeof(*request->items));
 	buf_deinit(&items);

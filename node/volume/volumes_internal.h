@@ -93,8 +93,8 @@ const char *volumes_state_name(int state);
 /* The primary here waits for this replica no more (durability.c). */
 bool volumes_is_stalled(const struct slot *slot, uint32_t node_id);
 
-/* Of a list ID:NUMBER,ID:NUMBER,... 1 with the first pair, which is taken off; 0 at its end; -EINVAL
- * when malformed. */
+/* Of a list ID:NUMBER,ID:NUMBER,... 1 with the first pair, which is taken off; 0 at its end;
+ * -EINVAL when malformed. */
 struct volumes_pair {
 	uint32_t volume_id;
 	uint64_t number;

@@ -94,7 +94,8 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 		buf_printf(json_out, "%s{\"id\": %u, \"name\": ", first ? "" : ", ", slot->id);
 		encode_json(json_out, str_from(slot->name));
 		buf_printf(json_out,
-			", \"role\": \"%s\", \"is_proven\": %s, \"epoch\": %llu, \"seen_epoch\": %llu, "
+			", \"role\": \"%s\", \"is_proven\": %s, \"epoch\": %llu, "
+			"\"seen_epoch\": %llu, "
 			"\"durable_lsn\": %llu, \"applied_lsn\": %llu, \"leader_lsn\": %llu, "
 			"\"leader_age_ms\": %llu, \"damaged_lsn\": %llu, \"index_usable\": %s, "
 			"\"at_risk\": %llu, \"messages\": %llu, \"highest_mailbox_id\": %llu, "

@@ -321,7 +321,8 @@ TEST(a_held_copy_that_restarts_confirms_nothing_until_the_hold_is_over)
 	world_reset(7);
 	cluster_start(3);
 	run_us(SECOND_US);
-	unsigned primary = cluster_primary(1), chosen = (primary + 1) % 3, other = (primary + 2) % 3;
+	unsigned primary = cluster_primary(1);
+	unsigned chosen = (primary + 1) % 3, other = (primary + 2) % 3;
 	deliver_uid();
 	/* Out of the operator's reach, and not out of that of its copies. */
 	cluster_cut_off(primary, true);

@@ -7,8 +7,8 @@
 
 static void look(struct fixture *f, struct unshipped *unshipped, uint64_t from)
 {
-	unshipped_init(unshipped, f->disk, f->log_directory, 7, from,
-		volume_log_end(f->volume->log));
+	unshipped_init(
+		unshipped, f->disk, f->log_directory, 7, from, volume_log_end(f->volume->log));
 	while (unshipped_look(unshipped))
 		;
 	EXPECT_INT(0, unshipped->status);
