@@ -48,6 +48,7 @@ static void take_answer(struct end_question *question, const struct question *as
 	question->token = json_u64(volume, "token");
 	question->seen_epoch = json_u64(volume, "seen_epoch");
 	question->ends_fenced = json_true(volume, "ends_fenced");
+	question->is_proven = json_true(volume, "is_proven");
 }
 
 void ends_ask(struct cluster *cluster, const char *verb, struct end_question *questions,

@@ -12,12 +12,15 @@ struct end_question {
 	/* The answer. answered: the node spoke of it in time; then it stands still at (epoch,
 	 * end_lsn) under `token`, or `refusal` says why not (it lives as long as the cluster). */
 	bool answered, stands, ends_fenced;
+	/* It may count by where it ends; false: it was just being opened, and does not go on, no
+	 * more. */
+	bool is_proven;
 	uint64_t epoch, end_lsn, token, seen_epoch;
 	uint32_t opening;
 	struct str refusal;
 };
 
-/* `verb` is fence, hold or confirm (see node/volume/volumes.h). */
+/* `verb` is fence, hold, unhold or confirm (see node/volume/volumes.h). */
 void ends_ask(struct cluster *cluster, const char *verb, struct end_question *questions,
 	unsigned count, unsigned timeout_ms);
 

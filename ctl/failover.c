@@ -94,37 +94,26 @@ static const char *node_name(const struct plan *plan, uint32_t id)
 	return node ? node->name : "-";
 }
 
-/* What may be missing at the new primary, in words. */
-static void describe_loss(const struct move *move, struct buf *out)
-{
-	if (move->chosen_node_id == 0)
-		return;
-	if (move->clean)
-		buf_append_literal(out, "nothing");
-	else if (move->from_answers)
-		buf_printf(out, "up to %llu bytes, %llu messages at risk",
-			(unsigned long long)(move->from_end_lsn > move->chosen_end_lsn
-					? move->from_end_lsn - move->chosen_end_lsn
-					: 0),
-			(unsigned long long)move->at_risk);
-	else if (move->lag_known)
-		buf_printf(out, "unknown: old primary unreachable, last known lag %llu bytes",
-			(unsigned long long)move->last_lag_bytes);
-	else
-		buf_append_literal(out,
-			"unknown: old primary unreachable; what was accepted as at risk, no more");
-}
-
-static void report(const struct plan *plan, bool json, bool dry_run)
+static void report(
+	const struct plan *plan, struct directory_writer *writer, bool json, bool dry_run)
 {
 	struct table table = { 9,
 		{ "volume", "from", "to", "result", "#epoch", "?clean", "#start_lsn",
 			"#served_after_ms", "may_be_lost" },
 		{ 0 } };
+	if (!json && table_rows(&plan->preflight)) {
+		printf("not ready:\n");
+		table_print(&plan->preflight, false, "");
+		printf("\n");
+	}
+	struct table losses = { 8, { PLAN_LOSS_COLUMNS }, { 0 } };
+	struct unshipped_names names = { .writer = writer };
+	plan_list_losses(plan, &names, &losses);
+	unshipped_names_deinit(&names);
 	for (unsigned i = 0; i < plan->count; i++) {
 		const struct move *move = &plan->moves[i];
 		struct buf loss = { 0 };
-		describe_loss(move, &loss);
+		move_describe_loss(move, &loss);
 		table_add(&table, move->volume->name);
 		table_add(&table, node_name(plan, move->volume->primary_node_id));
 		table_add(&table, node_name(plan, move->chosen_node_id));
@@ -148,10 +137,18 @@ static void report(const struct plan *plan, bool json, bool dry_run)
 			dry_run ? "true" : "false",
 			(unsigned long long)(clock_mono_us() - plan->started_us) / 1000);
 		table_append_json(&table, &out);
+		buf_append_literal(&out, ", \"preflight\": ");
+		table_append_json(&plan->preflight, &out);
+		buf_append_literal(&out, ", \"losses\": ");
+		table_append_json(&losses, &out);
 		printf("%s}\n", buf_terminated(&out));
 		buf_deinit(&out);
 	} else {
 		table_print(&table, false, "");
+		if (table_rows(&losses)) {
+			printf("\nwhat may be lost, by mailbox:\n");
+			table_print(&losses, false, "");
+		}
 		printf("\nasked %llu ms, fenced and caught up %llu ms, directory changed %llu ms, "
 		       "all served %llu ms"
 		       " after the start\n",
@@ -159,33 +156,39 @@ static void report(const struct plan *plan, bool json, bool dry_run)
 			(unsigned long long)plan->promoted_ms, (unsigned long long)plan->served_ms);
 	}
 	table_deinit(&table);
+	table_deinit(&losses);
 }
 
 static int run(
 	struct command *command, int (*select)(struct command *, struct plan *), bool must_be_clean)
 {
 	struct cluster cluster = { 0 };
-	struct plan plan = { .cluster = &cluster, .started_us = clock_mono_us() };
-	struct error error = { 0 };
+	struct plan plan = { .cluster = &cluster,
+		.preflight = { 5, { "volume", "node", "item", "problem", "help" }, { 0 } },
+		.started_us = clock_mono_us() };
+	struct error error = { 0 }, read_only = { 0 };
 	bool dry_run = command_has(command, "dry-run");
 	int code = cluster_open(command, &cluster);
 	if (code != EXIT_DONE)
 		return code;
 	/* Before anything stands still for what could not be written. */
-	bool is_refused = directory_check_writable(command->writer, &error) < 0;
+	bool is_refused = directory_check_writable(command->writer, &read_only) < 0;
 	if (is_refused && !dry_run) {
 		cluster_close(&cluster);
-		return command_fail(&error);
+		return command_fail(&read_only);
 	}
 	plan.must_be_clean = must_be_clean;
 	plan.accept_loss = command_has(command, "accept-loss");
 	code = select(command, &plan);
 	if (code == EXIT_DONE && plan.count) {
 		plan_look(&plan);
+		plan_preflight(&plan, &read_only);
 		if (dry_run) {
 			plan_compare(&plan);
+			plan_count_loss(&plan);
 		} else {
 			plan_fence(&plan);
+			plan_count_loss(&plan);
 			plan_confirm(&plan);
 			if (plan_promote(&plan, command->writer, &error) < 0)
 				code = command_fail(&error);
@@ -193,15 +196,15 @@ static int run(
 				plan_wait(&plan);
 		}
 		if (code == EXIT_DONE)
-			report(&plan, command_json(command), dry_run);
+			report(&plan, command->writer, command_json(command), dry_run);
 		for (unsigned i = 0; i < plan.count && code == EXIT_DONE; i++)
 			if (plan.moves[i].problem[0] || (!dry_run && !plan.moves[i].served))
 				code = EXIT_FAILED;
 	} else if (code == EXIT_DONE && command_json(command)) {
-		report(&plan, true, dry_run);
+		report(&plan, command->writer, true, dry_run);
 	}
 	if (is_refused && code != EXIT_USAGE)
-		code = command_fail(&error);
+		code = command_fail(&read_only);
 	plan_free(&plan);
 	cluster_close(&cluster);
 	return code;

@@ -1,6 +1,7 @@
 #include "ctl/filter.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 static int no_such(const char *what, const char *name)
 {
@@ -66,4 +67,43 @@ bool filter_has_volume(const struct filter *filter, const struct directory_volum
 		found = filter_has_copy(filter, volume,
 			directory_find_node(directory, volume->replica_node_ids[i]));
 	return found || (filter_is_empty(filter) && !filter->volume);
+}
+
+int filter_open(struct command *command, struct cluster *cluster, struct filter *filter)
+{
+	int code = cluster_open_to_look(command, cluster);
+	if (code != EXIT_DONE)
+		return code;
+	code = filter_read(command, cluster, filter);
+	if (code != EXIT_DONE)
+		cluster_close(cluster);
+	return code;
+}
+
+static bool tell_silent(const struct question *question)
+{
+	if (!question->answer)
+		fprintf(stderr, "pando: %s\n", question->error.text);
+	return question->answer != NULL;
+}
+
+bool filter_tell_silent_nodes(const struct filter *filter, const struct question *nodes)
+{
+	size_t position = 0;
+	const struct directory_node *node;
+	bool all = true;
+	for (; (node = directory_next_node(filter->cluster->directory, &position)) != NULL; nodes++)
+		all = (!filter_has_node(filter, node) || tell_silent(nodes)) && all;
+	return all;
+}
+
+bool filter_tell_silent_routers(const struct filter *filter, const struct question *routers)
+{
+	size_t position = 0;
+	const struct directory_router *router;
+	bool all = true;
+	for (; (router = directory_next_router(filter->cluster->directory, &position)) != NULL;
+		routers++)
+		all = (!filter_has_router(filter, router) || tell_silent(routers)) && all;
+	return all;
 }

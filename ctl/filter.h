@@ -17,6 +17,9 @@ struct filter {
  * long as the cluster. */
 int filter_read(struct command *command, const struct cluster *cluster,
 	struct filter *filter_out) must_check;
+/* The same with the cluster, for looking only; 0 with it open, or an exit code. */
+int filter_open(
+	struct command *command, struct cluster *cluster, struct filter *filter_out) must_check;
 bool filter_is_empty(const struct filter *filter);
 bool filter_has_node(const struct filter *filter, const struct directory_node *node);
 bool filter_has_router(const struct filter *filter, const struct directory_router *router);
@@ -25,5 +28,10 @@ bool filter_has_volume(const struct filter *filter, const struct directory_volum
 /* The pair of a primary and one replica: either is where the filter looks. */
 bool filter_has_copy(const struct filter *filter, const struct directory_volume *volume,
 	const struct directory_node *replica);
+
+/* Say on standard error which daemons could not be asked: cluster_ask_nodes's questions, or those
+ * to routers. True when all answered. */
+bool filter_tell_silent_nodes(const struct filter *filter, const struct question *nodes);
+bool filter_tell_silent_routers(const struct filter *filter, const struct question *routers);
 
 #endif

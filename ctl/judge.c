@@ -85,6 +85,17 @@ bool judge_certificate(
 	return false;
 }
 
+bool judge_room(const struct json *disk, uint64_t needed_mib, struct buf *out)
+{
+	uint64_t left_mib = json_u64(disk, "free_bytes") >> 20;
+	if (left_mib >= needed_mib)
+		return true;
+	buf_printf(out, STR_FORMAT " has %llu MiB free, and %llu MiB are needed to serve there",
+		STR_ARG(json_text(disk, "path")), (unsigned long long)left_mib,
+		(unsigned long long)needed_mib);
+	return false;
+}
+
 bool judge_disk(const struct json *disk, struct buf *out)
 {
 	uint64_t left = json_u64(disk, "free_bytes"), size = json_u64(disk, "size_bytes");

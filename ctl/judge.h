@@ -15,6 +15,14 @@ enum {
 	DISK_FREE_PERCENT_MIN = 5,
 	/* Sixteen segments of 64 MiB: each volume that is written takes one ahead. */
 	DISK_FREE_MIB_MIN = 1024,
+	/* What a node that is to serve needs free at least: its index and logs grow at once. */
+	PREFLIGHT_NODE_MIB = 64,
+	/* And for each volume that comes to it: the segment that is taken ahead of the first
+	 * write. */
+	PREFLIGHT_VOLUME_MIB = 64,
+	/* Chains are compared with each acknowledgement: a copy that was in contact for so long and
+	 * never found to be the same is not waited for by a failover. */
+	PREFLIGHT_UNVERIFIED_MS_MAX = 60000,
 };
 
 /* What a certificate ought to be. */
@@ -31,6 +39,8 @@ bool judge_certificate(const struct json *certificate, const struct judge_certif
 /* Of its time alone; the sentence ends before its advice, which is the caller's. */
 bool judge_time(
 	int64_t not_before_s, int64_t not_after_s, int64_t now_s, struct buf *out) must_check;
+/* Whether the disk has so much free. The sentence ends before its advice, which is the caller's. */
+bool judge_room(const struct json *disk, uint64_t needed_mib, struct buf *out) must_check;
 /* The sentence ends before its advice, which is the caller's. */
 bool judge_disk(const struct json *disk, struct buf *out) must_check;
 

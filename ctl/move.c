@@ -1,8 +1,7 @@
-#include "ctl/move.h"
+#include "ctl/move_internal.h"
 
 #include "core/clock.h"
 #include "core/rand.h"
-#include "ctl/ends.h"
 #include "proto/disk/epochs.h"
 
 #include <stdio.h>
@@ -10,14 +9,6 @@
 #include <time.h>
 
 enum {
-	/* Closing sessions and syncing a volume; a slow disk takes a second. */
-	FENCE_MS = 5000,
-	/* A replica that was connected is seconds behind at the very most; with what is asked
-	 * after it this stays within DECIDE_MS. */
-	CATCH_UP_MS = 6000,
-	/* From the first question that made something stand still until the directory's row is
-	 * locked: a third of FENCE_MS_MAX, for which fences and holds last. */
-	DECIDE_MS = 10000,
 	/* Replaying what stands behind the last checkpoint. */
 	SERVE_MS = 10000,
 	/* A copy whose node is just starting is worth this much of an outage. */
@@ -28,18 +19,18 @@ enum {
 	POLL_MS = 10,
 };
 
-static uint64_t elapsed_ms(const struct plan *plan)
+uint64_t plan_elapsed_ms(const struct plan *plan)
 {
 	return (clock_mono_us() - plan->started_us) / 1000;
 }
 
-static void pause_ms(long ms)
+void plan_pause(void)
 {
-	struct timespec time = { 0, ms * 1000000 };
+	struct timespec time = { 0, POLL_MS * 1000000 };
 	nanosleep(&time, NULL);
 }
 
-static void problem(struct move *move, struct str text)
+void move_problem(struct move *move, struct str text)
 {
 	if (!move->problem[0])
 		snprintf(move->problem, sizeof(move->problem), STR_FORMAT, STR_ARG(text));
@@ -48,7 +39,8 @@ static void problem(struct move *move, struct str text)
 void plan_add(struct plan *plan, const struct directory_volume *volume, uint32_t to_site_id,
 	uint32_t from_site_id, uint32_t node_id)
 {
-	struct move move = { .volume = volume };
+	struct move move = { .volume = volume,
+		.old = { .node_id = volume->primary_node_id, .slot = volume->primary_slot } };
 	bool any = false;
 	for (unsigned i = 0; i < volume->replica_count; i++) {
 		const struct directory_node *node =
@@ -62,12 +54,13 @@ void plan_add(struct plan *plan, const struct directory_volume *volume, uint32_t
 			.node_id = node->id,
 			.slot = volume->replica_slots[i],
 			.eligible = eligible,
+			.is_fit = true,
 			.leaves = leaves
 		};
 		any = any || eligible;
 	}
 	if (!any)
-		problem(&move, STR("there is no replica"));
+		move_problem(&move, STR("there is no replica"));
 	plan->moves = mem_resize(plan->moves, (plan->count + 1) * sizeof(move));
 	plan->moves[plan->count++] = move;
 }
@@ -75,6 +68,7 @@ void plan_add(struct plan *plan, const struct directory_volume *volume, uint32_t
 void plan_free(struct plan *plan)
 {
 	free(plan->moves);
+	table_deinit(&plan->preflight);
 	plan->moves = NULL;
 	plan->count = 0;
 }
@@ -114,16 +108,15 @@ static void answers_ask(struct answers *answers, const struct plan *plan, unsign
 	ask_all(plan->cluster->asker, questions, (unsigned)count, timeout_ms);
 }
 
-/* What the node says of the volume; NULL when it does not answer or does not hold it. */
-static const struct json *answers_volume(
-	struct answers *answers, uint32_t node_id, uint32_t volume_id)
+/* The node's answer; NULL when there is none. */
+static const struct json *answers_of(struct answers *answers, uint32_t node_id)
 {
 	const uint32_t *ids = (const void *)buf_str(&answers->node_ids).bytes;
 	size_t count;
 	struct question *questions = answers_all(answers, &count);
 	for (size_t i = 0; i < count; i++)
 		if (ids[i] == node_id)
-			return status_volume(questions[i].answer, volume_id);
+			return questions[i].answer;
 	return NULL;
 }
 
@@ -133,33 +126,42 @@ static void answers_deinit(struct answers *answers)
 	buf_deinit(&answers->questions);
 }
 
-static void take_old(struct move *move, const struct json *volume)
+static void take_old(struct move *move, const struct json *status)
 {
+	const struct json *volume = status_volume(status, move->volume->id);
 	struct str role = json_text(volume, "role");
-	move->from_speaks = volume != NULL;
-	move->from_epoch = json_u64(volume, "epoch");
-	move->from_answers = move->from_epoch <= move->volume->epoch &&
-		(str_equal(role, STR("primary")) || str_equal(role, STR("fenced")));
-	move->from_end_lsn = json_u64(volume, "durable_lsn");
-	move->from_seen_epoch = json_u64(volume, "seen_epoch");
+	struct candidate *old = &move->old;
+	old->status = status;
+	old->entry = volume;
+	old->answers = volume != NULL;
+	old->epoch = json_u64(volume, "epoch");
+	old->end_lsn = json_u64(volume, "durable_lsn");
+	old->seen_epoch = json_u64(volume, "seen_epoch");
+	move->old_writes = old->epoch <= move->volume->epoch &&
+		(str_equal(role, STR("primary")) ||
+			(str_equal(role, STR("fenced")) && json_true(volume, "is_proven")));
 	move->at_risk = json_u64(volume, "at_risk");
 }
 
-static void take_candidate(
-	const struct plan *plan, struct candidate *candidate, const struct json *volume)
+static void take_candidate(const struct plan *plan, const struct move *move,
+	struct candidate *candidate, const struct json *status)
 {
+	const struct json *volume = status_volume(status, move->volume->id);
+	candidate->status = status;
+	candidate->entry = volume;
 	candidate->epoch = json_u64(volume, "epoch");
 	candidate->end_lsn = json_u64(volume, "durable_lsn");
 	candidate->seen_epoch = json_u64(volume, "seen_epoch");
 	/* What it last heard from its primary. */
 	candidate->leader_lsn = json_u64(volume, "leader_lsn");
+	candidate->leader_age_ms = json_u64(volume, "leader_age_ms");
 	candidate->answers = volume != NULL;
 	/* Epoch 0: nobody has read its log yet, which a hold does, or it never had any. */
 	candidate->has_any = candidate->epoch > 0 || plan->accept_loss;
 }
 
 /* Where candidates (of moves that are not decided yet) and, `with_old`, old primaries stand. */
-static void ask_positions(struct plan *plan, bool with_old, unsigned timeout_ms)
+void plan_ask_positions(struct plan *plan, bool with_old, unsigned timeout_ms)
 {
 	struct answers answers = { 0 };
 	for (unsigned i = 0; i < plan->count; i++) {
@@ -172,14 +174,13 @@ static void ask_positions(struct plan *plan, bool with_old, unsigned timeout_ms)
 	answers_ask(&answers, plan, timeout_ms);
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
-		uint32_t id = move->volume->id;
 		if (with_old)
-			take_old(move, answers_volume(&answers, move->volume->primary_node_id, id));
+			take_old(move, answers_of(&answers, move->volume->primary_node_id));
 		else if (move->clean || move->problem[0])
 			continue;
 		for (unsigned k = 0; k < move->candidate_count; k++)
-			take_candidate(plan, &move->candidates[k],
-				answers_volume(&answers, move->candidates[k].node_id, id));
+			take_candidate(plan, move, &move->candidates[k],
+				answers_of(&answers, move->candidates[k].node_id));
 	}
 	answers_deinit(&answers);
 }
@@ -217,14 +218,14 @@ static void raise_epoch(struct move *move, uint64_t epoch)
 }
 
 /* `is_final`: nothing more will be asked. */
-static void choose(const struct plan *plan, struct move *move, bool is_final)
+void move_choose(const struct plan *plan, struct move *move, bool is_final)
 {
 	const struct candidate *best = NULL;
 	bool heard = false;
 	move->chosen_node_id = 0;
 	move->above_epoch = move->volume->epoch;
-	raise_epoch(move, move->from_epoch);
-	raise_epoch(move, move->from_seen_epoch);
+	raise_epoch(move, move->old.epoch);
+	raise_epoch(move, move->old.seen_epoch);
 	for (unsigned k = 0; k < move->candidate_count; k++) {
 		const struct candidate *candidate = &move->candidates[k];
 		if (!candidate->answers)
@@ -232,31 +233,32 @@ static void choose(const struct plan *plan, struct move *move, bool is_final)
 		raise_epoch(move, candidate->epoch);
 		raise_epoch(move, candidate->seen_epoch);
 		heard = true;
-		if (!candidate->eligible || !candidate->has_any)
+		if (!candidate->eligible || !candidate->has_any || !candidate->is_fit)
 			continue;
 		if (!best || is_better(plan, candidate, best))
 			best = candidate;
 	}
 	if (!best) {
 		if (is_final || !heard)
-			problem(move, heard ? STR("no replica that answers has anything of it")
+			move_problem(move, heard ? STR("no replica that answers has anything of it")
 					    : STR("no replica answers"));
 		return;
 	}
 	move->chosen_node_id = best->node_id;
 	move->epoch = epochs_next(move->above_epoch, best->slot);
 	if (move->epoch > EPOCH_MAX)
-		problem(move, STR("there is no later epoch: its uids are used up"));
+		move_problem(move, STR("there is no later epoch: its uids are used up"));
 	move->chosen_epoch = best->epoch;
 	move->chosen_opening = best->opening;
 	move->chosen_end_lsn = best->end_lsn;
 	/* Only what the chosen one was itself told of counts as known. */
 	move->lag_known = best->leader_lsn > 0;
+	move->last_lag_age_ms = best->leader_age_ms;
 	move->last_lag_bytes =
 		best->leader_lsn > best->end_lsn ? best->leader_lsn - best->end_lsn : 0;
 	/* A replica that has not even the epoch of the directory lacks all of that reign. */
-	move->clean = move->from_answers && best->epoch == move->volume->epoch &&
-		best->end_lsn >= move->from_end_lsn;
+	move->clean = move->old_writes && best->epoch == move->volume->epoch &&
+		best->end_lsn >= move->old.end_lsn;
 }
 
 static bool has_candidate(const struct move *move)
@@ -284,9 +286,9 @@ static bool has_heard_enough(const struct plan *plan, const struct move *move)
 {
 	if (!has_candidate(move))
 		return false;
-	if (move->from_answers || plan->accept_loss)
+	if (move->old_writes || plan->accept_loss)
 		return true;
-	return !move->from_speaks && unheard(move) == NULL;
+	return !move->old.answers && unheard(move) == NULL;
 }
 
 static bool all_have_heard_enough(const struct plan *plan)
@@ -301,50 +303,35 @@ void plan_look(struct plan *plan)
 {
 	unsigned ask_ms = plan->must_be_clean ? PLANNED_ASK_MS : ASK_LOOK_MS;
 	unsigned starting_ms = plan->must_be_clean ? PLANNED_ASK_MS : STARTING_MS;
-	ask_positions(plan, true, ask_ms);
-	while (!all_have_heard_enough(plan) && elapsed_ms(plan) < starting_ms) {
-		pause_ms(POLL_MS);
-		ask_positions(plan, true, ask_ms);
+	plan_ask_positions(plan, true, ask_ms);
+	while (!all_have_heard_enough(plan) && plan_elapsed_ms(plan) < starting_ms) {
+		plan_pause();
+		plan_ask_positions(plan, true, ask_ms);
 	}
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
-		choose(plan, move, false);
-		if (plan->must_be_clean && !move->from_answers)
-			problem(move, STR("its primary does not answer: use `pando failover`"));
+		move_choose(plan, move, false);
+		if (plan->must_be_clean && !move->old_writes)
+			move_problem(
+				move, STR("its primary does not answer: use `pando failover`"));
 	}
-	plan->asked_ms = elapsed_ms(plan);
+	plan->asked_ms = plan_elapsed_ms(plan);
 }
 
-/* All at once; those that do not answer count as dead. */
-static void fence_all(struct plan *plan)
+/* printf with the one name of a node. */
+void move_problem_of_node(
+	const struct plan *plan, struct move *move, uint32_t node_id, const char *advice)
 {
-	struct end_question *questions = mem_alloc((plan->count + 1) * sizeof(*questions));
-	struct move **moves = mem_alloc((plan->count + 1) * sizeof(struct move *));
-	unsigned count = 0;
-	for (unsigned i = 0; i < plan->count; i++) {
-		struct move *move = &plan->moves[i];
-		if (!move->from_answers || move->problem[0])
-			continue;
-		questions[count] = (struct end_question){ .node_id = move->volume->primary_node_id,
-			.volume = move->volume };
-		moves[count++] = move;
-	}
-	plan->decide_by_us = clock_mono_us() + DECIDE_MS * 1000u;
-	ends_ask(plan->cluster, "fence", questions, count, FENCE_MS);
-	for (unsigned i = 0; i < count; i++) {
-		moves[i]->fenced = questions[i].stands;
-		moves[i]->from_answers = moves[i]->from_speaks = questions[i].answered;
-		if (questions[i].stands) {
-			moves[i]->from_epoch = questions[i].epoch;
-			moves[i]->from_end_lsn = questions[i].end_lsn;
-			moves[i]->from_opening = questions[i].opening;
-			moves[i]->from_token = questions[i].token;
-			moves[i]->from_seen_epoch = questions[i].seen_epoch;
-		} else if (questions[i].answered)
-			problem(moves[i], questions[i].refusal);
-	}
-	free(questions);
-	free(moves);
+	char text[sizeof(move->problem)];
+	const struct directory_node *node = directory_find_node(plan->cluster->directory, node_id);
+	snprintf(text, sizeof(text), "%s %s", node ? node->name : "an unknown node", advice);
+	move_problem(move, str_from(text));
+}
+
+/* Where the old primary ends is known: above 0 is the epoch of a log that could be read. */
+static bool is_old_known(const struct move *move)
+{
+	return move->old.answers && move->old.epoch > 0;
 }
 
 /* Nothing more is to be found out: it moves clean, or stays, given back if it was fenced. */
@@ -354,105 +341,23 @@ static bool has_settled(const struct plan *plan, const struct move *move)
 		(move->fenced && !plan->accept_loss);
 }
 
-/* Until every fenced volume has a candidate with all of it, or time runs out. */
-static void wait_caught_up(struct plan *plan)
-{
-	uint64_t deadline = elapsed_ms(plan) + CATCH_UP_MS;
-	for (;;) {
-		bool waiting = false;
-		ask_positions(plan, false, ASK_LOOK_MS);
-		for (unsigned i = 0; i < plan->count; i++) {
-			struct move *move = &plan->moves[i];
-			if (move->clean || move->problem[0])
-				continue;
-			choose(plan, move, false);
-			move->clean = move->clean && move->fenced;
-			waiting = waiting || (move->fenced && !move->clean && !move->problem[0]);
-		}
-		if (!waiting || elapsed_ms(plan) > deadline)
-			return;
-		pause_ms(POLL_MS);
-	}
-}
-
-/* Replicas acknowledge nothing more and say where they stand; who does not answer is out. */
-static void hold_all(struct plan *plan)
-{
-	size_t most = (size_t)plan->count * VOLUME_COPIES_MAX + 1;
-	struct end_question *questions = mem_alloc(most * sizeof(*questions));
-	struct candidate **asked = mem_alloc(most * sizeof(struct candidate *));
-	unsigned count = 0;
-	for (unsigned i = 0; i < plan->count; i++) {
-		struct move *move = &plan->moves[i];
-		for (unsigned k = 0; k < move->candidate_count && !move->problem[0]; k++) {
-			if (!move->candidates[k].answers)
-				continue;
-			questions[count] =
-				(struct end_question){ .node_id = move->candidates[k].node_id,
-					.volume = move->volume };
-			asked[count++] = &move->candidates[k];
-		}
-	}
-	ends_ask(plan->cluster, "hold", questions, count, FENCE_MS);
-	for (unsigned i = 0; i < count; i++) {
-		asked[i]->answers = asked[i]->stands = questions[i].stands;
-		asked[i]->epoch = questions[i].epoch;
-		asked[i]->has_any = questions[i].epoch > 0 || plan->accept_loss;
-		asked[i]->opening = questions[i].opening;
-		asked[i]->end_lsn = questions[i].end_lsn;
-		asked[i]->token = questions[i].token;
-		asked[i]->seen_epoch = questions[i].seen_epoch;
-		asked[i]->ends_fenced = questions[i].ends_fenced;
-	}
-	for (unsigned i = 0; i < plan->count; i++) {
-		struct move *move = &plan->moves[i];
-		bool was_clean = move->clean;
-		if (move->problem[0])
-			continue;
-		choose(plan, move, true);
-		move->clean = move->clean && was_clean;
-	}
-	free(questions);
-	free(asked);
-}
-
-/* printf with the one name of a node. */
-static void problem_of_node(
-	const struct plan *plan, struct move *move, uint32_t node_id, const char *advice)
-{
-	char text[sizeof(move->problem)];
-	const struct directory_node *node = directory_find_node(plan->cluster->directory, node_id);
-	snprintf(text, sizeof(text), "%s %s", node ? node->name : "an unknown node", advice);
-	problem(move, str_from(text));
-}
-
-/* Where the old primary stands, as far as that is known (else epoch 0, which is below all). */
-static struct candidate old_of(const struct move *move)
-{
-	return (struct candidate){ .node_id = move->volume->primary_node_id,
-		.answers = move->from_speaks && move->from_epoch > 0,
-		.epoch = move->from_epoch,
-		.opening = move->from_opening,
-		.end_lsn = move->from_end_lsn };
-}
-
 static void compare_one(const struct plan *plan, struct move *move)
 {
 	const struct candidate chosen = { .epoch = move->chosen_epoch,
 		.opening = move->chosen_opening,
 		.end_lsn = move->chosen_end_lsn };
-	const struct candidate old = old_of(move), *missing = unheard(move);
+	const struct candidate *old = &move->old, *missing = unheard(move);
 	for (unsigned k = 0; k < move->candidate_count; k++)
 		if (move->candidates[k].answers && compare(&move->candidates[k], &chosen) > 0)
-			problem_of_node(plan, move, move->candidates[k].node_id,
+			move_problem_of_node(plan, move, move->candidates[k].node_id,
 				"has more of it: fail over to its site first (--accept-loss leaves "
 				"that)");
-	if (old.answers && compare(&old, &chosen) > 0)
-		problem_of_node(plan, move, old.node_id,
+	if (is_old_known(move) && compare(old, &chosen) > 0)
+		move_problem_of_node(plan, move, old->node_id,
 			"has more of it but does not write: mend it first (--accept-loss leaves "
 			"that)");
 	if (missing)
-		problem_of_node(plan, move, missing->node_id,
+		move_problem_of_node(plan, move, missing->node_id,
 			"could not be asked and may have more of it: start it first (--accept-loss "
 			"passes it over)");
 }
@@ -461,33 +366,14 @@ void plan_compare(struct plan *plan)
 {
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
-		if (move->from_answers && !move->fenced)
+		if (move->old_writes && !move->fenced)
 			continue; /* a dry run over a living primary: it would catch up first */
 		if (move->chosen_node_id == 0)
-			problem(move, STR("no replica has said yet what it has of it: try again"));
+			move_problem(
+				move, STR("no replica has said yet what it has of it: try again"));
 		if (!has_settled(plan, move) && !plan->accept_loss)
 			compare_one(plan, move);
 	}
-}
-
-void plan_fence(struct plan *plan)
-{
-	for (unsigned i = 0; i < plan->count; i++)
-		plan->moves[i].clean = false;
-	fence_all(plan);
-	wait_caught_up(plan);
-	hold_all(plan);
-	plan_compare(plan);
-	for (unsigned i = 0; i < plan->count; i++) {
-		struct move *move = &plan->moves[i];
-		if (move->fenced && !move->clean && !plan->accept_loss)
-			problem(move,
-				STR("no replica caught up in time (--accept-loss leaves it all "
-				    "the same)"));
-		else if (plan->must_be_clean && !move->clean)
-			problem(move, STR("its primary stopped answering: use `pando failover`"));
-	}
-	plan->fenced_ms = elapsed_ms(plan);
 }
 
 static const struct candidate *chosen_of(const struct move *move)
@@ -508,7 +394,7 @@ static uint64_t clean_after(const struct move *move)
 		if (!move->candidates[k].stands ||
 			move->candidates[k].seen_epoch > move->volume->epoch)
 			return 0;
-	return move->clean && chosen_of(move)->ends_fenced ? move->from_epoch : 0;
+	return move->clean && chosen_of(move)->ends_fenced ? move->old.epoch : 0;
 }
 
 static struct promotion promotion_of(struct move *move)
@@ -524,11 +410,11 @@ static struct promotion promotion_of(struct move *move)
 	rand_bytes(promotion.reign, REIGN_LENGTH);
 	if (move->given_back) {
 		move->epoch = promotion.epoch =
-			epochs_next(move->above_epoch, move->volume->primary_slot);
-		promotion.primary_node_id = move->volume->primary_node_id;
-		promotion.token = move->from_token;
-		promotion.clean_after = move->from_epoch;
-		promotion.epoch_start_lsn = move->from_end_lsn;
+			epochs_next(move->above_epoch, move->old.slot);
+		promotion.primary_node_id = move->old.node_id;
+		promotion.token = move->old.token;
+		promotion.clean_after = move->old.epoch;
+		promotion.epoch_start_lsn = move->old.end_lsn;
 	} else {
 		promotion.token = chosen_of(move)->token;
 		promotion.clean_after = clean_after(move);
@@ -540,12 +426,11 @@ static struct promotion promotion_of(struct move *move)
  * epoch there. */
 static bool may_give_back(const struct plan *plan, struct move *move)
 {
-	const struct candidate old = old_of(move);
 	for (unsigned k = 0; k < move->candidate_count && !plan->accept_loss; k++) {
-		if (!move->candidates[k].answers || compare(&move->candidates[k], &old) <= 0)
+		if (!move->candidates[k].answers || compare(&move->candidates[k], &move->old) <= 0)
 			continue;
 		move->problem[0] = '\0';
-		problem_of_node(plan, move, move->candidates[k].node_id,
+		move_problem_of_node(plan, move, move->candidates[k].node_id,
 			"has more of it than its primary: nothing was changed (--accept-loss "
 			"leaves that)");
 		return false;
@@ -553,74 +438,47 @@ static bool may_give_back(const struct plan *plan, struct move *move)
 	return true;
 }
 
-static void confirm_one(
-	struct plan *plan, struct move *move, struct end_question *question, uint64_t token)
+/* Somebody else's command, or the volume's own node, was quicker. */
+static void note_written(struct move *move, const struct promotion *promotion)
 {
-	if (question->stands && question->token == token)
+	if (!promotion->is_stale) {
+		move->promoted = !move->problem[0];
 		return;
-	move->problem[0] = '\0';
-	problem_of_node(plan, move, question->node_id,
-		"stands still for this no longer: nothing was changed, run the command again");
-	move->unconfirmed = true;
-}
-
-void plan_confirm(struct plan *plan)
-{
-	size_t most = (size_t)plan->count * (VOLUME_COPIES_MAX + 1) + 1;
-	struct end_question *questions = mem_alloc(most * sizeof(*questions));
-	struct move **moves = mem_alloc(most * sizeof(struct move *));
-	uint64_t *tokens = mem_alloc(most * sizeof(*tokens));
-	unsigned count = 0;
-	for (unsigned i = 0; i < plan->count; i++) {
-		struct move *move = &plan->moves[i];
-		if (move->fenced) {
-			questions[count] =
-				(struct end_question){ .node_id = move->volume->primary_node_id,
-					.volume = move->volume };
-			tokens[count] = move->from_token;
-			moves[count++] = move;
-		}
-		for (unsigned k = 0; k < move->candidate_count && !move->problem[0]; k++) {
-			if (!move->candidates[k].stands)
-				continue;
-			questions[count] =
-				(struct end_question){ .node_id = move->candidates[k].node_id,
-					.volume = move->volume };
-			tokens[count] = move->candidates[k].token;
-			moves[count++] = move;
-		}
 	}
-	ends_ask(plan->cluster, "confirm", questions, count, FENCE_MS);
-	for (unsigned i = 0; i < count; i++)
-		confirm_one(plan, moves[i], &questions[i], tokens[i]);
-	free(questions);
-	free(moves);
-	free(tokens);
+	move->given_back = false;
+	move->problem[0] = '\0';
+	move_problem(move,
+		STR("was changed by somebody else meanwhile: see `pando volume list`, and run the "
+		    "command again"));
 }
 
 int plan_promote(struct plan *plan, struct directory_writer *writer, struct error *error)
 {
 	struct promotion *promotions = mem_alloc((plan->count + 1) * sizeof(*promotions));
+	struct move **moves = mem_alloc((plan->count + 1) * sizeof(struct move *));
 	unsigned count = 0;
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
 		move->given_back = move->problem[0] && move->fenced && !move->unconfirmed &&
 			may_give_back(plan, move);
-		if (!move->problem[0] || move->given_back)
-			promotions[count++] = promotion_of(move);
+		if (move->problem[0] && !move->given_back)
+			continue;
+		moves[count] = move;
+		promotions[count++] = promotion_of(move);
 	}
 	int code =
 		count ? directory_promote(writer, promotions, count, plan->decide_by_us, error) : 0;
+	for (unsigned i = 0; i < count && code == 0; i++)
+		note_written(moves[i], &promotions[i]);
 	free(promotions);
-	plan->promoted_ms = elapsed_ms(plan);
-	for (unsigned i = 0; i < plan->count && code == 0; i++)
-		plan->moves[i].promoted = !plan->moves[i].problem[0];
+	free(moves);
+	plan->promoted_ms = plan_elapsed_ms(plan);
 	return code;
 }
 
 void plan_wait(struct plan *plan)
 {
-	uint64_t deadline = elapsed_ms(plan) + SERVE_MS;
+	uint64_t deadline = plan_elapsed_ms(plan) + SERVE_MS;
 	for (;;) {
 		struct answers answers = { 0 };
 		bool waiting = false;
@@ -633,16 +491,17 @@ void plan_wait(struct plan *plan)
 			if (!move->promoted || move->served)
 				continue;
 			const struct json *volume =
-				answers_volume(&answers, move->chosen_node_id, move->volume->id);
+				status_volume(answers_of(&answers, move->chosen_node_id),
+					move->volume->id);
 			move->served = str_equal(json_text(volume, "role"), STR("primary")) &&
 				json_u64(volume, "epoch") == move->epoch;
-			move->served_after_ms = elapsed_ms(plan);
+			move->served_after_ms = plan_elapsed_ms(plan);
 			waiting = waiting || !move->served;
 		}
 		answers_deinit(&answers);
-		if (!waiting || elapsed_ms(plan) > deadline)
+		if (!waiting || plan_elapsed_ms(plan) > deadline)
 			break;
-		pause_ms(POLL_MS);
+		plan_pause();
 	}
-	plan->served_ms = elapsed_ms(plan);
+	plan->served_ms = plan_elapsed_ms(plan);
 }

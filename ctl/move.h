@@ -5,33 +5,44 @@
  */
 
 #include "ctl/cluster.h"
+#include "ctl/output.h"
+#include "ctl/unshipped.h"
 
+/* One copy of the volume, as its node has said. */
 struct candidate {
 	uint32_t node_id;
 	bool eligible; /* where the command wants it; the others are asked what they have */
+	bool is_fit; /* can serve it, as far as its node says (preflight.c); else why not */
+	char unfit[16];
 	bool leaves; /* at the site that is left: no more is asked of it than of the old primary */
 	bool answers;
 	bool has_any; /* of the volume, as far as it says: to promote nothing is to lose all */
 	/* It stands still under `token`, and its log ends as the primary was fenced. */
 	bool stands, ends_fenced;
-	uint64_t epoch, end_lsn, leader_lsn, token, seen_epoch;
+	uint64_t epoch, end_lsn, leader_lsn, leader_age_ms, token, seen_epoch;
 	uint32_t opening;
 	uint8_t slot;
+	/* Its node's last `status`, and of it the volume's entry; NULL: it did not answer. The
+	 * cluster's. */
+	const struct json *status, *entry;
 };
 
 struct move {
 	const struct directory_volume *volume;
 	struct candidate candidates[VOLUME_COPIES_MAX];
 	unsigned candidate_count;
-	/* The old primary. from_answers: it writes and says so. One that speaks but writes nothing
+	/* The old primary. old_writes: it writes and says so. One that answers but writes nothing
 	 * (its log or index cannot be opened or is not proven to be whole, or it has seen a later
-	 * epoch) is passed over as a dead one is; what it has counts where from_epoch says that it
-	 * is known. */
-	bool from_speaks, from_answers, fenced;
-	uint64_t from_epoch, from_end_lsn, from_token, from_seen_epoch, at_risk;
-	uint32_t from_opening;
-	bool lag_known;
-	uint64_t last_lag_bytes;
+	 * epoch) is passed over as a dead one is; what it has counts where its epoch says that it
+	 * is known. `fenced`: it wrote, and stands still. */
+	struct candidate old;
+	bool old_writes, fenced;
+	uint64_t at_risk;
+	bool lag_known; /* as the chosen copy heard last from its primary */
+	uint64_t last_lag_bytes, last_lag_age_ms;
+	/* What the old primary has above the chosen copy, in the words of its node (`changes` of
+	 * volumes_above); NULL: nobody could be asked, or nothing. The cluster's. */
+	const struct json *loss;
 	/* The decision; chosen_node_id 0: none. */
 	uint32_t chosen_node_id;
 	uint64_t chosen_epoch, chosen_end_lsn, epoch;
@@ -50,6 +61,7 @@ struct plan {
 	bool must_be_clean; /* a volume that cannot move without loss stays */
 	bool accept_loss;   /* a living old primary whose replica does not catch up is left all the
 			       same */
+	struct table preflight; /* what fails, in rows */
 	uint64_t started_us;
 	uint64_t decide_by_us; /* 0: nothing stands still for this yet */
 	uint64_t asked_ms, fenced_ms, promoted_ms, served_ms;
@@ -62,6 +74,9 @@ void plan_free(struct plan *plan);
 
 /* Asks old primaries and candidates where they stand, and decides as far as can be known. */
 void plan_look(struct plan *plan);
+/* Looks whether the candidates can serve: those that cannot are no choice, and a volume that has no
+ * other does not move. `read_only`: why the directory cannot be written; an empty text: it can. */
+void plan_preflight(struct plan *plan, const struct error *read_only);
 /* Fences the old primaries that answer and waits, bounded, for a candidate to have everything.
  * Where that cannot be had, holds the replicas, so that where they stand is where they stay, and
  * decides by that. */
@@ -69,12 +84,23 @@ void plan_fence(struct plan *plan);
 /* A volume that another copy has more of, or of which a replica could not be asked, does not move
  * (unless it moves clean, or loss is accepted): its problem names that node. */
 void plan_compare(struct plan *plan);
+/* Asks old primaries that answer what they have above the chosen copies, by mailbox. */
+void plan_count_loss(struct plan *plan);
+/* What may be missing at the new primary, in words; and by mailbox, in rows of the columns that
+ * PLAN_LOSS_COLUMNS names. */
+void move_describe_loss(const struct move *move, struct buf *out);
+#define PLAN_LOSS_COLUMNS \
+	"volume", "mailbox", "#messages", "#copies", "#flags", "#expunges", "#folders", \
+		"#subscriptions"
+void plan_list_losses(
+	const struct plan *plan, struct unshipped_names *names, struct table *table);
 /* Asks all that stand still for this once more: who has restarted or gone on since stands still no
  * longer for what it said, and its volume does not move. */
 void plan_confirm(struct plan *plan);
 /* Changes the directory for every move without a problem; a fenced volume that cannot move is given
- * back to its old primary under a new epoch, unless another copy has more of it. Writes nothing
- * when what stands still for this may stand still no longer. */
+ * back to its old primary under a new epoch, unless another copy has more of it. A volume whose row
+ * is another than was seen stays as it is, and the others move. Writes nothing when what stands
+ * still for this may stand still no longer. */
 int plan_promote(
 	struct plan *plan, struct directory_writer *writer, struct error *error) must_check;
 /* Until the new primaries serve, bounded. */

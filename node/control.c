@@ -30,6 +30,13 @@ static void answer_at_risk(const struct node_control *node, struct control_reque
 	volumes_at_risk(node->volumes, on_json, request);
 }
 
+static void answer_above(const struct node_control *node, struct control_request *request,
+	const struct str *arguments)
+{
+	if (volumes_above(node->volumes, arguments[0], on_json, request) < 0)
+		control_reply_error(request, "usage: above ID:LSN,ID:LSN,...");
+}
+
 static void answer_salvage(const struct node_control *node, struct control_request *request,
 	const struct str *arguments)
 {
@@ -54,7 +61,8 @@ static void answer_end(const struct node_control *node, struct control_request *
 	enum volumes_end how, struct str list)
 {
 	if (volumes_end(node->volumes, how, list, on_json, request) < 0)
-		control_reply_error(request, "usage: fence|hold|confirm ID:EPOCH,ID:EPOCH,...");
+		control_reply_error(
+			request, "usage: fence|hold|unhold|confirm ID:EPOCH,ID:EPOCH,...");
 }
 
 static void answer_fence(const struct node_control *node, struct control_request *request,
@@ -67,6 +75,12 @@ static void answer_hold(const struct node_control *node, struct control_request 
 	const struct str *arguments)
 {
 	answer_end(node, request, VOLUMES_HOLD, arguments[0]);
+}
+
+static void answer_unhold(const struct node_control *node, struct control_request *request,
+	const struct str *arguments)
+{
+	answer_end(node, request, VOLUMES_UNHOLD, arguments[0]);
 }
 
 static void answer_confirm(const struct node_control *node, struct control_request *request,
@@ -111,11 +125,13 @@ static const struct {
 } verbs[] = {
 	{ "status", 0, answer_status },
 	{ "at-risk", 0, answer_at_risk },
+	{ "above", 1, answer_above },
 	{ "others", 0, answer_others },
 	{ "salvage", 0, answer_salvage },
 	{ "made-for", 1, answer_made_for },
 	{ "fence", 1, answer_fence },
 	{ "hold", 1, answer_hold },
+	{ "unhold", 1, answer_unhold },
 	{ "confirm", 1, answer_confirm },
 	{ "open-alone", 1, answer_open_alone },
 };

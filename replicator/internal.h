@@ -29,6 +29,8 @@ enum {
 	RECEIVE_QUEUE_MAX = 16 << 20,
 	/* While the node lets go of a log: a sync or two. */
 	LOCK_RETRY_MS = 20,
+	/* How late it may be noticed that a hold is over. */
+	HELD_LOOK_MS = 500,
 	/* How often the node hears where its replicas end: under load one message, one wake-up and
 	 * one reading are then of many commits, and the index is still warm. */
 	REPORT_MS = 20,
@@ -165,6 +167,7 @@ struct copy {
 	struct volume_log *log;
 	struct connection *source; /* NULL while IDLE */
 	bool is_writing; /* a write or a cut is under way: nothing else touches the log */
+	uint64_t stands_until_us; /* a hold outlives who was asked for it; 0: there was none */
 	uint64_t damaged_lsn;  /* the node cannot read it there; 0: nowhere */
 	uint64_t ask_again_ms; /* 0: bytes came since it asked last */
 	struct proof *proof;   /* NODE_PROVES */
@@ -172,7 +175,8 @@ struct copy {
 	struct queued_chunk *current;
 	struct list chunks;
 	struct timer *open_timer;
-	/* What the node has not been told yet, and what it is told about the leader. */
+	/* What the node has not been told yet, and what it is told about the leader (end 0: it was
+	 * not heard since this log was opened or cut). */
 	bool report_owed;
 	uint64_t leader_end, leader_time_us;
 };
@@ -252,6 +256,9 @@ void receive_reconcile(struct copy *copy);
 int receive_open_log(struct copy *copy, bool repair, uint64_t *rotten_lsn_out,
 	struct error *error) must_check;
 void receive_on_open_timer(void *arg);
+/* It was asked to stand still for a failover, by its node that is gone: it confirms nothing, and
+ * answers nobody who would write. */
+bool receive_is_held(const struct copy *copy);
 /* Tells the node where the replica ends; of a copy whose log is open. */
 void receive_report(struct copy *copy);
 void receive_on_report_timer(void *arg);

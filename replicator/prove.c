@@ -141,6 +141,8 @@ static const char *position_of(struct copy *copy, uint64_t asked_epoch)
 		return uses[copy->node];
 	if (copy->log == NULL || copy->is_writing)
 		return copy->log ? "is just writing" : "cannot open its log";
+	if (receive_is_held(copy))
+		return uses[NODE_HOLDS];
 	if (volume_log_is_fenced(copy->log) ||
 		volume_log_note_seen(copy->log, copy->highest_epoch) < 0)
 		return "cannot write its log";

@@ -2,6 +2,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "spool/log_state.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -142,9 +143,37 @@ int receive_open_log(
 		rotten_lsn_out, error);
 	if (result < 0)
 		return result;
+	copy->stands_until_us = volume_log_held(copy->log) > 0
+		? clock_mono_us() + HELD_MS_MAX * 1000u
+		: 0;
+	if (receive_is_held(copy))
+		log_info("still_held", "volume=%u epoch=%llu end=%llu", copy->id,
+			(unsigned long long)volume_log_held(copy->log),
+			(unsigned long long)volume_log_end(copy->log));
 	copy_saw_epoch(copy, volume_log_seen(copy->log));
-	report_end(copy, volume_log_end(copy->log), (uint64_t)clock_wall_us());
+	report_end(copy, 0, 0);
 	return 0;
+}
+
+bool receive_is_held(const struct copy *copy)
+{
+	return copy->stands_until_us > 0;
+}
+
+/* The directory has decided, or nobody does any more. */
+static void look_at_hold(struct copy *copy)
+{
+	if (!receive_is_held(copy))
+		return;
+	if (copy->desired.epoch <= volume_log_held(copy->log) &&
+		clock_mono_us() < copy->stands_until_us) {
+		timer_start(copy->open_timer, HELD_LOOK_MS);
+		return;
+	}
+	copy->stands_until_us = 0;
+	/* Else the next process stands still once more. */
+	if (volume_log_note_held(copy->log, 0) < 0)
+		log_warn("hold_not_taken_back", "volume=%u", copy->id);
 }
 
 static bool open_log(struct copy *copy)
@@ -195,6 +224,9 @@ void receive_reconcile(struct copy *copy)
 	}
 	if (copy->is_writing || !open_log(copy) || volume_log_is_fenced(copy->log))
 		return;
+	look_at_hold(copy);
+	if (receive_is_held(copy))
+		return;
 	struct connection *connection = leader_connection(copy);
 	if (connection == NULL || connection == copy->source)
 		return;
@@ -232,6 +264,7 @@ void receive_close(struct copy *copy)
 	if (copy->report_owed && copy->log != NULL)
 		receive_report(copy);
 	ship_retire(copy, true, "the log has left");
+	copy->stands_until_us = 0;
 	volume_log_close(&copy->log);
 }
 
@@ -293,6 +326,7 @@ static void on_cut_done(void *arg, int status)
 		return;
 	}
 	copy->report_owed = false;
+	copy->leader_end = copy->leader_time_us = 0;
 	node_side_send(copy->replicator, &(struct cluster_message){ .kind = MESSAGE_WAS_CUT,
 						 .volume = copy->id,
 						 .lsn = volume_log_end(copy->log) });
@@ -358,6 +392,7 @@ void receive_on_refuse(struct connection *connection, const struct cluster_messa
  * What a leader ships of epochs before its own is right. */
 static bool acknowledge(struct copy *copy, struct connection *connection, uint64_t leader_epoch)
 {
+	CHECK(!receive_is_held(copy));
 	if (leader_epoch < copy->highest_epoch) {
 		connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_EPOCH,
 						    .volume = copy->id,

@@ -222,7 +222,8 @@ void ship_on_fetch(struct connection *connection, const struct cluster_message *
 	struct epochs theirs = { 0 };
 	uint64_t common = 0;
 	if (copy == NULL || !copy_has_member(copy, connection->node_id) || copy->log == NULL ||
-		copy->node != NODE_NONE || !epochs_decode(message->epochs, &theirs)) {
+		copy->node != NODE_NONE || receive_is_held(copy) ||
+		!epochs_decode(message->epochs, &theirs)) {
 		refuse(connection, message->volume, 0, "nothing to fetch here");
 		return;
 	}

@@ -12,10 +12,17 @@
 #include "core/disk.h"
 #include "proto/disk/epochs.h"
 
+enum {
+	/* For how long a copy stands still that was asked to: a `pando failover` decides within a
+	 * third of it. Counted from when it was asked, and anew by a process that finds `held` in a
+	 * log that it opens: no clock is compared over a restart. */
+	HELD_MS_MAX = 30000,
+};
+
 struct log_state {
 	struct epochs epochs;
 	uint64_t seen; /* highest epoch heard, from whomever */
-	uint64_t held; /* this copy stands still in this epoch; 0: it does not */
+	uint64_t held; /* this copy stands still in this epoch, HELD_MS_MAX long; 0: it does not */
 };
 
 void log_state_deinit(struct log_state *state);

@@ -611,13 +611,11 @@ void volume_log_reign(struct volume_log *log, const struct epoch_entry *opening,
 	void (*done)(void *arg, int status), void *arg)
 {
 	CHECK(!log->is_cutting && log->receive == NULL);
-	bool was_replica = log->was_replica;
 	int status = record_opening(log, opening);
 	if (status < 0) {
 		log_report_later(log->loop, done, arg, status);
 		return;
 	}
-	log->follows_received = was_replica;
 	log->mark_first = true;
 	log->may_append = false;
 	log->reign_done = done;
@@ -629,11 +627,6 @@ void volume_log_reign(struct volume_log *log, const struct epoch_entry *opening,
 	log->barrier.records[0] = (struct append_record){ .type = RECORD_BARRIER,
 		.head = buf_str(&log->barrier_body) };
 	volume_log_append(log, &log->barrier);
-}
-
-bool volume_log_follows_received(const struct volume_log *log)
-{
-	return log->follows_received;
 }
 
 /* ---- reading one record ---- */

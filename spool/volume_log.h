@@ -82,8 +82,8 @@ bool volume_log_is_idle(const struct volume_log *log);
 uint64_t volume_log_seen(const struct volume_log *log);
 /* Remembers it durably, before it is obeyed or answered. Lower ones are ignored. Synchronous. */
 int volume_log_note_seen(struct volume_log *log, uint64_t epoch) must_check;
-/* The epoch in which this copy stands still (another has confirmed more of it), 0: none; outlives a
- * restart. Synchronous. */
+/* The epoch in which this copy stands still, 0: none; outlives a restart. Whoever opens the log
+ * confirms nothing in it or an earlier one for HELD_MS_MAX (log_state.h). Synchronous. */
 uint64_t volume_log_held(const struct volume_log *log);
 int volume_log_note_held(struct volume_log *log, uint64_t epoch) must_check;
 
@@ -125,10 +125,6 @@ struct volume_append {
  * reign or a later opening; or as an append. */
 void volume_log_reign(struct volume_log *log, const struct epoch_entry *opening,
 	void (*done)(void *arg, int status), void *arg);
-
-/* What stood here when this reign began had been received: whoever shipped it has it too. False
- * where this copy's own last bytes may be nowhere else. */
-bool volume_log_follows_received(const struct volume_log *log);
 
 /* Queues an append; it is written with all others of this turn of the loop, or behind the write
  * that is in flight. */

@@ -40,7 +40,6 @@ struct volume_log {
 	uint64_t end, last_group, chain;
 	bool is_empty, fenced, may_append, mark_first, is_cutting;
 	bool was_replica;     /* the last writer received; the file `replica` says so */
-	bool follows_received; /* it was so when the reign began */
 	bool must_save_state; /* the file was lost: the vector comes from the segments */
 	struct volume_append *queue_first, **queue_link;
 	struct task commit_task;

@@ -441,7 +441,7 @@ int directory_add_volume(struct directory_writer *writer, const struct volume_de
 }
 
 static int promote_one(
-	struct directory_writer *writer, const struct promotion *promotion, struct error *error)
+	struct directory_writer *writer, struct promotion *promotion, struct error *error)
 {
 	char id[24], epoch[24], expected_epoch[24], node_id[24], start_lsn[24], detail[256];
 	char token[24], clean_after[24];
@@ -470,13 +470,8 @@ static int promote_one(
 			promotion->clean_after ? "0" : "1", start_lsn, id, expected_epoch,
 			buf_terminated(&expected_reign), token, clean_after),
 		&result);
-	if (code == 0 && sql_rows(result) == 0)
-		code = error_set(error, -ESTALE,
-			"volume %s has been changed by somebody else meanwhile: look at `pando "
-			"volume list` and "
-			"try again",
-			id);
-	if (code == 0) {
+	promotion->is_stale = code == 0 && sql_rows(result) == 0;
+	if (code == 0 && !promotion->is_stale) {
 		snprintf(detail, sizeof(detail), "%s: epoch %s to node %s at LSN %s%s reign %s",
 			sql_value(result, 0, 0), epoch, node_id, start_lsn,
 			promotion->clean_after ? " clean" : " unclean", buf_terminated(&reign));
@@ -501,7 +496,7 @@ static int lock_volume(
 		SQL_VALUES(id), NULL);
 }
 
-static int promote_all(struct directory_writer *writer, const struct promotion *promotions,
+static int promote_all(struct directory_writer *writer, struct promotion *promotions,
 	unsigned count, uint64_t decide_by_us, struct error *error)
 {
 	int code = 0;
@@ -516,8 +511,8 @@ static int promote_all(struct directory_writer *writer, const struct promotion *
 	return code;
 }
 
-int directory_promote(struct directory_writer *writer, const struct promotion *promotions,
-	unsigned count, uint64_t decide_by_us, struct error *error)
+int directory_promote(struct directory_writer *writer, struct promotion *promotions, unsigned count,
+	uint64_t decide_by_us, struct error *error)
 {
 	bool own;
 	int code = writer_enter(writer, &own, error);

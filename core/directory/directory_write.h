@@ -135,8 +135,7 @@ int directory_add_alias(struct directory_writer *writer, const char *address, co
 int directory_remove_alias(struct directory_writer *writer, const char *address, const char *target,
 	struct error *error) must_check;
 
-/* What `pando failover` decides for one volume. -ESTALE when the volume's epoch or reign is
- * another than expected. */
+/* What `pando failover` decides for one volume. */
 struct promotion {
 	uint32_t volume_id;
 	uint64_t expected_epoch;
@@ -147,6 +146,8 @@ struct promotion {
 	/* As in struct directory_volume. */
 	uint64_t token, clean_after, epoch_start_lsn;
 	const char *action; /* for the audit; NULL: promote */
+	/* Out: the volume's epoch or reign is another than expected, and it stays as it is. */
+	bool is_stale;
 };
 /* The primary of this epoch has opened the volume as `incarnation`. Nothing when the epoch has
  * passed. */
@@ -156,11 +157,11 @@ int directory_note_opening(struct directory_writer *writer, uint32_t volume_id, 
  * now. Never lowered; nothing when the epoch has passed. */
 int directory_raise_uid_slacks(struct directory_writer *writer, uint32_t volume_id, uint64_t epoch,
 	uint64_t uid_slacks, struct error *error) must_check;
-/* All of them or none. What was decided holds until `decide_by_us` (of clock_mono_us; 0: for ever),
- * which is looked at when all rows are locked: later nothing is written and the code is -ETIMEDOUT.
- */
-int directory_promote(struct directory_writer *writer, const struct promotion *promotions,
-	unsigned count, uint64_t decide_by_us, struct error *error) must_check;
+/* One transaction, which passes over what is stale. What was decided holds until `decide_by_us` (of
+ * clock_mono_us; 0: for ever), which is looked at when all rows are locked: later nothing is
+ * written and the code is -ETIMEDOUT. */
+int directory_promote(struct directory_writer *writer, struct promotion *promotions, unsigned count,
+	uint64_t decide_by_us, struct error *error) must_check;
 
 /* Sites, nodes, routers and volumes as they are now, for the lookups of directory.h (which find no
  * mailbox in it); a copy goes to the file `copy_path` where that can be written. Release with

@@ -49,15 +49,17 @@ static void on_written(void *arg)
 {
 	struct write_job *job = arg;
 	struct slot *slot = job->slot;
+	bool is_stale = job->result == 0 && job->promotion.is_stale;
 	slot->is_claiming = false;
-	slot->is_untold = job->result < 0;
+	slot->is_untold = job->result < 0 || is_stale;
 	if (slot->is_untold)
 		timer_start(slot->volumes->tell_timer, TELL_AGAIN_MS);
 	if (slot->is_untold && !slot->told_untold)
 		log_warn("directory_not_told", "volume=%u epoch=%llu reason=%s", slot->id,
 			(unsigned long long)(job->promotion.epoch ? job->promotion.epoch
 								  : job->opened_epoch),
-			log_quote(str_from(job->error.text)));
+			log_quote(is_stale ? STR("its row has been changed meanwhile")
+					   : str_from(job->error.text)));
 	slot->told_untold = slot->is_untold;
 	if (!slot->is_untold && job->promotion.epoch != 0)
 		log_warn("epoch_claimed", "volume=%u epoch=%llu before=%llu", slot->id,

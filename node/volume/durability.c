@@ -89,6 +89,16 @@ static uint64_t acked_elsewhere(const struct volume *volume)
 	return acked;
 }
 
+/* What a copy that was not heard since this process started had is what was known before. */
+uint64_t volume_shipped_end(const struct volume *volume)
+{
+	bool any = false;
+	for (unsigned i = 0; i < volume->replica_count; i++)
+		any |= volume->replicas[i].counted &&
+			(volume->replicas[i].connected || volume->replicas[i].acked_lsn > 0);
+	return any ? acked_elsewhere(volume) : volume->index.acked_lsn;
+}
+
 /* What the nearest and the farthest of all copies have of this reign, those that are away as far as
  * they are known. Several copies may stand at any distance when a reign begins: where one has said
  * nothing since, the farthest is not known. False then. The only other copy, where there is but
@@ -419,18 +429,29 @@ static void list_deliveries(struct volume *volume, struct str groups, uint64_t l
 	pool_destroy(&pool);
 }
 
-void volume_find_at_risk(struct volume *volume, bool is_new_reign)
+/* Whoever wrote an epoch has all of the log that came before it: where that was at another site, it
+ * is there. A copy at this site, or this one itself, says nothing of others. */
+static uint64_t written_elsewhere(const struct volume *volume)
+{
+	const struct epochs *epochs = volume_log_epochs(volume->log);
+	uint64_t end = 0;
+	for (uint32_t i = 0; i + 1 < epochs->count; i++)
+		for (unsigned k = 0; k < volume->replica_count; k++)
+			if (volume->replicas[k].counted &&
+				volume->replicas[k].slot ==
+					epochs->entries[i].epoch % EPOCH_CLASSES)
+				end = epochs->entries[i + 1].start_lsn;
+	return end;
+}
+
+void volume_find_at_risk(struct volume *volume)
 {
 	struct log_reader *reader;
-	uint64_t end = volume_log_end(volume->log), lsn, next = volume->index.acked_lsn;
+	uint64_t end = volume_log_end(volume->log), lsn, next = written_elsewhere(volume);
 	struct bytes *bytes;
-	if (is_new_reign && volume_log_follows_received(volume->log)) {
-		/* What came before was answered by another primary; it stands here and, when that
-		 * one comes back, there. A primary that is named again knows no such thing of what
-		 * it has written itself. */
-		volume->index.acked_lsn = end;
-		return;
-	}
+	if (volume->index.acked_lsn < next)
+		volume->index.acked_lsn = next;
+	next = volume->index.acked_lsn;
 	if (!volume_has_replica(volume) || next >= end)
 		return;
 	if (end - next > AT_RISK_SCAN_MAX) {
@@ -443,7 +464,7 @@ void volume_find_at_risk(struct volume *volume, bool is_new_reign)
 		return;
 	/* A reign that goes on lists anew what it listed before. */
 	volume->at_risk_first = volume->at_risk_count = volume->at_risk_total = 0;
-	while (log_reader_next(reader, next, end, 1 << 20, false, &bytes, &lsn, &next) == 0) {
+	while (log_reader_skim(reader, next, end, 1 << 20, &bytes, &lsn, &next) == 0) {
 		list_deliveries(volume, bytes_str(bytes), lsn);
 		bytes_unref(&bytes);
 	}

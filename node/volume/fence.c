@@ -3,6 +3,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/rand.h"
+#include "spool/log_files.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -30,7 +31,8 @@ static void end_waits(struct volume *volume, int status)
 		return;
 	if (status == 0 && volume->is_asked) {
 		volume->token = rand_u64() | 1;
-		volume_remember(volume);
+		if (volume_is_proven_end(volume))
+			volume_remember(volume);
 	}
 	while (!list_is_empty(&volume->end_waits)) {
 		struct end_wait *wait = list_entry(volume->end_waits.next, struct end_wait, link);
@@ -39,8 +41,17 @@ static void end_waits(struct volume *volume, int status)
 	}
 }
 
+bool volume_is_proven_end(const struct volume *volume)
+{
+	return volume->state == VOLUME_HELD || (volume->was_served && !volume->is_behind);
+}
+
 static void become_replica(struct volume *volume)
 {
+	/* What cannot be taken back costs the next process the time of a hold. */
+	if (volume->state == VOLUME_HELD && volume->log != NULL &&
+		volume_log_note_held(volume->log, 0) < 0)
+		log_warn("hold_not_taken_back", "volume=%u", volume->options.id);
 	volume->reader_end = volume_durable_end(volume);
 	volume_log_close(&volume->log);
 	volume->branch_is_checked = volume->writes = volume->was_served = false;
@@ -53,7 +64,8 @@ static void become_replica(struct volume *volume)
 
 void volume_finish_fence(struct volume *volume)
 {
-	if (volume->state != VOLUME_FENCED || !is_drained(volume))
+	/* Of one that is being proven, the replicator may still be writing the log. */
+	if (volume->state != VOLUME_FENCED || !is_drained(volume) || volume->is_releasing)
 		return;
 	bool leaves = volume->has_desired && volume_is_deposed(volume);
 	/* While somebody decides by where it stands, and the directory's last word still names it,
@@ -63,9 +75,8 @@ void volume_finish_fence(struct volume *volume)
 	bool opens = !leaves &&
 		(volume_has_new_reign(volume) ||
 			(volume->is_reopening && volume_may_be_primary(volume)));
-	/* What opens again this moment does not stand still, whoever asked for that; and of a log
-	 * that is not open the end is not known. */
-	end_waits(volume, opens || volume->log == NULL ? -ESTALE : 0);
+	/* What opens again this moment does not stand still, whoever asked for that. */
+	end_waits(volume, opens ? -ESTALE : 0);
 	if (leaves) {
 		volume_fail_waits(volume);
 		become_replica(volume);
@@ -94,12 +105,34 @@ static void write_fence_record(struct volume *volume)
 	volume_submit(volume, pending, STR(""), STR(""));
 }
 
+/* It is named, and not open: where an unproven log ends says nothing of what was confirmed, but it
+ * does not open while somebody decides. */
+static void stand_unproven(struct volume *volume)
+{
+	volume->is_asked = true;
+	volume->is_reopening = false;
+	volume->still_since_us = clock_mono_us();
+	volume_forget_proof(volume);
+	if (volume->state == VOLUME_FENCED)
+		return;
+	volume->opening = (struct volume_opening){ 0 };
+	volume_enter(volume, VOLUME_FENCED);
+	/* The proof ends there, and nobody else takes the log. */
+	if (volume->log == NULL)
+		volume_ask_release(volume, 0);
+	timer_start(volume->retry_timer, LOCK_RETRY_MS);
+}
+
 void volume_fence(struct volume *volume, bool lasting, struct end_wait *wait)
 {
-	/* Where an unproven log ends says nothing of what was confirmed: it does not write, and is
-	 * no end to go by. */
-	if (lasting && wait != NULL && (!volume->was_served || volume->is_behind)) {
-		wait->done(wait, -ESTALE, volume_durable_end(volume));
+	if (lasting && wait != NULL && !volume_is_proven_end(volume)) {
+		if (volume->state == VOLUME_CLOSED || !volume_may_be_primary(volume)) {
+			wait->done(wait, -ESTALE, volume_durable_end(volume));
+			return;
+		}
+		list_append(&volume->end_waits, &wait->link);
+		stand_unproven(volume);
+		volume_finish_fence(volume);
 		return;
 	}
 	if (lasting || wait != NULL)
@@ -180,6 +213,22 @@ void volume_behind(struct volume *volume, uint32_t node_id, uint64_t epoch, uint
 
 /* ---- holding a replica ---- */
 
+/* The promise is in the log before it is given. On a disk that takes nothing now it holds as long
+ * as this process lives. */
+static void note_hold(struct volume *volume)
+{
+	int result = volume_log_note_held(volume->log, volume->hold_epoch);
+	if (result < 0 && !log_is_refusal(result)) {
+		end_waits(volume, result);
+		become_replica(volume);
+		return;
+	}
+	if (result < 0)
+		log_warn("hold_not_lasting", "volume=%u reason=%s effect=\"a restart ends it\"",
+			volume->options.id, log_quote(str_from(strerror(-result))));
+	end_waits(volume, 0);
+}
+
 void volume_hold(struct volume *volume, uint64_t epoch, struct end_wait *wait)
 {
 	if ((volume->state != VOLUME_REPLICA && volume->state != VOLUME_HELD) ||
@@ -196,8 +245,16 @@ void volume_hold(struct volume *volume, uint64_t epoch, struct end_wait *wait)
 		volume_ask_release(volume, 0);
 		timer_start(volume->retry_timer, LOCK_RETRY_MS);
 	} else if (volume->log != NULL) {
-		end_waits(volume, 0);
+		note_hold(volume);
 	}
+}
+
+void volume_unhold(struct volume *volume)
+{
+	if (volume->state != VOLUME_HELD || !is_drained(volume))
+		return;
+	end_waits(volume, -ESTALE);
+	become_replica(volume);
 }
 
 void volume_finish_hold(struct volume *volume)
@@ -224,7 +281,7 @@ static void take_log(struct volume *volume)
 		return;
 	}
 	volume_publish(volume);
-	end_waits(volume, 0);
+	note_hold(volume);
 }
 
 void volume_poll_hold(struct volume *volume)

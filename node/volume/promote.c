@@ -132,7 +132,7 @@ static void on_reign(void *arg, int status)
 	volume->writes = true;
 	volume->is_behind = false;
 	volume->token = volume->known_end = 0;
-	volume_find_at_risk(volume, volume->is_new_reign);
+	volume_find_at_risk(volume);
 	bool is_clean = volume_log_began_clean(volume->log, volume->desired.clean_after) ||
 		volume->index.slack_epoch == volume->desired.epoch;
 	uint32_t slacks = is_clean ? 0 : missing_slacks(volume);
@@ -177,9 +177,9 @@ static bool take_log(struct volume *volume)
 static void begin_reign(struct volume *volume)
 {
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
-	volume->is_new_reign = volume_written_epoch(volume) != volume->desired.epoch;
+	bool is_new_reign = volume_written_epoch(volume) != volume->desired.epoch;
 	struct epoch_entry opening = { .epoch = volume->desired.epoch, .incarnation = rand_u64() };
-	if (volume->is_new_reign)
+	if (is_new_reign)
 		volume->opening.number = 0;
 	if (last != NULL && last->epoch == volume->desired.epoch)
 		opening.opening = last->opening;

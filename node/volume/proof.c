@@ -53,6 +53,15 @@ void volume_remember(struct volume *volume)
 	witness_write(volume->witness, &witness);
 }
 
+void volume_forget_proof(struct volume *volume)
+{
+	struct witness witness;
+	if (!witness_read(volume->witness, &witness) || witness.incarnation == 0)
+		return;
+	witness.incarnation = witness.token = 0;
+	witness_write(volume->witness, &witness);
+}
+
 void volume_know_end(struct volume *volume, uint64_t end)
 {
 	if (end > volume->known_end)
@@ -73,7 +82,7 @@ static bool remembers(struct volume *volume, struct witness *witness_out)
 static bool is_of_this_boot(struct volume *volume, const struct epoch_entry *last)
 {
 	struct witness witness;
-	return !volume->is_behind && remembers(volume, &witness) &&
+	return !volume->is_behind && remembers(volume, &witness) && witness.incarnation != 0 &&
 		witness.incarnation == last->incarnation && !volume_log_ends_fenced(volume->log);
 }
 

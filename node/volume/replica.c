@@ -111,5 +111,5 @@ void volume_was_cut(struct volume *volume, uint64_t lsn)
 	/* Open files may be of segments that are gone. */
 	log_reader_close(&volume->reader);
 	volume->branch_is_checked = volume->contradicts_log = false;
-	volume_received(volume, lsn, lsn, (uint64_t)clock_wall_us());
+	volume_received(volume, lsn, 0, 0);
 }

@@ -87,6 +87,9 @@ void volume_publish(struct volume *volume)
 	atomic_store(&numbers->state, volume->state);
 	atomic_store(&numbers->waits_for, volume_waits_for(volume));
 	atomic_store(&numbers->seen, volume->highest_epoch);
+	atomic_store(&numbers->is_index_usable,
+		volume->index.store != NULL && !volume->index.is_broken);
+	atomic_store(&numbers->is_proven, volume_is_proven_end(volume));
 	atomic_store(&numbers->epoch, epoch);
 	publish_end(numbers, durable, volume->log ? volume_log_chain(volume->log) : 0);
 	atomic_store(&numbers->applied_lsn, volume->index.applied_lsn);
@@ -105,7 +108,7 @@ void volume_publish(struct volume *volume)
 void volume_enter(struct volume *volume, enum volume_state state)
 {
 	static const bool allowed[][6] = {
-		[VOLUME_REPLICA] = { true, true, false, false, true, true },
+		[VOLUME_REPLICA] = { true, true, false, true, true, true },
 		[VOLUME_OPENING] = { true, true, true, true, false, true },
 		[VOLUME_PRIMARY] = { false, false, true, true, false, false },
 		[VOLUME_FENCED] = { true, true, false, true, false, true },
@@ -242,6 +245,7 @@ static void take_replicas(struct volume *volume, const struct volume_desired *de
 			if (before[k].node_id == replica->node_id) {
 				*replica = before[k];
 				replica->counted = desired->replicas[i].counted;
+				replica->slot = desired->replicas[i].slot;
 			}
 	}
 }

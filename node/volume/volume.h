@@ -12,15 +12,16 @@
  *   OPENING    to be primary: the log is proven to be whole (promote.c), opened, the rest applied,
  *              the reign begins
  *   PRIMARY    serves sessions and deliveries
- *   FENCED     was primary; takes nothing, serves nothing, holds the log until it is told what to
- *              become, or for FENCE_MS_MAX; then it has to prove itself anew
+ *   FENCED     was primary, or is named and not yet opened; takes nothing, serves nothing, opens
+ *              nothing, keeps the log until it is told what to become, or for FENCE_MS_MAX; then
+ *              it has to prove itself anew
  *   HELD       a replica that acknowledges nothing more, so that a promotion can be decided by
  *              where the replicas stand; holds the log until the directory has a new epoch, or
- *              for FENCE_MS_MAX
+ *              for FENCE_MS_MAX, and its log says so to whoever opens it meanwhile
  *   CLOSED     being destroyed
  *
  * Edges: REPLICA -> OPENING -> PRIMARY -> FENCED -> REPLICA | OPENING; OPENING -> REPLICA | FENCED;
- * REPLICA -> HELD -> REPLICA | OPENING; any but PRIMARY -> CLOSED.
+ * REPLICA -> HELD -> REPLICA | OPENING; REPLICA -> FENCED; any but PRIMARY -> CLOSED.
  */
 
 #include "core/timer.h"
@@ -28,6 +29,7 @@
 #include "node/index/index.h"
 #include "node/volume/volumes.h"
 #include "spool/log_reader.h"
+#include "spool/log_state.h"
 #include "spool/volume_log.h"
 
 #include <stdatomic.h>
@@ -43,6 +45,7 @@ enum volume_state {
 
 struct volume_replica {
 	uint32_t node_id;
+	uint8_t slot;   /* the class of its epochs */
 	bool counted;   /* at another site: its acknowledgement is what `remote` means */
 	bool connected;
 	uint64_t acked_lsn;
@@ -112,8 +115,9 @@ struct ack_wait {
 /* Somebody who waits for the volume to stand still. Embedded in its owner. */
 struct end_wait {
 	struct list link;
-	/* status 0: the log is durable up to `end`, and nothing is added while the fence or hold
-	 * lasts; -ESTALE: the volume went on instead; another: the log cannot be opened. */
+	/* status 0: nothing is added while the fence or hold lasts, and the log is durable up to
+	 * `end` (which says something where volume_is_proven_end); -ESTALE: the volume went on
+	 * instead; another: the log cannot be opened. */
 	void (*done)(struct end_wait *wait, int status, uint64_t end);
 };
 
@@ -133,7 +137,8 @@ struct at_risk {
 enum {
 	/* Listed by name; beyond it they are counted. */
 	AT_RISK_LISTED_MAX = 100000,
-	/* Unshipped log that a start reads to list what is in it: a quarter of a second. */
+	/* Unshipped log that a start looks through to list what is in it: a quarter of a second.
+	 * Bodies are passed over. */
 	AT_RISK_SCAN_MAX = 256 << 20,
 	/* What a start has to replay at most; at full load a few hundred MB. */
 	CHECKPOINT_MS = 5000,
@@ -153,9 +158,8 @@ enum {
 	 * failover, and a disk that stays broken costs one look a minute. */
 	OPEN_RETRY_MS_MIN = 1000,
 	OPEN_RETRY_MS_MAX = 60000,
-	/* A fence or hold that is not followed by a promotion ends after this; `pando failover`
-	 * gives up after a third of it. */
-	FENCE_MS_MAX = 30000,
+	/* A fence or hold that is not followed by a promotion ends after this. */
+	FENCE_MS_MAX = HELD_MS_MAX,
 	/* How late that may be noticed. */
 	FENCE_POLL_MS = 500,
 	/* Unshipped commits whose age is known one by one; those beyond take the age of the newest
@@ -205,6 +209,8 @@ struct volume_numbers {
 	/* What is here of `epoch` may be shipped as (epoch, reign), which do not change while this
 	 * is true. */
 	atomic_bool writes;
+	atomic_bool is_proven; /* where it ends counts (volume_is_proven_end) */
+	atomic_bool is_index_usable;
 	atomic_int waits_for; /* enum volume_wait, while OPENING */
 	/* The highest epoch anybody has shown. */
 	atomic_uint_fast64_t seen;
@@ -235,7 +241,7 @@ struct volume {
 	struct volume_log *log;
 	struct log_reader *reader;
 	struct volume_desired desired;
-	bool has_desired, is_releasing, is_new_reign, writes;
+	bool has_desired, is_releasing, writes;
 	bool was_served; /* since the log was opened last */
 	bool is_published;
 	bool branch_is_checked; /* the index belongs to the log as it is now */
@@ -317,7 +323,8 @@ void volume_proving(struct volume *volume, bool is_ready, uint64_t end, uint64_t
  * `by_itself` the directory is away, and the epoch is this copy's own word until it is back.
  * -EALREADY: it is served; -ESTALE: it is not to be served here; -EAGAIN: it is being opened. */
 int volume_open_alone(struct volume *volume, bool by_itself) must_check;
-/* The replica's log here is durable up to `lsn`; the primary's up to `leader_end` at `time_us`. */
+/* The replica's log here is durable up to `lsn`; the primary's was up to `leader_end` at `time_us`;
+ * 0: it was not heard. */
 void volume_received(struct volume *volume, uint64_t lsn, uint64_t leader_end, uint64_t time_us);
 void volume_was_cut(struct volume *volume, uint64_t lsn);
 void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool connected);
@@ -333,11 +340,19 @@ void volume_behind(struct volume *volume, uint32_t node_id, uint64_t epoch, uint
 void volume_close(struct volume *volume);
 /* Takes nothing more; `wait` (may be NULL) is told when everything taken is durable. With
  * `lasting`, a FENCE record ends the log, so that the promise outlives a restart and the next
- * primary knows that it lacks nothing. */
+ * primary knows that it lacks nothing. One that is named and just being opened, or waits to be
+ * tried again, stands still too: its proof ends, and what this machine remembers of it proves
+ * nothing any more. -ESTALE for `wait` at once where the volume is not to be primary. */
 void volume_fence(struct volume *volume, bool lasting, struct end_wait *wait);
-/* A replica of `epoch` stops acknowledging: `wait` is told when nothing more can come into its log.
- * -ESTALE at once for a volume that is no replica or knows a later epoch. */
+/* Where the log of a volume that stands still ends is where everything that it ever confirmed
+ * ends: it was served since it was opened, or is a replica. */
+bool volume_is_proven_end(const struct volume *volume);
+/* A replica of `epoch` stops acknowledging, over restarts too: `wait` is told when nothing more can
+ * come into its log. -ESTALE at once for a volume that is no replica or knows a later epoch. */
 void volume_hold(struct volume *volume, uint64_t epoch, struct end_wait *wait);
+/* A hold that an earlier command has left is over, its token void: the copy follows again. For who
+ * has fenced the primary, so that nothing comes but what the fence has ended. */
+void volume_unhold(struct volume *volume);
 
 /* ---- for operations and deliveries ---- */
 
@@ -384,5 +399,7 @@ bool volume_has_replica(const struct volume *volume);
  * directory, have moved. */
 bool volume_is_uid_slack_used(struct volume *volume, struct folder *folder, uint32_t count);
 void volume_add_at_risk(struct volume *volume, const struct at_risk *entry);
+/* Up to here another site has the log, as far as is known: what follows would be lost with this. */
+uint64_t volume_shipped_end(const struct volume *volume);
 
 #endif

@@ -92,6 +92,8 @@ enum volume_wait volume_waits_for(const struct volume *volume);
 void volume_poll_opening(struct volume *volume);
 /* What this machine remembers beside its disk: where the log ends, under which token it stands. */
 void volume_remember(struct volume *volume);
+/* A later process does not go on by this boot's memory: it asks. */
+void volume_forget_proof(struct volume *volume);
 /* The log's epoch is above the directory's: true where this copy gave it to itself, and goes on in
  * it. */
 bool volume_adopt_own_claim(struct volume *volume);
@@ -119,7 +121,7 @@ void volume_settle_waits(struct volume *volume);
 void volume_on_wait_timer(void *arg);
 /* The volume is given up: no success may be claimed. */
 void volume_fail_waits(struct volume *volume);
-/* At the start of a reign: lists what a replica may lack of what was answered before this start. */
-void volume_find_at_risk(struct volume *volume, bool is_new_reign);
+/* At an opening: lists what no other site may have of what was answered before. */
+void volume_find_at_risk(struct volume *volume);
 
 #endif

@@ -118,6 +118,7 @@ static void fill_replicas(struct volumes *volumes, const struct directory_volume
 			continue;
 		struct volume_replica *replica = &desired->replicas[desired->replica_count++];
 		replica->node_id = node->id;
+		replica->slot = entry->replica_slots[i];
 		replica->counted = me == NULL || node->site_id != me->site_id;
 		any_elsewhere |= replica->counted;
 	}

@@ -61,8 +61,14 @@ bool volumes_are_settled(const struct volumes *volumes);
 void volumes_measure(struct volumes *volumes);
 /* For `pando status`: appends members of an object, without braces. */
 void volumes_status(struct volumes *volumes, struct buf *json_out);
-/* JSON for `pando at-risk`. Called back on the front thread, once. */
+/* JSON for `pando at-risk`: messages accepted while no other site had them, and what the logs of
+ * volumes served here have above what another site has, by mailbox. Called back on the front
+ * thread, once. */
 void volumes_at_risk(struct volumes *volumes, void (*done)(void *arg, struct str json), void *arg);
+/* Of the volumes in `list`, ID:LSN,ID:LSN,..., what the log here has above that address, which is
+ * where a copy ends. -EINVAL for a malformed list. */
+int volumes_above(struct volumes *volumes, struct str list,
+	void (*done)(void *arg, struct str json), void *arg) must_check;
 /* Mailboxes that the volumes served here hold: those that were made for this address; with an empty
  * one those that stand under the number of one of the directory's and are another, by their marks.
  */
@@ -72,6 +78,8 @@ void volumes_mailboxes(struct volumes *volumes, struct str made_for,
 enum volumes_end {
 	VOLUMES_FENCE,
 	VOLUMES_HOLD,
+	/* A hold that was left by another command ends (volume_unhold). */
+	VOLUMES_UNHOLD,
 	/* Nothing is made to stand still: under which token does it? */
 	VOLUMES_CONFIRM,
 };

@@ -26,6 +26,7 @@ struct end_item {
 	uint64_t asked_epoch, epoch, end, token, seen;
 	uint32_t opening;
 	bool is_clean; /* the log ends with a fence */
+	bool is_proven;
 };
 
 /* Lives until every volume has answered, which may be after the answer to the asker. */
@@ -41,6 +42,7 @@ struct end_request {
 
 static const char *const refusals[] = { [VOLUMES_FENCE] = "does not write",
 	[VOLUMES_HOLD] = "is no replica of",
+	[VOLUMES_UNHOLD] = "is no replica of",
 	[VOLUMES_CONFIRM] = "does not stand still for" };
 
 static void describe(const struct end_item *item, struct buf *json)
@@ -60,10 +62,11 @@ static void describe(const struct end_item *item, struct buf *json)
 	else
 		buf_printf(json,
 			"\"epoch\": %llu, \"opening\": %u, \"end_lsn\": %llu, \"token\": %llu, "
-			"\"seen_epoch\": %llu, \"ends_fenced\": %s}",
+			"\"seen_epoch\": %llu, \"ends_fenced\": %s, \"is_proven\": %s}",
 			(unsigned long long)item->epoch, item->opening,
 			(unsigned long long)item->end, (unsigned long long)item->token,
-			(unsigned long long)item->seen, item->is_clean ? "true" : "false");
+			(unsigned long long)item->seen, item->is_clean ? "true" : "false",
+			item->is_proven ? "true" : "false");
 }
 
 static void answer(struct end_request *request)
@@ -113,6 +116,7 @@ static void take_numbers(struct end_item *item)
 	const struct volume *volume = item->slot->volume;
 	item->token = volume->token;
 	item->seen = volume->highest_epoch;
+	item->is_proven = volume_is_proven_end(volume);
 	if (volume->log == NULL)
 		return;
 	const struct epochs *epochs = volume_log_epochs(volume->log);
@@ -138,13 +142,18 @@ static void run_end(struct worker_call *call)
 {
 	struct end_item *item = call->arg;
 	struct volume *volume = call->slot->volume;
-	bool stands = volume->log != NULL &&
+	bool stands = volume->token != 0 &&
 		(volume->state == VOLUME_FENCED || volume->state == VOLUME_HELD);
 	switch (item->request->how) {
 	case VOLUMES_FENCE: volume_fence(volume, true, &item->wait); break;
 	case VOLUMES_HOLD: volume_hold(volume, item->asked_epoch, &item->wait); break;
+	case VOLUMES_UNHOLD:
+		volume_unhold(volume);
+		on_end(&item->wait, 0, 0);
+		break;
 	case VOLUMES_CONFIRM:
-		on_end(&item->wait, stands ? 0 : -ESTALE, stands ? volume_log_end(volume->log) : 0);
+		on_end(&item->wait, stands ? 0 : -ESTALE,
+			volume->log ? volume_log_end(volume->log) : 0);
 		break;
 	}
 }
@@ -156,35 +165,46 @@ static int refusal(const struct end_request *request, const struct end_item *ite
 		return -ENOENT;
 	if (request->how == VOLUMES_CONFIRM)
 		return 0;
-	if (request->how == VOLUMES_HOLD)
+	if (request->how == VOLUMES_HOLD || request->how == VOLUMES_UNHOLD)
 		return slot->wants_primary || slot->epoch > item->asked_epoch ? -ESTALE : 0;
 	/* One that is still being opened has an older log, or none. */
-	uint64_t epoch = atomic_load(&slot->volume->numbers.epoch);
-	bool is_old = epoch > item->asked_epoch ||
-		(epoch < item->asked_epoch &&
-			atomic_load(&slot->volume->numbers.state) != VOLUME_OPENING);
-	return !is_old && slot->wants_primary ? 0 : -ESTALE;
+	const struct volume_numbers *numbers = &slot->volume->numbers;
+	bool is_other = atomic_load(&numbers->writes) &&
+		atomic_load(&numbers->epoch) != item->asked_epoch;
+	return !is_other && slot->wants_primary && slot->epoch <= item->asked_epoch ? 0 : -ESTALE;
+}
+
+int volumes_next_pair(struct str *list, struct volumes_pair *pair_out)
+{
+	struct str part, id;
+	uint64_t number;
+	if (!str_next(list, ',', &part))
+		return 0;
+	if (!str_next(&part, ':', &id) || !str_to_u64(id, UINT32_MAX, &number) ||
+		!str_to_u64(part, UINT64_MAX, &pair_out->number))
+		return -EINVAL;
+	pair_out->volume_id = (uint32_t)number;
+	return 1;
 }
 
 /* The items of the list; NULL when it is malformed. */
 static struct end_item *parse(struct volumes *volumes, struct str list, unsigned *count_out)
 {
 	struct buf items = { 0 };
-	struct str part;
+	struct volumes_pair pair;
+	int result;
 	*count_out = 0;
-	while (str_next(&list, ',', &part)) {
-		struct end_item item = { .wait.done = on_end };
-		struct str id;
-		uint64_t number;
-		if (!str_next(&part, ':', &id) || !str_to_u64(id, UINT32_MAX, &number) ||
-			!str_to_u64(part, UINT64_MAX, &item.asked_epoch)) {
-			buf_deinit(&items);
-			return NULL;
-		}
-		item.volume_id = (uint32_t)number;
+	while ((result = volumes_next_pair(&list, &pair)) > 0) {
+		struct end_item item = { .wait.done = on_end,
+			.volume_id = pair.volume_id,
+			.asked_epoch = pair.number };
 		item.slot = volumes_find_slot(volumes, item.volume_id);
 		buf_append(&items, &item, sizeof(item));
 		++*count_out;
+	}
+	if (result < 0) {
+		buf_deinit(&items);
+		return NULL;
 	}
 	struct end_item *parsed = mem_alloc((*count_out + 1) * sizeof(*parsed));
 	memcpy(parsed, buf_str(&items).bytes, *count_out * sizeof(*parsed));

@@ -2,8 +2,8 @@
 #define PANDO_NODE_VOLUMES_INTERNAL_H
 
 /* Between volumes.c (threads), slots.c, replicator_link.c, claims.c, volumes_access.c,
- * volumes_marks.c, volumes_metrics.c, volumes_report.c and volumes_end.c; all on the front thread
- * but for what volumes tell from their workers. */
+ * volumes_marks.c, volumes_metrics.c, volumes_report.c, volumes_at_risk.c and volumes_end.c; all on
+ * the front thread but for what volumes tell from their workers. */
 
 #include "core/map.h"
 #include "node/volume/volume.h"
@@ -106,6 +106,14 @@ void slot_init(struct slot *slot);
 const char *volumes_state_name(int state);
 /* The primary here waits for this replica no more (durability.c). */
 bool volumes_is_stalled(const struct slot *slot, uint32_t node_id);
+
+/* Of a list ID:NUMBER,ID:NUMBER,... 1 with the first pair, which is taken off; 0 at its end;
+ * -EINVAL when malformed. */
+struct volumes_pair {
+	uint32_t volume_id;
+	uint64_t number;
+};
+int volumes_next_pair(struct str *list, struct volumes_pair *pair_out) must_check;
 
 struct slot *volumes_find_slot(const struct volumes *volumes, uint32_t volume_id);
 

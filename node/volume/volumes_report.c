@@ -4,8 +4,6 @@
 #include "core/config.h"
 #include "core/encode.h"
 
-#include <stdlib.h>
-
 /* What `pando` asks the node: JSON about its volumes. */
 
 static const char *const role_names[] = { "replica", "opening", "primary", "fenced", "held",
@@ -93,6 +91,13 @@ static void report_wait(const struct slot *slot, struct buf *out)
 	buf_deinit(&text);
 }
 
+/* Since the leader said where it ends: by its clock, and this one. */
+static uint64_t leader_age_ms(const struct volume_numbers *numbers)
+{
+	uint64_t then = atomic_load(&numbers->leader_time_us), now = (uint64_t)clock_wall_us();
+	return then > 0 && now > then ? (now - then) / 1000 : 0;
+}
+
 void volumes_status(struct volumes *volumes, struct buf *json_out)
 {
 	void *value;
@@ -106,15 +111,21 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 		buf_printf(json_out, "%s{\"id\": %u, \"name\": ", first ? "" : ", ", slot->id);
 		encode_json(json_out, str_from(slot->name));
 		buf_printf(json_out,
-			", \"role\": \"%s\", \"epoch\": %llu, \"seen_epoch\": %llu, "
+			", \"role\": \"%s\", \"is_proven\": %s, \"epoch\": %llu, "
+			"\"seen_epoch\": %llu, "
 			"\"durable_lsn\": %llu, \"applied_lsn\": %llu, \"leader_lsn\": %llu, "
+			"\"leader_age_ms\": %llu, \"damaged_lsn\": %llu, \"index_usable\": %s, "
 			"\"at_risk\": %llu, \"messages\": %llu, \"highest_mailbox_id\": %llu, "
 			"\"peers\": [",
-			role_of(slot), (unsigned long long)atomic_load(&numbers->epoch),
+			role_of(slot), atomic_load(&numbers->is_proven) ? "true" : "false",
+			(unsigned long long)atomic_load(&numbers->epoch),
 			(unsigned long long)atomic_load(&numbers->seen),
 			(unsigned long long)atomic_load(&numbers->durable_lsn),
 			(unsigned long long)atomic_load(&numbers->applied_lsn),
 			(unsigned long long)atomic_load(&numbers->leader_lsn),
+			(unsigned long long)leader_age_ms(numbers),
+			(unsigned long long)atomic_load(&numbers->damaged_lsn),
+			atomic_load(&numbers->is_index_usable) ? "true" : "false",
 			(unsigned long long)atomic_load(&numbers->at_risk),
 			(unsigned long long)atomic_load(&numbers->messages),
 			(unsigned long long)atomic_load(&numbers->highest_mailbox_id));
@@ -126,71 +137,4 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 		first = false;
 	}
 	buf_append_byte(json_out, ']');
-}
-
-/* ---- at risk ---- */
-
-struct at_risk_report {
-	struct task task;
-	struct volumes *volumes;
-	struct buf json;
-	size_t next_slot;
-	bool first;
-	void (*done)(void *arg, struct str json);
-	void *arg;
-};
-
-static void on_at_risk_next(void *arg);
-
-static void report_at_risk(struct at_risk_report *report, const struct slot *slot)
-{
-	const struct volume *volume = slot->volume;
-	for (size_t i = 0; i < volume->at_risk_count; i++) {
-		const struct at_risk *entry = &volume->at_risk[volume->at_risk_first + i];
-		buf_printf(&report->json, "%s{\"volume\": %u, \"mailbox_id\": %llu, \"uid\": %u, "
-					  "\"delivery_id\": \"",
-			report->first ? "" : ", ", slot->id, (unsigned long long)entry->mailbox_id,
-			entry->uid);
-		encode_hex(&report->json, entry->delivery_id, sizeof(entry->delivery_id));
-		buf_printf(&report->json, "\", \"lsn\": %llu, \"since\": \"",
-			(unsigned long long)entry->lsn);
-		encode_time(&report->json, entry->since_us);
-		buf_append_literal(&report->json, "\"}");
-		report->first = false;
-	}
-}
-
-static void run_at_risk(struct worker_call *call)
-{
-	struct at_risk_report *report = call->arg;
-	report_at_risk(report, call->slot);
-	report->task = (struct task){ .run = on_at_risk_next, .arg = report };
-	loop_post(report->volumes->front, &report->task);
-}
-
-/* One volume after the other, each on its own worker. */
-static void on_at_risk_next(void *arg)
-{
-	struct at_risk_report *report = arg;
-	void *value;
-	if (map_next(report->volumes->slots, &report->next_slot, NULL, &value)) {
-		struct worker_call *call = slot_call(value, run_at_risk);
-		call->arg = report;
-		slot_send(call);
-		return;
-	}
-	buf_append_literal(&report->json, "]}");
-	report->done(report->arg, buf_str(&report->json));
-	buf_deinit(&report->json);
-	free(report);
-}
-
-void volumes_at_risk(struct volumes *volumes, void (*done)(void *arg, struct str json), void *arg)
-{
-	struct at_risk_report *report = mem_alloc(sizeof(*report));
-	*report = (struct at_risk_report){
-		.volumes = volumes, .first = true, .done = done, .arg = arg
-	};
-	buf_append_literal(&report->json, "{\"messages\": [");
-	on_at_risk_next(report);
 }

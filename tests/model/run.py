@@ -26,6 +26,7 @@ HOLDS = [
     ("all rules, any one fault, no command", f"-DKILL -DPOWER {DISKS} -DDIRECTORY"),
     ("all rules, one command, no fault", "-DCOMMANDS=1 -DFAULTS=0"),
     ("all rules, one command, a kill", "-DCOMMANDS=1 -DKILL -DMAILS=1 -DGROUPS=5 -DOPENINGS=3"),
+    ("all rules, one command, a power cut", "-DCOMMANDS=1 -DPOWER -DMAILS=1 -DGROUPS=5 -DOPENINGS=3"),
     ("all rules, one command, the directory put back", "-DCOMMANDS=1 -DDIRECTORY -DGROUPS=7"),
 ]
 LONG_HOLDS = [
@@ -46,6 +47,7 @@ BREAKS = [
     ("token", "LOST", "-DNO_TOKEN -DCOMMANDS=1 -DKILL -DGROUPS=7"),
     ("last", "LOST", "-DNO_LAST -DCOMMANDS=1 -DKILL -DGROUPS=7"),
     ("confirm", "LOST", "-DNO_CONFIRM -DCOMMANDS=1 -DKILL -DGROUPS=7"),
+    ("standing still unproven", "LOST", "-DNO_STILL -DCOMMANDS=1 -DPOWER -DMAILS=1 -DGROUPS=5 -DOPENINGS=3"),
     ("what is missing", "LOST", "-DNO_MISSING -DEMPTY"),
     ("heard", "LOST", "-DNO_HEARD -DTAIL"),
     ("the memory lost, too", "UID", "-DMEMORY"),

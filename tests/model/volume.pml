@@ -57,7 +57,7 @@ typedef copy {
 	byte mem_tip, mem_writes, mem_token; /* the witness: gone with the machine's boot */
 	byte was;              /* mail that the other one has said it has, since the proof began */
 };
-typedef command { byte at, row, stands, old_tip, old_token, new_tip, new_token, seen; bit fenced, served, speaks };
+typedef command { byte at, row, stands, old_tip, old_token, new_tip, new_token, seen, mails; bit fenced, still, speaks };
 
 copy c[2];
 command cmd;
@@ -67,7 +67,8 @@ byte g_before[GROUPS+1], g_opening[GROUPS+1], g_what[GROUPS+1], g_uid[GROUPS+1],
 byte groups;
 byte o_epoch[OPENINGS+1], o_number[OPENINGS+1], o_writer[OPENINGS+1], openings;
 byte r_epoch[ROWS+1], r_node[ROWS+1], r_token[ROWS+1], r_clean[ROWS+1], rows;
-byte r_heard[ROWS+1];      /* 1: the old primary was fenced before it was written; 2: it was given back */
+byte r_heard[ROWS+1];      /* 1: the old primary was fenced before it was written; 2: it was given back; 3: it stood still, unproven */
+byte r_mails[ROWS+1];      /* 3: messages there were then */
 byte row, told, row_before, told_before; /* the directory, and what it was before its last change */
 byte tokens = 1, mails, confirmed, twice; /* told to a sender; with both copies holding it */
 byte m_epoch[MAILS+1];     /* in which a mail was accepted */
@@ -159,7 +160,7 @@ inline HEARS(k, epoch) {
 	   :: else fi
 }
 inline STOPPED() { if :: cmd.at != 0 -> printf("the command ends\n") :: else fi;
-	cmd.at = 0; cmd.row = 0; cmd.stands = 0; cmd.old_tip = 0; cmd.old_token = 0; cmd.new_tip = 0; cmd.new_token = 0; cmd.seen = 0; cmd.fenced = 0; cmd.served = 0; cmd.speaks = 0 }
+	cmd.at = 0; cmd.row = 0; cmd.stands = 0; cmd.old_tip = 0; cmd.old_token = 0; cmd.new_tip = 0; cmd.new_token = 0; cmd.seen = 0; cmd.mails = 0; cmd.fenced = 0; cmd.still = 0; cmd.speaks = 0 }
 
 /* ---- opening ---- */
 
@@ -204,6 +205,7 @@ inline CHECK_REIGN() {
 	HAS_OPENING(c[n].tip, told, ok);
 	LOST(r_heard[c[n].row] == 2 && !ok && (i & twice & his & (255 - mine)) != 0);
 	LOST(r_heard[c[n].row] == 1 && (i & his & (255 - mine)) != 0);
+	LOST(r_heard[c[n].row] == 3 && (i & his & (255 - mine) & (256 - (1 << r_mails[c[n].row]))) != 0);
 	passed = passed | (i & (255 - mine))
 }
 inline IS_FENCED(k, yes) { yes = (g_what[c[k].tip] == FENCE) }
@@ -398,17 +400,26 @@ inline COMMAND() {
 	v = r_node[cmd.row];   /* the old primary; 1 - v the other */
 	if :: cmd.at == 1 ->
 		cmd.at = 2;
-		if :: c[v].state != REPLICA && c[v].state != HELD && NAMED(v) && r_epoch[c[v].row] == r_epoch[cmd.row] ->
-			if :: c[v].state == SERVES && g_what[c[v].tip] != FENCE -> x = g_uid[c[v].tip]; y = g_slacks[c[v].tip]; APPEND(v, FENCE, x, y) :: else fi;
+		cmd.speaks = 1; cmd.seen = c[v].heard; cmd.mails = mails;
 #ifdef NO_SERVED
-			cmd.served = 1;
+		ok = c[v].state != REPLICA && c[v].state != HELD;
 #else
-			cmd.served = (c[v].writes != 0);
+		ok = c[v].state == SERVES || c[v].state == FENCED && c[v].writes != 0;
 #endif
+		if :: ok && NAMED(v) && r_epoch[c[v].row] == r_epoch[cmd.row] ->
+			if :: c[v].state == SERVES && g_what[c[v].tip] != FENCE -> x = g_uid[c[v].tip]; y = g_slacks[c[v].tip]; APPEND(v, FENCE, x, y) :: else fi;
 			c[v].state = FENCED; STAND(v); c[v].answered = 0; c[v].theirs = 0; c[v].was = 0;
-			cmd.fenced = 1; cmd.speaks = 1; cmd.old_tip = c[v].tip; cmd.old_token = c[v].token; cmd.seen = c[v].heard;
-			cmd.stands = cmd.stands | (1 << v)
-		   :: else -> cmd.speaks = 1; cmd.old_tip = c[v].tip; cmd.seen = c[v].heard fi;
+			cmd.fenced = 1; cmd.old_token = c[v].token; cmd.stands = cmd.stands | (1 << v)
+		   :: !ok && c[v].state != HELD && NAMED(v) && r_epoch[c[v].row] == r_epoch[cmd.row] ->
+			/* it is just being opened: its end counts for nothing, and it does not go on */
+			cmd.still = 1;
+#ifndef NO_STILL
+			c[v].token = tokens; tokens++; c[v].mem_writes = 0; c[v].mem_token = 0;
+			c[v].state = FENCED; c[v].writes = 0; c[v].answered = 0; c[v].theirs = 0; c[v].was = 0;
+			cmd.old_token = c[v].token; cmd.stands = cmd.stands | (1 << v)
+#endif
+		   :: else fi;
+		cmd.old_tip = c[v].tip;
 		printf("the command has asked copy %d (fenced %d)\n", v, cmd.fenced)
 	   :: cmd.at == 2 ->
 		cmd.at = 3; m = 1 - v;
@@ -420,7 +431,7 @@ inline COMMAND() {
 	   :: cmd.at == 3 ->
 		cmd.at = 4;
 #ifndef NO_CONFIRM
-		if :: cmd.fenced && !(c[v].state == FENCED && c[v].token == cmd.old_token) -> STOPPED() :: else fi
+		if :: cmd.old_token != 0 && !(c[v].state == FENCED && c[v].token == cmd.old_token) -> STOPPED() :: else fi
 #endif
 	   :: cmd.at == 4 ->
 		cmd.at = 5;
@@ -437,10 +448,10 @@ inline CHOOSE() {
 	i = 2;
 #ifdef NO_MOST
 	if :: cmd.new_tip != 0 && (ok || !cmd.fenced) -> i = 1 - m
-	   :: cmd.fenced && cmd.served && !(ok && cmd.new_tip != 0) -> i = m
+	   :: cmd.fenced && !(ok && cmd.new_tip != 0) -> i = m
 #else
 	if :: cmd.new_tip != 0 && (ok || !cmd.fenced && !(cmd.speaks && x)) -> i = 1 - m
-	   :: cmd.fenced && cmd.served && !ok && !(cmd.new_tip != 0 && y) -> i = m       /* given back */
+	   :: cmd.fenced && !ok && !(cmd.new_tip != 0 && y) -> i = m       /* given back */
 #endif
 	   :: else fi;
 #ifdef NO_COMPARE
@@ -452,7 +463,7 @@ inline CHOOSE() {
 		if :: i == m ->
 			x = (g_what[cmd.old_tip] == FENCE -> e : 0); y = cmd.old_token; WRITE_ROW(b, i, y, x, 2)
 		   :: else ->
-			x = (ok && cmd.seen <= e && g_what[cmd.new_tip] == FENCE -> EPOCH(cmd.old_tip) : 0); y = cmd.new_token; z = cmd.fenced; WRITE_ROW(b, i, y, x, z)
+			x = (ok && cmd.seen <= e && g_what[cmd.new_tip] == FENCE -> EPOCH(cmd.old_tip) : 0); y = cmd.new_token; z = (cmd.fenced -> 1 : (cmd.still -> 3 : 0)); r_mails[rows+1] = cmd.mails; WRITE_ROW(b, i, y, x, z)
 		fi
 	   :: else fi;
 	STOPPED()
@@ -488,6 +499,8 @@ init {
 	do
 	:: atomic { EITHER; d_step { if :: c[n].state == SERVES && mails < MAILS && ROOM(1) ->
 		mails++; m_epoch[mails] = o_epoch[c[n].writes]; confirmed = confirmed | (1 << (mails - 1));
+		/* at risk at an isolated primary, while another reign has begun: said to be a limit */
+		i = 1; do :: i <= openings -> if :: o_epoch[i] > m_epoch[mails] -> passed = passed | (1 << (mails - 1)) :: else fi; i++ :: else -> break od;
 		x = g_uid[c[n].tip] + 1; y = g_slacks[c[n].tip]; APPEND(n, mails, x, y) :: else fi; n = 0; m = 0; v = 0 } }
 	:: atomic { EITHER; d_step { if :: c[n].writes != 0 && c[1-n].state == REPLICA && c[1-n].row != 0 && r_node[c[1-n].row] == n && c[1-n].tip != c[n].tip -> SHIP() :: else fi; n = 0; m = 0; v = 0 } }
 	:: atomic { EITHER; d_step { READ(); n = 0; m = 0; v = 0 } }

@@ -20,6 +20,7 @@ static bool is_cut_off[CLUSTER_MACHINES_MAX];
 static struct truth kept[CLUSTER_VOLUMES], others[CLUSTER_VOLUMES];
 static bool follows_other[CLUSTER_MACHINES_MAX], is_split, has_lied;
 bool cluster_failed;
+static unsigned site_of[CLUSTER_MACHINES_MAX];
 
 static struct loop *client_loop;
 
@@ -77,7 +78,9 @@ static void tell_directory(struct machine *machine, unsigned v)
 		volume.members[m] = m + 1;
 		if (primary && m != machine->number)
 			desired.replicas[desired.replica_count++] =
-				(struct volume_replica){ .node_id = m + 1, .counted = true };
+				(struct volume_replica){ .node_id = m + 1,
+					.slot = (uint8_t)cluster_slot(v, m),
+					.counted = site_of[m] != site_of[machine->number] };
 	}
 	memcpy(slot->reign, truth->reign, sizeof(slot->reign));
 	slot->epoch = truth->epoch;
@@ -385,6 +388,15 @@ void cluster_restart(unsigned number)
 	world_run_on(number, on_start, machine);
 }
 
+void cluster_put_together(unsigned machine, unsigned other)
+{
+	site_of[machine] = site_of[other];
+	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++) {
+		cluster_spread(machine, v, 0);
+		cluster_spread(other, v, 0);
+	}
+}
+
 void cluster_crash(unsigned machine)
 {
 	world_crash_machine(machine);
@@ -405,6 +417,7 @@ void cluster_start(unsigned count)
 	}
 	for (unsigned m = 0; m < machine_count; m++) {
 		memcpy(known[m], truths, sizeof(truths));
+		site_of[m] = m;
 		is_cut_off[m] = false;
 		cluster_restart(m);
 	}

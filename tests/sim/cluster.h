@@ -31,6 +31,8 @@ struct cluster_mailbox {
 struct cluster_mailbox cluster_mailbox(uint64_t id);
 
 void cluster_start(unsigned machines);
+/* The two are at one site; each machine begins at one of its own. */
+void cluster_put_together(unsigned machine, unsigned other);
 unsigned cluster_machines(void);
 /* Deliveries, flag changes and expunges go on at random until told to stop. */
 void cluster_start_load(void);

@@ -264,6 +264,118 @@ TEST(a_copy_that_restarted_after_it_was_chosen_begins_an_epoch_of_its_own)
 	EXPECT(check_all());
 }
 
+/* Without power, and nobody answers when it is back. */
+static unsigned leave_opening(void)
+{
+	start();
+	unsigned primary = cluster_primary(1);
+	deliver_uid();
+	world_set_link(0, 1, false);
+	cluster_crash(primary);
+	cluster_restart(primary);
+	run_us(2 * SECOND_US);
+	EXPECT_INT(VOLUME_OPENING, cluster_volume(primary, 1)->state);
+	return primary;
+}
+
+TEST(an_opening_that_is_asked_to_stand_still_does_not_open_until_that_is_over)
+{
+	unsigned primary = leave_opening();
+	const struct volume *volume = cluster_volume(primary, 1);
+	struct question fence = { .machine = primary };
+	ask(&fence);
+	run_us(SECOND_US);
+	EXPECT(fence.answered && fence.status == 0);
+	EXPECT(volume->token != 0 && !volume_is_proven_end(volume));
+	/* The copy answers now, and would prove it at once. */
+	world_set_link(0, 1, true);
+	run_us((FENCE_MS_MAX - 5000) * 1000ull);
+	EXPECT_INT(VOLUME_FENCED, volume->state);
+	EXPECT_INT(1, volume->desired.epoch);
+	run_us(15 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, volume->state);
+	deliver_uid();
+	EXPECT(check_all());
+}
+
+TEST(an_opening_that_stood_still_follows_who_was_named)
+{
+	unsigned primary = leave_opening();
+	struct question fence = { .machine = primary };
+	ask(&fence);
+	run_us(SECOND_US);
+	cluster_promote(1, 1 - primary);
+	world_set_link(0, 1, true);
+	run_us(5 * SECOND_US);
+	EXPECT_INT(VOLUME_REPLICA, cluster_volume(primary, 1)->state);
+	EXPECT_INT(1 - primary, cluster_primary(1));
+	deliver_uid();
+	EXPECT(check_all());
+}
+
+/* ---- a hold outlives its process ---- */
+
+TEST(a_held_copy_that_restarts_confirms_nothing_until_the_hold_is_over)
+{
+	log_setup("scenario", LOG_LEVEL_ERROR);
+	world_reset(7);
+	cluster_start(3);
+	run_us(SECOND_US);
+	unsigned primary = cluster_primary(1);
+	unsigned chosen = (primary + 1) % 3, other = (primary + 2) % 3;
+	deliver_uid();
+	/* Out of the operator's reach, and not out of that of its copies. */
+	cluster_cut_off(primary, true);
+	struct question holds[] = { { .machine = chosen, .hold_epoch = 1 },
+		{ .machine = other, .hold_epoch = 1 } };
+	ask(&holds[0]);
+	ask(&holds[1]);
+	run_us(100000);
+	EXPECT(holds[0].answered && holds[1].answered && holds[1].status == 0);
+	cluster_crash(other);
+	cluster_restart(other);
+	run_us(SECOND_US);
+	size_t passed = cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	run_us(2 * SECOND_US);
+	EXPECT(entry(passed)->answered_ok && !entry(passed)->safe);
+	cluster_promote(1, chosen);
+	run_us(5 * SECOND_US);
+	cluster_cut_off(primary, false);
+	run_us(5 * SECOND_US);
+	/* It is over with the directory's word. */
+	size_t later = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+	run_us(SECOND_US);
+	EXPECT(entry(later)->answered_ok);
+	EXPECT(check_all());
+}
+
+TEST(a_hold_that_outlived_its_process_ends_by_itself)
+{
+	start();
+	unsigned held = replica_of(1);
+	struct question hold = { .machine = held, .hold_epoch = 1 };
+	ask(&hold);
+	run_us(100000);
+	cluster_crash(held);
+	cluster_restart(held);
+	run_us((HELD_MS_MAX - 2000) * 1000ull);
+	size_t within = cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	run_us(SECOND_US);
+	EXPECT(entry(within)->answered_ok && !entry(within)->safe);
+	run_us(5 * SECOND_US);
+	size_t later = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+	run_us(SECOND_US);
+	EXPECT(entry(later)->answered_ok);
+	/* And another restart waits for nothing. */
+	cluster_crash(held);
+	cluster_restart(held);
+	run_us(2 * SECOND_US);
+	later = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+	run_us(SECOND_US);
+	EXPECT(entry(later)->answered_ok);
+	EXPECT(check_all());
+}
+
 /* ---- directories that are behind ---- */
 
 TEST(a_directory_that_was_put_back_is_put_right_by_who_writes)

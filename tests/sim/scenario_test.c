@@ -325,6 +325,54 @@ TEST(what_is_at_risk_is_listed_after_the_volume_was_given_back_and_a_restart)
 	EXPECT(check_all());
 }
 
+TEST(what_only_one_site_has_stays_at_risk_when_the_volume_moves_within_that_site)
+{
+	log_setup("scenario", LOG_LEVEL_ERROR);
+	world_reset(7);
+	cluster_start(3);
+	unsigned primary = cluster_primary(1), beside = (primary + 1) % 3;
+	unsigned elsewhere = (primary + 2) % 3;
+	cluster_put_together(primary, beside);
+	run_us(SECOND_US);
+	size_t shipped = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+	run_us(SECOND_US);
+	EXPECT(entry(shipped)->answered_ok);
+	world_set_link(primary, elsewhere, false);
+	world_set_link(beside, elsewhere, false);
+	size_t delivery = cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	run_us(2 * SECOND_US);
+	EXPECT(entry(delivery)->answered_ok && is_at_risk(primary, delivery));
+	cluster_promote(1, beside);
+	run_us(5 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(beside, 1)->state);
+	EXPECT(is_at_risk(beside, delivery));
+	EXPECT(volume_shipped_end(cluster_volume(beside, 1)) <
+		volume_log_end(cluster_volume(beside, 1)->log));
+	/* The other site says where it stands. */
+	world_set_link(beside, elsewhere, true);
+	run_us(5 * SECOND_US);
+	EXPECT(!is_at_risk(beside, delivery) && !is_at_risk(beside, shipped));
+	EXPECT_INT(volume_log_end(cluster_volume(beside, 1)->log),
+		volume_shipped_end(cluster_volume(beside, 1)));
+	EXPECT(check_all());
+}
+
+TEST(what_was_written_at_another_site_is_not_at_risk_after_a_move)
+{
+	start();
+	unsigned replica = replica_of(1);
+	size_t delivery = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+	run_us(SECOND_US);
+	world_set_link(0, 1, false);
+	cluster_promote(1, replica);
+	run_us(5 * SECOND_US);
+	EXPECT(entry(delivery)->answered_ok && !is_at_risk(replica, delivery));
+	EXPECT_INT(0, cluster_volume(replica, 1)->at_risk_total);
+	world_set_link(0, 1, true);
+	run_us(5 * SECOND_US);
+	EXPECT(check_all());
+}
+
 /* ---- a replica that is far behind ---- */
 
 /* 25 MB that it lacks, in two epochs: more than may be queued on a line. */

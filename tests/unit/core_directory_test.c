@@ -250,6 +250,16 @@ static bool is_promoted(struct world *world)
 	return volume->epoch == 5;
 }
 
+static bool has_second(struct world *world)
+{
+	return directory_find_volume(world->directory, 2) != NULL;
+}
+
+static bool is_second_promoted(struct world *world)
+{
+	return directory_find_volume(world->directory, 2)->epoch == 5;
+}
+
 static void check_promotion(struct world *world)
 {
 	struct error error = { 0 };
@@ -271,9 +281,22 @@ static void check_promotion(struct world *world)
 	EXPECT(volume->replica_count == 1 && volume->replica_node_ids[0] == 1);
 	EXPECT(volume->unclean && volume->epoch_start_lsn == 4096 && volume->reign[2] == 3);
 	EXPECT(volume->token == UINT64_MAX && volume->clean_after == 0);
-	/* The second one of two operators loses, and changes nothing. */
-	promotion.epoch = 6;
-	EXPECT_INT(-ESTALE, directory_promote(world->writer, &promotion, 1, 0, &error));
+	EXPECT(!promotion.is_stale);
+	/* The second one of two operators loses, and changes nothing of it; what else he moves
+	 * moves. */
+	struct volume_description second = { .name = "v2", .primary_node = "node-a1" };
+	expect_done(directory_add_volume(world->writer, &second, &error), &error);
+	EXPECT(wait_until(world, has_second));
+	struct promotion both[2] = { promotion, promotion };
+	both[0].epoch = 6;
+	both[1].volume_id = 2;
+	both[1].primary_node_id = directory_find_volume(world->directory, 2)->primary_node_id;
+	memcpy(both[1].expected_reign, directory_find_volume(world->directory, 2)->reign,
+		REIGN_LENGTH);
+	expect_done(directory_promote(world->writer, both, 2, 0, &error), &error);
+	EXPECT(both[0].is_stale && !both[1].is_stale);
+	EXPECT(wait_until(world, is_second_promoted));
+	EXPECT_INT(5, directory_find_volume(world->directory, 1)->epoch);
 }
 
 static bool has_slacks(struct world *world)

@@ -51,6 +51,19 @@ TEST(a_certificate_fails_when_it_ends_soon_or_is_of_another_name)
 	test_row(NULL);
 }
 
+TEST(a_disk_has_room_for_what_comes_to_it_or_the_sentence_says_how_much)
+{
+	struct pool *pool = pool_create();
+	struct buf said = { 0 };
+	const struct json *disk = json_parse(
+		pool, STR("{\"use\": \"volumes\", \"path\": \"/v\", \"free_bytes\": 134217728}"));
+	EXPECT(judge_room(disk, 128, &said) && buf_length(&said) == 0);
+	EXPECT(!judge_room(disk, 129, &said));
+	EXPECT(strstr(buf_terminated(&said), "/v has 128 MiB free, and 129 MiB") != NULL);
+	buf_deinit(&said);
+	pool_destroy(&pool);
+}
+
 struct disk_row {
 	const char *name;
 	unsigned long long free_mib, size_mib;

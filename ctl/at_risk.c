@@ -1,0 +1,181 @@
+/* `pando at-risk`: what would be lost with the site that has it, message by message, and changes of
+ * other kinds by mailbox. */
+
+#include "ctl/filter.h"
+#include "ctl/output.h"
+#include "ctl/unshipped.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct risks {
+	const struct filter *filter;
+	struct unshipped_names names;
+	struct table table;
+};
+
+/* `kind` NULL: a message by itself. */
+static void add_row(struct risks *risks, const char *where, const char *volume,
+	const struct json *entry, const struct unshipped_kind *kind)
+{
+	struct buf name = { 0 };
+	if (json_u64(entry, "mailbox_id") || json_text(entry, "made_for").length)
+		unshipped_append_name(&risks->names, entry, &name);
+	table_add(&risks->table, where);
+	table_add(&risks->table, volume);
+	table_add_str(&risks->table, buf_str(&name));
+	table_add_str(&risks->table, json_text(entry, "uid"));
+	table_add_str(&risks->table, json_text(entry, "delivery_id"));
+	table_add_str(&risks->table, json_text(entry, "lsn"));
+	table_add_str(&risks->table, json_text(entry, "since"));
+	table_add(&risks->table, kind ? kind->one : "message");
+	table_add_str(&risks->table, kind ? json_text(entry, kind->member) : STR("1"));
+	buf_deinit(&name);
+}
+
+/* The volume's name, or NULL where the filter leaves it out. */
+static const char *wanted_volume(const struct risks *risks, const struct json *entry)
+{
+	const struct directory_volume *volume = directory_find_volume(
+		risks->filter->cluster->directory, (uint32_t)json_u64(entry, "volume"));
+	if (!volume)
+		return "?";
+	return filter_has_volume(risks->filter, volume) ? volume->name : NULL;
+}
+
+/* Messages have their own rows. */
+static void add_changes(
+	struct risks *risks, const char *where, const char *volume, const struct json *changes)
+{
+	for (const struct json *mailbox = json_first(json_get(changes, "mailboxes")); mailbox;
+		mailbox = mailbox->next)
+		for (unsigned i = 0; i < UNSHIPPED_KINDS; i++)
+			if (strcmp(unshipped_kinds[i].member, "messages") != 0 &&
+				json_u64(mailbox, unshipped_kinds[i].member) > 0)
+				add_row(risks, where, volume, mailbox, &unshipped_kinds[i]);
+	if (json_u64(changes, "unread_bytes") > 0)
+		fprintf(stderr,
+			"pando: volume %s has %llu bytes more that no other site is known to "
+			"have, which nobody has looked through: see `pando lag`\n",
+			volume, (unsigned long long)json_u64(changes, "unread_bytes"));
+}
+
+static void add_of_node(struct risks *risks, const char *where, const struct json *answer)
+{
+	const char *volume;
+	for (const struct json *message = json_first(json_get(answer, "messages")); message;
+		message = message->next)
+		if ((volume = wanted_volume(risks, message)) != NULL)
+			add_row(risks, where, volume, message, NULL);
+	for (const struct json *changes = json_first(json_get(answer, "changes")); changes;
+		changes = changes->next)
+		if ((volume = wanted_volume(risks, changes)) != NULL)
+			add_changes(risks, where, volume, changes);
+}
+
+static void add_of_nodes(struct risks *risks, const struct question *nodes)
+{
+	size_t position = 0;
+	const struct directory_node *node;
+	for (; (node = directory_next_node(risks->filter->cluster->directory, &position)) != NULL;
+		nodes++)
+		if (filter_has_node(risks->filter, node))
+			add_of_node(risks, node->name, nodes->answer);
+}
+
+static void add_of_routers(struct risks *risks, const struct question *routers)
+{
+	size_t position = 0;
+	const struct directory_router *router;
+	for (; (router = directory_next_router(risks->filter->cluster->directory, &position)) !=
+		NULL;
+		routers++) {
+		if (!filter_has_router(risks->filter, router))
+			continue;
+		for (const struct json *message = json_first(json_get(routers->answer, "messages"));
+			message; message = message->next)
+			add_row(risks, router->name, "queue", message, NULL);
+	}
+}
+
+/* Replicas at other sites than the primary's that follow, as the primary says. */
+static unsigned followers_elsewhere(const struct cluster *cluster, const struct question *nodes,
+	const struct directory_volume *volume)
+{
+	const struct directory_node *primary =
+		directory_find_node(cluster->directory, volume->primary_node_id);
+	const struct json *own = cluster_primary_of(cluster, nodes, volume);
+	unsigned count = 0;
+	for (unsigned i = 0; i < volume->replica_count && primary; i++) {
+		const struct directory_node *node =
+			directory_find_node(cluster->directory, volume->replica_node_ids[i]);
+		const struct json *peer = node ? status_peer(own, node->name) : NULL;
+		if (node && node->site_id != primary->site_id && json_true(peer, "connected") &&
+			!json_true(peer, "stalled"))
+			count++;
+	}
+	return count;
+}
+
+/* Names, on standard error, every volume whose mail no list of messages tells of: all of it is at
+ * one site, or its copies do not follow. True when there is none. */
+static bool tell_alone(const struct filter *filter, const struct question *nodes)
+{
+	const struct cluster *cluster = filter->cluster;
+	size_t position = 0;
+	const struct directory_volume *volume;
+	bool good = true;
+	while ((volume = directory_next_volume(cluster->directory, &position)) != NULL) {
+		const char *why = NULL;
+		if (!filter_has_volume(filter, volume))
+			continue;
+		if (volume->replica_count == 0)
+			why = "has no copy: all of its mail is at risk";
+		else if (!cluster_has_copy_elsewhere(cluster, volume))
+			why = "has copies at its own site only: all of its mail is at risk";
+		else if (followers_elsewhere(cluster, nodes, volume) == 0)
+			why = "has no copy at another site that follows: see `pando lag`";
+		if (why)
+			fprintf(stderr, "pando: volume %s %s\n", volume->name, why);
+		good = good && !why;
+	}
+	return good;
+}
+
+int at_risk_run(struct command *command)
+{
+	struct cluster cluster = { 0 };
+	struct filter filter;
+	struct risks risks = { .filter = &filter,
+		.table = { 9,
+			{ "where", "volume", "mailbox", "#uid", "delivery_id", "#lsn", "since",
+				"what", "#count" },
+			{ 0 } } };
+	unsigned count;
+	int code = filter_open(command, &cluster, &filter);
+	if (code != EXIT_DONE)
+		return code;
+	risks.names.writer = command->writer;
+	struct question *nodes = cluster_ask_nodes(&cluster, "at-risk", ASK_MS, &count);
+	struct question *routers = cluster_ask_routers(&cluster, "at-risk", ASK_MS, &count);
+	struct question *states = cluster_ask_nodes(&cluster, "status", ASK_MS, &count);
+	add_of_nodes(&risks, nodes);
+	add_of_routers(&risks, routers);
+	bool all = filter_tell_silent_nodes(&filter, nodes);
+	all = filter_tell_silent_routers(&filter, routers) && all;
+	bool elsewhere = tell_alone(&filter, states);
+	table_print(&risks.table, command_json(command),
+		!all ? "nothing is at risk on the daemons that answer"
+			: elsewhere
+			? "nothing is at risk: every accepted message is on a second site"
+			: "no message waits for a copy, but see above what has none "
+			  "at another site");
+	table_deinit(&risks.table);
+	unshipped_names_deinit(&risks.names);
+	free(states);
+	free(nodes);
+	free(routers);
+	cluster_close(&cluster);
+	return all ? EXIT_DONE : EXIT_FAILED;
+}
