@@ -173,7 +173,8 @@ static bool take_log(struct volume *volume)
 static void begin_reign(struct volume *volume, const struct epoch_entry *last)
 {
 	volume->is_new_reign = volume_written_epoch(volume) != volume->desired.epoch;
-	struct epoch_entry opening = { .epoch = volume->desired.epoch, .incarnation = rand_u64() };
+	struct epoch_entry opening = { .epoch = volume->desired.epoch,
+		.incarnation = incarnation_make(volume->desired.epoch, rand_u64()) };
 	if (volume->is_new_reign)
 		volume->opening.number = 0;
 	if (last != NULL && last->epoch == volume->desired.epoch)
