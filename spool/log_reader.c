@@ -73,6 +73,9 @@ static size_t keep_groups(struct log_reader *reader, struct bytes *bytes, uint64
 			*result = -EBADMSG;
 			break;
 		}
+		/* Rot there is nobody's loss, and is not passed on. */
+		if (verify)
+			group_clear_gaps(bytes->data + kept, &group);
 		kept += group_padded(group.used);
 	}
 	return kept;
