@@ -115,38 +115,46 @@ struct cut {
 	void *arg;
 };
 
-static bool is_unwritten(struct log_files *files, uint64_t lsn)
-{
-	char block[GROUP_ALIGNMENT];
-	return read_part(files, block, sizeof(block), lsn) == 0 && block[0] == 0 &&
-		memcmp(block, block + 1, sizeof(block) - 1) == 0;
-}
-
-/* Where the group that goes is damaged and names nothing: its segment, or the one that ends there,
- * is walked up to it. */
-static int walk_to_new_end(struct cut *cut, uint64_t lsn)
+/* Walks the sound groups of a segment that follow each other below `lsn`: where they end becomes the
+ * new end. -ENODATA: there is none; -EINVAL: `lsn` lies within one. */
+static int walk_segment_to(struct cut *cut, uint64_t segment, uint64_t lsn)
 {
 	struct volume_log *log = cut->log;
-	struct group group;
-	struct bytes *bytes;
-	uint64_t at = (lsn - 1) / segment_length * segment_length, last = UINT64_MAX;
-	while (at < lsn && log_files_read_header(&cut->files, log->volume, at, &group) == 0) {
+	uint64_t at = segment * segment_length, last = UINT64_MAX;
+	int result = 0;
+	while (at < lsn) {
+		struct group group;
+		struct bytes *bytes;
+		result = log_files_read_group(&cut->files, log->volume, at, &bytes, &group);
+		if (result < 0 || (last != UINT64_MAX && group.previous_lsn != last))
+			break;
 		last = at;
-		at += group_padded(group.used);
+		cut->last_group = last;
+		cut->chain = group_chain_after(bytes_str(bytes), &group);
+		cut->end = at += group_padded(group.used);
+		bytes_unref(&bytes);
 	}
-	/* Groups lead to the address, or to the unwritten rest of the segment before. */
-	if (last == UINT64_MAX ||
-		(at != lsn &&
-			!(at < lsn && lsn % segment_length == 0 && is_unwritten(&cut->files, at))))
-		return -EINVAL;
-	int result = log_files_read_group(&cut->files, log->volume, last, &bytes, &group);
-	if (result < 0)
+	if (result < 0 && result != -ENODATA && result != -EBADMSG)
 		return result;
-	cut->last_group = last;
-	cut->chain = group_chain_after(bytes_str(bytes), &group);
-	cut->end = at;
-	bytes_unref(&bytes);
-	return 0;
+	if (last == UINT64_MAX)
+		return -ENODATA;
+	return at > lsn ? -EINVAL : 0;
+}
+
+/* Where what goes, or the group before it, is damaged and names nothing. A log ends with a sound
+ * group: the damage goes too, and is filled again with what follows. */
+static int walk_to_new_end(struct cut *cut, uint64_t lsn)
+{
+	int64_t lowest = log_files_lowest(&cut->files);
+	int result = lowest < -1 ? (int)lowest : -ENODATA;
+	for (int64_t segment = (int64_t)segment_of(lsn - 1);
+		result == -ENODATA && segment >= lowest && segment >= 0; segment--)
+		result = walk_segment_to(cut, (uint64_t)segment, lsn);
+	if (result == -ENODATA && lowest == 0) {
+		cut->is_empty = true;
+		result = 0;
+	}
+	return result == -ENODATA ? -EINVAL : result;
 }
 
 /* Where the log will end: from the header of the first group that goes, and of the one before. */
@@ -171,7 +179,7 @@ static int find_new_end(struct cut *cut, uint64_t lsn)
 		return result;
 	result = log_files_read_header(&cut->files, log->volume, group.previous_lsn, &previous);
 	if (result < 0)
-		return result == -ENODATA ? -EINVAL : result;
+		return result == -ENODATA ? walk_to_new_end(cut, lsn) : result;
 	cut->last_group = group.previous_lsn;
 	cut->chain = group.chain;
 	cut->end = previous.lsn + group_padded(previous.used);
@@ -183,6 +191,7 @@ static void on_cut_work(void *arg)
 	struct cut *cut = arg;
 	struct volume_log *log = cut->log;
 	cut->status = find_new_end(cut, cut->from);
+	epochs_truncate(&cut->state.epochs, cut->end);
 	if (cut->status == 0)
 		cut->status =
 			log_save_range(&cut->files, log->volume, cut->epoch, cut->end, log->end);
@@ -248,7 +257,6 @@ void volume_log_cut(
 	timer_stop(log->told_timer);
 	log_files_init(&cut->files, log->disk, log->files.directory);
 	epochs_copy(&cut->state.epochs, &log->state.epochs);
-	epochs_truncate(&cut->state.epochs, lsn);
 	log->is_cutting = true;
 	loop_work(log->loop, on_cut_work, on_cut_done, cut);
 }

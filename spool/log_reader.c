@@ -32,24 +32,32 @@ void log_reader_close(struct log_reader **reader)
 	*reader = NULL;
 }
 
-/* The group that follows at `lsn`, or at the start of the next segment. */
+/* The group that follows at `lsn`, or at the start of the next segment: there only if it says that
+ * nothing stands between, else what follows here is rotten. */
 static int find_group(
 	struct log_reader *reader, uint64_t *lsn, uint64_t limit, struct group *group_out)
 {
-	for (int attempt = 0; attempt < 2; attempt++) {
-		if (*lsn >= limit)
-			return -ENODATA;
-		int result = log_files_read_header(&reader->files, reader->volume, *lsn, group_out);
-		if (result != -ENODATA)
-			return result;
-		uint64_t next_segment = (segment_of(*lsn) + 1) * segment_length;
-		/* An invalid header inside a segment is corruption unless the log goes on in the
-		 * next. */
-		if (attempt == 1 || *lsn % segment_length == 0 || next_segment >= limit)
-			return -EBADMSG;
-		*lsn = next_segment;
-	}
-	return -EBADMSG;
+	struct group previous;
+	if (*lsn >= limit)
+		return -ENODATA;
+	int result = log_files_read_header(&reader->files, reader->volume, *lsn, group_out);
+	if (result != -ENODATA)
+		return result;
+	uint64_t next_segment = (segment_of(*lsn) + 1) * segment_length;
+	if (*lsn % segment_length == 0 || next_segment >= limit)
+		return -EBADMSG;
+	result = log_files_read_header(&reader->files, reader->volume, next_segment, group_out);
+	if (result == 0)
+		result = group_out->previous_lsn < *lsn
+			? log_files_read_header(&reader->files, reader->volume,
+				  group_out->previous_lsn, &previous)
+			: -ENODATA;
+	if (result < 0)
+		return result == -ENODATA ? -EBADMSG : result;
+	if (previous.lsn + group_padded(previous.used) != *lsn)
+		return -EBADMSG;
+	*lsn = next_segment;
+	return 0;
 }
 
 /* Cuts `bytes` behind the last whole, valid group. The number of bytes kept. */
@@ -70,6 +78,9 @@ static size_t keep_groups(struct log_reader *reader, struct bytes *bytes, uint64
 		}
 		reader->last = group;
 		reader->last_at = kept;
+		/* Rot there is nobody's loss, and is not passed on. */
+		if (verify)
+			group_clear_gaps(bytes->data + kept, &group);
 		kept += group_padded(group.used);
 	}
 	return kept;
@@ -251,7 +262,6 @@ int log_reader_skim(struct log_reader *reader, uint64_t lsn, uint64_t limit, siz
 int log_reader_chain(struct log_reader *reader, uint64_t lsn, uint64_t limit, uint64_t *chain_out)
 {
 	struct group group;
-	uint64_t asked = lsn;
 	if (lsn > limit || lsn % GROUP_ALIGNMENT != 0)
 		return -EINVAL;
 	int result = find_group(reader, &lsn, limit, &group);
@@ -259,16 +269,6 @@ int log_reader_chain(struct log_reader *reader, uint64_t lsn, uint64_t limit, ui
 		return -EINVAL;
 	if (result < 0)
 		return result;
-	/* In the next segment only when the group before ends exactly where was asked. */
-	if (lsn != asked) {
-		struct group previous;
-		result = log_files_read_header(
-			&reader->files, reader->volume, group.previous_lsn, &previous);
-		if (result < 0)
-			return result == -ENODATA ? -EINVAL : result;
-		if (previous.lsn + group_padded(previous.used) != asked)
-			return -EINVAL;
-	}
 	*chain_out = group.chain;
 	return 0;
 }

@@ -92,7 +92,7 @@ static int check_group(
 	struct volume_log *log, const struct walk *walk, struct str bytes, struct group *group)
 {
 	if (!group_verify(bytes, walk->lsn, log->volume, group) ||
-		group_padded(group->used) > bytes.length)
+		group_padded(group->used) > bytes.length || !group_gaps_are_clear(bytes, group))
 		return -EBADMSG;
 	if (group->previous_lsn != (walk->is_first ? walk->lsn : walk->last_group))
 		return -EINVAL;

@@ -178,7 +178,8 @@ static void begin_reign(struct volume *volume)
 {
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
 	bool is_new_reign = volume_written_epoch(volume) != volume->desired.epoch;
-	struct epoch_entry opening = { .epoch = volume->desired.epoch, .incarnation = rand_u64() };
+	struct epoch_entry opening = { .epoch = volume->desired.epoch,
+		.incarnation = incarnation_make(volume->desired.epoch, rand_u64()) };
 	if (is_new_reign)
 		volume->opening.number = 0;
 	if (last != NULL && last->epoch == volume->desired.epoch)

@@ -109,6 +109,19 @@ void volume_recall(struct volume *volume)
 		volume_know_end(volume, witness.end);
 }
 
+/* Whether a log that ends there has the opening that the directory was told of last, or a later
+ * epoch that passed it over. */
+static bool includes_opening(const struct epochs *epochs, uint64_t end, uint64_t incarnation)
+{
+	bool found = incarnation == 0 ||
+		incarnation_epoch(incarnation) < epochs_epoch_below(epochs, end);
+	/* What stands behind the end has been cut off. */
+	for (uint32_t i = 0; i < epochs->count; i++)
+		found |= epochs->entries[i].incarnation == incarnation &&
+			epochs->entries[i].start_lsn < end;
+	return found;
+}
+
 bool volume_is_proven(struct volume *volume)
 {
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
@@ -119,9 +132,13 @@ bool volume_is_proven(struct volume *volume)
 	if (volume_written_epoch(volume) < volume->desired.epoch)
 		return has_token(volume) && (volume->desired.epoch != volume->claim.epoch ||
 						    end == volume->claim.end_lsn);
+	/* All copies may have gone back: then this epoch's openings, and their uids, would be given
+	 * again. */
 	if (volume->opening.is_proven)
 		return end == volume->opening.end && end > 0 &&
-			volume_log_chain(volume->log) == volume->opening.chain;
+			volume_log_chain(volume->log) == volume->opening.chain &&
+			includes_opening(volume_log_epochs(volume->log), end,
+				volume->desired.incarnation);
 	return is_of_this_boot(volume, last);
 }
 
@@ -135,18 +152,14 @@ static bool has_what_is_known(const struct volume *volume)
 }
 
 /* Of a log that the replicator may be writing to: its vector grows with what is fetched. */
-static bool has_opening(const struct volume *volume, uint64_t incarnation)
+static bool has_last_opening(const struct volume *volume)
 {
 	struct log_state state;
-	bool found = incarnation == 0;
-	if (!found && log_state_read(volume->options.disk, volume->options.log_directory, &state) ==
-			0) {
-		/* What stands behind the end has been cut off. */
-		for (uint32_t i = 0; i < state.epochs.count; i++)
-			found |= state.epochs.entries[i].incarnation == incarnation &&
-				state.epochs.entries[i].start_lsn < volume->opening.ready_end;
-		log_state_deinit(&state);
-	}
+	if (log_state_read(volume->options.disk, volume->options.log_directory, &state) < 0)
+		return false;
+	bool found = includes_opening(
+		&state.epochs, volume->opening.ready_end, volume->desired.incarnation);
+	log_state_deinit(&state);
 	return found;
 }
 
@@ -163,7 +176,7 @@ static void prove_alone(struct volume *volume)
 	opening->number = epochs_opening(&state.epochs, volume->desired.epoch) + 1;
 	opening->is_ready = true;
 	opening->ready_end = opening->end;
-	opening->has_last_opening = has_opening(volume, volume->desired.incarnation);
+	opening->has_last_opening = has_last_opening(volume);
 	opening->is_proven = has_what_is_known(volume);
 	log_state_deinit(&state);
 }
@@ -175,7 +188,7 @@ void volume_ask_for_proof(struct volume *volume)
 	if (opening->is_proven) {
 		opening->is_proven = false;
 		opening->is_heard = true;
-		opening->has_last_opening = has_opening(volume, volume->desired.incarnation);
+		opening->has_last_opening = has_last_opening(volume);
 		volume_log_close(&volume->log);
 		timer_start(volume->retry_timer, LOCK_RETRY_MS);
 		volume_publish(volume);
@@ -214,7 +227,7 @@ void volume_proving(struct volume *volume, bool is_ready, uint64_t end, uint64_t
 	volume->opening.is_ready = is_ready;
 	volume->opening.ready_end = end;
 	volume->opening.has_last_opening =
-		is_ready && has_opening(volume, volume->desired.incarnation);
+		is_ready && has_last_opening(volume);
 	volume_publish(volume);
 }
 

@@ -6,8 +6,9 @@
  * BARRIER and SEGMENT record, part of a volume's `epochs` file (spool/log_state.h), and part of
  * every replication handshake.
  *
- * An *incarnation* is one opening of the log by one process: 64 random bits. Entries rise in start
- * address; the epoch never falls; within an epoch the reign is the same and `opening` never falls
+ * An *incarnation* is one opening of the log by one process: its epoch in the upper 24 bits, then 40
+ * random ones. So whoever hears of one that his log lacks knows whether it was passed over by a
+ * later epoch, or is lost. Entries rise in start address; the epoch never falls; within an epoch the reign is the same and `opening` never falls
  * (it counts the openings that were agreed with the other copies instead of proven by this
  * machine's memory). Two logs that went apart differ in the vector, also within one reign.
  *
@@ -41,6 +42,16 @@ struct epoch_entry {
 	uint8_t reign[EPOCH_REIGN_LENGTH];
 	uint32_t opening;
 };
+
+static inline uint64_t incarnation_make(uint64_t epoch, uint64_t random)
+{
+	return epoch << 40 | random >> 24;
+}
+
+static inline uint64_t incarnation_epoch(uint64_t incarnation)
+{
+	return incarnation >> 40;
+}
 
 struct epochs {
 	struct epoch_entry *entries; /* heap */

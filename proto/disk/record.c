@@ -163,6 +163,44 @@ bool group_verify(struct str bytes, uint64_t lsn, uint32_t volume, struct group 
 	return count == group_out->record_count;
 }
 
+/* Where a record that begins at `at` leaves its padding. */
+static size_t gap_begin(const struct record *record, size_t at)
+{
+	return at + RECORD_HEADER_LENGTH + record->body.length;
+}
+
+void group_clear_gaps(char *bytes, const struct group *group)
+{
+	struct record record;
+	size_t at = GROUP_HEADER_LENGTH, position = at;
+	struct str whole = str_of(bytes, group->used);
+	while (group_next_record(group, whole, &position, &record)) {
+		size_t begin = gap_begin(&record, at);
+		memset(bytes + begin, 0, position - begin);
+		at = position;
+	}
+	memset(bytes + group->used, 0, group_padded(group->used) - group->used);
+}
+
+static bool is_zero(const char *bytes, size_t length)
+{
+	return length == 0 ||
+		(bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0);
+}
+
+bool group_gaps_are_clear(struct str bytes, const struct group *group)
+{
+	struct record record;
+	size_t at = GROUP_HEADER_LENGTH, position = at;
+	while (group_next_record(group, bytes, &position, &record)) {
+		size_t begin = gap_begin(&record, at);
+		if (!is_zero(bytes.bytes + begin, position - begin))
+			return false;
+		at = position;
+	}
+	return is_zero(bytes.bytes + group->used, group_padded(group->used) - group->used);
+}
+
 uint64_t group_chain_start(uint64_t chain, const uint8_t header[GROUP_HEADER_LENGTH])
 {
 	return digest64(chain, header + COVERED_FROM, GROUP_HEADER_LENGTH - COVERED_FROM);

@@ -139,6 +139,10 @@ enum record_state record_header_state(const uint8_t header[RECORD_HEADER_LENGTH]
 /* A whole group with all its records checked: `bytes` begins at the group and holds at least its
  * used part. False when it is not valid as defined above. */
 bool group_verify(struct str bytes, uint64_t lsn, uint32_t volume, struct group *group_out);
+/* No checksum covers what stands between two records and behind the last one: zeroes, or the bytes
+ * of two copies differ. `bytes` holds the whole verified group with its padding. */
+void group_clear_gaps(char *bytes, const struct group *group);
+bool group_gaps_are_clear(struct str bytes, const struct group *group);
 /* Walks a verified group: start with *position = GROUP_HEADER_LENGTH. The body is what stands
  * there: of a record that is not present it has the length and says nothing. */
 bool group_next_record(

@@ -1,8 +1,10 @@
 #include "sim/cluster.h"
 #include "sim/model.h"
+#include "sim/rot.h"
 #include "sim/tally.h"
 #include "sim/user.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -71,6 +73,56 @@ static bool check_uids(void)
 	return good;
 }
 
+/* ---- what is lost and named ---- */
+
+/* Where a copy's log cannot be read any more, from there on and below `to`; `to`: nowhere. */
+static uint64_t unreadable_at(unsigned machine, uint32_t volume_id, uint64_t from, uint64_t to)
+{
+	const struct volume *volume = cluster_volume(machine, volume_id);
+	struct log_reader *reader;
+	struct bytes *bytes;
+	uint64_t at, next = from;
+	int result = log_reader_open(volume->options.disk, volume->options.log_directory,
+		volume->options.id, &reader);
+	if (result < 0)
+		return from;
+	while ((result = log_reader_next(reader, next, to, 1 << 20, true, &bytes, &at, &next)) == 0)
+		bytes_unref(&bytes);
+	log_reader_close(&reader);
+	return result == -ENODATA || at >= to ? to : at;
+}
+
+/* Only then bytes may be missing, and then reads and logs name them. */
+static bool may_be_damaged(void)
+{
+	return history_has_losses() || rot_has_been();
+}
+
+static bool is_damaged(unsigned machine, uint32_t volume_id, uint64_t end)
+{
+	return may_be_damaged() && unreadable_at(machine, volume_id, 0, end) < end;
+}
+
+/* ---- copies ---- */
+
+/* A copy that is behind, because who leads cannot read what comes next any more. */
+static bool waits_for_lost_bytes(uint32_t volume_id, unsigned other, uint64_t end)
+{
+	uint64_t from = cluster_volume(other, volume_id)->reader_end;
+	bool waits = may_be_damaged() && from < end &&
+		unreadable_at(cluster_primary(volume_id), volume_id, from, end) < end;
+	tally_add(TALLY_CHECK, "a copy waits for bytes that its leader has lost, as is said", waits);
+	return waits;
+}
+
+/* Bytes that were changed on a disk are not equal; each is of one copy, whose group is then not
+ * valid, or beside what the checksums are of. */
+static bool is_rotten(uint32_t volume_id, unsigned machine, uint64_t from, uint64_t to)
+{
+	return rot_is_in(machine, volume_id, from, to) ||
+		(history_has_losses() && is_damaged(machine, volume_id, to));
+}
+
 static bool check_copy(uint32_t volume_id, unsigned other)
 {
 	unsigned primary = cluster_primary(volume_id);
@@ -80,6 +132,8 @@ static bool check_copy(uint32_t volume_id, unsigned other)
 	tally_add(TALLY_CHECK, "no volume stays closed that has a good copy", 1);
 	if (leader->state != VOLUME_PRIMARY)
 		return complain("volume %u: its primary is in state %d", volume_id, leader->state);
+	if (follower->state == VOLUME_REPLICA && waits_for_lost_bytes(volume_id, other, end))
+		end = follower->reader_end;
 	if (follower->state != VOLUME_REPLICA || follower->reader_end != end)
 		return complain(
 			"volume %u: the replica (state %d) ends at %llu, the primary at %llu",
@@ -96,7 +150,9 @@ static bool check_copy(uint32_t volume_id, unsigned other)
 		memset(b, 0, sizeof(b));
 		world_read_file(primary, path, lsn % segment_length, a, length);
 		world_read_file(other, path, lsn % segment_length, b, length);
-		if (memcmp(a, b, length) != 0)
+		if (memcmp(a, b, length) != 0 &&
+			!is_rotten(volume_id, primary, lsn, lsn + length) &&
+			!is_rotten(volume_id, other, lsn, lsn + length))
 			return complain("volume %u: the copies differ near %llu", volume_id,
 				(unsigned long long)lsn);
 	}
@@ -148,11 +204,17 @@ static bool check_indexes(uint32_t volume_id, unsigned other)
 	struct volume *leader = cluster_volume(primary, volume_id);
 	struct volume *follower = cluster_volume(other, volume_id);
 	uint64_t expected = index_digest(&leader->index);
+	uint64_t end = volume_log_end(leader->log);
 	bool good = true;
-	if (index_digest(&follower->index) != expected)
+	/* One that cannot be made from its log is not served. */
+	bool says_so = follower->numbers.damaged_lsn != 0 || follower->reader_end < end;
+	if (index_digest(&follower->index) != expected &&
+		!(says_so && may_be_damaged()))
 		good = complain("volume %u: the indexes of the copies differ", volume_id);
-	world_copy_store(primary, NULL, "/rebuilt");
-	world_copy_store(primary, leader->options.index_path, "/replayed");
+	if (is_damaged(primary, volume_id, end))
+		return good;
+	world_copy_store(primary, NULL, world_machine(), "/rebuilt");
+	world_copy_store(primary, leader->options.index_path, world_machine(), "/replayed");
 	for (unsigned i = 0; i < 2; i++) {
 		tally_add(TALLY_CHECK, "7 a replay from the start gives the same index", 1);
 		if (digest_of("/rebuilt", leader, false) != expected)
@@ -189,8 +251,21 @@ bool check_all(void)
 static bool is_of_this_reign(const struct history_entry *entry)
 {
 	unsigned primary = cluster_primary(entry->volume_id);
-	return entry->answered_ok && entry->answered_by == primary && !history_has_losses() &&
+	return entry->answered_ok && entry->answered_by == primary && !may_be_damaged() &&
 		entry->answered_epoch == cluster_volume(primary, entry->volume_id)->desired.epoch;
+}
+
+/* Its bytes are lost on the disk that serves it, and its owner was told that some are. */
+static bool is_unreadable(const struct history_entry *entry)
+{
+	unsigned primary = cluster_primary(entry->volume_id);
+	const struct volume *leader = cluster_volume(primary, entry->volume_id);
+	bool is_named = may_be_damaged() && users_told_corrupt(entry->mailbox_id) &&
+		leader->log != NULL &&
+		is_damaged(primary, entry->volume_id, volume_log_end(leader->log));
+	tally_add(TALLY_CHECK, "a message that is lost on its disk is named, not shown wrong",
+		is_named);
+	return is_named;
 }
 
 bool check_read(void)
@@ -205,12 +280,12 @@ bool check_read(void)
 				(unsigned long long)entry->mailbox_id, entry->found);
 		if (is_of_this_reign(entry)) {
 			tally_add(TALLY_CHECK, "6 what its machine answered is there", 1);
-			if (entry->found == 0)
+			if (entry->found == 0 && !is_unreadable(entry))
 				good = complain("mail %zu of mailbox %llu was answered in this "
 						"reign and cannot be read",
 					i + 1, (unsigned long long)entry->mailbox_id);
 		}
-		if (entry->safe && !entry->excused && entry->found == 0)
+		if (entry->safe && !entry->excused && entry->found == 0 && !is_unreadable(entry))
 			good = complain("mail %zu of mailbox %llu was safe and cannot be read",
 				i + 1, (unsigned long long)entry->mailbox_id);
 	}

@@ -1,4 +1,5 @@
 #include "sim/cluster_internal.h"
+#include "sim/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -170,6 +171,33 @@ void cluster_join_directory(void)
 	is_split = false;
 	memset(follows_other, 0, sizeof(follows_other));
 	spread_all();
+}
+
+static bool is_in_step(unsigned m, unsigned v)
+{
+	const struct volume *volume = machines[m]->slots[v].volume;
+	const struct volume *leader = machines[truths[v].primary]->slots[v].volume;
+	if (!world_is_running(m) || is_cut_off[m] || volume == NULL ||
+		memcmp(&known[m][v], &truths[v], sizeof(truths[v])) != 0)
+		return false;
+	if (m == truths[v].primary)
+		return volume->state == VOLUME_PRIMARY &&
+			volume->desired.epoch == truths[v].epoch &&
+			volume->numbers.incarnation == truths[v].incarnation;
+	return volume->state == VOLUME_REPLICA && leader->log != NULL &&
+		volume->reader_end == volume_log_end(leader->log);
+}
+
+bool cluster_is_whole(void)
+{
+	bool whole = !is_split;
+	for (unsigned m = 0; m < machine_count; m++) {
+		for (unsigned v = 0; v < CLUSTER_VOLUMES && whole; v++)
+			whole &= world_is_running(truths[v].primary) && is_in_step(m, v);
+		for (unsigned other = 0; other < m; other++)
+			whole &= link_is_up(m, other);
+	}
+	return whole;
 }
 
 static uint64_t epoch_above_all(unsigned v)

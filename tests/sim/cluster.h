@@ -64,6 +64,10 @@ void cluster_put_back_directory(void);
 void cluster_split_directory(void);
 void cluster_join_directory(void);
 
+/* All machines run and reach each other and one directory that is right; every volume is served, and
+ * its copies are in step. */
+bool cluster_is_whole(void);
+
 struct volume *cluster_volume(unsigned machine, uint32_t volume_id);
 unsigned cluster_primary(uint32_t volume_id);
 

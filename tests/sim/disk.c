@@ -25,7 +25,7 @@ struct inode {
 	struct list link;
 	unsigned machine;
 	uint64_t number;
-	char path[256];
+	char path[WORLD_PATH_MAX];
 	uint64_t size, durable_size;
 	struct page **pages;
 	size_t page_count;
@@ -309,10 +309,15 @@ static void copy_inodes(unsigned from, unsigned to)
 	}
 }
 
-void world_empty_disk(unsigned machine)
+void world_empty_files(unsigned machine)
 {
 	CHECK(!world_is_running(machine));
 	free_inodes_of(machine);
+}
+
+void world_empty_disk(unsigned machine)
+{
+	world_empty_files(machine);
 	stores_empty(machine);
 }
 
@@ -322,19 +327,42 @@ void world_keep_disk(unsigned machine)
 	copy_inodes(machine, KEPT + machine);
 }
 
-void world_rot(unsigned machine, const char *path, uint64_t offset)
+uint8_t world_rot(unsigned machine, const char *path, uint64_t offset)
 {
 	struct inode *inode = find_inode(machine, path);
 	CHECK(inode != NULL && offset < inode->size);
 	struct page *page = page_of(inode, offset, true);
 	page->now[offset % PAGE] ^= 1;
 	page->durable[offset % PAGE] ^= 1;
+	return (uint8_t)page->now[offset % PAGE];
+}
+
+bool world_pick_file(
+	unsigned machine, const char *prefix, char path_out[WORLD_PATH_MAX], uint64_t *size_out)
+{
+	uint64_t seen = 0;
+	list_for_each (entry, &inodes) {
+		const struct inode *inode = list_entry(entry, struct inode, link);
+		if (inode->machine != machine || inode->size == 0 ||
+			strncmp(inode->path, prefix, strlen(prefix)) != 0 ||
+			world_pick(++seen) != 0)
+			continue;
+		snprintf(path_out, WORLD_PATH_MAX, "%s", inode->path);
+		*size_out = inode->size;
+	}
+	return seen > 0;
 }
 
 /* Its indexes are gone: they are made again from what the logs have. */
 void world_put_back_disk(unsigned machine)
 {
 	world_empty_disk(machine);
+	copy_inodes(KEPT + machine, machine);
+}
+
+void world_put_back_files(unsigned machine)
+{
+	world_empty_files(machine);
 	copy_inodes(KEPT + machine, machine);
 }
 

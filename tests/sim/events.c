@@ -167,6 +167,11 @@ unsigned current_machine(void)
 	return machine_now;
 }
 
+unsigned world_machine(void)
+{
+	return machine_now;
+}
+
 bool world_is_running(unsigned machine)
 {
 	return running[machine];

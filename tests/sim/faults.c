@@ -1,6 +1,7 @@
 #include "sim/faults.h"
 
 #include "sim/cluster.h"
+#include "sim/rot.h"
 #include "sim/stranger.h"
 #include "sim/tally.h"
 
@@ -146,7 +147,11 @@ static void on_power_cut(unsigned machine)
 static void empty_disk(unsigned machine)
 {
 	cut_power(machine);
-	world_empty_disk(machine);
+	/* The index may be on another one. */
+	if (world_pick(2) == 0)
+		world_empty_disk(machine);
+	else
+		world_empty_files(machine);
 	history_disk_lost(machine, 0);
 }
 
@@ -161,7 +166,10 @@ static void put_back_disk(unsigned machine)
 	if (disks[machine].kept_us == 0)
 		return;
 	cut_power(machine);
-	world_put_back_disk(machine);
+	if (world_pick(2) == 0)
+		world_put_back_disk(machine);
+	else
+		world_put_back_files(machine);
 	history_disk_lost(machine, disks[machine].kept_us);
 }
 
@@ -176,6 +184,17 @@ static void make_honest(unsigned machine)
 	if (disks[machine].lied_until_us == UINT64_MAX)
 		disks[machine].lied_until_us = world_now_us();
 	world_let_disk_lie(machine, 0);
+}
+
+/* What a power cut now would lose is not known yet. */
+static bool is_lying(void)
+{
+	bool lies = false;
+	for (unsigned m = 0; m < cluster_machines(); m++)
+		lies |= disks[m].lied_until_us != 0 &&
+			(disks[m].lied_until_us == UINT64_MAX ||
+				disks[m].lied_until_us + LIE_US > world_now_us());
+	return lies;
 }
 
 static void keep_directory(unsigned machine)
@@ -210,14 +229,17 @@ static void jump_clock(unsigned machine)
 
 /* ---- which, how often ---- */
 
-enum fault_class { FAULT_ALWAYS, FAULT_DISK_LOSS, FAULT_DIRECTORY_LOSS };
+enum { FAULT_ALWAYS = 0 };
 
 static const struct {
 	const char *name;
 	void (*strike)(unsigned machine);
 	unsigned weight;
-	enum fault_class class;
+	unsigned class;
 	bool mends;
+	/* Where disks and directories are lost in one run: only when all that was lost before has
+	 * been mended. */
+	bool waits;
 } faults[] = {
 	{ "power cut", cut_power, 4 },
 	{ "kill -9", kill_process, 4 },
@@ -241,34 +263,41 @@ static const struct {
 	{ "failover", fail_over, 6 },
 	{ "stranger", stranger_come, 4 },
 	{ "clock jump", jump_clock, 2 },
-	{ "disk emptied", empty_disk, 1, FAULT_DISK_LOSS },
-	{ "disk kept", keep_disk, 4, FAULT_DISK_LOSS },
-	{ "disk put back", put_back_disk, 1, FAULT_DISK_LOSS },
-	{ "disk lies", let_lie, 2, FAULT_DISK_LOSS },
-	{ "disk honest again", make_honest, 1, FAULT_DISK_LOSS, .mends = true },
-	{ "directory kept", keep_directory, 4, FAULT_DIRECTORY_LOSS },
-	{ "directory put back", put_back_directory, 1, FAULT_DIRECTORY_LOSS },
-	{ "two directories", split_directory, 1, FAULT_DIRECTORY_LOSS },
-	{ "one directory again", join_directory, 1, FAULT_DIRECTORY_LOSS, .mends = true },
+	{ "index kept", index_keep, 3 },
+	{ "index put back", index_put_back, 2 },
+	{ "index of another log", index_swap, 1 },
+	{ "a byte of a log rots", rot_log, 8, FAULTS_ROT },
+	{ "a byte beside a log rots", rot_beside_log, 2, FAULTS_ROT },
+	{ "a row of an index rots", rot_index, 4, FAULTS_ROT },
+	{ "disk emptied", empty_disk, 1, FAULTS_DISK_LOSS, .waits = true },
+	{ "disk kept", keep_disk, 4, FAULTS_DISK_LOSS },
+	{ "disk put back", put_back_disk, 1, FAULTS_DISK_LOSS, .waits = true },
+	{ "disk lies", let_lie, 2, FAULTS_DISK_LOSS, .waits = true },
+	{ "disk honest again", make_honest, 1, FAULTS_DISK_LOSS, .mends = true },
+	{ "directory kept", keep_directory, 4, FAULTS_DIRECTORY_LOSS },
+	{ "directory put back", put_back_directory, 1, FAULTS_DIRECTORY_LOSS, .waits = true },
+	{ "two directories", split_directory, 1, FAULTS_DIRECTORY_LOSS, .waits = true },
+	{ "one directory again", join_directory, 1, FAULTS_DIRECTORY_LOSS, .mends = true },
 };
 
-static bool is_allowed[3] = { [FAULT_ALWAYS] = true };
+static unsigned allowed;
 
-void faults_allow(bool disk_loss, bool directory_loss)
+void faults_allow(unsigned classes)
 {
-	is_allowed[FAULT_DISK_LOSS] = disk_loss;
-	is_allowed[FAULT_DIRECTORY_LOSS] = directory_loss;
+	allowed = classes;
 }
 
 void faults_reset(void)
 {
 	memset(disks, 0, sizeof(disks));
+	rot_reset();
 	world_on_power_cut = on_power_cut;
 }
 
 static unsigned weight_of(unsigned i, bool mends)
 {
-	return is_allowed[faults[i].class] && faults[i].mends == mends ? faults[i].weight : 0;
+	bool is_allowed = faults[i].class == FAULT_ALWAYS || (faults[i].class & allowed) != 0;
+	return is_allowed && faults[i].mends == mends ? faults[i].weight : 0;
 }
 
 static void strike(bool mends)
@@ -279,6 +308,9 @@ static void strike(bool mends)
 		total += weight_of(k, mends);
 	for (uint64_t left = world_pick(total); left >= weight_of(i, mends); i++)
 		left -= weight_of(i, mends);
+	bool both = (allowed & FAULTS_DISK_LOSS) && (allowed & FAULTS_DIRECTORY_LOSS);
+	if (both && faults[i].waits && (!cluster_is_whole() || is_lying()))
+		return;
 	tally_add(TALLY_FAULT, faults[i].name, 1);
 	faults[i].strike(machine);
 }
@@ -322,8 +354,8 @@ void faults_mend(void)
 			cluster_restart(machine);
 	}
 	world_run_until_us(world_now_us() + CALM_US);
-	/* Only what has lost a disk or its directory's word may need somebody. */
-	if (is_allowed[FAULT_DISK_LOSS] || is_allowed[FAULT_DIRECTORY_LOSS]) {
+	/* Only what has lost a disk, or bytes of it, or its directory's word may need somebody. */
+	if (allowed != 0) {
 		cluster_open_closed();
 		world_run_until_us(world_now_us() + CALM_US / 2);
 	}

@@ -5,9 +5,14 @@
 
 /* What befalls a cluster at random. Each fault counts itself in the tally. */
 
-/* Disks that are emptied or put back, or lie; directories that are put back or are two. */
-void faults_allow(bool disk_loss, bool directory_loss);
-/* Before a run. */
+/* Classes of faults beside those of every run. */
+enum faults_class {
+	FAULTS_DISK_LOSS = 1,      /* disks that are emptied or put back, or lie */
+	FAULTS_DIRECTORY_LOSS = 2, /* directories that are put back, or are two */
+	FAULTS_ROT = 4,            /* bytes of one machine's disk */
+};
+void faults_allow(unsigned classes);
+/* Before a run, when the cluster has been started. */
 void faults_reset(void);
 /* One of them, on one of the machines. */
 void faults_strike(void);

@@ -1,6 +1,7 @@
 #include "sim/history.h"
 
 #include "sim/cluster_internal.h"
+#include "sim/model.h"
 
 #include <stdlib.h>
 
@@ -95,6 +96,7 @@ static void find_holders(struct history_entry *entry)
 void history_disk_lost(unsigned machine, uint64_t since_us)
 {
 	has_losses = true;
+	model_disk_lost(machine, since_us);
 	for (size_t i = 0; i < history.count; i++) {
 		struct history_entry *entry = &history.entries[i];
 		if (!entry->safe || entry->answered_us < since_us)

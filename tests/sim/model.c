@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "core/map.h"
 #include "sim/tally.h"
+#include "sim/world.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,8 @@ struct message_model {
 	uint64_t mark; /* UINT64_MAX: not known yet */
 	char flags[FLAGS_MAX];
 	uint64_t flags_epoch, expunged_epoch; /* 0: nothing is known */
+	uint64_t answered_us;
+	unsigned answered_by;
 };
 
 struct folder_model {
@@ -99,10 +102,31 @@ void model_shown(struct model_folder folder, uint32_t uid, uint64_t mark)
 	model->mark = mark;
 }
 
-void model_flags_answered(
-	struct model_folder folder, uint32_t uid, struct str flags, uint64_t epoch)
+static void note_answer(struct message_model *model, unsigned machine)
+{
+	model->answered_us = world_now_us();
+	model->answered_by = machine;
+}
+
+void model_disk_lost(unsigned machine, uint64_t since_us)
+{
+	struct str name;
+	void *value;
+	for (size_t i = 0; map_next(models, &i, &name, &value);) {
+		struct message_model *model = value;
+		struct key key;
+		memcpy(&key, name.bytes, sizeof(key));
+		if (key.uid == 0 || model->answered_by != machine || model->answered_us < since_us)
+			continue;
+		model->flags_epoch = model->expunged_epoch = 0;
+	}
+}
+
+void model_flags_answered(struct model_folder folder, uint32_t uid, struct str flags,
+	uint64_t epoch, unsigned machine)
 {
 	struct message_model *model = find_message(folder, uid);
+	note_answer(model, machine);
 	snprintf(model->flags, sizeof(model->flags), STR_FORMAT, STR_ARG(flags));
 	model->flags_epoch = epoch;
 }
@@ -112,9 +136,12 @@ void model_flags_unknown(struct model_folder folder, uint32_t uid)
 	find_message(folder, uid)->flags_epoch = 0;
 }
 
-void model_expunge_answered(struct model_folder folder, uint32_t uid, uint64_t epoch)
+void model_expunge_answered(
+	struct model_folder folder, uint32_t uid, uint64_t epoch, unsigned machine)
 {
-	find_message(folder, uid)->expunged_epoch = epoch;
+	struct message_model *model = find_message(folder, uid);
+	note_answer(model, machine);
+	model->expunged_epoch = epoch;
 }
 
 void model_flags_shown(

@@ -26,9 +26,13 @@ void model_selected(struct model_folder folder, uint32_t uidnext, uint64_t highe
 void model_shown(struct model_folder folder, uint32_t uid, uint64_t mark);
 /* An answered change of its flags, or of its being, in an epoch: it is shown so for as long as that
  * epoch lasts. */
-void model_flags_answered(
-	struct model_folder folder, uint32_t uid, struct str flags, uint64_t epoch);
-void model_expunge_answered(struct model_folder folder, uint32_t uid, uint64_t epoch);
+void model_flags_answered(struct model_folder folder, uint32_t uid, struct str flags,
+	uint64_t epoch, unsigned machine);
+void model_expunge_answered(
+	struct model_folder folder, uint32_t uid, uint64_t epoch, unsigned machine);
+/* The disk of a machine has lost what it answered since then: such changes wait for no other
+ * site. */
+void model_disk_lost(unsigned machine, uint64_t since_us);
 /* A change was asked and never answered, or may have been overtaken. */
 void model_flags_unknown(struct model_folder folder, uint32_t uid);
 void model_flags_shown(

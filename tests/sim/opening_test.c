@@ -203,6 +203,60 @@ TEST(a_machine_opened_alone_tells_the_directory_when_it_is_back)
 	EXPECT(check_all());
 }
 
+TEST(an_epoch_that_all_copies_have_lost_is_not_begun_again_by_itself)
+{
+	start();
+	unsigned primary = cluster_primary(1);
+	deliver_uid();
+	world_keep_disk(0);
+	world_keep_disk(1);
+	/* The copies agree on the first opening after that one, and it is served. */
+	cluster_crash(primary);
+	cluster_restart(primary);
+	run_us(8 * SECOND_US);
+	uint32_t lost = deliver_uid();
+	for (unsigned machine = 0; machine < 2; machine++) {
+		cluster_crash(machine);
+		world_put_back_disk(machine);
+		history_disk_lost(machine, 0);
+	}
+	cluster_restart(0);
+	cluster_restart(1);
+	run_us(60 * SECOND_US);
+	/* Another one would be given the same number, and the same uids. */
+	EXPECT_INT(VOLUME_OPENING, primary_of_1()->state);
+	EXPECT_INT(WAIT_LOST, primary_of_1()->numbers.waits_for);
+	cluster_open_closed();
+	run_us(10 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, primary_of_1()->state);
+	EXPECT(deliver_uid() > lost);
+	EXPECT(check_all());
+}
+
+TEST(an_opening_that_a_later_epoch_passed_over_is_not_missed)
+{
+	start();
+	unsigned primary = cluster_primary(1), other = 1 - primary;
+	deliver_uid();
+	/* The directory hears of an opening that no copy has. */
+	world_set_link(0, 1, false);
+	world_kill_machine(primary);
+	cluster_restart(primary);
+	run_us(3 * SECOND_US);
+	/* The next epoch goes to the other one, which dies before it can say that it serves. */
+	cluster_promote(1, other);
+	for (unsigned i = 0; i < 1000 && cluster_volume(other, 1)->state != VOLUME_PRIMARY; i++)
+		run_us(500);
+	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(other, 1)->state);
+	cluster_crash(other);
+	cluster_promote(1, other);
+	world_set_link(0, 1, true);
+	cluster_restart(other);
+	run_us(30 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, primary_of_1()->state);
+	EXPECT(check_all());
+}
+
 /* ---- fences, holds, tokens ---- */
 
 TEST(a_fence_that_was_given_up_and_shipped_is_not_clean)

@@ -219,10 +219,30 @@ void store_world_reset(void)
 	}
 }
 
-void world_copy_store(unsigned machine, const char *from, const char *to)
+bool world_rot_store(unsigned machine, const char *path)
+{
+	const struct store_file *file = find_file(machine, path);
+	if (file == NULL || file->now.count == 0)
+		return false;
+	struct buf *value = &file->now.list[world_pick(file->now.count)].value;
+	if (world_pick(4) == 0) {
+		struct str other = buf_str(&file->now.list[world_pick(file->now.count)].value);
+		struct buf copy = { 0 };
+		buf_append_str(&copy, other);
+		buf_clear(value);
+		buf_append_str(value, buf_str(&copy));
+		buf_deinit(&copy);
+	} else if (buf_length(value) > 0) {
+		((char *)(uintptr_t)buf_str(value).bytes)[world_pick(buf_length(value))] ^=
+			(char)(1u << world_pick(8));
+	}
+	return true;
+}
+
+void world_copy_store(unsigned machine, const char *from, unsigned to_machine, const char *to)
 {
 	const struct store_file *source = from ? find_file(machine, from) : NULL;
-	struct store_file *target = make_file(current_machine(), to);
+	struct store_file *target = make_file(to_machine, to);
 	pairs_free(&target->now);
 	pairs_free(&target->before);
 	if (source != NULL)

@@ -47,6 +47,7 @@ struct user {
 	enum step step;
 	uint64_t epoch; /* of the reign that this session is of */
 	bool reads_all, has_read_all;
+	bool was_told_corrupt; /* in that: some messages cannot be read */
 	bool has_answer, was_ok; /* to the last command */
 	bool is_alone;           /* nobody else changes the mailbox */
 
@@ -313,7 +314,7 @@ static void note_new_uid(struct user *user, struct str reply, const char *label)
 	if (strchr(user->flags, '$') == NULL)
 		model_flags_answered(
 			(struct model_folder){ user->mailbox_id, (uint32_t)uidvalidity },
-			(uint32_t)uid, str_from(user->flags), user->epoch);
+			(uint32_t)uid, str_from(user->flags), user->epoch, user->machine);
 }
 
 static void on_changed(struct user *user, struct str reply)
@@ -324,12 +325,14 @@ static void on_changed(struct user *user, struct str reply)
 	case CHANGE_FLAGS:
 		if (is_plain)
 			model_flags_answered(
-				user->model, user->uid, str_from(user->flags), user->epoch);
+				user->model, user->uid, str_from(user->flags), user->epoch,
+				user->machine);
 		break;
 	case CHANGE_APPEND: note_new_uid(user, reply, "[APPENDUID "); break;
 	case CHANGE_EXPUNGE:
 		if (str_starts_with(reply, STR("OK")))
-			model_expunge_answered(user->model, user->uid, user->epoch);
+			model_expunge_answered(
+				user->model, user->uid, user->epoch, user->machine);
 		break;
 	case CHANGE_COPY:
 		if (str_starts_with(reply, STR("OK")))
@@ -375,7 +378,9 @@ static void on_reply(void *arg, struct str reply)
 		on_changed(user, reply);
 		break;
 	case STEP_LOOK: break;
-	case STEP_READ_ALL: break;
+	case STEP_READ_ALL:
+		user->was_told_corrupt = str_starts_with(reply, STR("NO [CORRUPTION]"));
+		break;
 	}
 	tally_add(TALLY_CHECK, is_ok ? "IMAP commands answered OK" : "IMAP commands refused", 1);
 	user->has_answer = true;
@@ -421,7 +426,7 @@ static void read_all(struct user *user)
 	if (user->step == STEP_SELECT && user->was_ok) {
 		ask(user, STEP_READ_ALL, "UID FETCH 1:* (UID BODY.PEEK[])");
 	} else if (user->step == STEP_READ_ALL) {
-		user->has_read_all = user->was_ok;
+		user->has_read_all = user->was_ok || user->was_told_corrupt;
 		imap_client_abort(user->client);
 		user->client = NULL;
 	} else {
@@ -494,6 +499,14 @@ void users_read_all(void)
 		users[i].client = NULL;
 		think(&users[i], 1000);
 	}
+}
+
+bool users_told_corrupt(uint64_t mailbox_id)
+{
+	unsigned i = 0;
+	while (i < USERS && users[i].mailbox_id != mailbox_id)
+		i++;
+	return i < USERS && users[i].was_told_corrupt;
 }
 
 bool users_have_read_all(void)

@@ -9,6 +9,7 @@
  */
 
 #include <stdbool.h>
+#include <stdint.h>
 
 void users_reset(void);
 void users_start(void);
@@ -16,6 +17,8 @@ void users_stop(void);
 /* Everybody reads the whole INBOX, bodies too: how often each message was found is then in the
  * history. On a cluster that is well and quiet. */
 void users_read_all(void);
+/* Who reads it was told that some messages cannot be read. */
+bool users_told_corrupt(uint64_t mailbox_id);
 /* Prints who could not; false then. */
 bool users_have_read_all(void);
 

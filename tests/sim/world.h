@@ -113,8 +113,20 @@ void world_empty_disk(unsigned machine);
 void world_keep_disk(unsigned machine);
 void world_put_back_disk(unsigned machine);
 
-/* One byte of a file is another than was written, on the disk and in every later read. */
-void world_rot(unsigned machine, const char *path, uint64_t offset);
+/* The same of what is no store: an index then is newer than its log. */
+void world_empty_files(unsigned machine);
+void world_put_back_files(unsigned machine);
+
+/* One byte of a file is another than was written, on the disk and in every later read. The value it
+ * has then. */
+uint8_t world_rot(unsigned machine, const char *path, uint64_t offset);
+enum { WORLD_PATH_MAX = 256 };
+/* One of the files with bytes whose path begins so, at random; false: there is none. */
+bool world_pick_file(unsigned machine, const char *prefix, char path_out[WORLD_PATH_MAX],
+	uint64_t *size_out);
+/* A row of a store gets another value: a bit of its own is flipped, or it has another row's. False:
+ * there is none. */
+bool world_rot_store(unsigned machine, const char *path);
 
 /* Runs events until the given time. */
 void world_run_until_us(uint64_t time_us);
@@ -131,7 +143,9 @@ void world_run_on(unsigned machine, void (*fn)(void *arg), void *arg);
 size_t world_read_file(
 	unsigned machine, const char *path, uint64_t offset, void *out, size_t length);
 
-/* A store as it is now on a machine (NULL: an empty one), for the machine whose code ran last. */
-void world_copy_store(unsigned machine, const char *from, const char *to);
+/* A store of a machine as it is now (NULL: an empty one), to another place or machine. */
+void world_copy_store(unsigned machine, const char *from, unsigned to_machine, const char *to);
+/* Whose code ran last. */
+unsigned world_machine(void);
 
 #endif

@@ -271,7 +271,7 @@ static inline void ship_all(struct fixture *from, struct fixture *to)
 	uint64_t at, next;
 	EXPECT_INT(0, log_reader_open(from->disk, from->directory, 7, &reader));
 	while (log_reader_next(reader, volume_log_end(to->log), volume_log_end(from->log), 64 << 10,
-		       false, &bytes, &at, &next) == 0) {
+		       true, &bytes, &at, &next) == 0) {
 		EXPECT_INT(0, receive(to, bytes, at));
 		EXPECT(receive(to, bytes, at) < 0); /* replayed */
 		bytes_unref(&bytes);

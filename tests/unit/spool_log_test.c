@@ -279,6 +279,84 @@ TEST(a_full_disk_refuses_appends_loses_nothing_and_goes_on_when_there_is_room)
 	teardown(&f);
 }
 
+/* ---- rot ---- */
+
+/* How far a log can be read; EBADMSG is how it ends but at its end. */
+static uint64_t read_up_to(struct fixture *f, int *result_out)
+{
+	struct log_reader *reader;
+	struct bytes *bytes;
+	uint64_t at, next = 0;
+	EXPECT_INT(0, log_reader_open(f->disk, f->directory, 7, &reader));
+	while ((*result_out = log_reader_next(reader, next, volume_log_end(f->log), 4096, true,
+			&bytes, &at, &next)) == 0)
+		bytes_unref(&bytes);
+	log_reader_close(&reader);
+	return at;
+}
+
+TEST(a_rotten_header_within_a_segment_is_not_taken_for_the_segment_s_end)
+{
+	struct fixture f;
+	struct error error;
+	int result;
+	setup(&f);
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(0, reign(&f, 1, reign_one));
+	/* A group each, over several segments. */
+	for (unsigned i = 0; i < 150; i++)
+		EXPECT_INT(0, append(&f, 1, STR("a message")));
+	EXPECT(volume_log_end(f.log) > 2 * segment_length);
+	EXPECT_INT(volume_log_end(f.log), read_up_to(&f, &result));
+	EXPECT_INT(-ENODATA, result);
+	/* One byte, in the middle and in the last block of the first segment. */
+	overwrite(&f, "0000000000000000.log", 10 * 4096 + 20, "!", 1);
+	EXPECT_INT(10 * 4096, read_up_to(&f, &result));
+	EXPECT_INT(-EBADMSG, result);
+	teardown(&f);
+}
+
+TEST(rot_between_records_is_not_shipped)
+{
+	struct fixture leader, follower;
+	struct error error;
+	setup(&leader);
+	setup(&follower);
+	EXPECT_INT(0, reopen(&leader, &error));
+	EXPECT_INT(0, reopen(&follower, &error));
+	EXPECT_INT(0, reign(&leader, 1, reign_one));
+	uint64_t lsn = volume_log_end(leader.log);
+	EXPECT_INT(0, append(&leader, 1, STR("shipped")));
+	/* Behind the message of 7 bytes, and behind all. */
+	const size_t at[] = { GROUP_HEADER_LENGTH + RECORD_HEADER_LENGTH + 7, 4000 };
+	for (size_t i = 0; i < array_length(at); i++)
+		overwrite(&leader, "0000000000000000.log", lsn + at[i], "!", 1);
+	ship_all(&leader, &follower);
+	EXPECT_INT(volume_log_end(leader.log), volume_log_end(follower.log));
+	char path[128], bytes[4096];
+	snprintf(path, sizeof(path), "%s/0000000000000000.log", follower.directory);
+	int fd = open(path, O_RDONLY);
+	EXPECT_INT((int)sizeof(bytes), (int)pread(fd, bytes, sizeof(bytes), (off_t)lsn));
+	close(fd);
+	for (size_t i = 0; i < array_length(at); i++)
+		EXPECT_INT(0, bytes[at[i]]);
+	/* Nor is it taken. */
+	EXPECT_INT(0, append(&leader, 1, STR("shipped")));
+	struct log_reader *reader;
+	struct bytes *groups;
+	uint64_t next, from = volume_log_end(follower.log);
+	EXPECT_INT(0, log_reader_open(leader.disk, leader.directory, 7, &reader));
+	EXPECT_INT(0,
+		log_reader_next(reader, from, volume_log_end(leader.log), 4096, true, &groups,
+			&from, &next));
+	groups->data[4000] = '!';
+	EXPECT_INT(-EBADMSG, receive(&follower, groups, from));
+	bytes_unref(&groups);
+	log_reader_close(&reader);
+	teardown(&leader);
+	teardown(&follower);
+}
+
 /* ---- reading without mail ---- */
 
 struct skimmed {

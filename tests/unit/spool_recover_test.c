@@ -532,7 +532,8 @@ TEST(a_log_is_cut_at_a_group_that_is_damaged)
 			EXPECT_INT(0, append(&f, 1, bytes_str(body)));
 		bytes_unref(&body);
 		damage(&f, lsn + rows[i].at);
-		EXPECT_INT(-EINVAL, cut(&f, lsn + GROUP_ALIGNMENT));
+		if (rows[i].at > GROUP_HEADER_LENGTH)
+			EXPECT_INT(-EINVAL, cut(&f, lsn + GROUP_ALIGNMENT));
 		EXPECT_INT(0, cut(&f, lsn));
 		EXPECT_INT(end, volume_log_end(f.log));
 		EXPECT_INT(chain, volume_log_chain(f.log));
@@ -541,4 +542,49 @@ TEST(a_log_is_cut_at_a_group_that_is_damaged)
 		EXPECT_INT(rows[i].rotten, count_records(&f, RECORD_MESSAGE));
 		teardown(&f);
 	}
+}
+
+TEST(a_log_is_cut_behind_a_group_that_is_damaged_and_ends_before_it)
+{
+	struct fixture f;
+	struct error error;
+	begin(&f, 1);
+	uint64_t end = volume_log_end(f.log), chain = volume_log_chain(f.log);
+	struct bytes *body = large_body();
+	EXPECT_INT(0, append(&f, 1, bytes_str(body)));
+	uint64_t lsn = volume_log_last_group(f.log), behind = volume_log_end(f.log);
+	for (int k = 0; k < 4; k++)
+		EXPECT_INT(0, append(&f, 1, bytes_str(body)));
+	bytes_unref(&body);
+	damage(&f, lsn + 20);
+	/* What is to stay can no longer be the last: what follows in its place is filled again. */
+	EXPECT_INT(0, cut(&f, behind));
+	EXPECT_INT(end, volume_log_end(f.log));
+	EXPECT_INT(chain, volume_log_chain(f.log));
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(end, volume_log_end(f.log));
+	EXPECT_INT(1, count_records(&f, RECORD_MESSAGE));
+	teardown(&f);
+}
+
+TEST(a_log_whose_first_group_is_damaged_is_cut_to_nothing)
+{
+	struct fixture f;
+	struct error error;
+	begin(&f, 1);
+	uint64_t end = volume_log_end(f.log);
+	struct bytes *body = large_body();
+	EXPECT_INT(0, append(&f, 1, bytes_str(body)));
+	bytes_unref(&body);
+	uint64_t lsn = volume_log_last_group(f.log);
+	EXPECT(lsn >= end);
+	damage(&f, 20);
+	/* The damaged group before the new end leads to it, and is the first. */
+	damage(&f, lsn + 20);
+	EXPECT_INT(0, cut(&f, lsn));
+	EXPECT_INT(0, volume_log_end(f.log));
+	EXPECT_INT(0, volume_log_epochs(f.log)->count);
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(0, volume_log_end(f.log));
+	teardown(&f);
 }
