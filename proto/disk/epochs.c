@@ -150,7 +150,8 @@ int epochs_common_end(const struct epochs *follower, uint64_t follower_end,
 	const struct epochs *leader, uint64_t leader_end, uint64_t *common_out)
 {
 	*common_out = 0;
-	if (follower->count == 0 || leader->count == 0)
+	/* What was announced to a log without bytes says nothing of it. */
+	if (follower->count == 0 || leader->count == 0 || follower_end == 0 || leader_end == 0)
 		return 0;
 	/* One of them may have forgotten entries that the other still has. */
 	uint32_t i = 0, k = find(leader, &follower->entries[0]);

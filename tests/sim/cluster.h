@@ -49,9 +49,9 @@ void cluster_cut_off(unsigned machine, bool cut_off);
 void cluster_fail_over(uint32_t volume_id);
 /* The directory names a machine primary in the next epoch. */
 void cluster_promote(uint32_t volume_id, unsigned machine);
-/* The operator looks at volumes that are closed, and moves each to the copy that has most of all
- * that run. */
-void cluster_open_closed(void);
+/* The operator looks at volumes that are closed: one that waits is opened alone, another one moves
+ * to the copy that has most of all that run. How many there were. */
+unsigned cluster_open_closed(void);
 
 /* ---- directories that are not right ---- */
 

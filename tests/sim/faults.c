@@ -326,7 +326,11 @@ void faults_ease(void)
 }
 
 /* Fences that nobody follows up end after 30 seconds. */
-enum { CALM_US = 50000000 };
+enum {
+	CALM_US = 50000000,
+	/* Of looking at what is closed: it is opened, cannot be read, and is moved. */
+	OPERATOR_ROUNDS = 3,
+};
 
 void faults_mend(void)
 {
@@ -356,7 +360,7 @@ void faults_mend(void)
 	world_run_until_us(world_now_us() + CALM_US);
 	/* Only what has lost a disk, or bytes of it, or its directory's word may need somebody. */
 	if (allowed != 0) {
-		cluster_open_closed();
-		world_run_until_us(world_now_us() + CALM_US / 2);
+		for (unsigned i = 0; i < OPERATOR_ROUNDS && cluster_open_closed() > 0; i++)
+			world_run_until_us(world_now_us() + CALM_US / 2);
 	}
 }

@@ -21,7 +21,7 @@ struct message_model {
 
 struct folder_model {
 	uint32_t uidnext;
-	uint64_t highest_modseq;
+	uint64_t highest_modseq, epoch;
 };
 
 struct key {
@@ -76,9 +76,15 @@ static void complain(struct model_folder folder, uint32_t uid, const char *what)
 	failed = true;
 }
 
-void model_selected(struct model_folder folder, uint32_t uidnext, uint64_t highest_modseq)
+void model_selected(struct model_folder folder, uint32_t uidnext, uint64_t highest_modseq,
+	uint64_t epoch, bool may_be_old)
 {
 	struct folder_model *model = find(folder, 0, sizeof(*model));
+	if (may_be_old && epoch < model->epoch) {
+		tally_add(TALLY_CHECK, "an old primary that had not heard was shown once more", 1);
+		return;
+	}
+	model->epoch = epoch;
 	tally_add(TALLY_CHECK, "3 UIDNEXT and HIGHESTMODSEQ did not go down", 1);
 	if (uidnext < model->uidnext)
 		complain(folder, uidnext, "is UIDNEXT, and it was more");

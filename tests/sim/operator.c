@@ -236,29 +236,41 @@ static void open_alone(void *arg)
 	(void)!volume_open_alone(volume, false);
 }
 
-void cluster_open_closed(void)
+/* The copy that has most of those that follow, and can be read; -1: none. */
+static int best_replica(unsigned v)
 {
-	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++) {
-		const struct volume *best = NULL;
-		unsigned target = truths[v].primary;
-		if (!world_is_running(target) ||
-			machines[target]->slots[v].volume->state == VOLUME_PRIMARY)
+	const struct volume *best = NULL;
+	int target = -1;
+	for (unsigned m = 0; m < machine_count; m++) {
+		const struct volume *volume = machines[m]->slots[v].volume;
+		if (m == truths[v].primary || !world_is_running(m) ||
+			volume->numbers.damaged_lsn != 0 || volume->numbers.epoch == 0)
 			continue;
-		if (machines[target]->slots[v].volume->state == VOLUME_OPENING) {
-			world_call_on(target, 0, open_alone, machines[target]->slots[v].volume);
-			continue;
+		if (best == NULL || volume->numbers.epoch > best->numbers.epoch ||
+			(volume->numbers.epoch == best->numbers.epoch &&
+				volume->numbers.durable_lsn > best->numbers.durable_lsn)) {
+			best = volume;
+			target = (int)m;
 		}
-		for (unsigned m = 0; m < machine_count; m++) {
-			const struct volume *volume = machines[m]->slots[v].volume;
-			if (!world_is_running(m))
-				continue;
-			if (best == NULL || volume->numbers.epoch > best->numbers.epoch ||
-				(volume->numbers.epoch == best->numbers.epoch &&
-					volume->numbers.durable_lsn > best->numbers.durable_lsn)) {
-				best = volume;
-				target = m;
-			}
-		}
-		cluster_promote(v + 1, target);
 	}
+	return target;
+}
+
+unsigned cluster_open_closed(void)
+{
+	unsigned closed = 0;
+	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++) {
+		unsigned primary = truths[v].primary;
+		struct volume *volume = machines[primary]->slots[v].volume;
+		if (!world_is_running(primary) || volume->state == VOLUME_PRIMARY)
+			continue;
+		closed++;
+		int target = best_replica(v);
+		/* What it waits for it says; one whose log cannot be read is moved. */
+		if (volume->state == VOLUME_OPENING || target < 0)
+			world_call_on(primary, 0, open_alone, volume);
+		else
+			cluster_promote(v + 1, (unsigned)target);
+	}
+	return closed;
 }

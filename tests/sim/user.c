@@ -370,7 +370,8 @@ static void on_reply(void *arg, struct str reply)
 		break;
 	case STEP_SELECT:
 		if (is_ok)
-			model_selected(user->model, user->uidnext, user->highest_modseq);
+			model_selected(user->model, user->uidnext, user->highest_modseq,
+				user->epoch, cluster_directory_has_lied());
 		if (is_ok && is_inbox(user))
 			note_inbox(user);
 		break;

@@ -2,6 +2,8 @@
 
 #include "unit/test.h"
 
+#include <errno.h>
+
 static struct epoch_entry entry(
 	uint64_t epoch, uint32_t opening, uint64_t start_lsn, uint64_t incarnation)
 {
@@ -46,4 +48,18 @@ TEST(an_opening_that_all_agreed_to_begins_anew_and_a_restart_does_not)
 	EXPECT(epochs_add(&epochs, &next));
 	EXPECT_INT(16384, epochs_opened(&epochs)->start_lsn);
 	epochs_deinit(&epochs);
+}
+
+TEST(a_log_without_bytes_is_a_prefix_of_any_whatever_was_announced_to_it)
+{
+	struct epochs announced = { 0 }, written = { 0 };
+	struct epoch_entry first = entry(1, 0, 0, 1), later = entry(9, 0, 0, 2);
+	uint64_t common = 7;
+	EXPECT(epochs_add(&announced, &first));
+	EXPECT(epochs_add(&written, &later));
+	EXPECT_INT(0, epochs_common_end(&announced, 0, &written, 8192, &common));
+	EXPECT_INT(0, common);
+	EXPECT_INT(-ENOENT, epochs_common_end(&announced, 4096, &written, 8192, &common));
+	epochs_deinit(&announced);
+	epochs_deinit(&written);
 }
