@@ -9,8 +9,8 @@ import time
 
 import demo
 import world
-from demo import POSTGRES_BIN, wait_for
-from world import DOMAIN, user
+from demo import POSTGRES_BIN
+from world import DOMAIN, user, wait_for
 
 
 class Servers:
