@@ -168,7 +168,10 @@ def test_a_replica_that_is_connected_and_does_not_move_is_told(c):
         code, rows = check(c, "--volume", "a1-1")
         assert code == 1 and re.search("does not move|not connected", rows["volume a1-1"][1]), rows
         sender.join()
-        assert [row["volume"] for row in c.pando_json("at-risk", "--volume", "a1-1", check=False)] == ["a1-1"]
+        rows = c.pando_json("at-risk", "--volume", "a1-1", check=False)
+        assert {row["volume"] for row in rows} == {"a1-1"}, rows
+        # And the folders of a mailbox that is made with it.
+        assert [row["count"] for row in rows if row["what"] == "message"] == [1], rows
     finally:
         replicator.send(signal.SIGCONT)
         c.heal()
