@@ -14,6 +14,7 @@ struct asked_copy {
 	unsigned machine;
 	struct volume *volume; /* another one after a restart, which has promised nothing */
 	bool stands, ends_fenced;
+	bool only_waits; /* it was just being opened: its end says nothing, and it does not open */
 	uint64_t epoch, end, token;
 	uint32_t opening;
 };
@@ -65,8 +66,9 @@ static void write_directory(void *arg)
 		best->end >= plan->primary.end;
 	if (fenced && !complete)
 		best = best != NULL && has_more(best, &plan->primary) ? NULL : &plan->primary;
+	bool asked = fenced || plan->primary.only_waits;
 	bool refused = truths[plan->volume].epoch != plan->epoch || best == NULL ||
-		!still_stands(best) || (fenced && !still_stands(&plan->primary)) ||
+		!still_stands(best) || (asked && !still_stands(&plan->primary)) ||
 		(plan->target < 0 && best != &plan->primary && (plan->refused || !all_stand));
 	if (!refused)
 		cluster_name(plan->volume, best->machine, best->token,
@@ -149,6 +151,12 @@ static void on_fenced(struct end_wait *wait, int status, uint64_t end)
 {
 	struct plan *plan = container_of(wait, struct asked_copy, wait)->plan;
 	take_answer(&plan->primary, status, end);
+	if (status == 0 && !volume_is_proven_end(plan->primary.volume)) {
+		plan->primary.only_waits = true;
+		plan->primary.stands = false;
+		hold_all(plan);
+		return;
+	}
 	plan->caught_up_by_us = world_now_us() + 100000 + world_pick(3000000);
 	if (plan->primary.stands)
 		world_call_after_us(1000, on_planned, plan);
@@ -160,7 +168,8 @@ static void ask_fence(void *arg)
 {
 	struct plan *plan = arg;
 	plan->primary.volume = volume_of(plan, plan->primary.machine);
-	if (plan->primary.volume->state == VOLUME_PRIMARY &&
+	enum volume_state state = plan->primary.volume->state;
+	if ((state == VOLUME_PRIMARY || state == VOLUME_OPENING) &&
 		plan->primary.volume->desired.epoch == plan->epoch)
 		volume_fence(plan->primary.volume, true, &plan->primary.wait);
 	else
