@@ -21,7 +21,7 @@ static char *request_of(const char *verb, const struct end_question *questions, 
 		if (questions[i].node_id != node_id)
 			continue;
 		buf_printf(&request, "%c%u:%llu", separator, questions[i].volume->id,
-			(unsigned long long)questions[i].volume->epoch);
+			(unsigned long long)questions[i].asked_epoch);
 		separator = ',';
 	}
 	char *text = str_to_heap(buf_str(&request));

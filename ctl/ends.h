@@ -9,6 +9,7 @@
 struct end_question {
 	uint32_t node_id;
 	const struct directory_volume *volume;
+	uint64_t asked_epoch; /* the highest that anybody has named: who knows a later one refuses */
 	/* The answer. answered: the node spoke of it in time; then it stands still at (epoch,
 	 * end_lsn) under `token`, or `refusal` says why not (it lives as long as the cluster). */
 	bool answered, stands, ends_fenced;

@@ -47,7 +47,10 @@ static int select_volumes(struct command *command, struct plan *plan)
 		if (from                  ? node && node->site_id == from->id
 				: machine ? node == machine
 					  : volume == one)
-			plan_add(plan, volume, target ? target->id : 0, from ? from->id : 0, 0);
+			plan_add(plan, volume,
+				&(struct move_wish){ .to_site_id = target ? target->id : 0,
+					.from_site_id = from ? from->id : 0,
+					.from_node_id = machine ? machine->id : 0 });
 	}
 	if (plan->count == 0) {
 		error_set(&error, -1, "%s serves no volume: there is nothing to move", what);
@@ -80,7 +83,8 @@ static int select_returning(struct command *command, struct plan *plan)
 			: NULL;
 		if (volume && node && node->site_id == site->id &&
 			volume->primary_node_id != node->id)
-			plan_add(plan, volume, site->id, 0, node->id);
+			plan_add(plan, volume,
+				&(struct move_wish){ .to_site_id = site->id, .node_id = node->id });
 	}
 	sql_result_free(&result);
 	if (plan->count == 0 && !command_json(command))

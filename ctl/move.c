@@ -36,27 +36,39 @@ void move_problem(struct move *move, struct str text)
 		snprintf(move->problem, sizeof(move->problem), STR_FORMAT, STR_ARG(text));
 }
 
-void plan_add(struct plan *plan, const struct directory_volume *volume, uint32_t to_site_id,
-	uint32_t from_site_id, uint32_t node_id)
+static bool leaves(const struct move_wish *wish, const struct directory_node *node)
 {
+	return node->site_id == wish->from_site_id || node->id == wish->from_node_id;
+}
+
+static bool is_wanted(const struct move_wish *wish, const struct directory_node *node)
+{
+	return node && !leaves(wish, node) && (!wish->node_id || node->id == wish->node_id) &&
+		(!wish->to_site_id || node->site_id == wish->to_site_id);
+}
+
+void plan_add(
+	struct plan *plan, const struct directory_volume *volume, const struct move_wish *wish)
+{
+	const struct directory *directory = plan->cluster->directory;
 	struct move move = { .volume = volume,
+		.above_epoch = volume->epoch,
 		.old = { .node_id = volume->primary_node_id, .slot = volume->primary_slot } };
 	bool any = false;
+	move.old.is_fit = true;
+	move.old.eligible =
+		is_wanted(wish, directory_find_node(directory, volume->primary_node_id));
 	for (unsigned i = 0; i < volume->replica_count; i++) {
 		const struct directory_node *node =
-			directory_find_node(plan->cluster->directory, volume->replica_node_ids[i]);
+			directory_find_node(directory, volume->replica_node_ids[i]);
 		if (!node)
 			continue;
-		bool leaves = node->site_id == from_site_id;
-		bool eligible = !leaves && (!node_id || node->id == node_id) &&
-			(!to_site_id || node->site_id == to_site_id);
-		move.candidates[move.candidate_count++] = (struct candidate){
-			.node_id = node->id,
+		bool eligible = is_wanted(wish, node);
+		move.candidates[move.candidate_count++] = (struct candidate){ .node_id = node->id,
 			.slot = volume->replica_slots[i],
 			.eligible = eligible,
 			.is_fit = true,
-			.leaves = leaves
-		};
+			.leaves = leaves(wish, node) };
 		any = any || eligible;
 	}
 	if (!any)
@@ -160,6 +172,22 @@ static void take_candidate(const struct plan *plan, const struct move *move,
 	candidate->has_any = candidate->epoch > 0 || plan->accept_loss;
 }
 
+/* Behind a directory that was put back the copy that it names may be a replica of the epoch that
+ * has been forgotten: it is one to choose from, and may be the only one that is left. */
+static void admit_old(struct move *move)
+{
+	const struct candidate *old = &move->old;
+	struct str role = json_text(old->entry, "role");
+	if (move->candidate_count == VOLUME_COPIES_MAX ||
+		!(str_equal(role, STR("replica")) || str_equal(role, STR("held"))) ||
+		(old->epoch <= move->volume->epoch && old->seen_epoch <= move->volume->epoch))
+		return;
+	for (unsigned k = 0; k < move->candidate_count; k++)
+		if (move->candidates[k].node_id == old->node_id)
+			return;
+	move->candidates[move->candidate_count++] = *old;
+}
+
 /* Where candidates (of moves that are not decided yet) and, `with_old`, old primaries stand. */
 void plan_ask_positions(struct plan *plan, bool with_old, unsigned timeout_ms)
 {
@@ -176,6 +204,8 @@ void plan_ask_positions(struct plan *plan, bool with_old, unsigned timeout_ms)
 		struct move *move = &plan->moves[i];
 		if (with_old)
 			take_old(move, answers_of(&answers, move->volume->primary_node_id));
+		if (with_old)
+			admit_old(move);
 		else if (move->clean || move->problem[0])
 			continue;
 		for (unsigned k = 0; k < move->candidate_count; k++)
@@ -240,8 +270,9 @@ void move_choose(const struct plan *plan, struct move *move, bool is_final)
 	}
 	if (!best) {
 		if (is_final || !heard)
-			move_problem(move, heard ? STR("no replica that answers has anything of it")
-					    : STR("no replica answers"));
+			move_problem(move,
+				heard ? STR("no replica that answers has anything of it")
+				      : STR("no replica answers"));
 		return;
 	}
 	move->chosen_node_id = best->node_id;
@@ -409,8 +440,7 @@ static struct promotion promotion_of(struct move *move)
 	memcpy(promotion.expected_reign, move->volume->reign, REIGN_LENGTH);
 	rand_bytes(promotion.reign, REIGN_LENGTH);
 	if (move->given_back) {
-		move->epoch = promotion.epoch =
-			epochs_next(move->above_epoch, move->old.slot);
+		move->epoch = promotion.epoch = epochs_next(move->above_epoch, move->old.slot);
 		promotion.primary_node_id = move->old.node_id;
 		promotion.token = move->old.token;
 		promotion.clean_after = move->old.epoch;
@@ -490,9 +520,8 @@ void plan_wait(struct plan *plan)
 			struct move *move = &plan->moves[i];
 			if (!move->promoted || move->served)
 				continue;
-			const struct json *volume =
-				status_volume(answers_of(&answers, move->chosen_node_id),
-					move->volume->id);
+			const struct json *volume = status_volume(
+				answers_of(&answers, move->chosen_node_id), move->volume->id);
 			move->served = str_equal(json_text(volume, "role"), STR("primary")) &&
 				json_u64(volume, "epoch") == move->epoch;
 			move->served_after_ms = plan_elapsed_ms(plan);

@@ -14,7 +14,7 @@ struct candidate {
 	bool eligible; /* where the command wants it; the others are asked what they have */
 	bool is_fit; /* can serve it, as far as its node says (preflight.c); else why not */
 	char unfit[16];
-	bool leaves; /* at the site that is left: no more is asked of it than of the old primary */
+	bool leaves; /* at the site or node that is left: no more is asked of it than of the old primary */
 	bool answers;
 	bool has_any; /* of the volume, as far as it says: to promote nothing is to lose all */
 	/* It stands still under `token`, and its log ends as the primary was fenced. */
@@ -67,9 +67,13 @@ struct plan {
 	uint64_t asked_ms, fenced_ms, promoted_ms, served_ms;
 };
 
-/* Eligible are the replicas at `to_site_id` (0: anywhere but `from_site_id`) or `node_id` alone. */
-void plan_add(struct plan *plan, const struct directory_volume *volume, uint32_t to_site_id,
-	uint32_t from_site_id, uint32_t node_id);
+/* Where to: `to_site_id`, `node_id` alone, or (0) anywhere; but not to what is left. */
+struct move_wish {
+	uint32_t to_site_id, node_id, from_site_id, from_node_id;
+};
+
+void plan_add(
+	struct plan *plan, const struct directory_volume *volume, const struct move_wish *wish);
 void plan_free(struct plan *plan);
 
 /* Asks old primaries and candidates where they stand, and decides as far as can be known. */

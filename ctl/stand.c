@@ -61,7 +61,8 @@ static void ask_round(struct plan *plan, const char *verb, const struct round *r
 				continue;
 			questions[count] =
 				(struct end_question){ .node_id = parties[k].candidate->node_id,
-					.volume = plan->moves[i].volume };
+					.volume = plan->moves[i].volume,
+					.asked_epoch = plan->moves[i].above_epoch };
 			asked[count++] = parties[k];
 		}
 	}

@@ -95,7 +95,9 @@ static void on_opened_alone(void *arg, int status)
 		int status;
 		const char *text;
 	} refusals[] = { { -EALREADY, "it is served here already" },
-		{ -ESTALE, "this node is not the one that the directory names for it" },
+		{ -ESTALE,
+			"the directory does not name this node for it, or a later epoch has been "
+			"heard of here: `pando failover` chooses among the copies" },
 		{ -EAGAIN, "it is just being opened: nothing is waited for" },
 		{ -ENOENT, "this node holds no copy of it" } };
 	struct control_request *request = arg;

@@ -166,7 +166,7 @@ static int refusal(const struct end_request *request, const struct end_item *ite
 	if (request->how == VOLUMES_CONFIRM)
 		return 0;
 	if (request->how == VOLUMES_HOLD || request->how == VOLUMES_UNHOLD)
-		return slot->wants_primary || slot->epoch > item->asked_epoch ? -ESTALE : 0;
+		return slot->epoch > item->asked_epoch ? -ESTALE : 0; /* the rest its state says */
 	/* One that is still being opened has an older log, or none. */
 	const struct volume_numbers *numbers = &slot->volume->numbers;
 	bool is_other = atomic_load(&numbers->writes) &&

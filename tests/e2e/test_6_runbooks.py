@@ -83,16 +83,14 @@ def test_a_directory_that_was_dumped_before_a_failover(c):
     book = Runbook(c, "The directory was put back")
     users = users_at(c, "node-a1")
     url = re.search(r"^directory = (.*)$", open(c.conf).read(), re.M).group(1)
-    dump = subprocess.run([f"{demo.POSTGRES_BIN}/pg_dump", "--schema=pando", url], check=True, stdout=subprocess.PIPE)
+    dump = subprocess.run([f"{demo.POSTGRES_BIN}/pg_dump", "--schema=pando", url], check=True, stdout=subprocess.PIPE, text=True).stdout
     c.pando("failover", "node-a1")
     for name in users:
         c.send("site-a", name)
     before = mail_of(c, users)
     rows = {v["volume"]: (v["primary"], v["epoch"]) for v in c.status()["volumes"]}
     assert any(primary == "node-b1" for primary, _ in rows.values()), rows
-    done = subprocess.run([f"{demo.POSTGRES_BIN}/psql", "-qAt", "-v", "ON_ERROR_STOP=1", url], text=True, stderr=subprocess.PIPE,
-                          input="drop schema pando cascade;" + dump.stdout.decode(), stdout=subprocess.PIPE)
-    assert done.returncode == 0, done.stderr
+    restore(url, dump)
     book.says("Whoever serves a volume in a later epoch writes that into the directory by itself")
     wait_for("the directory to be right", 20, lambda: rows == {
         v["volume"]: (v["primary"], v["epoch"]) for v in c.status()["volumes"]})
@@ -102,7 +100,44 @@ def test_a_directory_that_was_dumped_before_a_failover(c):
     nothing_is_lost(c, before)
     for name in users:
         c.send("site-b", name)
+    the_copy_that_is_named_is_the_only_one_left(c, book, users, rows, lambda: restore(url, dump))
     c.heal()
+
+
+def restore(url, dump):
+    done = subprocess.run([f"{demo.POSTGRES_BIN}/psql", "-qAt", "-v", "ON_ERROR_STOP=1", url], text=True, stderr=subprocess.PIPE,
+                          input="drop schema pando cascade;" + dump, stdout=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr
+
+
+def the_copy_that_is_named_is_the_only_one_left(c, book, users, rows, put_back):
+    """The same dump, and who serves is dead with its site: nobody writes the directory right by himself."""
+    before = mail_of(c, users, "site-a")
+    wait_for("replicas in step", 20, c.in_step)
+    c.stop(signal.SIGKILL, "site-b")
+    put_back()
+    names = [volume for volume, (primary, _) in rows.items() if primary == "node-b1"]
+    refusal = "stays as it is: node-a1: the directory does not name this node for it, or a later epoch has been heard of here"
+    for volume in names:
+        said = subprocess.run([demo.PANDO, "--config", c.conf, "open", volume, "--alone"], stderr=subprocess.PIPE, text=True)
+        assert said.returncode == 1 and refusal in said.stderr, said.stderr
+        assert "could not be asked and may have more of it" in book.command("pando failover v1", code=1, v1=volume)
+    # The second time its node knows of the later epoch from its log alone.
+    node = c.daemon("node-a1/node")
+    node.stop(signal.SIGKILL)
+    node.start()
+    wait_for("the node", 20, lambda: any((d["daemon"], d["name"], d["state"]) == ("node", "node-a1", "up")
+                                         for d in c.status()["daemons"]))
+    for volume in names:
+        book.command("pando failover v1 --accept-loss", v1=volume)
+    served = {v["volume"]: v for v in c.status()["volumes"]}
+    for volume in names:
+        assert served[volume]["state"] == "primary" and served[volume]["primary"] == "node-a1", served[volume]
+        assert served[volume]["epoch"] > rows[volume][1], (served[volume], rows)
+    nothing_is_lost(c, before, "site-a")
+    c.start("site-b")
+    c.heal()
+    nothing_is_lost(c, before, "site-b")
 
 
 class SmallDisk:
