@@ -30,7 +30,7 @@ static const struct json *own_of(
 }
 
 enum {
-	/* A copy is compared when it connects and at each acknowledgement, by memory or one read. */
+	/* A copy is compared when it connects and when it acknowledges: by memory, or one read. */
 	COPY_UNVERIFIED_MS_MAX = 30000,
 };
 
@@ -101,6 +101,14 @@ static void check_volume(struct checks *checks, const struct directory_volume *v
 	}
 	const struct json *own = own_of(checks, volume);
 	struct str waits_for = json_text(own, "waits_for");
+	if (!primary && str_starts_with(waits_for, STR("an explanation"))) {
+		checks_note(checks, VERDICT_BAD, what,
+			"is not served: it waits for " STR_FORMAT
+			"; it goes on by itself when all copies have been heard, and `pando "
+			"failover %s` decides at once",
+			STR_ARG(waits_for), volume->name);
+		return;
+	}
 	if (!primary && waits_for.length > 0) {
 		checks_note(checks, VERDICT_BAD, what,
 			"is not served yet, because it cannot be known whether its log is whole: "

@@ -168,6 +168,7 @@ struct copy {
 	uint64_t damaged_lsn;  /* the node cannot read it there; 0: nowhere */
 	uint64_t ask_again_ms; /* 0: bytes came since it asked last */
 	struct proof *proof;   /* NODE_PROVES */
+	bool passes_over;      /* it is to pass over the epoch of that */
 	struct volume_receive receive;
 	struct queued_chunk *current;
 	struct list chunks;

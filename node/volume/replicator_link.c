@@ -69,6 +69,7 @@ static void tell_release(struct replicator_link *link, struct slot *slot, uint64
 		&(struct cluster_message){ .kind = prove_epoch ? MESSAGE_PROVE : MESSAGE_RELEASE,
 			.volume = slot->id,
 			.epoch = prove_epoch,
+			.connected = atomic_load(&slot->passes_over),
 			.end = question });
 }
 

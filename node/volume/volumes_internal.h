@@ -44,6 +44,7 @@ struct slot {
 	/* The volume's last question to the replicator, RELEASE or (above 0) PROVE; set after the
 	 * state that it belongs to. */
 	atomic_uint_fast64_t prove_epoch, question;
+	atomic_bool passes_over; /* of prove_epoch */
 	uint64_t sent_question; /* that the replicator knows of; 0: none */
 	uint64_t over_question; /* up to here all are answered, or void */
 	/* What the replicator has been told. */
