@@ -34,18 +34,6 @@ enum {
 	COPY_UNVERIFIED_MS_MAX = 30000,
 };
 
-/* What is odd about a copy that follows all the same: a disk that was copied. */
-static void check_remark(
-	struct checks *checks, const struct json *peer, const char *node, const char *what)
-{
-	struct str remark = json_text(peer, "remark");
-	if (remark.length > 0)
-		checks_note(checks, VERDICT_WARN, what,
-			"its replica at %s: " STR_FORMAT
-			": see docs/operating.md, A copied machine",
-			node, STR_ARG(remark));
-}
-
 /* False with a note when the replica is no good. */
 static bool check_copy(
 	struct checks *checks, const struct json *primary, uint32_t node_id, const char *what)
@@ -53,8 +41,6 @@ static bool check_copy(
 	const struct directory_node *node =
 		directory_find_node(checks->cluster->directory, node_id);
 	const struct json *peer = node ? status_peer(primary, node->name) : NULL;
-	if (node)
-		check_remark(checks, peer, node->name, what);
 	if (!node)
 		checks_note(checks, VERDICT_BAD, what,
 			"a copy is at a node that the directory does not know: see `pando volume "

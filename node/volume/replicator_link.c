@@ -204,7 +204,6 @@ static void note_ack(struct slot *slot, const struct cluster_message *ack)
 	replica->verified_lsn = ack->end;
 	if (ack->connected)
 		replica->acked_lsn = ack->lsn;
-	snprintf(replica->remark, sizeof(replica->remark), STR_FORMAT, STR_ARG(ack->text));
 }
 
 static void on_acked(struct slot *slot, const struct cluster_message *message)

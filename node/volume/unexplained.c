@@ -4,10 +4,10 @@
 #include "core/log.h"
 
 /*
- * An epoch was heard that is later than the one in which the directory names this copy. While it may
- * be somebody's, nothing below it is written: its leader would cut that. It is explained when the
- * directory comes to know of it, which whoever serves in it sees to. One that stays unexplained is a
- * mistake, or was shown with a stolen key; the volume does not stay closed for it.
+ * An epoch was heard that is later than the one in which the directory names this copy. While it
+ * may be somebody's, nothing below it is written: its leader would cut that. It is explained when
+ * the directory comes to know of it, which whoever serves in it sees to. One that stays unexplained
+ * is a mistake, or was shown with a stolen key; the volume does not stay closed for it.
  *
  * All other copies are asked under that number, as before an opening. If every one of them has
  * answered as a replica, and no log has more than the one here, nobody has begun it, and nobody who

@@ -23,7 +23,7 @@ struct end_item {
 	struct slot *slot;
 	bool answered;
 	int status;
-	uint64_t asked_epoch, epoch, end, token, seen;
+	uint64_t asked_epoch, epoch, end, chain, token, seen;
 	uint32_t opening;
 	bool is_clean; /* the log ends with a fence */
 };
@@ -59,10 +59,12 @@ static void describe(const struct end_item *item, struct buf *json)
 			strerror(-item->status));
 	else
 		buf_printf(json,
-			"\"epoch\": %llu, \"opening\": %u, \"end_lsn\": %llu, \"token\": %llu, "
+			"\"epoch\": %llu, \"opening\": %u, \"end_lsn\": %llu, \"chain\": %llu, "
+			"\"token\": %llu, "
 			"\"seen_epoch\": %llu, \"ends_fenced\": %s}",
 			(unsigned long long)item->epoch, item->opening,
-			(unsigned long long)item->end, (unsigned long long)item->token,
+			(unsigned long long)item->end, (unsigned long long)item->chain,
+			(unsigned long long)item->token,
 			(unsigned long long)item->seen, item->is_clean ? "true" : "false");
 }
 
@@ -121,6 +123,7 @@ static void take_numbers(struct end_item *item)
 	item->seen = seen > item->seen ? seen : item->seen;
 	item->epoch = last ? last->epoch : 0;
 	item->opening = last ? last->opening : 0;
+	item->chain = volume_log_chain(volume->log);
 	item->is_clean = volume_log_ends_fenced(volume->log);
 }
 

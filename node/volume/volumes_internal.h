@@ -31,7 +31,6 @@ struct slot_replica {
 	enum copy_verdict verdict;
 	int64_t verdict_since_us; /* wall clock: since when without a break */
 	uint64_t verified_lsn;    /* where it was last seen to be this log */
-	char remark[128];         /* what is odd about it; empty: nothing */
 };
 
 /* A volume as the front thread holds it. Never goes while the process runs. */

@@ -38,10 +38,9 @@ static void report_chain(const struct slot_replica *replica, struct buf *out)
 	bool waits = replica->connected && replica->verdict == COPY_UNVERIFIED;
 	buf_printf(out, ", \"chain\": \"%s\", \"chain_since\": \"", words[replica->verdict]);
 	encode_time(out, replica->verdict_since_us);
-	buf_printf(out, "\", \"verified_lsn\": %llu, \"unverified_ms\": %llu, \"remark\": ",
+	buf_printf(out, "\", \"verified_lsn\": %llu, \"unverified_ms\": %llu",
 		(unsigned long long)replica->verified_lsn,
 		(unsigned long long)(waits ? (clock_mono_us() - replica->connected_us) / 1000 : 0));
-	encode_json(out, str_from(replica->remark));
 }
 
 static void report_peers(struct volumes *volumes, const struct slot *slot, struct buf *out)

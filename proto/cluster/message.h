@@ -69,8 +69,7 @@ enum message_kind {
 	 * the epoch that PROVE named; the log ends at (`lsn`, `chain`). */
 	MESSAGE_RELEASED = 33,
 	/* Replicator to node: replica `node` of `volume` has everything
-	 * below `lsn`; `connected`; its log is this one by `verdict`, last seen to be at `end`;
-	 * `text` is what is odd about it, if anything. */
+	 * below `lsn`; `connected`; its log is this one by `verdict`, last seen to be at `end`. */
 	MESSAGE_ACKED = 34,
 	/* Replicator to node: the replica here now ends at `lsn`; the leader at
 	 * `end` at `time_us`. */
