@@ -30,21 +30,9 @@ static const struct json *own_of(
 }
 
 enum {
-	/* A copy is compared when it connects and at each acknowledgement, by memory or one read. */
+	/* A copy is compared when it connects and when it acknowledges: by memory, or one read. */
 	COPY_UNVERIFIED_MS_MAX = 30000,
 };
-
-/* What is odd about a copy that follows all the same: a disk that was copied. */
-static void check_remark(
-	struct checks *checks, const struct json *peer, const char *node, const char *what)
-{
-	struct str remark = json_text(peer, "remark");
-	if (remark.length > 0)
-		checks_note(checks, VERDICT_WARN, what,
-			"its replica at %s: " STR_FORMAT
-			": see docs/operating.md, A copied machine",
-			node, STR_ARG(remark));
-}
 
 /* False with a note when the replica is no good. */
 static bool check_copy(
@@ -53,8 +41,6 @@ static bool check_copy(
 	const struct directory_node *node =
 		directory_find_node(checks->cluster->directory, node_id);
 	const struct json *peer = node ? status_peer(primary, node->name) : NULL;
-	if (node)
-		check_remark(checks, peer, node->name, what);
 	if (!node)
 		checks_note(checks, VERDICT_BAD, what,
 			"a copy is at a node that the directory does not know: see `pando volume "
@@ -101,6 +87,14 @@ static void check_volume(struct checks *checks, const struct directory_volume *v
 	}
 	const struct json *own = own_of(checks, volume);
 	struct str waits_for = json_text(own, "waits_for");
+	if (!primary && str_starts_with(waits_for, STR("an explanation"))) {
+		checks_note(checks, VERDICT_BAD, what,
+			"is not served: it waits for " STR_FORMAT
+			"; it goes on by itself when all copies have been heard, and `pando "
+			"failover %s` decides at once",
+			STR_ARG(waits_for), volume->name);
+		return;
+	}
 	if (!primary && waits_for.length > 0) {
 		checks_note(checks, VERDICT_BAD, what,
 			"is not served yet, because it cannot be known whether its log is whole: "

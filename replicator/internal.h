@@ -91,7 +91,7 @@ struct peer {
 /* Of a volume at another node, by what it showed last (members.c). */
 struct member {
 	uint32_t node_id; /* 0: free */
-	bool has_copy_id, is_doubled_here;
+	bool has_copy_id;
 	uint8_t copy_id[COPY_ID_LENGTH];
 	enum copy_verdict verdict;
 	uint64_t verified_lsn;
@@ -171,6 +171,7 @@ struct copy {
 	uint64_t damaged_lsn;  /* the node cannot read it there; 0: nowhere */
 	uint64_t ask_again_ms; /* 0: bytes came since it asked last */
 	struct proof *proof;   /* NODE_PROVES */
+	bool passes_over;      /* it is to pass over the epoch of that */
 	struct volume_receive receive;
 	struct queued_chunk *current;
 	struct list chunks;
@@ -236,7 +237,7 @@ void ship_retire(struct copy *copy, bool fetches_only, const char *why);
 /* ---- members.c; node_id is a member's ---- */
 
 struct member *member_of(struct copy *copy, uint32_t node_id);
-/* Notes which disk its copy is on; a change, and a disk that two have, are logged. */
+/* Notes which disk its copy is on; a change is logged. */
 void member_shows_copy(struct copy *copy, uint32_t node_id, struct str copy_id);
 /* What has come of a comparison at `lsn`; a change is logged. */
 void member_judge(struct copy *copy, uint32_t node_id, enum copy_verdict verdict, uint64_t lsn);

@@ -78,12 +78,13 @@ static void on_release(struct copy *copy, uint64_t question)
 }
 
 /* What it wrote is not shipped while that is in question. */
-static void on_prove(struct copy *copy, uint64_t question, uint64_t epoch)
+static void on_prove(struct copy *copy, const struct cluster_message *message)
 {
-	copy->question = question;
+	copy->question = message->end;
+	copy->passes_over = message->connected;
 	ship_retire(copy, false, "not written here now");
 	copy->node = NODE_PROVES;
-	prove_begin(copy, epoch);
+	prove_begin(copy, message->epoch);
 }
 
 static void on_message(struct replicator *replicator, const struct cluster_message *message)
@@ -109,7 +110,7 @@ static void on_message(struct replicator *replicator, const struct cluster_messa
 	case MESSAGE_RETIRED: on_retired(copy); break;
 	case MESSAGE_RELEASE: on_release(copy, message->end); break;
 	case MESSAGE_DAMAGED: receive_damaged(copy, message->lsn); break;
-	case MESSAGE_PROVE: on_prove(copy, message->end, message->epoch); break;
+	case MESSAGE_PROVE: on_prove(copy, message); break;
 	default: break;
 	}
 }

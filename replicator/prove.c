@@ -369,7 +369,10 @@ static void decide(struct copy *copy)
 		proof->known_end = best->end;
 	bool is_ready = order == ORDER_HAVE_ALL && copy->highest_epoch <= proof->epoch &&
 		!peers_refuse_us(copy);
-	if (order == ORDER_DIFFER)
+	if (order == ORDER_FETCH && copy->passes_over)
+		snprintf(proof->trouble, sizeof(proof->trouble), "%s has more of it",
+			replicator_node_name(copy->replicator, best->node_id));
+	else if (order == ORDER_DIFFER)
 		snprintf(proof->trouble, sizeof(proof->trouble),
 			"the copy of %s and the one here differ",
 			replicator_node_name(copy->replicator, best->node_id));
@@ -380,7 +383,7 @@ static void decide(struct copy *copy)
 		return;
 	}
 	tell_progress(copy, is_ready);
-	if (order == ORDER_FETCH)
+	if (order == ORDER_FETCH && !copy->passes_over)
 		fetch(copy, best, common);
 }
 

@@ -542,7 +542,8 @@ int directory_raise_uid_slacks(struct directory_writer *writer, uint32_t volume_
 	snprintf(epoch_text, sizeof(epoch_text), "%llu", (unsigned long long)epoch);
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)uid_slacks);
 	return writer_query(writer, error,
-		"update volume set uid_slacks = $1 where id = $2 and epoch = $3 and uid_slacks < $1",
+		"update volume set uid_slacks = $1 "
+		"where id = $2 and epoch = $3 and uid_slacks < $1",
 		SQL_VALUES(text, id, epoch_text), NULL);
 }
 

@@ -58,8 +58,10 @@ static void become_replica(struct volume *volume)
 	volume->is_asked = false;
 	volume->token = volume->known_end = 0;
 	volume->is_behind = false;
+	volume->passes_over = false;
 	witness_forget(volume->witness);
 	volume_enter(volume, VOLUME_REPLICA);
+	volume_await_explanation(volume);
 }
 
 void volume_finish_fence(struct volume *volume)
@@ -191,6 +193,7 @@ void volume_higher_epoch(struct volume *volume, uint64_t epoch)
 			(unsigned long long)epoch);
 		volume_fence(volume, false, NULL);
 	}
+	volume_await_explanation(volume);
 }
 
 void volume_behind(struct volume *volume, uint32_t node_id, uint64_t epoch, uint64_t end)

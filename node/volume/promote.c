@@ -15,6 +15,7 @@ void volume_begin_opening(struct volume *volume)
 	volume_enter(volume, VOLUME_OPENING);
 	volume->reign_epoch = volume->desired.epoch;
 	volume->is_reopening = volume->writes = volume->was_served = volume->is_asked = false;
+	volume->passes_over = false;
 	volume->opening = (struct volume_opening){ 0 };
 	/* What they had of an earlier branch says nothing of this one. */
 	for (unsigned i = 0; i < volume->replica_count; i++)

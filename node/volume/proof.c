@@ -217,7 +217,7 @@ static bool may_go_alone(const struct volume *volume)
 {
 	const struct volume_opening *opening = &volume->opening;
 	return opening->is_ready && has_what_is_known(volume) &&
-		(opening->is_heard || has_waited(volume));
+		(opening->is_heard || (has_waited(volume) && !volume->passes_over));
 }
 
 void volume_proving(struct volume *volume, bool is_ready, uint64_t end, uint64_t known_end)
@@ -234,6 +234,8 @@ void volume_proving(struct volume *volume, bool is_ready, uint64_t end, uint64_t
 enum volume_wait volume_waits_for(const struct volume *volume)
 {
 	const struct volume_opening *opening = &volume->opening;
+	if (volume->state != VOLUME_PRIMARY && volume_is_unexplained(volume))
+		return WAIT_EXPLAINED;
 	if (volume->state != VOLUME_OPENING)
 		return WAIT_NONE;
 	if (opening->ack_lsn > 0)

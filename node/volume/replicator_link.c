@@ -69,6 +69,7 @@ static void tell_release(struct replicator_link *link, struct slot *slot, uint64
 		&(struct cluster_message){ .kind = prove_epoch ? MESSAGE_PROVE : MESSAGE_RELEASE,
 			.volume = slot->id,
 			.epoch = prove_epoch,
+			.connected = atomic_load(&slot->passes_over),
 			.end = question });
 }
 
@@ -203,7 +204,6 @@ static void note_ack(struct slot *slot, const struct cluster_message *ack)
 	replica->verified_lsn = ack->end;
 	if (ack->connected)
 		replica->acked_lsn = ack->lsn;
-	snprintf(replica->remark, sizeof(replica->remark), STR_FORMAT, STR_ARG(ack->text));
 }
 
 static void on_acked(struct slot *slot, const struct cluster_message *message)

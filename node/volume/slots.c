@@ -47,6 +47,7 @@ static void on_volume_release(void *arg, struct volume *volume, uint64_t prove_e
 {
 	struct slot *slot = arg;
 	atomic_store(&slot->prove_epoch, prove_epoch);
+	atomic_store(&slot->passes_over, volume->passes_over);
 	atomic_store(&slot->question, volume->question);
 	on_volume_changed(arg, volume);
 }

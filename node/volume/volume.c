@@ -257,6 +257,13 @@ void volume_set_desired(struct volume *volume, const struct volume_desired *desi
 	volume_take_desired(volume, desired);
 }
 
+/* The same word again changes nothing. */
+static bool goes_on_passing_over(const struct volume *volume)
+{
+	return volume->state == VOLUME_OPENING && volume->passes_over &&
+		volume_is_unexplained(volume) && volume->desired.epoch == volume->reign_epoch;
+}
+
 /* This process stood still for nobody, and asked for nothing. */
 static void tell_claimed(const struct volume *volume, const struct volume_desired *desired)
 {
@@ -287,9 +294,10 @@ void volume_take_desired(struct volume *volume, const struct volume_desired *des
 		volume_finish_hold(volume);
 	else if (volume->state == VOLUME_REPLICA && volume_may_be_primary(volume))
 		volume_begin_opening(volume);
-	else if (volume->state != VOLUME_REPLICA &&
+	else if (volume->state != VOLUME_REPLICA && !goes_on_passing_over(volume) &&
 		(!volume_may_be_primary(volume) || volume_has_new_reign(volume)))
 		volume_fence(volume, false, NULL);
+	volume_await_explanation(volume);
 	volume_publish(volume);
 }
 
@@ -307,6 +315,8 @@ static void on_retry(void *arg)
 	else if (volume->state == VOLUME_REPLICA && volume->has_desired &&
 		volume_may_be_primary(volume))
 		volume_begin_opening(volume);
+	else if (volume->state == VOLUME_REPLICA && volume_is_unexplained(volume))
+		volume_poll_unexplained(volume);
 }
 
 void volume_ask_release(struct volume *volume, uint64_t prove_epoch)
@@ -328,7 +338,9 @@ void volume_released(struct volume *volume, const struct volume_release *release
 		opening->end = opening->ready_end = release->end;
 		opening->chain = release->chain;
 	}
-	if (volume->state == VOLUME_OPENING)
+	if (volume->state == VOLUME_OPENING && volume->passes_over && release->opening > 0)
+		volume_pass_over(volume);
+	else if (volume->state == VOLUME_OPENING && !volume->passes_over)
 		volume_try_open(volume);
 	else if (volume->state == VOLUME_HELD)
 		volume_poll_hold(volume);

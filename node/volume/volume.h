@@ -78,8 +78,8 @@ struct volume_claim {
 
 struct volume_events {
 	/* The replicator is to close its side of this volume; answer with volume_released and
-	 * volume->question. Above 0, `prove_epoch` is the epoch that is to be written: first all
-	 * other copies are heard. */
+	 * volume->question. Above 0, `prove_epoch` is the epoch that is to be written, or with
+	 * volume->passes_over, passed over: first all other copies are heard. */
 	void (*release)(void *arg, struct volume *volume, uint64_t prove_epoch);
 	/* The directory is to give this copy an epoch of its own, as `claim` says, if it still
 	 * names this node and can be written; otherwise nothing happens. */
@@ -174,6 +174,7 @@ enum volume_wait {
 	WAIT_LOST,   /* what is known to have been confirmed is nowhere to be had: alone by hand */
 	WAIT_CLAIM,  /* the directory is to give it an epoch */
 	WAIT_ACKS,   /* the other copies are to have the first records of this opening */
+	WAIT_EXPLAINED, /* the directory is to know of an epoch that was heard (any state) */
 };
 
 /* The answer to question number `question`; another number is of an earlier one. With `opening`
@@ -253,6 +254,10 @@ struct volume {
 	uint64_t question; /* of the last event `release` */
 	/* The log here must reach this to count as whole: what is known to have been confirmed. */
 	uint64_t known_end;
+	/* Since when an epoch above the directory's is known (unexplained.c); 0: there is none.
+	 * passes_over: OPENING only to have it passed over. */
+	uint64_t unexplained_since_us;
+	bool passes_over;
 	/* A copy elsewhere has confirmed what is lost here: no success is claimed until it is back.
 	 */
 	bool is_behind;

@@ -2,7 +2,8 @@
 #define PANDO_NODE_VOLUME_INTERNAL_H
 
 /* Between the files of a volume: volume.c (states), replica.c (applying), promote.c, proof.c,
- * fence.c, submit.c (changes), rebuild.c (a broken index), durability.c (lag, waits, at risk). */
+ * unexplained.c, fence.c, submit.c (changes), rebuild.c (a broken index), durability.c (lag, waits,
+ * at risk, how far uids may run). */
 
 #include "node/volume/volume.h"
 
@@ -97,6 +98,17 @@ void volume_forget_proof(struct volume *volume);
 /* The log's epoch is above the directory's: true where this copy gave it to itself, and goes on in
  * it. */
 bool volume_adopt_own_claim(struct volume *volume);
+
+/* ---- unexplained.c ---- */
+
+/* The directory names this copy in an epoch below one that was heard. */
+bool volume_is_unexplained(const struct volume *volume);
+/* A replica's word has changed: where it is so, a clock runs. */
+void volume_await_explanation(struct volume *volume);
+/* From time to time then, until the volume opens to pass that epoch over. */
+void volume_poll_unexplained(struct volume *volume);
+/* All copies were heard for it: the directory is asked. */
+void volume_pass_over(struct volume *volume);
 
 /* ---- fence.c ---- */
 

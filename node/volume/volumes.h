@@ -84,7 +84,8 @@ enum volumes_end {
 	VOLUMES_CONFIRM,
 };
 /* For many volumes at once, `list` being ID:EPOCH,ID:EPOCH,...; of each the answer has the durable
- * end, the epoch and opening that wrote it, the token under which it stands still (of the last
+ * end and the log's chain there (two copies with another one there differ), the epoch and
+ * opening that wrote it, the token under which it stands still (of the last
  * answer: all before are void) and the highest epoch it knows of, or an error. A volume that takes
  * longer than a few seconds does not hold up the answer. -EINVAL for a malformed list. */
 int volumes_end(struct volumes *volumes, enum volumes_end how, struct str list,

@@ -23,7 +23,7 @@ struct end_item {
 	struct slot *slot;
 	bool answered;
 	int status;
-	uint64_t asked_epoch, epoch, end, token, seen;
+	uint64_t asked_epoch, epoch, end, chain, token, seen;
 	uint32_t opening;
 	bool is_clean; /* the log ends with a fence */
 	bool is_proven;
@@ -61,12 +61,13 @@ static void describe(const struct end_item *item, struct buf *json)
 			strerror(-item->status));
 	else
 		buf_printf(json,
-			"\"epoch\": %llu, \"opening\": %u, \"end_lsn\": %llu, \"token\": %llu, "
-			"\"seen_epoch\": %llu, \"ends_fenced\": %s, \"is_proven\": %s}",
+			"\"epoch\": %llu, \"opening\": %u, \"end_lsn\": %llu, \"chain\": %llu, "
+			"\"token\": %llu, \"seen_epoch\": %llu, \"ends_fenced\": %s, "
+			"\"is_proven\": %s}",
 			(unsigned long long)item->epoch, item->opening,
-			(unsigned long long)item->end, (unsigned long long)item->token,
-			(unsigned long long)item->seen, item->is_clean ? "true" : "false",
-			item->is_proven ? "true" : "false");
+			(unsigned long long)item->end, (unsigned long long)item->chain,
+			(unsigned long long)item->token, (unsigned long long)item->seen,
+			item->is_clean ? "true" : "false", item->is_proven ? "true" : "false");
 }
 
 static void answer(struct end_request *request)
@@ -125,6 +126,7 @@ static void take_numbers(struct end_item *item)
 	item->seen = seen > item->seen ? seen : item->seen;
 	item->epoch = last ? last->epoch : 0;
 	item->opening = last ? last->opening : 0;
+	item->chain = volume_log_chain(volume->log);
 	item->is_clean = volume_log_ends_fenced(volume->log);
 }
 

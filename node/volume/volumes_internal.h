@@ -31,7 +31,6 @@ struct slot_replica {
 	enum copy_verdict verdict;
 	int64_t verdict_since_us; /* wall clock: since when without a break */
 	uint64_t verified_lsn;    /* where it was last seen to be this log */
-	char remark[128];         /* what is odd about it; empty: nothing */
 };
 
 /* A volume as the front thread holds it. Never goes while the process runs. */
@@ -44,6 +43,7 @@ struct slot {
 	/* The volume's last question to the replicator, RELEASE or (above 0) PROVE; set after the
 	 * state that it belongs to. */
 	atomic_uint_fast64_t prove_epoch, question;
+	atomic_bool passes_over; /* of prove_epoch */
 	uint64_t sent_question; /* that the replicator knows of; 0: none */
 	uint64_t over_question; /* up to here all are answered, or void */
 	/* What the replicator has been told. */

@@ -36,10 +36,9 @@ static void report_chain(const struct slot_replica *replica, struct buf *out)
 	bool waits = replica->connected && replica->verdict == COPY_UNVERIFIED;
 	buf_printf(out, ", \"chain\": \"%s\", \"chain_since\": \"", words[replica->verdict]);
 	encode_time(out, replica->verdict_since_us);
-	buf_printf(out, "\", \"verified_lsn\": %llu, \"unverified_ms\": %llu, \"remark\": ",
+	buf_printf(out, "\", \"verified_lsn\": %llu, \"unverified_ms\": %llu",
 		(unsigned long long)replica->verified_lsn,
 		(unsigned long long)(waits ? (clock_mono_us() - replica->connected_us) / 1000 : 0));
-	encode_json(out, str_from(replica->remark));
 }
 
 static void report_peers(struct volumes *volumes, const struct slot *slot, struct buf *out)
@@ -79,12 +78,17 @@ static void report_wait(const struct slot *slot, struct buf *out)
 		[WAIT_COPIES] = "the other copies: ",
 		[WAIT_LOST] = "a copy that has what is known to be missing from its log: ",
 		[WAIT_CLAIM] = "the directory, which is to give it an epoch of its own",
-		[WAIT_ACKS] = "the other copies, which have answered and are to follow" };
+		[WAIT_ACKS] = "the other copies, which have answered and are to follow",
+		[WAIT_EXPLAINED] = "an explanation of a later epoch that was heard: " };
 	int wait = atomic_load(&slot->volume->numbers.waits_for);
 	struct buf text = { 0 };
 	buf_append_str(&text, str_from(texts[wait]));
 	const char *others =
 		wait == WAIT_COPIES ? "its replicator does not answer" : "there is no other";
+	if (wait == WAIT_EXPLAINED)
+		buf_append_str(&text,
+			str_from(slot->waits_for[0] ? slot->waits_for
+						    : "the directory does not know it"));
 	if (wait == WAIT_COPIES || wait == WAIT_LOST)
 		buf_append_str(&text, str_from(slot->waits_for[0] ? slot->waits_for : others));
 	encode_json(out, buf_str(&text));

@@ -69,8 +69,7 @@ enum message_kind {
 	 * the epoch that PROVE named; the log ends at (`lsn`, `chain`). */
 	MESSAGE_RELEASED = 33,
 	/* Replicator to node: replica `node` of `volume` has everything
-	 * below `lsn`; `connected`; its log is this one by `verdict`, last seen to be at `end`;
-	 * `text` is what is odd about it, if anything. */
+	 * below `lsn`; `connected`; its log is this one by `verdict`, last seen to be at `end`. */
 	MESSAGE_ACKED = 34,
 	/* Replicator to node: the replica here now ends at `lsn`; the leader at
 	 * `end` at `time_us`. */
@@ -83,7 +82,8 @@ enum message_kind {
 	 * `lsn`, which your log does not have: it has lost what it once confirmed. */
 	MESSAGE_BEHIND = 38,
 	/* Node to replicator: hear all members of `volume` before I write it in `epoch`, and fetch
-	 * what they have more; question `end`. */
+	 * what they have more; question `end`. With `connected`: before I pass `epoch` over, which
+	 * nobody may have begun: nothing is fetched, and the answer waits while one has more. */
 	MESSAGE_PROVE = 39,
 	/* Replicator to node: `text` says what that waits for; `connected` when all that could be
 	 * heard has been fetched; the log here ends at `lsn`, and some member has said that it goes

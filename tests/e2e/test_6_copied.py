@@ -104,3 +104,33 @@ def test_a_machine_that_is_moved_is_taken_when_the_old_one_has_stopped(c):
     c.wait_serving()
     # The old disk lacks what the copy has taken, and is filled up.
     assert all(row["chain"] == "verified" for row in c.lag()), c.lag()
+
+
+def test_disks_that_were_swapped_between_two_machines_are_named_and_harmless(c):
+    names = ("node-a1", "node-b1")
+    users = [user(i) for i in range(1, 9)]
+    for name in users:
+        c.send("site-a", name)
+    before = {name: c.mailbox(name)[0] for name in users}
+    daemons = [d for d in c.daemons() if d.name.split("/")[0] in names]
+    machines = [next(d.machine for d in daemons if d.name.startswith(name)) for name in names]
+    for daemon in daemons:
+        daemon.stop()
+    marks = {d.name: os.path.getsize(d.log) for d in daemons}
+    os.rename(f"{machines[0]}/data/volumes", f"{machines[0]}/swapped")
+    os.rename(f"{machines[1]}/data/volumes", f"{machines[0]}/data/volumes")
+    os.rename(f"{machines[0]}/swapped", f"{machines[1]}/data/volumes")
+    for daemon in daemons:
+        daemon.start()
+    c.wait_serving(seconds=60)
+    assert {name: c.mailbox(name)[0] for name in users} == before
+    c.wait_mail(user(1), c.send("site-b", user(1)))
+    assert all(row["chain"] == "verified" for row in c.lag()), c.lag()
+    for name in names:
+        told = ""
+        for daemon in daemons:
+            if daemon.name.startswith(name):
+                with open(daemon.log, errors="replace") as log:
+                    log.seek(marks[daemon.name])
+                    told += log.read()
+        assert "copy_moved" in told, f"{name} does not say that its disk was another's"

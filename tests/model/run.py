@@ -24,6 +24,8 @@ DISKS = "-DTAIL -DEMPTY -DBACK"
 # (name, flags, what must break or None: nothing)
 HOLDS = [
     ("all rules, any one fault, no command", f"-DKILL -DPOWER {DISKS} -DDIRECTORY"),
+    ("all rules, a bogus epoch, no command", "-DBOGUS"),
+    ("all rules, a bogus epoch, one command", "-DBOGUS -DCOMMANDS=1 -DMAILS=1 -DGROUPS=6"),
     ("all rules, one command, no fault", "-DCOMMANDS=1 -DFAULTS=0"),
     ("all rules, one command, a kill", "-DCOMMANDS=1 -DKILL -DMAILS=1 -DGROUPS=5 -DOPENINGS=3"),
     ("all rules, one command, a power cut", "-DCOMMANDS=1 -DPOWER -DMAILS=1 -DGROUPS=5 -DOPENINGS=3"),
@@ -50,6 +52,7 @@ BREAKS = [
     ("standing still unproven", "LOST", "-DNO_STILL -DCOMMANDS=1 -DPOWER -DMAILS=1 -DGROUPS=5 -DOPENINGS=3"),
     ("what is missing", "LOST", "-DNO_MISSING -DEMPTY"),
     ("heard", "LOST", "-DNO_HEARD -DTAIL"),
+    ("all heard, to pass over an epoch", "LOST", "-DNO_ALL -DCOMMANDS=1 -DDIRECTORY -DGROUPS=7"),
     ("the memory lost, too", "UID", "-DMEMORY"),
 ]
 

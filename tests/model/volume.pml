@@ -54,6 +54,7 @@ typedef copy {
 	byte writes, begun;    /* its opening; the epoch for which it was last to open */
 	byte token, known;     /* 0: none; the depth to which something is known to reach */
 	bit answered; byte theirs; /* a proof under way: the other one's end */
+	bit over;              /* it is to pass over an epoch that was heard */
 	byte mem_tip, mem_writes, mem_token; /* the witness: gone with the machine's boot */
 	byte was;              /* mail that the other one has said it has, since the proof began */
 };
@@ -96,6 +97,11 @@ hidden byte i, x, y, z, a, b, e, mine, his, ok;
 #define SAME(p,q)  (g_opening[p] == g_opening[q])
 #endif
 
+#ifdef NO_ALL
+#define PASSES (c[n].over && NAMED(n))
+#else
+#define PASSES (c[n].over && NAMED(n) && c[n].answered)
+#endif
 #ifdef NO_LAST
 #define STOOD x
 #else
@@ -150,7 +156,7 @@ inline WRITE_ROW(ep_, who_, tok_, clean_, stood_) {
 }
 inline FORGET_MEMORY(k) { c[k].mem_tip = 0; c[k].mem_writes = 0; c[k].mem_token = 0 }
 inline FOLLOWS(k) {
-	c[k].state = REPLICA; c[k].token = 0; c[k].known = 0; c[k].writes = 0; c[k].answered = 0; c[k].theirs = 0; c[k].was = 0; c[k].begun = 0;
+	c[k].state = REPLICA; c[k].token = 0; c[k].known = 0; c[k].writes = 0; c[k].answered = 0; c[k].theirs = 0; c[k].was = 0; c[k].begun = 0; c[k].over = 0;
 	FORGET_MEMORY(k)
 }
 inline HEARS(k, epoch) {
@@ -212,7 +218,7 @@ inline IS_FENCED(k, yes) { yes = (g_what[c[k].tip] == FENCE) }
 
 /* The way of volume_try_open: by this boot's memory, by the token of its row, or it begins to ask. */
 inline OPEN() {
-	ok = 0; y = c[n].tip;
+	ok = 0; y = c[n].tip; c[n].over = 0;
 	e = EPOCH(y);
 	if :: y != 0 && e > MY_EPOCH && e % 2 == n && c[n].heard <= e ->    /* its own epoch, and a directory that is behind */
 		if :: rows < ROWS -> rows++; r_epoch[rows] = e; r_node[rows] = n; c[n].row = rows; c[n].told = 0 :: else fi
@@ -253,10 +259,10 @@ inline OPEN() {
 }
 /* ASK and POSITION. Who answers has noted the asker's epoch. */
 inline ASK() {
-	m = 1 - n;
-	HEARS(m, MY_EPOCH);
-	if :: c[m].heard > MY_EPOCH -> HEARS(n, c[m].heard)
-	   :: c[m].heard <= MY_EPOCH && c[m].state == REPLICA && !NAMED(m) ->
+	m = 1 - n; v = (c[n].over -> c[n].heard : MY_EPOCH);
+	HEARS(m, v);
+	if :: c[m].heard > v -> HEARS(n, c[m].heard)
+	   :: c[m].heard <= v && c[m].state == REPLICA && !NAMED(m) ->
 		c[m].noted = MAX(c[m].noted, c[m].heard);
 		c[n].answered = 1; c[n].theirs = c[m].tip; MAIL(c[m].tip, x); c[n].was = c[n].was | x;
 		printf("copy %d answers: group %d\n", m, c[m].tip);
@@ -280,7 +286,7 @@ inline ORDER() {
 /* one group of what it has more, or the cut before that */
 inline FETCH() {
 	m = 1 - n; ORDER(); HAS(c[m].tip, c[n].theirs, ok);
-	if :: x == 1 && ok && c[m].state == REPLICA ->
+	if :: x == 1 && ok && c[m].state == REPLICA && !c[n].over ->
 		if :: a != c[n].tip -> c[n].tip = a; printf("copy %d sets aside what is above group %d\n", n, a)
 		   :: else ->
 #ifdef HALF_FETCHED
@@ -298,6 +304,11 @@ inline AGREE() {
 	if :: x == 0 && c[n].answered && MAY(n) && c[n].tip != 0 && EPOCH(c[n].tip) == MY_EPOCH -> CHECK_SAME_EPOCH(); BEGIN(1, 0)
 	   :: else fi
 }
+/* An epoch was heard that the directory does not know: all are asked under it, and what nobody's log has is passed over. */
+inline PASS() {
+	c[n].state = PROVES; c[n].over = 1; c[n].begun = MY_EPOCH; c[n].answered = 0; c[n].theirs = 0; c[n].was = 0;
+	printf("copy %d would pass over epoch %d\n", n, c[n].heard)
+}
 /* the third: an epoch of its own, from the directory that still has the row it knows */
 inline CLAIM() {
 	ORDER(); HAS_OPENING(c[n].tip, c[n].told, ok);
@@ -309,11 +320,12 @@ inline CLAIM() {
 #ifndef NO_COMPARE
 	ok = ok && row == c[n].row && told == c[n].told;
 #endif
-	if :: ok && x == 0 && MAY(n) ->
+	if :: ok && x == 0 && (MAY(n) || PASSES) ->
 		MAIL(c[n].tip, mine); MAIL(c[1-n].tip, his); HAS_OPENING(c[n].tip, told, v);
 		OWED(MY_EPOCH, i);
 		LOST(!v && (i & twice & his & (255 - mine)) != 0);
-		his = c[n].was; LOST((i & his & (255 - mine)) != 0);
+		e = his; his = c[n].was; LOST((i & his & (255 - mine)) != 0);
+		if :: c[n].over -> OWED(c[n].heard, i); LOST((i & e & (255 - mine)) != 0) :: else fi;
 		if :: c[n].token == 0 -> c[n].token = tokens; tokens++ :: else fi;
 		x = MAX(c[n].heard, MY_EPOCH); NEXT(x, n, e);
 		WRITE_ROW(e, n, c[n].token, 0, 0)
@@ -326,9 +338,9 @@ inline READ() {
 	if :: c[n].row == 0 || row != c[n].row && r_epoch[row] >= MY_EPOCH || row == c[n].row && told != c[n].told ->
 		c[n].row = row; c[n].told = told; printf("copy %d reads row %d\n", n, row);
 		c[n].heard = MAX(c[n].heard, MY_EPOCH);
-		if :: c[n].state != REPLICA && c[n].state != HELD && !MAY(n) -> FOLLOWS(n)
+		if :: c[n].state != REPLICA && c[n].state != HELD && !MAY(n) && !(c[n].over && NAMED(n) && MY_EPOCH == c[n].begun) -> FOLLOWS(n)
 		   :: c[n].state == HELD && !NAMED(n) && cmd.stands == 0 -> FOLLOWS(n)
-		   :: c[n].state != REPLICA && c[n].state != HELD && c[n].state != FENCED && MAY(n) && MY_EPOCH > c[n].begun -> c[n].state = FENCED
+		   :: c[n].state != REPLICA && c[n].state != HELD && c[n].state != FENCED && MAY(n) && MY_EPOCH > c[n].begun -> c[n].state = FENCED; c[n].over = 0
 		   :: else fi
 	   :: else fi
 }
@@ -510,6 +522,7 @@ init {
 	:: atomic { EITHER; d_step { if :: c[n].state == PROVES && c[n].answered -> FETCH() :: else fi; n = 0; m = 0; v = 0 } }
 	:: atomic { EITHER; d_step { if :: c[n].state == PROVES && c[n].answered && ROOM(1) && openings < OPENINGS -> AGREE() :: else fi; n = 0; m = 0; v = 0 } }
 	:: atomic { EITHER; d_step { if :: c[n].state == PROVES && rows < ROWS -> CLAIM() :: else fi; n = 0; m = 0; v = 0 } }
+	:: atomic { EITHER; d_step { if :: c[n].state == REPLICA && NAMED(n) && c[n].heard > MY_EPOCH && c[n].tip != 0 -> PASS() :: else fi; n = 0; m = 0; v = 0 } }
 	:: atomic { EITHER; d_step { if :: c[n].answered -> c[n].answered = 0; c[n].theirs = 0 :: else fi; n = 0; m = 0; v = 0 } } /* the line is lost */
 	:: atomic { EITHER; d_step { if :: c[n].state == SERVES -> TELL() :: else fi; n = 0; m = 0; v = 0 } }
 	:: atomic { EITHER; d_step { if :: (c[n].state == HELD || c[n].state == FENCED) && ROOM(1) && openings < OPENINGS -> END() :: else fi; n = 0; m = 0; v = 0 } }
@@ -543,6 +556,10 @@ init {
 		STARTS(n, 1);
 #endif
 		n = 0 } }
+#endif
+#ifdef BOGUS
+	:: atomic { faults < FAULTS -> EITHER; d_step { faults++; x = c[n].heard + 1; HEARS(n, x); printf("FAULT: somebody tells copy %d of epoch %d\n", n, c[n].heard); n = 0 } }
+	:: atomic { faults < FAULTS -> EITHER; d_step { faults++; x = c[n].heard + 2; HEARS(n, x); printf("FAULT: somebody tells copy %d of epoch %d\n", n, c[n].heard); n = 0 } }
 #endif
 #ifdef DIRECTORY
 	:: atomic { faults < FAULTS && (row != row_before || told != told_before) -> d_step { faults++; printf("FAULT: the directory is put back from row %d to %d\n", row, row_before); row = row_before; told = told_before } }

@@ -145,6 +145,11 @@ TEST(a_second_process_of_a_living_members_name_is_refused_and_changes_nothing)
 	struct buf told = { 0 };
 	replicator_report(machines[0]->replicator, &told);
 	EXPECT(strstr(buf_terminated(&told), "\"twins\": [{\"name\": \"node-1\"") != NULL);
+	/* It does not come back: forgotten after a while. */
+	run_us(61 * SECOND_US);
+	buf_clear(&told);
+	replicator_report(machines[0]->replicator, &told);
+	EXPECT(strstr(buf_terminated(&told), "\"twins\": []") != NULL);
 	buf_deinit(&told);
 	EXPECT(check_all());
 }
@@ -343,5 +348,87 @@ TEST(a_folder_waits_for_the_directory_before_it_runs_further_ahead_of_a_straggle
 	take_more(2 * UID_SLACK);
 	cluster_restart(2);
 	run_us(30 * SECOND_US);
+	EXPECT(check_all());
+}
+
+/* ---- an epoch that nobody has ---- */
+
+enum { BOGUS_EPOCH = 30000 };
+
+static void shout(struct caller *caller)
+{
+	say(caller, &(struct cluster_message){
+			    .kind = MESSAGE_EPOCH, .volume = 1, .epoch = BOGUS_EPOCH });
+	run_us(SECOND_US / 10);
+}
+
+TEST(an_epoch_shown_with_the_key_of_a_living_member_is_not_heard)
+{
+	struct caller thief;
+	start();
+	/* What it says comes with its greeting. */
+	dial(&thief, 0, 2, 77);
+	if (!thief.is_over)
+		shout(&thief);
+	run_us(5 * SECOND_US);
+	EXPECT(thief.is_over);
+	EXPECT_INT(1, cluster_volume(0, 1)->highest_epoch);
+	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(0, 1)->state);
+	EXPECT(is_confirmed());
+	hang_up(&thief);
+}
+
+TEST(an_epoch_that_no_copy_has_is_passed_over_when_all_have_been_heard)
+{
+	struct caller thief;
+	start();
+	uint32_t before = deliver_uid();
+	cluster_crash(1);
+	run_us(MEMBER_SILENT_US);
+	dial(&thief, 0, 2, 77);
+	shout(&thief);
+	hang_up(&thief);
+	EXPECT(cluster_volume(0, 1)->state != VOLUME_PRIMARY);
+	/* A copy is silent, and may have begun it. */
+	run_us(60 * SECOND_US);
+	EXPECT(cluster_volume(0, 1)->state != VOLUME_PRIMARY);
+	EXPECT_INT(WAIT_EXPLAINED, cluster_volume(0, 1)->numbers.waits_for);
+	EXPECT_INT(1, cluster_volume(0, 1)->row_epoch);
+	cluster_restart(1);
+	run_us(20 * SECOND_US);
+	EXPECT_INT(0, cluster_primary(1));
+	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(0, 1)->state);
+	EXPECT_INT(epochs_next(BOGUS_EPOCH, cluster_slot(0, 0)),
+		cluster_volume(0, 1)->desired.epoch);
+	EXPECT(deliver_uid() > before);
+	EXPECT(is_confirmed());
+	EXPECT(check_all());
+}
+
+TEST(an_epoch_that_another_copy_has_written_in_is_not_passed_over)
+{
+	start();
+	unsigned primary = cluster_primary(1);
+	cluster_keep_directory();
+	cluster_cut_off(primary, true);
+	cluster_promote(1, 1 - primary);
+	run_us(5 * SECOND_US);
+	EXPECT(cluster_volume(primary, 1)->state != VOLUME_PRIMARY);
+	deliver_uid();
+	/* Whoever wrote it is a replica again by the directory, which was put back meanwhile. */
+	cluster_crash(1 - primary);
+	cluster_put_back_directory();
+	cluster_cut_off(primary, false);
+	run_us(SECOND_US);
+	cluster_restart(1 - primary);
+	run_us(60 * SECOND_US);
+	EXPECT_INT(1, cluster_volume(primary, 1)->row_epoch);
+	EXPECT(cluster_volume(primary, 1)->state != VOLUME_PRIMARY);
+	EXPECT_INT(WAIT_EXPLAINED, cluster_volume(primary, 1)->numbers.waits_for);
+	/* The operator's command finds who has it. */
+	cluster_promote(1, 1 - primary);
+	run_us(60 * SECOND_US);
+	EXPECT_INT(1 - primary, cluster_primary(1));
+	EXPECT(is_confirmed());
 	EXPECT(check_all());
 }
