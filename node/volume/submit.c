@@ -114,7 +114,8 @@ static void on_appended(struct volume_append *append)
 {
 	struct pending_change *pending = container_of(append, struct pending_change, append);
 	struct volume *volume = pending->volume;
-	int status = append->status;
+	/* Above the log EDQUOT is a mailbox's quota, for good; a file system's passes. */
+	int status = append->status == -EDQUOT ? -ENOSPC : append->status;
 	bool is_seen = status < 0 || apply(volume, pending);
 	end_way(volume, pending, status);
 	if (!is_seen) {

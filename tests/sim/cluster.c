@@ -1,5 +1,6 @@
 #include "sim/cluster_internal.h"
 #include "sim/internal.h"
+#include "sim/routers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -451,5 +452,6 @@ void cluster_start(unsigned count)
 	}
 	client_loop = world_start_machine(CLIENTS);
 	cluster_keep_directory();
+	routers_start();
 	watch_start();
 }

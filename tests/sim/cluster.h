@@ -2,7 +2,7 @@
 #define PANDO_TESTS_SIM_CLUSTER_H
 
 /*
- * Two or three machines, each with a node's volumes (a copy of every one) and a replicator (the
+ * Two or three machines (and two of routers, routers.h), each with a node's volumes (a copy of every one) and a replicator (the
  * shipped code), a directory that is always right but reaches machines late or not at all, and an
  * operator who fails over. Keeps the history that the checkers read.
  */
@@ -14,6 +14,9 @@
 
 enum {
 	CLUSTER_MACHINES_MAX = 3,
+	/* Machines behind those of the nodes, how many these ever are. */
+	CLUSTER_ROUTER_FIRST = CLUSTER_MACHINES_MAX,
+	CLUSTER_ROUTERS = 2,
 	CLUSTER_VOLUMES = 2,
 	CLUSTER_MAILBOXES = 4,
 	/* The first of a volume, which sessions change that no user knows of. */

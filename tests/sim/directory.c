@@ -1,4 +1,5 @@
 #include "sim/cluster_internal.h"
+#include "sim/routers.h"
 
 #include <stdio.h>
 
@@ -10,7 +11,7 @@ struct directory {
 
 struct directory *directory_of(unsigned machine)
 {
-	static struct directory directories[CLUSTER_MACHINES_MAX];
+	static struct directory directories[MACHINES_MAX];
 	directories[machine].machine = machine;
 	return &directories[machine];
 }
@@ -71,7 +72,10 @@ const struct directory_volume *directory_find_volume(
 	if (id == 0 || id > CLUSTER_VOLUMES)
 		return NULL;
 	volume.id = id;
-	volume.primary_node_id = cluster_known(directory->machine, id - 1)->primary + 1;
+	/* A router that knows another one finds it again at once. */
+	volume.primary_node_id = router_is(directory->machine)
+		? cluster_primary(id) + 1
+		: cluster_known(directory->machine, id - 1)->primary + 1;
 	return &volume;
 }
 
@@ -89,4 +93,74 @@ uint64_t directory_access(const struct directory *directory, uint64_t mailbox_id
 {
 	(void)directory;
 	return mailbox_id;
+}
+
+/* ---- as routers ask it ---- */
+
+bool directory_is_loaded(const struct directory *directory)
+{
+	(void)directory;
+	return true;
+}
+
+bool directory_is_fresh(const struct directory *directory)
+{
+	return !router_is_cut_off(directory->machine);
+}
+
+const struct directory_mailbox *directory_find_mailbox(
+	const struct directory *directory, uint64_t id)
+{
+	char address[32];
+	snprintf(address, sizeof(address), "m%llu@example.org", (unsigned long long)id);
+	return directory_find_login(directory, str_from(address));
+}
+
+const struct directory_node *directory_find_node(const struct directory *directory, uint32_t id)
+{
+	static struct directory_node node;
+	(void)directory;
+	if (id == 0 || id > cluster_machines())
+		return NULL;
+	node = (struct directory_node){ .id = id };
+	snprintf(node.name, sizeof(node.name), "node-%u", id - 1);
+	snprintf(node.lmtp, sizeof(node.lmtp), "machine-%u:24", id - 1);
+	return &node;
+}
+
+const struct directory_site *directory_find_site(const struct directory *directory, uint32_t id)
+{
+	static struct directory_site site;
+	(void)directory;
+	site.id = id;
+	snprintf(site.name, sizeof(site.name), "site-%u", id - 1);
+	return &site;
+}
+
+/* Each at a site of its own. */
+const struct directory_router *directory_next_router(
+	const struct directory *directory, size_t *position)
+{
+	static struct directory_router routers[CLUSTER_ROUTERS];
+	(void)directory;
+	if (*position == CLUSTER_ROUTERS)
+		return NULL;
+	unsigned number = (unsigned)(*position)++;
+	struct directory_router *router = &routers[number];
+	*router = (struct directory_router){ .id = number + 1, .site_id = number + 1 };
+	snprintf(router->name, sizeof(router->name), "router-%u", number);
+	snprintf(router->queue, sizeof(router->queue), "machine-%u:26",
+		CLUSTER_ROUTER_FIRST + number);
+	return router;
+}
+
+const struct directory_router *directory_find_router_by_name(
+	const struct directory *directory, struct str name)
+{
+	const struct directory_router *router;
+	size_t position = 0;
+	while ((router = directory_next_router(directory, &position)) != NULL)
+		if (str_equal(name, str_from(router->name)))
+			return router;
+	return NULL;
 }

@@ -609,6 +609,20 @@ static int compare_names(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/* Of the names of files, in order: a directory in it is told once. */
+static void tell_entries(const char *const *names, size_t count,
+	void (*fn)(void *arg, const char *name), void *arg)
+{
+	char told[WORLD_PATH_MAX] = "", name[WORLD_PATH_MAX];
+	for (size_t i = 0; i < count; i++) {
+		snprintf(name, sizeof(name), "%.*s", (int)strcspn(names[i], "/"), names[i]);
+		if (strcmp(name, told) == 0)
+			continue;
+		memcpy(told, name, sizeof(told));
+		fn(arg, name);
+	}
+}
+
 int disk_list_directory(const char *path, void (*fn)(void *arg, const char *name), void *arg)
 {
 	const char *names[256];
@@ -626,8 +640,7 @@ int disk_list_directory(const char *path, void (*fn)(void *arg, const char *name
 		}
 	}
 	qsort(names, count, sizeof(*names), compare_names);
-	for (size_t i = 0; i < count; i++)
-		fn(arg, names[i]);
+	tell_entries(names, count, fn, arg);
 	return 0;
 }
 
@@ -649,13 +662,39 @@ int disk_remove_file(const char *path)
 	return disk_end(&fate, 0);
 }
 
+static void rename_directory(const char *from, const char *to)
+{
+	size_t length = strlen(from);
+	list_for_each (entry, &inodes) {
+		struct inode *inode = list_entry(entry, struct inode, link);
+		char rest[WORLD_PATH_MAX];
+		if (inode->machine != current_machine() ||
+			strncmp(inode->path, from, length) != 0 || inode->path[length] != '/')
+			continue;
+		snprintf(rest, sizeof(rest), "%s", inode->path + length);
+		int written = snprintf(inode->path, sizeof(inode->path), "%s%s", to, rest);
+		CHECK(written > 0 && (size_t)written < sizeof(inode->path));
+	}
+}
+
+int64_t disk_space_free(const char *path)
+{
+	(void)path;
+	return machine_has_room(current_machine()) ? 1ll << 40 : 0;
+}
+
 int disk_rename(const char *from, const char *to)
 {
 	struct inode *inode = find_inode(current_machine(), from);
 	struct inode *target = find_inode(current_machine(), to);
-	if (inode == NULL)
+	if (inode == NULL && !directory_exists(from))
 		return -ENOENT;
 	struct fate fate = disk_begin(current_machine(), DISK_RENAME);
+	if (inode == NULL) {
+		if (fate_is_done(&fate))
+			rename_directory(from, to);
+		return disk_end(&fate, 0);
+	}
 	if (fate_is_done(&fate)) {
 		if (target != NULL)
 			remove_inode(target);

@@ -51,6 +51,11 @@ void world_take_descriptors(unsigned machine, bool taken)
 	conditions[machine].has_no_descriptors = taken;
 }
 
+bool machine_has_room(unsigned machine)
+{
+	return !conditions[machine].is_full;
+}
+
 bool machine_has_descriptors(unsigned machine)
 {
 	return !conditions[machine].has_no_descriptors;

@@ -2,6 +2,7 @@
 
 #include "sim/cluster.h"
 #include "sim/rot.h"
+#include "sim/routers.h"
 #include "sim/stranger.h"
 #include "sim/tally.h"
 
@@ -13,7 +14,7 @@ static struct disk_state {
 	uint64_t kept_us;       /* when its disk was kept; 0: it was not */
 	uint64_t lied_until_us; /* UINT64_MAX: it lies */
 	bool has_failed;        /* a log that it fenced serves again after a restart only */
-} disks[CLUSTER_MACHINES_MAX];
+} disks[MACHINES_MAX];
 
 static void cut_power(unsigned machine)
 {
@@ -29,7 +30,11 @@ static void kill_process(unsigned machine)
 
 static void restart(unsigned machine)
 {
-	if (!world_is_running(machine))
+	if (world_is_running(machine))
+		return;
+	if (router_is(machine))
+		router_restart(machine);
+	else
 		cluster_restart(machine);
 }
 
@@ -44,6 +49,10 @@ static void die_in_a_call(unsigned machine)
 static unsigned other_than(unsigned machine)
 {
 	unsigned count = cluster_machines();
+	if (router_is(machine)) /* a node, or the other router */
+		return world_pick(2) == 0
+			? (unsigned)world_pick(count)
+			: 2 * CLUSTER_ROUTER_FIRST + CLUSTER_ROUTERS - 1 - machine;
 	return (machine + 1 + (unsigned)world_pick(count - 1)) % count;
 }
 
@@ -119,11 +128,19 @@ static void freeze(unsigned machine)
 
 static void cut_off(unsigned machine)
 {
+	if (router_is(machine)) {
+		router_cut_off(machine, true);
+		return;
+	}
 	cluster_cut_off(machine, true);
 }
 
 static void reach_directory(unsigned machine)
 {
+	if (router_is(machine)) {
+		router_cut_off(machine, false);
+		return;
+	}
 	cluster_cut_off(machine, false);
 }
 
@@ -144,6 +161,14 @@ static void on_power_cut(unsigned machine)
 		history_disk_lost(machine, now < LIE_US ? 0 : now - LIE_US);
 }
 
+static void disk_lost(unsigned machine, uint64_t since_us)
+{
+	if (router_is(machine))
+		routers_disk_lost(machine, since_us);
+	else
+		history_disk_lost(machine, since_us);
+}
+
 static void empty_disk(unsigned machine)
 {
 	cut_power(machine);
@@ -152,7 +177,7 @@ static void empty_disk(unsigned machine)
 		world_empty_disk(machine);
 	else
 		world_empty_files(machine);
-	history_disk_lost(machine, 0);
+	disk_lost(machine, 0);
 }
 
 static void keep_disk(unsigned machine)
@@ -170,7 +195,7 @@ static void put_back_disk(unsigned machine)
 		world_put_back_disk(machine);
 	else
 		world_put_back_files(machine);
-	history_disk_lost(machine, disks[machine].kept_us);
+	disk_lost(machine, disks[machine].kept_us);
 }
 
 static void let_lie(unsigned machine)
@@ -229,7 +254,11 @@ static void jump_clock(unsigned machine)
 
 /* ---- which, how often ---- */
 
-enum { FAULT_ALWAYS = 0 };
+enum {
+	FAULT_ALWAYS = 0,
+	/* Of what may befall both, so many go to a router. */
+	ROUTER_SHARE = 4,
+};
 
 static const struct {
 	const char *name;
@@ -237,6 +266,7 @@ static const struct {
 	unsigned weight;
 	unsigned class;
 	bool mends;
+	bool nodes; /* it befalls no router */
 	/* Where disks and directories are lost in one run: only when all that was lost before has
 	 * been mended. */
 	bool waits;
@@ -260,21 +290,22 @@ static const struct {
 	{ "frozen", freeze, 4 },
 	{ "directory away", cut_off, 4 },
 	{ "directory back", reach_directory, 1, .mends = true },
-	{ "failover", fail_over, 6 },
-	{ "stranger", stranger_come, 4 },
+	{ "failover", fail_over, 6, .nodes = true },
+	{ "stranger", stranger_come, 4, .nodes = true },
 	{ "clock jump", jump_clock, 2 },
-	{ "index kept", index_keep, 3 },
-	{ "index put back", index_put_back, 2 },
-	{ "index of another log", index_swap, 1 },
-	{ "a byte of a log rots", rot_log, 8, FAULTS_ROT },
-	{ "a byte beside a log rots", rot_beside_log, 2, FAULTS_ROT },
-	{ "a row of an index rots", rot_index, 4, FAULTS_ROT },
+	{ "index kept", index_keep, 3, .nodes = true },
+	{ "index put back", index_put_back, 2, .nodes = true },
+	{ "index of another log", index_swap, 1, .nodes = true },
+	{ "a byte of a log rots", rot_log, 8, FAULTS_ROT, .nodes = true },
+	{ "a byte beside a log rots", rot_beside_log, 2, FAULTS_ROT, .nodes = true },
+	{ "a byte of a queue rots", routers_rot, 4, FAULTS_ROT },
+	{ "a row of an index rots", rot_index, 4, FAULTS_ROT, .nodes = true },
 	{ "disk emptied", empty_disk, 1, FAULTS_DISK_LOSS, .waits = true },
 	{ "disk kept", keep_disk, 4, FAULTS_DISK_LOSS },
 	{ "disk put back", put_back_disk, 1, FAULTS_DISK_LOSS, .waits = true },
-	{ "disk lies", let_lie, 2, FAULTS_DISK_LOSS, .waits = true },
+	{ "disk lies", let_lie, 2, FAULTS_DISK_LOSS, .waits = true, .nodes = true },
 	{ "disk honest again", make_honest, 1, FAULTS_DISK_LOSS, .mends = true },
-	{ "directory kept", keep_directory, 4, FAULTS_DIRECTORY_LOSS },
+	{ "directory kept", keep_directory, 4, FAULTS_DIRECTORY_LOSS, .nodes = true },
 	{ "directory put back", put_back_directory, 1, FAULTS_DIRECTORY_LOSS, .waits = true },
 	{ "two directories", split_directory, 1, FAULTS_DIRECTORY_LOSS, .waits = true },
 	{ "one directory again", join_directory, 1, FAULTS_DIRECTORY_LOSS, .mends = true },
@@ -308,8 +339,10 @@ static void strike(bool mends)
 		total += weight_of(k, mends);
 	for (uint64_t left = world_pick(total); left >= weight_of(i, mends); i++)
 		left -= weight_of(i, mends);
+	if (!faults[i].nodes && world_pick(ROUTER_SHARE) == 0)
+		machine = CLUSTER_ROUTER_FIRST + (unsigned)world_pick(CLUSTER_ROUTERS);
 	bool both = (allowed & FAULTS_DISK_LOSS) && (allowed & FAULTS_DIRECTORY_LOSS);
-	if (both && faults[i].waits && (!cluster_is_whole() || is_lying()))
+	if (both && faults[i].waits && !router_is(machine) && (!cluster_is_whole() || is_lying()))
 		return;
 	tally_add(TALLY_FAULT, faults[i].name, 1);
 	faults[i].strike(machine);
@@ -338,12 +371,14 @@ void faults_mend(void)
 	/* What gets well by itself is to do so without a restart too. */
 	bool restarts = world_pick(2) == 0;
 	cluster_join_directory();
-	for (unsigned machine = 0; machine < count; machine++)
-		for (unsigned other = 0; other < count; other++)
+	for (unsigned machine = 0; machine < CLIENTS; machine++)
+		for (unsigned other = 0; other < CLIENTS; other++)
 			world_set_link(machine, other, true);
 	world_set_latency_us(500);
 	world_set_noise(false);
-	for (unsigned machine = 0; machine < count; machine++) {
+	for (unsigned machine = 0; machine < CLIENTS; machine++) {
+		if (machine >= count && !router_is(machine))
+			continue;
 		world_fail_next_write(machine, false);
 		world_fail_next_call(machine, false);
 		world_fill_disk(machine, false);
@@ -351,11 +386,10 @@ void faults_mend(void)
 		make_honest(machine);
 		world_take_descriptors(machine, false);
 		world_spare(machine);
-		cluster_cut_off(machine, false);
+		reach_directory(machine);
 		if (world_is_running(machine) && (restarts || disks[machine].has_failed))
 			cluster_crash(machine);
-		if (!world_is_running(machine))
-			cluster_restart(machine);
+		restart(machine);
 	}
 	world_run_until_us(world_now_us() + CALM_US);
 	/* Only what has lost a disk, or bytes of it, or its directory's word may need somebody. */

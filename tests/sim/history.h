@@ -26,6 +26,12 @@ struct history_entry {
 	uint64_t sent_us, answered_us; /* of the last try */
 	uint64_t took_us; /* the try that was answered first with success */
 	uint32_t uid;   /* 0: not told */
+	/* A router's queue has taken it; which routers' disks are to have it, a bit each. */
+	bool queued, queue_excused;
+	bool handed_over; /* and has it no more */
+	unsigned queue_holders;
+	bool was_home; /* a home was seen to have stored it */
+	uint64_t queued_us, queued_epoch;
 	unsigned found; /* in the INBOX, when all was read at the end */
 };
 

@@ -43,6 +43,7 @@ uint64_t fate_part(const struct fate *fate, uint64_t length);
 /* Does not return when the machine dies here. */
 int disk_end(const struct fate *fate, int result) must_check;
 bool machine_has_descriptors(unsigned machine);
+bool machine_has_room(unsigned machine);
 void disk_faults_reset(void);
 
 void net_reset(void);

@@ -3,6 +3,7 @@
 #include "proto/mail/summary.h"
 #include "sim/client.h"
 #include "sim/mail.h"
+#include "sim/routers.h"
 #include "sim/tally.h"
 #include "sim/user.h"
 
@@ -11,7 +12,8 @@
 
 /* Deliveries, and what sessions change. */
 
-enum { LMTP_SHARE = 3 };
+/* Of the deliveries: by a router's queue; of the others, by LMTP. */
+enum { QUEUE_SHARE = 8, LMTP_SHARE = 3 };
 
 static bool load_is_on;
 
@@ -128,6 +130,13 @@ static void new_delivery(void)
 {
 	uint32_t volume_id = 1 + (uint32_t)world_pick(CLUSTER_VOLUMES);
 	uint64_t mailbox_id = 100 * volume_id + 1 + world_pick(CLUSTER_MAILBOXES);
+	if (world_pick(QUEUE_SHARE) == 0) {
+		/* Without a quota, and not strict: that is never queued. */
+		mailbox_id = 100 * volume_id + 1 + 2 * world_pick(2);
+		routers_accept(history_add(
+			volume_id, mailbox_id, cluster_mailbox(mailbox_id).durability));
+		return;
+	}
 	bool by_lmtp = world_pick(LMTP_SHARE) == 0;
 	enum durability durability = by_lmtp ? cluster_mailbox(mailbox_id).durability
 					     : (enum durability)world_pick(3);

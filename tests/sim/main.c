@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "sim/cluster.h"
 #include "sim/faults.h"
+#include "sim/routers.h"
 #include "sim/tally.h"
 #include "sim/user.h"
 
@@ -53,7 +54,8 @@ static bool run_seed(uint64_t seed, unsigned classes, uint64_t seconds)
 	users_read_all();
 	world_run_until_us(world_now_us() + READ_US);
 	bool good = check_all();
-	return check_read() && good;
+	good &= check_read();
+	return routers_check() && good;
 }
 
 /* Deliveries that were answered with success, and of those the ones that may not be lost. */

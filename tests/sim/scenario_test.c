@@ -1,5 +1,6 @@
 /* Single stories on the simulated cluster, where the time that something takes is exact. */
 
+#include "sim/routers.h"
 #include "sim/scenario.h"
 
 #include <errno.h>
@@ -556,4 +557,22 @@ TEST(a_full_disk_refuses_what_is_asked_then_and_nothing_afterwards)
 	EXPECT(entry(deliveries[9])->answered_ok);
 	EXPECT(entry(deliveries[59])->answered_ok);
 	EXPECT(check_all());
+}
+
+/* ---- routers ---- */
+
+TEST(a_file_system_s_quota_at_the_home_bounces_nothing)
+{
+	start();
+	unsigned primary = cluster_primary(1);
+	size_t first = cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	run_us(SECOND_US);
+	EXPECT(entry(first)->answered_ok);
+	world_refuse_call(primary, DISK_WRITE, -EDQUOT, 0);
+	size_t queued = history_add(1, MAILBOX, DURABILITY_REMOTE);
+	routers_accept(queued);
+	run_us(10 * SECOND_US);
+	EXPECT(world_has_refused(primary));
+	EXPECT(entry(queued)->queued && entry(queued)->handed_over);
+	EXPECT_INT(1, history_count_in_index(primary, entry(queued)));
 }

@@ -13,7 +13,9 @@
 #include <stdint.h>
 
 enum {
-	MACHINES_MAX = 4,
+	MACHINES_MAX = 6,
+	/* From here on they are routers'. */
+	ROUTERS = 3,
 	/* The machine of those who use the others. It never fails, and its lines lose nothing
 	 * unseen: in the field they are under TLS. */
 	CLIENTS = MACHINES_MAX - 1,
