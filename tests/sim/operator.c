@@ -275,8 +275,10 @@ unsigned cluster_open_closed(void)
 			continue;
 		closed++;
 		int target = best_replica(v);
-		/* What it waits for it says; one whose log cannot be read is moved. */
-		if (volume->state == VOLUME_OPENING || target < 0)
+		/* What it waits for it says; one whose log cannot be read is moved, and one that is
+		 * named below an epoch which somebody has. */
+		bool waits = volume->state == VOLUME_OPENING && !volume_is_unexplained(volume);
+		if (waits || target < 0)
 			world_call_on(primary, 0, open_alone, volume);
 		else
 			cluster_promote(v + 1, (unsigned)target);
