@@ -161,7 +161,8 @@ static void run_proving(struct worker_call *call)
 	volume_proving(call->slot->volume, call->flag, call->a, call->b);
 }
 
-static void on_released(struct slot *slot, const struct cluster_message *message)
+static void on_released(
+	struct replicator_link *link, struct slot *slot, const struct cluster_message *message)
 {
 	struct worker_call *call = slot_call(slot, run_released);
 	if (message->end > slot->over_question)
@@ -172,6 +173,8 @@ static void on_released(struct slot *slot, const struct cluster_message *message
 	call->c = message->chain;
 	call->d = message->end;
 	slot_send(call);
+	/* The volume may have gone on meanwhile without it, and be writing already. */
+	replicator_link_tell(link, slot);
 }
 
 static void on_proving(struct slot *slot, const struct cluster_message *message)
@@ -231,7 +234,7 @@ static void on_message(struct replicator_link *link, const struct cluster_messag
 		slot->sent_question = 0;
 		replicator_link_tell(link, slot);
 		return;
-	case MESSAGE_RELEASED: on_released(slot, message); return;
+	case MESSAGE_RELEASED: on_released(link, slot, message); return;
 	case MESSAGE_PROVING: on_proving(slot, message); return;
 	case MESSAGE_ACKED: on_acked(slot, message); return;
 	case MESSAGE_RECEIVED:
