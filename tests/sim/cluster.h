@@ -2,9 +2,10 @@
 #define PANDO_TESTS_SIM_CLUSTER_H
 
 /*
- * Two or three machines (and two of routers, routers.h), each with a node's volumes (a copy of every
- * one) and a replicator (the shipped code), a directory that is always right but reaches machines
- * late or not at all, and an operator who fails over. Keeps the history that the checkers read.
+ * Two or three machines (and two of routers, routers.h), each with a node's volumes (a copy of
+ * every one) and a replicator (the shipped code), a directory that is always right but reaches
+ * machines late or not at all, and an operator who fails over. Keeps the history that the checkers
+ * read.
  */
 
 #include "sim/world.h"
