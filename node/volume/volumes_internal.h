@@ -53,6 +53,7 @@ struct slot {
 	/* What the replicator says that a proof waits for. */
 	char waits_for[256];
 	bool is_claiming; /* the directory is being asked (claims.c) */
+	enum copy_verdict verdict; /* of the replica here, by its leader */
 	struct slot_replica replicas[VOLUME_COPIES_MAX]; /* as last reported */
 	unsigned replica_count;
 	uint64_t epoch;
