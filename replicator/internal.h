@@ -166,6 +166,8 @@ struct copy {
 	enum copy_state state;
 	struct volume_log *log;
 	struct connection *source; /* NULL while IDLE */
+	/* Of the log here, by its leader: what is received after that fits to it by its chain. */
+	enum copy_verdict verdict;
 	bool is_writing; /* a write or a cut is under way: nothing else touches the log */
 	uint64_t stands_until_us; /* a hold outlives who was asked for it; 0: there was none */
 	uint64_t damaged_lsn;  /* the node cannot read it there; 0: nowhere */

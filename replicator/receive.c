@@ -82,6 +82,7 @@ void receive_report(struct copy *copy)
 						 .volume = copy->id,
 						 .lsn = volume_log_end(copy->log),
 						 .end = copy->leader_end,
+						 .verdict = copy->verdict,
 						 .time_us = copy->leader_time_us });
 }
 
@@ -150,6 +151,7 @@ int receive_open_log(
 		log_info("still_held", "volume=%u epoch=%llu end=%llu", copy->id,
 			(unsigned long long)volume_log_held(copy->log),
 			(unsigned long long)volume_log_end(copy->log));
+	copy->verdict = COPY_UNVERIFIED;
 	copy_saw_epoch(copy, volume_log_seen(copy->log));
 	report_end(copy, 0, 0);
 	return 0;
@@ -303,6 +305,7 @@ void receive_on_following(struct connection *connection, const struct cluster_me
 		return;
 	copy_enter(copy, COPY_RECEIVING, connection);
 	copy_saw_epoch(copy, message->epoch);
+	copy->verdict = message->verdict;
 	report_end(copy, message->end, message->time_us);
 	log_info(copy->node == NODE_PROVES ? "fetches" : "follows",
 		"volume=%u source=%u lsn=%llu behind=%llu", copy->id, connection->node_id,
@@ -341,6 +344,7 @@ void receive_cut(struct copy *copy, uint64_t lsn)
 	log_warn("cuts", "volume=%u lsn=%llu end=%llu action=\"what goes is kept as salvage\"",
 		copy->id, (unsigned long long)lsn, (unsigned long long)volume_log_end(copy->log));
 	copy->is_writing = true;
+	copy->verdict = COPY_UNVERIFIED;
 	volume_log_cut(copy->log, lsn, on_cut_done, copy);
 }
 
@@ -383,6 +387,10 @@ void receive_on_refuse(struct connection *connection, const struct cluster_messa
 	log_debug("follow_refused", "volume=%u source=%u reason=%s", copy->id, connection->node_id,
 		log_quote(message->text));
 	copy_saw_epoch(copy, message->epoch);
+	if (message->verdict == COPY_DIVERGED && copy->log != NULL) {
+		copy->verdict = COPY_DIVERGED;
+		receive_report(copy);
+	}
 	ask_again_later(copy);
 }
 
@@ -447,6 +455,8 @@ static void refuse_chunk(
 		return;
 	}
 	/* A failed disk is asked about again only by the next process (see receive_reconcile). */
+	if (receive->status == -EXDEV)
+		copy->verdict = COPY_DIVERGED;
 	park(copy, copy->source == connection ? connection : NULL, why,
 		receive->status == -EXDEV ? COPY_DIVERGED : COPY_UNVERIFIED);
 }

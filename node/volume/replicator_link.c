@@ -238,6 +238,7 @@ static void on_message(struct replicator_link *link, const struct cluster_messag
 	case MESSAGE_PROVING: on_proving(slot, message); return;
 	case MESSAGE_ACKED: on_acked(slot, message); return;
 	case MESSAGE_RECEIVED:
+		slot->verdict = message->verdict;
 		call = slot_call(slot, run_received);
 		call->a = message->lsn;
 		call->b = message->end;

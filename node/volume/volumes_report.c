@@ -27,14 +27,15 @@ bool volumes_is_stalled(const struct slot *slot, uint32_t node_id)
 	return false;
 }
 
+static const char *const chain_words[] = { [COPY_UNVERIFIED] = "unverified",
+	[COPY_VERIFIED] = "verified",
+	[COPY_DIVERGED] = "diverged" };
+
 /* Whether its log is this one, and since when. */
 static void report_chain(const struct slot_replica *replica, struct buf *out)
 {
-	static const char *const words[] = { [COPY_UNVERIFIED] = "unverified",
-		[COPY_VERIFIED] = "verified",
-		[COPY_DIVERGED] = "diverged" };
 	bool waits = replica->connected && replica->verdict == COPY_UNVERIFIED;
-	buf_printf(out, ", \"chain\": \"%s\", \"chain_since\": \"", words[replica->verdict]);
+	buf_printf(out, ", \"chain\": \"%s\", \"chain_since\": \"", chain_words[replica->verdict]);
 	encode_time(out, replica->verdict_since_us);
 	buf_printf(out, "\", \"verified_lsn\": %llu, \"unverified_ms\": %llu",
 		(unsigned long long)replica->verified_lsn,
@@ -133,9 +134,12 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 			(unsigned long long)atomic_load(&numbers->at_risk),
 			(unsigned long long)atomic_load(&numbers->messages),
 			(unsigned long long)atomic_load(&numbers->highest_mailbox_id));
-		if (atomic_load(&numbers->state) == VOLUME_PRIMARY)
+		/* A primary is what others are compared with. */
+		bool is_primary = atomic_load(&numbers->state) == VOLUME_PRIMARY;
+		if (is_primary)
 			report_peers(volumes, slot, json_out);
-		buf_append_literal(json_out, "], \"waits_for\": ");
+		buf_printf(json_out, "], \"chain\": \"%s\", \"waits_for\": ",
+			is_primary ? "" : chain_words[slot->verdict]);
 		report_wait(slot, json_out);
 		buf_append_literal(json_out, "}");
 		first = false;
