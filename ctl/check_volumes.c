@@ -2,6 +2,7 @@
  * follow. */
 
 #include "ctl/checks.h"
+#include "ctl/judge.h"
 
 #include <stdio.h>
 
@@ -28,11 +29,6 @@ static const struct json *own_of(
 				     volume->primary_node_id),
 		volume->id);
 }
-
-enum {
-	/* A copy is compared when it connects and when it acknowledges: by memory, or one read. */
-	COPY_UNVERIFIED_MS_MAX = 30000,
-};
 
 /* False with a note when the replica is no good. */
 static bool check_copy(

@@ -9,7 +9,9 @@
 struct end_question {
 	uint32_t node_id;
 	const struct directory_volume *volume;
-	uint64_t asked_epoch; /* the highest that anybody has named: who knows a later one refuses */
+	/* Of a fence the row's; of others the highest that anybody has named. Who knows a later one
+	 * refuses. */
+	uint64_t asked_epoch;
 	/* The answer. answered: the node spoke of it in time; then it stands still at (epoch,
 	 * end_lsn) under `token`, or `refusal` says why not (it lives as long as the cluster). */
 	bool answered, stands, ends_fenced;

@@ -20,9 +20,8 @@ enum {
 	/* And for each volume that comes to it: the segment that is taken ahead of the first
 	 * write. */
 	PREFLIGHT_VOLUME_MIB = 64,
-	/* Chains are compared with each acknowledgement: a copy that was in contact for so long and
-	 * never found to be the same is not waited for by a failover. */
-	PREFLIGHT_UNVERIFIED_MS_MAX = 60000,
+	/* A copy is compared when it connects and when it acknowledges: by memory, or one read. */
+	COPY_UNVERIFIED_MS_MAX = 30000,
 };
 
 /* What a certificate ought to be. */

@@ -90,7 +90,7 @@ static void look_at_copy(const struct preflight *look)
 	if (str_equal(json_text(peer, "chain"), STR("diverged")))
 		fail(look, "copy", "see `pando check`, or name another site with --to",
 			"its log is another than its primary's");
-	else if (json_u64(peer, "unverified_ms") > PREFLIGHT_UNVERIFIED_MS_MAX)
+	else if (json_u64(peer, "unverified_ms") > COPY_UNVERIFIED_MS_MAX)
 		fail(look, "copy", "see `pando check`, or name another site with --to",
 			"its log has not been found to be its primary's for %llu s",
 			(unsigned long long)(json_u64(peer, "unverified_ms") / 1000));

@@ -62,7 +62,11 @@ static void ask_round(struct plan *plan, const char *verb, const struct round *r
 			questions[count] =
 				(struct end_question){ .node_id = parties[k].candidate->node_id,
 					.volume = plan->moves[i].volume,
-					.asked_epoch = plan->moves[i].above_epoch };
+					/* A primary is fenced in the epoch of its row, whatever a
+					 * copy may have heard. */
+					.asked_epoch = is_old(&parties[k])
+						? plan->moves[i].volume->epoch
+						: plan->moves[i].above_epoch };
 			asked[count++] = parties[k];
 		}
 	}
