@@ -130,7 +130,7 @@ struct copy {
 	struct volume_log *log;
 	struct connection *source; /* NULL while IDLE */
 	bool is_writing; /* a write or a cut is under way: nothing else touches the log */
-	uint64_t damaged_lsn;  /* the node cannot read it there; 0: nowhere */
+	uint64_t damaged;      /* 1 + where the node cannot read it; 0: nowhere */
 	uint64_t ask_again_ms; /* 0: bytes came since it asked last */
 	struct proof *proof;   /* NODE_PROVES */
 	struct volume_receive receive;

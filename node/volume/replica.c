@@ -70,12 +70,12 @@ void volume_received(struct volume *volume, uint64_t lsn, uint64_t leader_end, u
 		return;
 	volume->reader_end = lsn;
 	int result = volume_apply_up_to(volume, lsn);
-	uint64_t damaged_lsn = result == -EBADMSG ? volume->index.applied_lsn : 0;
-	if (result < 0 && (damaged_lsn == 0 || atomic_load(&volume->numbers.damaged_lsn) == 0))
+	uint64_t damaged = result == -EBADMSG ? 1 + volume->index.applied_lsn : 0;
+	if (result < 0 && (damaged == 0 || atomic_load(&volume->numbers.damaged) == 0))
 		log_error("replica_unreadable", "volume=%u applied=%llu end=%llu reason=%s",
 			volume->options.id, (unsigned long long)volume->index.applied_lsn,
 			(unsigned long long)lsn, log_quote(str_from(strerror(-result))));
-	if (atomic_exchange(&volume->numbers.damaged_lsn, damaged_lsn) != damaged_lsn)
+	if (atomic_exchange(&volume->numbers.damaged, damaged) != damaged)
 		volume->options.events.changed(volume->options.events.arg, volume);
 	volume_publish(volume);
 }

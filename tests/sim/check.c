@@ -207,7 +207,7 @@ static bool check_indexes(uint32_t volume_id, unsigned other)
 	uint64_t end = volume_log_end(leader->log);
 	bool good = true;
 	/* One that cannot be made from its log is not served. */
-	bool says_so = follower->numbers.damaged_lsn != 0 || follower->reader_end < end;
+	bool says_so = follower->numbers.damaged != 0 || follower->reader_end < end;
 	if (index_digest(&follower->index) != expected &&
 		!(says_so && may_be_damaged()))
 		good = complain("volume %u: the indexes of the copies differ", volume_id);
