@@ -288,8 +288,8 @@ void receive_release(struct copy *copy)
 /* What was queued follows what is cut. The leader is asked again when that is done. */
 static void cut_damage(struct copy *copy)
 {
-	uint64_t lsn = copy->damaged_lsn;
-	copy->damaged_lsn = 0;
+	uint64_t lsn = copy->damaged - 1;
+	copy->damaged = 0;
 	if (copy->current != NULL)
 		free_chunk(copy->current);
 	copy->current = NULL;
@@ -311,7 +311,7 @@ void receive_on_following(struct connection *connection, const struct cluster_me
 		"volume=%u source=%u lsn=%llu behind=%llu", copy->id, connection->node_id,
 		(unsigned long long)message->lsn,
 		(unsigned long long)(message->end - volume_log_end(copy->log)));
-	if (copy->damaged_lsn > 0 && should_follow(copy) && !copy->is_writing)
+	if (copy->damaged > 0 && should_follow(copy) && !copy->is_writing)
 		cut_damage(copy);
 }
 
@@ -353,7 +353,7 @@ void receive_damaged(struct copy *copy, uint64_t lsn)
 	if (!should_follow(copy) || copy->log == NULL || lsn >= volume_log_end(copy->log))
 		return;
 	/* Not before a leader ships again what goes. */
-	copy->damaged_lsn = lsn;
+	copy->damaged = 1 + lsn;
 	if (copy->state == COPY_RECEIVING && !copy->is_writing)
 		cut_damage(copy);
 }
@@ -497,7 +497,7 @@ static void on_received(struct volume_receive *receive)
 		receive_release(copy);
 		return;
 	}
-	if (copy->damaged_lsn > 0 && copy->state == COPY_RECEIVING) {
+	if (copy->damaged > 0 && copy->state == COPY_RECEIVING) {
 		cut_damage(copy);
 		return;
 	}

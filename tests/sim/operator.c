@@ -253,7 +253,7 @@ static int best_replica(unsigned v)
 	for (unsigned m = 0; m < machine_count; m++) {
 		const struct volume *volume = machines[m]->slots[v].volume;
 		if (m == truths[v].primary || !world_is_running(m) ||
-			volume->numbers.damaged_lsn != 0 || volume->numbers.epoch == 0)
+			volume->numbers.damaged != 0 || volume->numbers.epoch == 0)
 			continue;
 		if (best == NULL || volume->numbers.epoch > best->numbers.epoch ||
 			(volume->numbers.epoch == best->numbers.epoch &&
