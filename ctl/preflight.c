@@ -82,11 +82,11 @@ static void look_at_index(const struct preflight *look)
  * another than its leader's, or is not known to be the same, is told. */
 static void look_at_copy(const struct preflight *look)
 {
-	uint64_t damaged = json_u64(look->candidate->entry, "damaged_lsn");
 	const struct json *peer = status_peer(look->move->old.entry, look->node);
-	if (damaged > 0)
+	if (json_true(look->candidate->entry, "is_damaged"))
 		fail(look, "copy", "its leader fills it again by itself: see `pando lag`",
-			"its log cannot be read at %llu", (unsigned long long)damaged);
+			"its log cannot be read at %llu",
+			(unsigned long long)json_u64(look->candidate->entry, "damaged_lsn"));
 	if (str_equal(json_text(peer, "chain"), STR("diverged")))
 		fail(look, "copy", "see `pando check`, or name another site with --to",
 			"its log is another than its primary's");

@@ -65,7 +65,7 @@ struct connection {
 	uint32_t node_id; /* after HELLO */
 	uint64_t process; /* the number of the process at the other end */
 	struct frame_reader reader;
-	struct list link;         /* of replicator.connections */
+	struct list link; /* of replicator.connections */
 	struct list shipments;
 	size_t receive_queued;
 	uint64_t heard_us;
@@ -120,7 +120,7 @@ struct queued_chunk {
 	struct bytes *payload;
 	struct chunk chunk;
 	struct connection *connection; /* NULL when it has gone */
-	size_t done; /* bytes of the groups that are written */
+	size_t done;                   /* bytes of the groups that are written */
 };
 
 /* What the node of this machine does with the log, or wants of it. */
@@ -166,12 +166,14 @@ struct copy {
 	enum copy_state state;
 	struct volume_log *log;
 	struct connection *source; /* NULL while IDLE */
-	bool is_writing; /* a write or a cut is under way: nothing else touches the log */
+	/* Of the log here, by its leader: what is received after that fits to it by its chain. */
+	enum copy_verdict verdict;
+	bool is_writing;          /* a write or a cut is under way: nothing else touches the log */
 	uint64_t stands_until_us; /* a hold outlives who was asked for it; 0: there was none */
-	uint64_t damaged_lsn;  /* the node cannot read it there; 0: nowhere */
-	uint64_t ask_again_ms; /* 0: bytes came since it asked last */
-	struct proof *proof;   /* NODE_PROVES */
-	bool passes_over;      /* it is to pass over the epoch of that */
+	uint64_t damaged;         /* 1 + where the node cannot read it; 0: nowhere */
+	uint64_t ask_again_ms;    /* 0: bytes came since it asked last */
+	struct proof *proof;      /* NODE_PROVES */
+	bool passes_over;         /* it is to pass over the epoch of that */
 	struct volume_receive receive;
 	struct queued_chunk *current;
 	struct list chunks;
@@ -254,8 +256,8 @@ void copy_enter(struct copy *copy, enum copy_state state, struct connection *sou
 /* Looks at what node and directory want of the copy, and does the next step towards it. */
 void receive_reconcile(struct copy *copy);
 /* 0 when it is open, by now; else a timer tries again, or (-EUCLEAN) it is damaged. */
-int receive_open_log(struct copy *copy, bool repair, uint64_t *rotten_lsn_out,
-	struct error *error) must_check;
+int receive_open_log(
+	struct copy *copy, bool repair, uint64_t *rotten_lsn_out, struct error *error) must_check;
 void receive_on_open_timer(void *arg);
 /* It was asked to stand still for a failover, by its node that is gone: it confirms nothing, and
  * answers nobody who would write. */

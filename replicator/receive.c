@@ -82,6 +82,7 @@ void receive_report(struct copy *copy)
 						 .volume = copy->id,
 						 .lsn = volume_log_end(copy->log),
 						 .end = copy->leader_end,
+						 .verdict = copy->verdict,
 						 .time_us = copy->leader_time_us });
 }
 
@@ -155,6 +156,7 @@ int receive_open_log(
 		log_info("still_held", "volume=%u epoch=%llu end=%llu", copy->id,
 			(unsigned long long)volume_log_held(copy->log),
 			(unsigned long long)volume_log_end(copy->log));
+	copy->verdict = COPY_UNVERIFIED;
 	copy_saw_epoch(copy, volume_log_seen(copy->log));
 	report_end(copy, 0, 0);
 	return 0;
@@ -291,8 +293,8 @@ void receive_release(struct copy *copy)
 /* What was queued follows what is cut. The leader is asked again when that is done. */
 static void cut_damage(struct copy *copy)
 {
-	uint64_t lsn = copy->damaged_lsn;
-	copy->damaged_lsn = 0;
+	uint64_t lsn = copy->damaged - 1;
+	copy->damaged = 0;
 	if (copy->current != NULL)
 		free_chunk(copy->current);
 	copy->current = NULL;
@@ -308,12 +310,13 @@ void receive_on_following(struct connection *connection, const struct cluster_me
 		return;
 	copy_enter(copy, COPY_RECEIVING, connection);
 	copy_saw_epoch(copy, message->epoch);
+	copy->verdict = message->verdict;
 	report_end(copy, message->end, message->time_us);
 	log_info(copy->node == NODE_PROVES ? "fetches" : "follows",
 		"volume=%u source=%u lsn=%llu behind=%llu", copy->id, connection->node_id,
 		(unsigned long long)message->lsn,
 		(unsigned long long)(message->end - volume_log_end(copy->log)));
-	if (copy->damaged_lsn > 0 && should_follow(copy) && !copy->is_writing)
+	if (copy->damaged > 0 && should_follow(copy) && !copy->is_writing)
 		cut_damage(copy);
 }
 
@@ -346,6 +349,7 @@ void receive_cut(struct copy *copy, uint64_t lsn)
 	log_warn("cuts", "volume=%u lsn=%llu end=%llu action=\"what goes is kept as salvage\"",
 		copy->id, (unsigned long long)lsn, (unsigned long long)volume_log_end(copy->log));
 	copy->is_writing = true;
+	copy->verdict = COPY_UNVERIFIED;
 	volume_log_cut(copy->log, lsn, on_cut_done, copy);
 }
 
@@ -354,7 +358,7 @@ void receive_damaged(struct copy *copy, uint64_t lsn)
 	if (!should_follow(copy) || copy->log == NULL || lsn >= volume_log_end(copy->log))
 		return;
 	/* Not before a leader ships again what goes. */
-	copy->damaged_lsn = lsn;
+	copy->damaged = 1 + lsn;
 	if (copy->state == COPY_RECEIVING && !copy->is_writing)
 		cut_damage(copy);
 }
@@ -388,6 +392,10 @@ void receive_on_refuse(struct connection *connection, const struct cluster_messa
 	log_debug("follow_refused", "volume=%u source=%u reason=%s", copy->id, connection->node_id,
 		log_quote(message->text));
 	copy_saw_epoch(copy, message->epoch);
+	if (message->verdict == COPY_DIVERGED && copy->log != NULL) {
+		copy->verdict = COPY_DIVERGED;
+		receive_report(copy);
+	}
 	ask_again_later(copy);
 }
 
@@ -452,6 +460,8 @@ static void refuse_chunk(
 		return;
 	}
 	/* A failed disk is asked about again only by the next process (see receive_reconcile). */
+	if (receive->status == -EXDEV)
+		copy->verdict = COPY_DIVERGED;
 	park(copy, copy->source == connection ? connection : NULL, why,
 		receive->status == -EXDEV ? COPY_DIVERGED : COPY_UNVERIFIED);
 }
@@ -492,7 +502,7 @@ static void on_received(struct volume_receive *receive)
 		receive_release(copy);
 		return;
 	}
-	if (copy->damaged_lsn > 0 && copy->state == COPY_RECEIVING) {
+	if (copy->damaged > 0 && copy->state == COPY_RECEIVING) {
 		cut_damage(copy);
 		return;
 	}

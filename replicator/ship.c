@@ -59,6 +59,16 @@ static void refuse(struct connection *connection, uint32_t volume, uint64_t epoc
 			.text = str_from(why) });
 }
 
+static void refuse_other(struct connection *connection, const struct copy *copy)
+{
+	connection_send(connection,
+		&(struct cluster_message){ .kind = MESSAGE_REFUSE,
+			.volume = copy->id,
+			.epoch = copy->highest_epoch,
+			.verdict = COPY_DIVERGED,
+			.text = STR("this copy and yours differ") });
+}
+
 static struct shipment *find_shipment(struct connection *connection, uint32_t volume_id)
 {
 	list_for_each (entry, &connection->shipments) {
@@ -75,8 +85,8 @@ static uint64_t limit_of(const struct shipment *shipment)
 	return shipment->fetch_end ? shipment->fetch_end : shipment->copy->durable_lsn;
 }
 
-static void start_shipment(
-	struct connection *connection, struct copy *copy, uint64_t lsn, uint64_t fetch_end)
+static void start_shipment(struct connection *connection, struct copy *copy, uint64_t lsn,
+	enum copy_verdict verdict, uint64_t fetch_end)
 {
 	struct replicator *replicator = connection->replicator;
 	struct shipment *shipment = mem_alloc(sizeof(*shipment));
@@ -93,6 +103,7 @@ static void start_shipment(
 					    .epoch = fetch_end ? copy->highest_epoch
 							       : copy->node_epoch,
 					    .lsn = lsn,
+					    .verdict = verdict,
 					    .end = limit_of(shipment),
 					    .time_us = (uint64_t)clock_wall_us() });
 	tell_node(shipment, lsn, true);
@@ -154,7 +165,7 @@ static void tell_differs(struct connection *connection, struct copy *copy, uint6
 {
 	member_judge(copy, connection->node_id, COPY_DIVERGED, end);
 	member_tell(copy, connection->node_id, 0, false);
-	refuse(connection, copy->id, copy->highest_epoch, "this copy and yours differ");
+	refuse_other(connection, copy);
 }
 
 /* Ships from the follower's end, or says where the logs part and who gives way. */
@@ -171,7 +182,7 @@ static void answer_follow(struct connection *connection, struct copy *copy,
 		tell_differs(connection, copy, their_end);
 	} else if (result == 0 && common >= their_end) {
 		member_judge(copy, connection->node_id, verdict, their_end);
-		start_shipment(connection, copy, their_end, 0);
+		start_shipment(connection, copy, their_end, verdict, 0);
 	} else if (result < 0 && mine->entries[0].start_lsn > 0) {
 		refuse(connection, copy->id, copy->highest_epoch,
 			"the logs have nothing in common");
@@ -237,8 +248,8 @@ void ship_on_fetch(struct connection *connection, const struct cluster_message *
 		refuse(connection, copy->id, copy->highest_epoch, "cut what parts from mine first");
 	else if (ship_compare(copy, message->lsn, end, message->chain) == COPY_DIVERGED)
 		tell_differs(connection, copy, message->lsn);
-	else
-		start_shipment(connection, copy, message->lsn, end);
+	else /* whoever fetches compares by what it receives */
+		start_shipment(connection, copy, message->lsn, COPY_UNVERIFIED, end);
 	epochs_deinit(&theirs);
 }
 
@@ -298,8 +309,7 @@ void ship_on_ack(struct connection *connection, const struct cluster_message *me
 	enum copy_verdict verdict = judge_ack(shipment, message->lsn, message->chain);
 	member_judge(shipment->copy, connection->node_id, verdict, message->lsn);
 	if (verdict == COPY_DIVERGED) {
-		refuse(connection, shipment->copy->id, shipment->copy->highest_epoch,
-			"this copy and yours differ");
+		refuse_other(connection, shipment->copy);
 		shipment_end(shipment);
 		return;
 	}

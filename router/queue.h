@@ -64,9 +64,10 @@ void queue_hold(struct queue *queue, struct str record, struct bytes *body, cons
 bool queue_release(struct queue *queue, struct str id, const char *owner, const uint8_t *identity);
 /* Whether the message can be had from here, be it ours or a copy. */
 bool queue_holds(struct queue *queue, struct str id) must_check;
-/* Reads it. done as for queue_add; body is NULL when it cannot be had, else the callee's. */
+/* Reads it. done as for queue_add; body is the callee's with status 0. -EBADMSG, -ENODATA: it
+ * cannot be had here; another: not now. */
 void queue_fetch(struct queue *queue, struct str id,
-	void (*done)(void *arg, struct bytes *body), void *arg);
+	void (*done)(void *arg, int status, struct bytes *body), void *arg);
 
 /* What an owner says of a message that another router holds a copy of. */
 enum queue_answer {

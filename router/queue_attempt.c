@@ -4,6 +4,7 @@
 #include "core/log.h"
 #include "router/bounce.h"
 #include "router/resolve.h"
+#include "spool/log_files.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -421,14 +422,15 @@ static void on_body(struct record_read *read)
 {
 	struct queue_item *item = read->arg;
 
-	if (read->status == -EAGAIN) {
+	/* Nothing is wrong with it. */
+	if (read->status == -EAGAIN || log_is_refusal(read->status)) {
 		queue_attempt_put_off(item, SHUT_MS);
 		return;
 	}
 	if (read->status != 0) {
 		log_error("queue_body_unreadable", "id=%s lsn=%llu status=%d", item->id,
 			(unsigned long long)item->body_lsn, read->status);
-		queue_mend(item, on_mended);
+		queue_mend(item, read->status, on_mended);
 		return;
 	}
 	item->attempt->body = read->bytes;

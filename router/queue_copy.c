@@ -246,7 +246,7 @@ bool queue_release(struct queue *queue, struct str id, const char *owner, const 
 struct fetching {
 	struct queue *queue;
 	struct record_read read;
-	void (*done)(void *arg, struct bytes *body);
+	void (*done)(void *arg, int status, struct bytes *body);
 	void *arg;
 };
 
@@ -255,17 +255,17 @@ static void on_fetch_read(struct record_read *read)
 	struct fetching *fetching = read->arg;
 
 	fetching->queue->reads--;
-	fetching->done(fetching->arg, read->status == 0 ? read->bytes : NULL);
+	fetching->done(fetching->arg, read->status, read->status == 0 ? read->bytes : NULL);
 	free(fetching);
 }
 
-void queue_fetch(struct queue *queue, struct str id, void (*done)(void *arg, struct bytes *body),
-	void *arg)
+void queue_fetch(struct queue *queue, struct str id,
+	void (*done)(void *arg, int status, struct bytes *body), void *arg)
 {
 	struct queue_item *item = queue_find(queue, id);
 
 	if (!item) {
-		done(arg, NULL);
+		done(arg, queue_is_known(queue) ? -ENODATA : -EAGAIN, NULL);
 		return;
 	}
 	struct fetching *fetching = mem_alloc(sizeof(*fetching));

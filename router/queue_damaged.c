@@ -5,6 +5,7 @@
 #include "proto/disk/record.h"
 #include "proto/mail/smtp.h"
 #include "router/queue_record.h"
+#include "spool/log_files.h"
 #include "spool/log_reader.h"
 
 #include <errno.h>
@@ -144,7 +145,7 @@ static void tell_range(const struct queue_damaged *damaged, uint64_t from, uint6
 
 /* Every group of one segment that is whole. What lies between two of them is told: groups follow
  * each other without a gap. Zeroes behind the last may be space that was never written. */
-static void search_segment(
+static int search_segment(
 	struct queue_damaged *damaged, uint64_t segment, queue_found_fn *fn, void *arg)
 {
 	uint64_t lsn = segment * segment_length, limit = lsn + segment_length, good = lsn;
@@ -153,6 +154,8 @@ static void search_segment(
 		struct bytes *bytes;
 		uint64_t at, next;
 		int rc = log_reader_next(damaged->reader, lsn, limit, 0, true, &bytes, &at, &next);
+		if (log_is_refusal(rc))
+			return rc;
 		if (rc < 0) {
 			lsn += GROUP_ALIGNMENT;
 			continue;
@@ -163,12 +166,14 @@ static void search_segment(
 		bytes_unref(&bytes);
 		good = lsn = next;
 	}
+	return 0;
 }
 
 struct segments {
 	struct queue_damaged *damaged;
 	queue_found_fn *fn;
 	void *arg;
+	int status;
 };
 
 static void on_segment(void *arg, const char *name)
@@ -177,26 +182,32 @@ static void on_segment(void *arg, const char *name)
 	char *end;
 	uint64_t number = strtoull(name, &end, 16);
 
-	if (end == name + 16 && strcmp(end, ".log") == 0)
-		search_segment(segments->damaged, number, segments->fn, segments->arg);
+	if (segments->status == 0 && end == name + 16 && strcmp(end, ".log") == 0)
+		segments->status = search_segment(
+			segments->damaged, number, segments->fn, segments->arg);
 }
 
-void queue_damaged_find(struct disk *disk, const char *queue, struct list *all,
+int queue_damaged_find(struct disk *disk, const char *queue, struct list *all,
 	queue_found_fn *fn, void *arg)
 {
 	struct names names = { .all = all, .queue = queue };
+	int rc = disk_list_directory(queue, on_name, &names);
 
-	if (disk_list_directory(queue, on_name, &names) < 0)
-		return;
+	if (rc < 0 && rc != -ENOENT)
+		return rc;
 	list_for_each(entry, all) {
 		struct queue_damaged *damaged = list_entry(entry, struct queue_damaged, link);
-		struct segments segments = { damaged, fn, arg };
+		struct segments segments = { damaged, fn, arg, 0 };
 		struct buf path = { 0 };
 		directory_of(damaged, DAMAGED_PREFIX, &path);
-		if (log_reader_open(disk, buf_terminated(&path), 0, &damaged->reader) == 0)
-			(void)!disk_list_directory(buf_terminated(&path), on_segment, &segments);
+		rc = log_reader_open(disk, buf_terminated(&path), 0, &damaged->reader);
+		if (rc == 0)
+			rc = disk_list_directory(buf_terminated(&path), on_segment, &segments);
 		buf_deinit(&path);
+		if (rc < 0 || segments.status < 0)
+			return rc < 0 ? rc : segments.status;
 	}
+	return 0;
 }
 
 struct wanted {
@@ -217,20 +228,23 @@ static void on_wanted(void *arg, const struct queue_found *found)
 	pool_destroy(&pool);
 }
 
-struct bytes *queue_damaged_read(
-	struct queue_damaged *damaged, uint64_t group_lsn, const uint8_t *delivery_id)
+int queue_damaged_read(struct queue_damaged *damaged, uint64_t group_lsn,
+	const uint8_t *delivery_id, struct bytes **body_out)
 {
 	struct wanted wanted = { .delivery_id = delivery_id };
 	uint64_t limit = (segment_of(group_lsn) + 1) * segment_length, at, next;
 	struct bytes *bytes;
+	int rc = damaged->reader ? log_reader_next(damaged->reader, group_lsn, limit, 0, true,
+					   &bytes, &at, &next)
+				 : -EBADMSG;
 
-	if (!damaged->reader ||
-		log_reader_next(damaged->reader, group_lsn, limit, 0, true, &bytes, &at, &next) < 0)
-		return NULL;
+	if (rc < 0)
+		return rc;
 	if (at == group_lsn)
 		queue_groups_walk(bytes_str(bytes), at, damaged, on_wanted, &wanted);
 	bytes_unref(&bytes);
-	return wanted.body;
+	*body_out = wanted.body;
+	return wanted.body ? 0 : -EBADMSG;
 }
 
 /* Nothing in it is needed any more. */

@@ -10,6 +10,7 @@
  */
 
 #include "core/disk.h"
+#include "core/bytes.h"
 #include "core/list.h"
 
 struct queue_damaged;
@@ -31,13 +32,14 @@ void queue_groups_walk(struct str bytes, uint64_t lsn, struct queue_damaged *dam
 
 /* Moves the log's files into such a directory. Interrupted, it leaves two logs with a part each. */
 int queue_damaged_set_aside(const char *queue) must_check;
-/* Appends those that are there to `all` and calls fn for what can be read of them. */
-void queue_damaged_find(struct disk *disk, const char *queue, struct list *all,
-	queue_found_fn *fn, void *arg);
-/* The message of this record's delivery id in the group at `group_lsn`, or NULL. Synchronous: rare,
- * and a message at a time. */
-struct bytes *queue_damaged_read(struct queue_damaged *damaged, uint64_t group_lsn,
-	const uint8_t *delivery_id);
+/* Appends those that are there to `all` and calls fn for what can be read of them. -EMFILE and
+ * such: not all has been looked at, and what was told does not count. */
+int queue_damaged_find(struct disk *disk, const char *queue, struct list *all,
+	queue_found_fn *fn, void *arg) must_check;
+/* The message of this record's delivery id in the group at `group_lsn`; -EBADMSG: it is not there.
+ * Synchronous: rare, and a message at a time. */
+int queue_damaged_read(struct queue_damaged *damaged, uint64_t group_lsn,
+	const uint8_t *delivery_id, struct bytes **body_out) must_check;
 /* How many messages still stand there only; at 0 the directory gets its last name. */
 void queue_damaged_hold(struct queue_damaged *damaged);
 void queue_damaged_release(struct queue_damaged *damaged);

@@ -262,9 +262,12 @@ static bool is_damage(int rc)
 /* Tells what is in the log, and in those that were set aside before it. */
 static int tell_records(struct queue_log *log, struct error *error)
 {
-	queue_damaged_find(
+	int rc = queue_damaged_find(
 		log->disk, log->directory, &log->damaged, log->handler->on_record, log->arg);
-	int rc = replay(log, error);
+	if (rc < 0)
+		error_set(error, rc, "cannot read what was set aside in %s", log->directory);
+	else
+		rc = replay(log, error);
 	if (rc == 0) {
 		log->is_known = true;
 		return 0;

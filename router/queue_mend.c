@@ -1,6 +1,6 @@
 /*
  * A message whose bytes cannot be read here is fetched from the router that holds its copy and
- * written again. When every router that might have it has said that it has not, it is lost: its
+ * written again. When the bytes are wrong and every router that might have it has said that it has not, it is lost: its
  * sender is told so by a bounce, and the log says it.
  */
 
@@ -26,10 +26,10 @@ bool queue_item_read(struct queue_item *item, struct record_read *read)
 	if (!item->damaged)
 		return queue_log_read(
 			item->queue->log, item->body_lsn, item->record.body_length, read);
-	read->bytes = queue_damaged_read(
-		item->damaged, item->group_lsn, item->record.delivery_id);
-	read->status = read->bytes ? 0 : -EBADMSG;
-	if (read->bytes && read->bytes->length != item->record.body_length) {
+	read->bytes = NULL;
+	read->status = queue_damaged_read(
+		item->damaged, item->group_lsn, item->record.delivery_id, &read->bytes);
+	if (read->status == 0 && read->bytes->length != item->record.body_length) {
 		bytes_unref(&read->bytes);
 		read->status = -EBADMSG;
 	}
@@ -109,12 +109,14 @@ static void ask_next(struct mend *mend)
 	loop_defer(router->loop, &mend->task);
 }
 
-void queue_mend(struct queue_item *item, void (*done)(struct queue_item *item))
+void queue_mend(struct queue_item *item, int status, void (*done)(struct queue_item *item))
 {
 	struct mend *mend = mem_alloc(sizeof(*mend));
 
 	mend->item = item;
 	mend->done = done;
+	/* A disk that fails may be read again tomorrow; wrong bytes stay wrong. */
+	mend->is_uncertain = status != -EBADMSG && status != -ENODATA;
 	item->is_unreadable = true;
 	/* A copy is its owner's to mend, or to bounce, as long as there may be one. */
 	if (item_is_copy(item)) {

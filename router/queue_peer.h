@@ -12,7 +12,8 @@
  *   HOLD <id> <record length> <message length>, then both
  *                                 250 durable here | 451
  *   HELD <id>                     250 it can be had from here | 550 it is not here
- *   FETCH <id>                    250 <message length>, then the message | 550 not here
+ *   FETCH <id>                    250 <message length>, then the message | 550 not here |
+ *                                 451 not now
  *   RELEASE <id>                  250 durably not here any more | 451 it goes, ask again
  *   HAVE <identity> <id>          250 held: not finished, and the owner's to deliver
  *                                 251 finished: durably delivered or bounced

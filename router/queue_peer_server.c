@@ -11,6 +11,7 @@
 #include "router/queue.h"
 #include "router/queue_record.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -140,9 +141,10 @@ static void on_hold_ended(void *arg, int status)
 	answer_end(arg, status == 0 ? "250 held\r\n" : "451 not held\r\n", NULL);
 }
 
-static void on_fetch_ended(void *arg, struct bytes *body)
+static void on_fetch_ended(void *arg, int status, struct bytes *body)
 {
-	answer_end(arg, body ? NULL : "550 not here\r\n", body);
+	bool is_gone = status == -ENODATA || status == -EBADMSG;
+	answer_end(arg, body ? NULL : is_gone ? "550 not here\r\n" : "451 not now\r\n", body);
 }
 
 static bool begin_hold(struct holder *holder, struct str lengths)

@@ -386,8 +386,12 @@ static int save_state(struct volume_log *log, struct error *error)
 {
 	/* An epoch that was announced and then cut off again stays one that was seen. */
 	log->state.seen = volume_log_seen(log);
+	uint32_t count = log->state.epochs.count;
 	epochs_truncate(&log->state.epochs, log->end + 1);
-	if (!log->must_save_state || log->state.epochs.count == 0)
+	/* What begins behind the end must be gone from the disk before other bytes come to stand
+	 * there. */
+	bool is_shorter = log->state.epochs.count < count;
+	if (!is_shorter && (!log->must_save_state || count == 0))
 		return 0;
 	int result = log_state_save(log->disk, log->files.directory, &log->state);
 	if (result < 0)

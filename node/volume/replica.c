@@ -72,14 +72,14 @@ static void apply_received(struct volume *volume)
 {
 	uint64_t end = volume->reader_end;
 	int result = volume_apply_up_to(volume, end);
-	uint64_t damaged_lsn = result == -EBADMSG ? volume->index.applied_lsn : 0;
+	uint64_t damaged = result == -EBADMSG ? 1 + volume->index.applied_lsn : 0;
 	if (result > 0)
 		timer_start(volume->apply_timer, APPLY_PAUSE_MS);
-	if (result < 0 && (damaged_lsn == 0 || atomic_load(&volume->numbers.damaged_lsn) == 0))
+	if (result < 0 && (damaged == 0 || atomic_load(&volume->numbers.damaged) == 0))
 		log_error("replica_unreadable", "volume=%u applied=%llu end=%llu reason=%s",
 			volume->options.id, (unsigned long long)volume->index.applied_lsn,
 			(unsigned long long)end, log_quote(str_from(strerror(-result))));
-	if (atomic_exchange(&volume->numbers.damaged_lsn, damaged_lsn) != damaged_lsn)
+	if (atomic_exchange(&volume->numbers.damaged, damaged) != damaged)
 		volume->options.events.changed(volume->options.events.arg, volume);
 	volume_publish(volume);
 }

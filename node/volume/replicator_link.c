@@ -116,11 +116,11 @@ void replicator_link_tell(struct replicator_link *link, struct slot *slot)
 		slot->told_writes = false;
 	}
 	slot->told_state = state;
-	uint64_t damaged = atomic_load(&slot->volume->numbers.damaged_lsn);
+	uint64_t damaged = atomic_load(&slot->volume->numbers.damaged);
 	if (state == VOLUME_REPLICA && damaged != 0 && damaged != slot->told_damaged)
 		send_message(link, &(struct cluster_message){ .kind = MESSAGE_DAMAGED,
 					    .volume = slot->id,
-					    .lsn = damaged });
+					    .lsn = damaged - 1 });
 	slot->told_damaged = damaged;
 }
 
@@ -161,7 +161,8 @@ static void run_proving(struct worker_call *call)
 	volume_proving(call->slot->volume, call->flag, call->a, call->b);
 }
 
-static void on_released(struct slot *slot, const struct cluster_message *message)
+static void on_released(
+	struct replicator_link *link, struct slot *slot, const struct cluster_message *message)
 {
 	struct worker_call *call = slot_call(slot, run_released);
 	if (message->end > slot->over_question)
@@ -172,6 +173,8 @@ static void on_released(struct slot *slot, const struct cluster_message *message
 	call->c = message->chain;
 	call->d = message->end;
 	slot_send(call);
+	/* The volume may have gone on meanwhile without it, and be writing already. */
+	replicator_link_tell(link, slot);
 }
 
 static void on_proving(struct slot *slot, const struct cluster_message *message)
@@ -231,10 +234,11 @@ static void on_message(struct replicator_link *link, const struct cluster_messag
 		slot->sent_question = 0;
 		replicator_link_tell(link, slot);
 		return;
-	case MESSAGE_RELEASED: on_released(slot, message); return;
+	case MESSAGE_RELEASED: on_released(link, slot, message); return;
 	case MESSAGE_PROVING: on_proving(slot, message); return;
 	case MESSAGE_ACKED: on_acked(slot, message); return;
 	case MESSAGE_RECEIVED:
+		slot->verdict = message->verdict;
 		call = slot_call(slot, run_received);
 		call->a = message->lsn;
 		call->b = message->end;

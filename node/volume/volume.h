@@ -215,8 +215,8 @@ struct volume_numbers {
 	atomic_int waits_for; /* enum volume_wait, while OPENING */
 	/* The highest epoch anybody has shown. */
 	atomic_uint_fast64_t seen;
-	/* Where a replica's log cannot be read; 0: nowhere. */
-	atomic_uint_fast64_t damaged_lsn;
+	/* 1 + the address at which a replica's log cannot be read; 0: it can. */
+	atomic_uint_fast64_t damaged;
 	atomic_uint_fast64_t reign[2], incarnation;
 	/* epoch: of the last bytes of the log here; 0: none, or not read yet. */
 	atomic_uint_fast64_t epoch, durable_lsn, applied_lsn, leader_lsn, messages, at_risk;

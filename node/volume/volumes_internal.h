@@ -55,6 +55,7 @@ struct slot {
 	bool is_claiming; /* the directory is being asked (claims.c) */
 	bool is_untold;   /* it did not take what it had to hear: told again by the clock alone */
 	bool told_untold; /* the log knows */
+	enum copy_verdict verdict; /* of the replica here, by its leader */
 	struct slot_replica replicas[VOLUME_COPIES_MAX]; /* as last reported */
 	unsigned replica_count;
 	uint64_t epoch;

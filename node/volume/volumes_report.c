@@ -27,14 +27,15 @@ bool volumes_is_stalled(const struct slot *slot, uint32_t node_id)
 	return false;
 }
 
+static const char *const chain_words[] = {
+	[COPY_UNVERIFIED] = "unverified", [COPY_VERIFIED] = "verified", [COPY_DIVERGED] = "diverged"
+};
+
 /* Whether its log is this one, and since when. */
 static void report_chain(const struct slot_replica *replica, struct buf *out)
 {
-	static const char *const words[] = { [COPY_UNVERIFIED] = "unverified",
-		[COPY_VERIFIED] = "verified",
-		[COPY_DIVERGED] = "diverged" };
 	bool waits = replica->connected && replica->verdict == COPY_UNVERIFIED;
-	buf_printf(out, ", \"chain\": \"%s\", \"chain_since\": \"", words[replica->verdict]);
+	buf_printf(out, ", \"chain\": \"%s\", \"chain_since\": \"", chain_words[replica->verdict]);
 	encode_time(out, replica->verdict_since_us);
 	buf_printf(out, "\", \"verified_lsn\": %llu, \"unverified_ms\": %llu",
 		(unsigned long long)replica->verified_lsn,
@@ -112,13 +113,15 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 	for (size_t i = 0; map_next(volumes->slots, &i, NULL, &value);) {
 		struct slot *slot = value;
 		struct volume_numbers *numbers = &slot->volume->numbers;
+		uint64_t damaged = atomic_load(&numbers->damaged);
 		buf_printf(json_out, "%s{\"id\": %u, \"name\": ", first ? "" : ", ", slot->id);
 		encode_json(json_out, str_from(slot->name));
 		buf_printf(json_out,
 			", \"role\": \"%s\", \"is_proven\": %s, \"epoch\": %llu, "
 			"\"seen_epoch\": %llu, "
 			"\"durable_lsn\": %llu, \"applied_lsn\": %llu, \"leader_lsn\": %llu, "
-			"\"leader_age_ms\": %llu, \"damaged_lsn\": %llu, \"index_usable\": %s, "
+			"\"leader_age_ms\": %llu, \"is_damaged\": %s, \"damaged_lsn\": %llu, "
+			"\"index_usable\": %s, "
 			"\"at_risk\": %llu, \"messages\": %llu, \"highest_mailbox_id\": %llu, "
 			"\"peers\": [",
 			role_of(slot), atomic_load(&numbers->is_proven) ? "true" : "false",
@@ -127,15 +130,18 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 			(unsigned long long)atomic_load(&numbers->durable_lsn),
 			(unsigned long long)atomic_load(&numbers->applied_lsn),
 			(unsigned long long)atomic_load(&numbers->leader_lsn),
-			(unsigned long long)leader_age_ms(numbers),
-			(unsigned long long)atomic_load(&numbers->damaged_lsn),
+			(unsigned long long)leader_age_ms(numbers), damaged ? "true" : "false",
+			(unsigned long long)(damaged ? damaged - 1 : 0),
 			atomic_load(&numbers->is_index_usable) ? "true" : "false",
 			(unsigned long long)atomic_load(&numbers->at_risk),
 			(unsigned long long)atomic_load(&numbers->messages),
 			(unsigned long long)atomic_load(&numbers->highest_mailbox_id));
-		if (atomic_load(&numbers->state) == VOLUME_PRIMARY)
+		/* A primary is what others are compared with. */
+		bool is_primary = atomic_load(&numbers->state) == VOLUME_PRIMARY;
+		if (is_primary)
 			report_peers(volumes, slot, json_out);
-		buf_append_literal(json_out, "], \"waits_for\": ");
+		buf_printf(json_out, "], \"chain\": \"%s\", \"waits_for\": ",
+			is_primary ? "" : chain_words[slot->verdict]);
 		report_wait(slot, json_out);
 		buf_append_literal(json_out, "}");
 		first = false;

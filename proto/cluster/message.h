@@ -31,7 +31,7 @@ enum message_kind {
 	 * knows. Without a volume: this connection is refused, as another process is linked under
 	 * your name. */
 	MESSAGE_REFUSE = 12,
-	/* Leader to follower: chunks will come from `lsn`. */
+	/* Leader to follower: chunks will come from `lsn`; `verdict` of what stands below. */
 	MESSAGE_FOLLOWING = 13,
 	/* Follower to leader: everything below `lsn` is durable here, in (`epoch`, `reign`);
 	 * `chain` is that of the last byte. */
@@ -72,7 +72,8 @@ enum message_kind {
 	 * below `lsn`; `connected`; its log is this one by `verdict`, last seen to be at `end`. */
 	MESSAGE_ACKED = 34,
 	/* Replicator to node: the replica here now ends at `lsn`; the leader at
-	 * `end` at `time_us`. */
+	 * `end` at `time_us`. `verdict`: of the whole log here, by the leader that was followed
+	 * last; unverified when none was since it was opened or cut. */
 	MESSAGE_RECEIVED = 35,
 	/* Replicator to node: the replica here has been cut at `lsn`. */
 	MESSAGE_WAS_CUT = 36,

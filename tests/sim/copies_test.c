@@ -263,12 +263,14 @@ TEST(an_acknowledgement_with_another_chain_than_the_leaders_counts_for_nothing)
 	EXPECT_INT(0, cluster_volume(0, 1)->replicas[0].acked_lsn);
 	run_us(SECOND_US);
 	EXPECT(!entry(delivery)->answered_ok);
-	/* The true copy comes back, and counts again. */
+	/* The true copy comes back, and counts again; its own node knows, too. */
 	hang_up(&follower);
 	cluster_restart(1);
+	EXPECT_INT(COPY_UNVERIFIED, machines[1]->slots[0].verdict);
 	run_us(20 * SECOND_US);
 	EXPECT(is_confirmed());
 	EXPECT_INT(COPY_VERIFIED, replica_of_1()->verdict);
+	EXPECT_INT(COPY_VERIFIED, machines[1]->slots[0].verdict);
 	EXPECT(!cluster_volume(0, 1)->replicas[0].diverged);
 	EXPECT(check_all());
 }

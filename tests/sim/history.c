@@ -2,6 +2,7 @@
 
 #include "sim/cluster_internal.h"
 #include "sim/model.h"
+#include "sim/rot.h"
 
 #include <stdlib.h>
 
@@ -109,23 +110,28 @@ void history_disk_lost(unsigned machine, uint64_t since_us)
 
 void history_promoted(uint32_t volume_id, unsigned from, unsigned to, bool clean)
 {
-	for (size_t i = 0; i < history.count && has_losses && !clean; i++) {
+	bool may_lack = has_losses || rot_has_been();
+	for (size_t i = 0; i < history.count && may_lack && !clean; i++) {
 		struct history_entry *entry = &history.entries[i];
 		if (!entry->safe || entry->volume_id != volume_id)
 			continue;
 		find_holders(entry);
+		/* It has cut off what was damaged, and nobody has filled it again yet. */
+		entry->excused |= to == rot_machine() && rot_has_been() &&
+			world_is_running(to) && !has(to, entry);
 		entry->excused |= (entry->holders & ~(1u << from)) == 0 && from != to;
 	}
 }
 
 void history_claimed(uint32_t volume_id, unsigned by)
 {
-	for (size_t i = 0; i < history.count && has_losses; i++) {
+	for (size_t i = 0; i < history.count && (has_losses || rot_has_been()); i++) {
 		struct history_entry *entry = &history.entries[i];
 		if (!entry->safe || entry->volume_id != volume_id)
 			continue;
 		find_holders(entry);
-		entry->excused |= !(entry->holders >> by & 1);
+		entry->excused |= !(entry->holders >> by & 1) ||
+			(by == rot_machine() && rot_has_been() && !has(by, entry));
 	}
 }
 

@@ -253,7 +253,7 @@ static int best_replica(unsigned v)
 	for (unsigned m = 0; m < machine_count; m++) {
 		const struct volume *volume = machines[m]->slots[v].volume;
 		if (m == truths[v].primary || !world_is_running(m) ||
-			volume->numbers.damaged_lsn != 0 || volume->numbers.epoch == 0)
+			volume->numbers.damaged != 0 || volume->numbers.epoch == 0)
 			continue;
 		if (best == NULL || volume->numbers.epoch > best->numbers.epoch ||
 			(volume->numbers.epoch == best->numbers.epoch &&
@@ -275,8 +275,10 @@ unsigned cluster_open_closed(void)
 			continue;
 		closed++;
 		int target = best_replica(v);
-		/* What it waits for it says; one whose log cannot be read is moved. */
-		if (volume->state == VOLUME_OPENING || target < 0)
+		/* What it waits for it says; one whose log cannot be read is moved, and one that is
+		 * named below an epoch which somebody has. */
+		bool waits = volume->state == VOLUME_OPENING && !volume_is_unexplained(volume);
+		if (waits || target < 0)
 			world_call_on(primary, 0, open_alone, volume);
 		else
 			cluster_promote(v + 1, (unsigned)target);

@@ -576,3 +576,35 @@ TEST(a_file_system_s_quota_at_the_home_bounces_nothing)
 	EXPECT(entry(queued)->queued && entry(queued)->handed_over);
 	EXPECT_INT(1, history_count_in_index(primary, entry(queued)));
 }
+
+TEST(a_router_without_descriptors_loses_no_message_that_only_it_has)
+{
+	enum { COUNT = 400, BEFORE = 60, ROUTER = CLUSTER_ROUTER_FIRST };
+	size_t entries[COUNT];
+	unsigned taken = 0;
+	start();
+	unsigned primary = cluster_primary(1);
+	/* The other one answers, and has no room for copies. */
+	world_fill_disk(ROUTER + 1, true);
+	cluster_crash(primary);
+	for (unsigned i = 0; i < COUNT; i++) {
+		if (i == BEFORE)
+			world_take_descriptors(ROUTER, true);
+		entries[i] = history_add(1, MAILBOX, DURABILITY_REMOTE);
+		routers_accept(entries[i]);
+		run_us(100000);
+	}
+	run_us(10 * SECOND_US);
+	world_take_descriptors(ROUTER, false);
+	world_fill_disk(ROUTER + 1, false);
+	cluster_restart(primary);
+	run_us(40 * SECOND_US);
+	for (unsigned i = 0; i < COUNT; i++) {
+		if (!entry(entries[i])->queued)
+			continue;
+		taken++;
+		EXPECT(entry(entries[i])->handed_over);
+		EXPECT_INT(1, history_count_in_index(primary, entry(entries[i])));
+	}
+	EXPECT(taken > BEFORE / 2);
+}

@@ -610,3 +610,29 @@ TEST(a_log_whose_first_group_is_damaged_is_cut_to_nothing)
 	EXPECT_INT(0, volume_log_end(f.log));
 	teardown(&f);
 }
+
+TEST(a_repaired_log_forgets_on_disk_what_began_behind_its_end)
+{
+	struct fixture f;
+	struct error error;
+	begin(&f, 1);
+	uint64_t end = volume_log_end(f.log);
+	EXPECT_INT(0, append(&f, 1, STR("damaged")));
+	uint64_t lsn = volume_log_last_group(f.log);
+	EXPECT_INT(0, append(&f, 3, STR("behind it")));
+	EXPECT_INT(0, reign(&f, 2, reign_two));
+	EXPECT_INT(0, append(&f, 1, STR("of the next epoch")));
+	damage(&f, lsn + 20);
+	volume_log_close(&f.log);
+	EXPECT_INT(0, volume_log_open(f.loop, f.disk, f.directory, 7,
+			      &(struct log_told){ .repair = true }, &f.log, NULL, &error));
+	EXPECT_INT(end, volume_log_end(f.log));
+	EXPECT_INT(1, volume_log_epochs(f.log)->count);
+	/* The same for who reads the file, and when the log is longer again. */
+	struct log_state saved;
+	EXPECT_INT(0, log_state_read(f.disk, f.directory, &saved));
+	EXPECT_INT(1, saved.epochs.count);
+	EXPECT_INT(2, saved.seen);
+	log_state_deinit(&saved);
+	teardown(&f);
+}
