@@ -1,5 +1,7 @@
 #include "sim/cluster_internal.h"
 
+#include "node/volume/volume_internal.h"
+
 #include <stdlib.h>
 
 /*
