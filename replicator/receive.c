@@ -133,6 +133,13 @@ void receive_ask(struct copy *copy, struct connection *connection)
 	buf_deinit(&vector);
 }
 
+/* Its epoch is not over, as far as the directory has said. */
+static bool stands_still(const struct copy *copy)
+{
+	uint64_t held = volume_log_held(copy->log);
+	return held > 0 && copy->desired.epoch <= held;
+}
+
 int receive_open_log(
 	struct copy *copy, bool repair, uint64_t *rotten_lsn_out, struct error *error)
 {
@@ -144,9 +151,7 @@ int receive_open_log(
 		rotten_lsn_out, error);
 	if (result < 0)
 		return result;
-	copy->stands_until_us = volume_log_held(copy->log) > 0
-		? clock_mono_us() + HELD_MS_MAX * 1000u
-		: 0;
+	copy->stands_until_us = stands_still(copy) ? clock_mono_us() + HELD_MS_MAX * 1000u : 0;
 	if (receive_is_held(copy))
 		log_info("still_held", "volume=%u epoch=%llu end=%llu", copy->id,
 			(unsigned long long)volume_log_held(copy->log),
@@ -167,14 +172,14 @@ static void look_at_hold(struct copy *copy)
 {
 	if (!receive_is_held(copy))
 		return;
-	if (copy->desired.epoch <= volume_log_held(copy->log) &&
-		clock_mono_us() < copy->stands_until_us) {
+	bool is_over = !stands_still(copy);
+	if (!is_over && clock_mono_us() < copy->stands_until_us) {
 		timer_start(copy->open_timer, HELD_LOOK_MS);
 		return;
 	}
 	copy->stands_until_us = 0;
 	/* Else the next process stands still once more. */
-	if (volume_log_note_held(copy->log, 0) < 0)
+	if (!is_over && volume_log_unhold(copy->log) < 0)
 		log_warn("hold_not_taken_back", "volume=%u", copy->id);
 }
 

@@ -57,7 +57,7 @@ bool volume_log_is_fenced(const struct volume_log *log)
 bool volume_log_is_idle(const struct volume_log *log)
 {
 	return !log->writing && log->queue_first == NULL && log->receive == NULL &&
-		log->reads == 0 && !log->is_cutting;
+		log->reads == 0 && !log->is_cutting && log->holding == NULL;
 }
 
 uint64_t volume_log_seen(const struct volume_log *log)
@@ -78,7 +78,7 @@ static int replace_numbers(struct volume_log *log, uint64_t seen, uint64_t held)
 
 int volume_log_note_seen(struct volume_log *log, uint64_t epoch)
 {
-	CHECK(!log->is_cutting);
+	CHECK(!log->is_cutting && log->holding == NULL);
 	return epoch <= volume_log_seen(log) ? 0 : replace_numbers(log, epoch, log->state.held);
 }
 
@@ -87,10 +87,10 @@ uint64_t volume_log_held(const struct volume_log *log)
 	return log->state.held;
 }
 
-int volume_log_note_held(struct volume_log *log, uint64_t epoch)
+int volume_log_unhold(struct volume_log *log)
 {
-	CHECK(!log->is_cutting);
-	return epoch == log->state.held ? 0 : replace_numbers(log, log->state.seen, epoch);
+	CHECK(!log->is_cutting && log->holding == NULL);
+	return log->state.held == 0 ? 0 : replace_numbers(log, log->state.seen, 0);
 }
 
 static void fence(struct volume_log *log, int reason)
@@ -610,7 +610,7 @@ static int record_opening(struct volume_log *log, const struct epoch_entry *open
 void volume_log_reign(struct volume_log *log, const struct epoch_entry *opening,
 	void (*done)(void *arg, int status), void *arg)
 {
-	CHECK(!log->is_cutting && log->receive == NULL);
+	CHECK(!log->is_cutting && log->receive == NULL && log->holding == NULL);
 	int status = record_opening(log, opening);
 	if (status < 0) {
 		log_report_later(log->loop, done, arg, status);
@@ -757,6 +757,7 @@ void volume_log_close(struct volume_log **log_pointer)
 	CHECK(!log->is_cutting);
 	loop_cancel_deferred(log->loop, &log->commit_task);
 	log_prepare_wait(log);
+	log_hold_wait(log);
 	if (!log->fenced && log->told.file != NULL && log->end > log->told.told.lsn)
 		/* Without it the next opening knows a little less. */
 		(void)!log_told_write(

@@ -83,9 +83,14 @@ uint64_t volume_log_seen(const struct volume_log *log);
 /* Remembers it durably, before it is obeyed or answered. Lower ones are ignored. Synchronous. */
 int volume_log_note_seen(struct volume_log *log, uint64_t epoch) must_check;
 /* The epoch in which this copy stands still, 0: none; outlives a restart. Whoever opens the log
- * confirms nothing in it or an earlier one for HELD_MS_MAX (log_state.h). Synchronous. */
+ * confirms nothing in it or an earlier one for HELD_MS_MAX (log_state.h). */
 uint64_t volume_log_held(const struct volume_log *log);
-int volume_log_note_held(struct volume_log *log, uint64_t epoch) must_check;
+/* Makes it so, durably, on a pool thread; `done` comes on the loop, unless the log is closed
+ * before. The log is idle, and is not until then. */
+void volume_log_hold(
+	struct volume_log *log, uint64_t epoch, void (*done)(void *arg, int status), void *arg);
+/* Takes it back. Synchronous. */
+int volume_log_unhold(struct volume_log *log) must_check;
 
 /* The log ends with a FENCE record: who wrote it has promised to write no more in this epoch. */
 bool volume_log_ends_fenced(struct volume_log *log);

@@ -62,6 +62,8 @@ struct volume_log {
 	struct prepared prepared[2];   /* of the segments with even and odd numbers */
 	struct prepare_job *preparing; /* NULL: none */
 
+	struct hold_job *holding; /* log_hold.c; NULL: none */
+
 	struct volume_append barrier;
 	struct buf barrier_body;
 	void (*reign_done)(void *arg, int status);
@@ -83,6 +85,8 @@ bool log_replica_mark_exists(struct volume_log *log);
 int log_replica_mark_set(struct volume_log *log, bool is_replica) must_check;
 /* Waits until no zero-filling writes to the files; its result is forgotten. */
 void log_prepare_wait(struct volume_log *log);
+/* Waits until a hold is written; nobody is told. */
+void log_hold_wait(struct volume_log *log);
 /* Forgets what is known of the files' prepared lengths (after opening or cutting). */
 void log_prepared_reset(struct volume_log *log);
 /* True when `length` bytes of the segment may be written now; else they will be, and log_try_write

@@ -48,9 +48,10 @@ bool volume_is_proven_end(const struct volume *volume)
 
 static void become_replica(struct volume *volume)
 {
-	/* What cannot be taken back costs the next process the time of a hold. */
+	/* One of an epoch that is over holds nobody. What cannot be taken back costs the next
+	 * process the time of a hold. */
 	if (volume->state == VOLUME_HELD && volume->log != NULL &&
-		volume_log_note_held(volume->log, 0) < 0)
+		volume->desired.epoch <= volume->hold_epoch && volume_log_unhold(volume->log) < 0)
 		log_warn("hold_not_taken_back", "volume=%u", volume->options.id);
 	volume->reader_end = volume_durable_end(volume);
 	volume_log_close(&volume->log);
@@ -218,18 +219,36 @@ void volume_behind(struct volume *volume, uint32_t node_id, uint64_t epoch, uint
 
 /* The promise is in the log before it is given. On a disk that takes nothing now it holds as long
  * as this process lives. */
-static void note_hold(struct volume *volume)
+static void note_hold(struct volume *volume);
+
+static void on_hold_noted(void *arg, int status)
 {
-	int result = volume_log_note_held(volume->log, volume->hold_epoch);
-	if (result < 0 && !log_is_refusal(result)) {
-		end_waits(volume, result);
+	struct volume *volume = arg;
+	CHECK(volume->state == VOLUME_HELD);
+	if (status < 0 && !log_is_refusal(status)) {
+		end_waits(volume, status);
 		become_replica(volume);
 		return;
 	}
-	if (result < 0)
+	if (status < 0)
 		log_warn("hold_not_lasting", "volume=%u reason=%s effect=\"a restart ends it\"",
-			volume->options.id, log_quote(str_from(strerror(-result))));
+			volume->options.id, log_quote(str_from(strerror(-status))));
+	if (status == 0 && volume_log_held(volume->log) != volume->hold_epoch) {
+		note_hold(volume); /* asked for a later epoch meanwhile */
+		return;
+	}
 	end_waits(volume, 0);
+	volume_finish_hold(volume);
+}
+
+static void note_hold(struct volume *volume)
+{
+	if (!volume_log_is_idle(volume->log))
+		return; /* it is being written: its end answers everybody */
+	if (volume_log_held(volume->log) == volume->hold_epoch)
+		end_waits(volume, 0);
+	else
+		volume_log_hold(volume->log, volume->hold_epoch, on_hold_noted, volume);
 }
 
 void volume_hold(struct volume *volume, uint64_t epoch, struct end_wait *wait)
@@ -263,10 +282,12 @@ void volume_unhold(struct volume *volume)
 void volume_finish_hold(struct volume *volume)
 {
 	bool is_over = volume->desired.epoch > volume->hold_epoch || has_stood_still(volume);
+	if (!is_drained(volume))
+		return;
 	if (volume_may_be_primary(volume)) {
 		end_waits(volume, -ESTALE);
 		volume_begin_opening(volume);
-	} else if (is_over && is_drained(volume)) {
+	} else if (is_over) {
 		end_waits(volume, -ESTALE);
 		become_replica(volume);
 	}

@@ -1,6 +1,8 @@
 #include "node/volume/volume_internal.h"
 #include "sim/cluster_internal.h"
 
+#include "node/volume/volume_internal.h"
+
 #include <stdlib.h>
 
 /*

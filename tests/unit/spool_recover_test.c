@@ -357,6 +357,20 @@ TEST(another_format_is_refused_with_a_sentence)
 	teardown(&f);
 }
 
+static void on_held(void *arg, int status)
+{
+	struct fixture *f = arg;
+	f->status = status;
+	loop_stop(f->loop);
+}
+
+static int hold(struct fixture *f, uint64_t epoch)
+{
+	volume_log_hold(f->log, epoch, on_held, f);
+	loop_run(f->loop);
+	return f->status;
+}
+
 TEST(what_a_copy_knows_outlives_a_restart)
 {
 	struct fixture f, other;
@@ -369,12 +383,20 @@ TEST(what_a_copy_knows_outlives_a_restart)
 	EXPECT(memcmp(id, again, sizeof(id)) != 0);
 	EXPECT_INT(0, volume_log_note_seen(f.log, 9));
 	EXPECT_INT(0, volume_log_note_seen(f.log, 4));
-	EXPECT_INT(0, volume_log_note_held(f.log, 5));
+	EXPECT_INT(0, hold(&f, 5));
 	EXPECT_INT(0, reopen(&f, &error));
 	volume_log_copy_id(f.log, again);
 	EXPECT(memcmp(id, again, sizeof(id)) == 0);
 	EXPECT_INT(9, volume_log_seen(f.log));
 	EXPECT_INT(5, volume_log_held(f.log));
+	/* One that is closed while it is written is written, or not at all. */
+	volume_log_hold(f.log, 7, on_held, &f);
+	EXPECT(!volume_log_is_idle(f.log));
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(7, volume_log_held(f.log));
+	EXPECT_INT(0, volume_log_unhold(f.log));
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(0, volume_log_held(f.log));
 	EXPECT_INT(-ESTALE, reign(&f, 8, reign_two));
 	EXPECT_INT(0, reign(&f, 9, reign_two));
 	teardown(&f);
