@@ -295,7 +295,7 @@ bool routers_check(void)
 		/* A home that answered, and was passed over, is another promise. */
 		bool was_passed_over = entry->was_home ||
 			entry->queued_epoch != truths[entry->volume_id - 1].epoch ||
-			history_has_losses();
+			history_has_losses() || cluster_directory_has_lied();
 		if (!entry->queued || entry->queue_excused)
 			continue;
 		tally_add(TALLY_CHECK, "1 what a router answered is delivered, or in a queue", 1);
