@@ -105,8 +105,12 @@ static void add_pending(size_t entry)
 
 static void id_of(const struct history_entry *entry, char id[ID_LENGTH])
 {
-	for (size_t i = 0; i < DELIVERY_ID_LENGTH; i++)
-		snprintf(id + 2 * i, 3, "%02x", entry->delivery_id[i]);
+	static const char digits[] = "0123456789abcdef";
+	for (size_t i = 0; i < DELIVERY_ID_LENGTH; i++) {
+		id[2 * i] = digits[entry->delivery_id[i] >> 4];
+		id[2 * i + 1] = digits[entry->delivery_id[i] & 15];
+	}
+	id[ID_LENGTH - 1] = '\0';
 }
 
 /* Which routers have it now, of those that can be asked. */
