@@ -143,7 +143,6 @@ static void on_queued(void *arg, int status)
 		return;
 	entry->queued = true;
 	entry->queued_us = world_now_us();
-	entry->queued_epoch = truths[entry->volume_id - 1].epoch;
 	entry->queue_holders = find_holders(entry) | 1u << acceptance.number;
 	add_pending(acceptance.entry);
 }
@@ -154,6 +153,8 @@ static void on_accept(void *arg)
 	struct history_entry *entry = history_entry(acceptance->entry);
 	struct buf message = { 0 };
 	char address[32];
+	/* It may have been delivered before its copy is confirmed. */
+	entry->queued_epoch = truths[entry->volume_id - 1].epoch;
 	snprintf(address, sizeof(address), "m%llu@example.org",
 		(unsigned long long)entry->mailbox_id);
 	mail_write(acceptance->entry + 1, &message);
