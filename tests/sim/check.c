@@ -82,8 +82,8 @@ static uint64_t unreadable_at(unsigned machine, uint32_t volume_id, uint64_t fro
 	struct log_reader *reader;
 	struct bytes *bytes;
 	uint64_t at, next = from;
-	int result = log_reader_open(volume->options.disk, volume->options.log_directory,
-		volume->options.id, &reader);
+	int result = log_reader_open(
+		volume->options.disk, volume->options.log_directory, volume->options.id, &reader);
 	if (result < 0)
 		return from;
 	while ((result = log_reader_next(reader, next, to, 1 << 20, true, &bytes, &at, &next)) == 0)
@@ -111,7 +111,8 @@ static bool waits_for_lost_bytes(uint32_t volume_id, unsigned other, uint64_t en
 	uint64_t from = cluster_volume(other, volume_id)->reader_end;
 	bool waits = may_be_damaged() && from < end &&
 		unreadable_at(cluster_primary(volume_id), volume_id, from, end) < end;
-	tally_add(TALLY_CHECK, "a copy waits for bytes that its leader has lost, as is said", waits);
+	tally_add(
+		TALLY_CHECK, "a copy waits for bytes that its leader has lost, as is said", waits);
 	return waits;
 }
 
@@ -208,8 +209,7 @@ static bool check_indexes(uint32_t volume_id, unsigned other)
 	bool good = true;
 	/* One that cannot be made from its log is not served. */
 	bool says_so = follower->numbers.damaged != 0 || follower->reader_end < end;
-	if (index_digest(&follower->index) != expected &&
-		!(says_so && may_be_damaged()))
+	if (index_digest(&follower->index) != expected && !(says_so && may_be_damaged()))
 		good = complain("volume %u: the indexes of the copies differ", volume_id);
 	if (is_damaged(primary, volume_id, end))
 		return good;

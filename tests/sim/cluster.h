@@ -2,9 +2,10 @@
 #define PANDO_TESTS_SIM_CLUSTER_H
 
 /*
- * Two or three machines (and two of routers, routers.h), each with a node's volumes (a copy of every one) and a replicator (the
- * shipped code), a directory that is always right but reaches machines late or not at all, and an
- * operator who fails over. Keeps the history that the checkers read.
+ * Two or three machines (and two of routers, routers.h), each with a node's volumes (a copy of
+ * every one) and a replicator (the shipped code), a directory that is always right but reaches
+ * machines late or not at all, and an operator who fails over. Keeps the history that the checkers
+ * read.
  */
 
 #include "sim/world.h"
@@ -65,8 +66,8 @@ void cluster_put_back_directory(void);
 void cluster_split_directory(void);
 void cluster_join_directory(void);
 
-/* All machines run and reach each other and one directory that is right; every volume is served, and
- * its copies are in step. */
+/* All machines run and reach each other and one directory that is right; every volume is served,
+ * and its copies are in step. */
 bool cluster_is_whole(void);
 
 struct volume *cluster_volume(unsigned machine, uint32_t volume_id);

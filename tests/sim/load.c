@@ -91,8 +91,8 @@ static void on_lmtp_reply(void *arg, unsigned code)
 {
 	struct attempt *attempt = arg;
 	if (code != 0)
-		on_way_end(history_entry(attempt->entry)->mailbox_id,
-			mail_length(attempt->entry + 1));
+		on_way_end(
+			history_entry(attempt->entry)->mailbox_id, mail_length(attempt->entry + 1));
 	tally_add(TALLY_CHECK,
 		code == 250 ? "LMTP messages answered 250" : "LMTP messages refused", 1);
 	if (code == 250)
@@ -142,8 +142,8 @@ static void new_delivery(void)
 	if (world_pick(QUEUE_SHARE) == 0) {
 		/* Without a quota, and not strict: that is never queued. */
 		mailbox_id = 100 * volume_id + 1 + 2 * world_pick(2);
-		routers_accept(history_add(
-			volume_id, mailbox_id, cluster_mailbox(mailbox_id).durability));
+		routers_accept(
+			history_add(volume_id, mailbox_id, cluster_mailbox(mailbox_id).durability));
 		return;
 	}
 	bool by_lmtp = world_pick(LMTP_SHARE) == 0;

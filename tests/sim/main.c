@@ -1,7 +1,7 @@
 /*
  * simulation [--seed N | --seeds COUNT --first N] [--seconds S] [--disk-loss] [--directory-loss]
- * [--rot] [--verbose]: runs a cluster through whatever may befall it, then checks the promises. A failing
- * seed is printed and replays exactly.
+ * [--rot] [--verbose]: runs a cluster through whatever may befall it, then checks the promises. A
+ * failing seed is printed and replays exactly.
  */
 
 #include "core/log.h"

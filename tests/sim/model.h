@@ -20,8 +20,9 @@ struct model_folder {
 	uint32_t uidvalidity;
 };
 
-/* SELECT has said so, in an epoch: neither goes down, ever. With `may_be_old`, an earlier epoch than
- * before may be shown: a directory that was put back sent the client to who has not heard yet. */
+/* SELECT has said so, in an epoch: neither goes down, ever. With `may_be_old`, an earlier epoch
+ * than before may be shown: a directory that was put back sent the client to who has not heard yet.
+ */
 void model_selected(struct model_folder folder, uint32_t uidnext, uint64_t highest_modseq,
 	uint64_t epoch, bool may_be_old);
 /* A message was shown, or its uid answered to an APPEND: it is that one for ever. */

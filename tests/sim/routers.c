@@ -223,7 +223,7 @@ static bool is_handed_over(struct history_entry *entry)
 	entry->handed_over = true;
 	tally_add(TALLY_CHECK,
 		home >= 0 ? "queued messages seen at their home"
-				: "queued messages that left a queue unseen",
+			  : "queued messages that left a queue unseen",
 		1);
 	return true;
 }

@@ -48,7 +48,7 @@ struct user {
 	enum step step;
 	uint64_t epoch; /* of the reign that this session is of */
 	bool reads_all, has_read_all;
-	bool was_told_corrupt; /* in that: some messages cannot be read */
+	bool was_told_corrupt;   /* in that: some messages cannot be read */
 	bool has_answer, was_ok; /* to the last command */
 	bool is_alone;           /* nobody else changes the mailbox */
 
@@ -337,15 +337,13 @@ static void on_changed(struct user *user, struct str reply)
 	switch (user->change) {
 	case CHANGE_FLAGS:
 		if (is_plain)
-			model_flags_answered(
-				user->model, user->uid, str_from(user->flags), user->epoch,
-				user->machine);
+			model_flags_answered(user->model, user->uid, str_from(user->flags),
+				user->epoch, user->machine);
 		break;
 	case CHANGE_APPEND: note_new_uid(user, reply, "[APPENDUID "); break;
 	case CHANGE_EXPUNGE:
 		if (str_starts_with(reply, STR("OK")))
-			model_expunge_answered(
-				user->model, user->uid, user->epoch, user->machine);
+			model_expunge_answered(user->model, user->uid, user->epoch, user->machine);
 		break;
 	case CHANGE_COPY:
 		if (str_starts_with(reply, STR("OK")))

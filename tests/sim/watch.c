@@ -150,8 +150,7 @@ static void compare_copies(unsigned v, unsigned a, unsigned b)
 			unsigned i = 0;
 			while (left[i] == right[i])
 				i++;
-			printf("machines %u and %u, at %llu:\n", a, b,
-				(unsigned long long)lsn + i);
+			printf("machines %u and %u, at %llu:\n", a, b, (unsigned long long)lsn + i);
 			say(v, of_a.epoch, "two copies differ in front of the same chain");
 			return;
 		}
