@@ -157,10 +157,11 @@ void volume_log_receive(struct volume_log *log, struct volume_receive *receive);
 /* Makes the log a prefix again: saves everything from `lsn` on in
  * salvage-<epoch>-<lsn>-<end>.log, durably, then cuts it off: segments behind are removed from the
  * last on, then one ftruncate, so that a cut that is killed anywhere leaves a shorter log, never a
- * damaged one. `lsn` is where a group ends or begins; else -EINVAL. Where the group that ends there is
- * damaged, or what leads to it, the log ends before the damage. Runs on a pool thread; `done` comes on the loop. The log is idle and stays untouched until then; afterwards it
- * may not append before the next volume_log_reign. One that failed half way (a negative status) is
- * fenced: close it, and open it again to see where it ends. */
+ * damaged one. `lsn` is where a group ends or begins; else -EINVAL. Where the group that ends there
+ * is damaged, or what leads to it, the log ends before the damage. Runs on a pool thread; `done`
+ * comes on the loop. The log is idle and stays untouched until then; afterwards it may not append
+ * before the next volume_log_reign. One that failed half way (a negative status) is fenced: close
+ * it, and open it again to see where it ends. */
 void volume_log_cut(
 	struct volume_log *log, uint64_t lsn, void (*done)(void *arg, int status), void *arg);
 
