@@ -59,8 +59,8 @@ static void rot_at(const char *path, uint64_t offset)
 static bool pick(bool segment, char path[WORLD_PATH_MAX], uint64_t *size_out)
 {
 	char prefix[32];
-	int length = snprintf(prefix, sizeof(prefix), "/volumes/%u/",
-		1 + (unsigned)world_pick(CLUSTER_VOLUMES));
+	int length = snprintf(
+		prefix, sizeof(prefix), "/volumes/%u/", 1 + (unsigned)world_pick(CLUSTER_VOLUMES));
 	for (unsigned tries = 0; tries < 8; tries++) {
 		if (!world_pick_file(victim, prefix, path, size_out))
 			return false;
