@@ -197,6 +197,14 @@ static bool is_rotten_header(unsigned machine, unsigned v, uint64_t lsn)
 	return rot_is_in(machine, v + 1, lsn, lsn + RECORD_HEADER_LENGTH);
 }
 
+/* It had acknowledged the message, and lets go of all behind the damage to be filled again: its
+ * leader hears of that in a moment, when the answer may be out. */
+static bool is_cut_at_rot(unsigned machine, unsigned v, uint64_t lsn)
+{
+	return rot_is_in(machine, v + 1, 0, lsn) &&
+		cluster_volume(machine, v + 1)->reader_end <= lsn;
+}
+
 void watch_safe(const struct history_entry *entry)
 {
 	const struct message *message = find_message(entry);
@@ -208,11 +216,17 @@ void watch_safe(const struct history_entry *entry)
 		return;
 	for (unsigned m = 0; m < machine_count; m++)
 		copies += m != entry->answered_by &&
-			read_log(m, v, message->body_lsn, there, sizeof(there)) == sizeof(there) &&
-			(memcmp(here, there, sizeof(here)) == 0 ||
-				is_rotten_header(entry->answered_by, v, message->body_lsn) ||
-				is_rotten_header(m, v, message->body_lsn));
+			(is_cut_at_rot(m, v, message->body_lsn) ||
+				(read_log(m, v, message->body_lsn, there, sizeof(there)) ==
+						sizeof(there) &&
+					(memcmp(here, there, sizeof(here)) == 0 ||
+						is_rotten_header(entry->answered_by, v,
+							message->body_lsn) ||
+						is_rotten_header(m, v, message->body_lsn))));
 	tally_add(TALLY_CHECK, "1 what is not listed as at risk is on two sites", 1);
-	if (copies == 0)
+	if (copies == 0) {
+		printf("machine %u, uid %u at %llu, %llu us:\n", entry->answered_by, entry->uid,
+			(unsigned long long)message->body_lsn, (unsigned long long)world_now_us());
 		say(v, entry->answered_epoch, "an answer is not at risk and on one site");
+	}
 }
