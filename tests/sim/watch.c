@@ -201,8 +201,7 @@ static bool is_rotten_header(unsigned machine, unsigned v, uint64_t lsn)
  * leader hears of that in a moment, when the answer may be out. */
 static bool is_cut_at_rot(unsigned machine, unsigned v, uint64_t lsn)
 {
-	return rot_is_in(machine, v + 1, 0, lsn) &&
-		cluster_volume(machine, v + 1)->reader_end <= lsn;
+	return rot_was_in(machine, v + 1, 0, lsn);
 }
 
 void watch_safe(const struct history_entry *entry)
