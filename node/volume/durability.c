@@ -359,8 +359,11 @@ void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool co
 	for (unsigned i = 0; i < volume->replica_count; i++)
 		if (volume->replicas[i].node_id == node_id)
 			note_ack(volume, &volume->replicas[i], lsn, connected);
-	if (acked_elsewhere(volume) > volume->index.acked_lsn)
-		volume->index.acked_lsn = acked_elsewhere(volume);
+	uint64_t acked = acked_elsewhere(volume);
+	if (acked > volume->index.acked_lsn)
+		volume->index.acked_lsn = acked;
+	else if (connected && volume->writes && acked < volume->index.acked_lsn)
+		volume_list_anew(volume, acked);
 	note_shipped(volume, acked_elsewhere(volume));
 	forget_shipped(volume, acked_elsewhere(volume));
 	volume_settle_waits(volume);
@@ -378,6 +381,8 @@ void volume_diverged(struct volume *volume, uint32_t node_id)
 		replica->acked_lsn = 0;
 		replica->diverged = true;
 	}
+	if (volume->writes && acked_elsewhere(volume) < volume->index.acked_lsn)
+		volume_list_anew(volume, acked_elsewhere(volume));
 	volume_settle_waits(volume);
 	volume_publish(volume);
 }
@@ -390,83 +395,4 @@ void volume_fail_waits(struct volume *volume)
 		/* Somebody else is primary, and may lack it: no policy takes that for a success. */
 		wait->done(wait, -EROFS, true);
 	}
-}
-
-/* ---- after a start ---- */
-
-static void list_deliveries(struct volume *volume, struct str groups, uint64_t lsn)
-{
-	struct pool *pool = pool_create();
-	struct group group;
-	while (groups.length > 0 && group_header_decode(groups, lsn, volume->options.id, &group)) {
-		struct record record;
-		struct change change;
-		size_t position = GROUP_HEADER_LENGTH;
-		uint64_t end = lsn + group_padded(group.used);
-		while (group_next_record(&group, groups, &position, &record)) {
-			if (record.type != RECORD_CHANGE ||
-				!change_decode(record.body, pool, &change))
-				continue;
-			for (size_t i = 0; i < change.action_count; i++) {
-				const struct action *action = &change.actions[i];
-				if (action->kind != ACTION_ADD || action->added_count == 0 ||
-					action->added[0].body_lsn != 0)
-					continue;
-				struct at_risk entry = { .lsn = end,
-					.mailbox_id = action->mailbox_id,
-					.uid = action->added[0].uid,
-					.since_us = action->added[0].internal_date_s * 1000000 };
-				if (action->delivery_id.length == DELIVERY_ID_LENGTH)
-					memcpy(entry.delivery_id, action->delivery_id.bytes,
-						DELIVERY_ID_LENGTH);
-				volume_add_at_risk(volume, &entry);
-			}
-		}
-		pool_reset(pool);
-		groups = str_from_index(groups, group_padded(group.used));
-		lsn = end;
-	}
-	pool_destroy(&pool);
-}
-
-/* Whoever wrote an epoch has all of the log that came before it: where that was at another site, it
- * is there. A copy at this site, or this one itself, says nothing of others. */
-static uint64_t written_elsewhere(const struct volume *volume)
-{
-	const struct epochs *epochs = volume_log_epochs(volume->log);
-	uint64_t end = 0;
-	for (uint32_t i = 0; i + 1 < epochs->count; i++)
-		for (unsigned k = 0; k < volume->replica_count; k++)
-			if (volume->replicas[k].counted &&
-				volume->replicas[k].slot ==
-					epochs->entries[i].epoch % EPOCH_CLASSES)
-				end = epochs->entries[i + 1].start_lsn;
-	return end;
-}
-
-void volume_find_at_risk(struct volume *volume)
-{
-	struct log_reader *reader;
-	uint64_t end = volume_log_end(volume->log), lsn, next = written_elsewhere(volume);
-	struct bytes *bytes;
-	if (volume->index.acked_lsn < next)
-		volume->index.acked_lsn = next;
-	next = volume->index.acked_lsn;
-	if (!volume_has_replica(volume) || next >= end)
-		return;
-	if (end - next > AT_RISK_SCAN_MAX) {
-		log_warn("at_risk_unlisted", "volume=%u bytes=%llu", volume->options.id,
-			(unsigned long long)(end - next));
-		return;
-	}
-	if (log_reader_open(volume->options.disk, volume->options.log_directory, volume->options.id,
-		    &reader) < 0)
-		return;
-	/* A reign that goes on lists anew what it listed before. */
-	volume->at_risk_first = volume->at_risk_count = volume->at_risk_total = 0;
-	while (log_reader_skim(reader, next, end, 1 << 20, &bytes, &lsn, &next) == 0) {
-		list_deliveries(volume, bytes_str(bytes), lsn);
-		bytes_unref(&bytes);
-	}
-	log_reader_close(&reader);
 }

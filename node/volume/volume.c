@@ -182,6 +182,7 @@ void volume_destroy(struct volume **volume_pointer)
 	timer_destroy(&volume->checkpoint_timer);
 	timer_destroy(&volume->retry_timer);
 	timer_destroy(&volume->apply_timer);
+	volume_end_listing(volume);
 	log_reader_close(&volume->reader);
 	volume_log_close(&volume->log);
 	witness_close(&volume->witness);

@@ -292,6 +292,7 @@ struct volume {
 	struct at_risk *at_risk;
 	size_t at_risk_first, at_risk_count, at_risk_capacity;
 	uint64_t at_risk_total;
+	struct at_risk_listing *listing; /* under way (at_risk.c); NULL: none */
 	struct map *pending_deliveries; /* dedupe key -> pending_change on its way */
 	/* Changes that are in the log and that a broken index did not take: answered when the log
 	 * has been replayed. */

@@ -133,7 +133,14 @@ void volume_settle_waits(struct volume *volume);
 void volume_on_wait_timer(void *arg);
 /* The volume is given up: no success may be claimed. */
 void volume_fail_waits(struct volume *volume);
+/* ---- at_risk.c ---- */
+
 /* At an opening: lists what no other site may have of what was answered before. */
 void volume_find_at_risk(struct volume *volume);
+/* No other site has the log beyond `shipped` any more, though one had: a copy was cut, made anew, or
+ * is another than was believed. What stands above is at risk again. */
+void volume_list_anew(struct volume *volume, uint64_t shipped);
+/* The volume goes. */
+void volume_end_listing(struct volume *volume);
 
 #endif

@@ -70,6 +70,47 @@ TEST(changes_above_an_address_are_counted_by_mailbox_and_kind)
 	fixture_teardown(&f);
 }
 
+static void name_with_copy(struct fixture *f)
+{
+	struct volume_desired desired = f->volume->desired;
+	desired.replica_count = 1;
+	desired.replicas[0] = (struct volume_replica){ .node_id = 2, .slot = 2, .counted = true };
+	volume_set_desired(f->volume, &desired);
+}
+
+TEST(what_a_copy_had_and_has_no_more_is_at_risk_again)
+{
+	struct fixture f;
+	uint64_t ends[4];
+	fixture_setup(&f);
+	name_with_copy(&f);
+	for (unsigned i = 0; i < 4; i++) {
+		EXPECT_INT(0, fixture_deliver(&f, i + 1, 1000));
+		ends[i] = volume_log_end(f.volume->log);
+	}
+	volume_acked(f.volume, 2, ends[3], true);
+	EXPECT_INT(0, f.volume->at_risk_total);
+	EXPECT_INT(ends[3], volume_shipped_end(f.volume));
+	/* It was cut, and is filled again: what it lacks now. */
+	volume_acked(f.volume, 2, ends[0], true);
+	EXPECT(f.volume->listing != NULL);
+	EXPECT_INT(0, fixture_deliver(&f, 5, 1000));
+	while (f.volume->listing != NULL)
+		EXPECT_INT(0, fixture_deliver(&f, 5, 1000));
+	EXPECT_INT(3, f.volume->at_risk_total);
+	EXPECT_INT(ends[1], f.volume->at_risk[f.volume->at_risk_first].lsn);
+	EXPECT_INT(ends[0], volume_shipped_end(f.volume));
+	volume_acked(f.volume, 2, ends[2], true);
+	EXPECT_INT(1, f.volume->at_risk_total);
+	/* It is another than was believed: nothing is anywhere else. */
+	volume_diverged(f.volume, 2);
+	while (f.volume->listing != NULL)
+		EXPECT_INT(0, fixture_deliver(&f, 5, 1000));
+	EXPECT(f.volume->at_risk_total >= 4);
+	EXPECT_INT(0, volume_shipped_end(f.volume));
+	fixture_teardown(&f);
+}
+
 TEST(a_long_log_is_looked_at_in_slices_and_over_segments)
 {
 	struct fixture f;

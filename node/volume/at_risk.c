@@ -1,0 +1,201 @@
+#include "node/volume/volume_internal.h"
+
+#include "core/log.h"
+
+#include <stdlib.h>
+
+/* The list of messages at risk, made from the log: at an opening, and when a copy at another site
+ * has less than it had said. */
+
+/* Read at a time; bodies are passed over. */
+enum { LIST_BYTES = 1 << 20 };
+
+static void list_group(const struct group *group, struct str bytes, uint64_t end, struct pool *pool,
+	struct buf *out)
+{
+	struct record record;
+	struct change change;
+	size_t position = GROUP_HEADER_LENGTH;
+	while (group_next_record(group, bytes, &position, &record)) {
+		if (record.type != RECORD_CHANGE || !change_decode(record.body, pool, &change))
+			continue;
+		for (size_t i = 0; i < change.action_count; i++) {
+			const struct action *action = &change.actions[i];
+			if (action->kind != ACTION_ADD || action->added_count == 0 ||
+				action->added[0].body_lsn != 0)
+				continue;
+			struct at_risk entry = { .lsn = end,
+				.mailbox_id = action->mailbox_id,
+				.uid = action->added[0].uid,
+				.since_us = action->added[0].internal_date_s * 1000000 };
+			if (action->delivery_id.length == DELIVERY_ID_LENGTH)
+				memcpy(entry.delivery_id, action->delivery_id.bytes,
+					DELIVERY_ID_LENGTH);
+			buf_append(out, &entry, sizeof(entry));
+		}
+	}
+}
+
+static void list_groups(uint32_t volume_id, struct str groups, uint64_t lsn, struct buf *out)
+{
+	struct pool *pool = pool_create();
+	struct group group;
+	while (groups.length > 0 && group_header_decode(groups, lsn, volume_id, &group)) {
+		size_t length = group_padded(group.used);
+		list_group(&group, groups, lsn + length, pool, out);
+		pool_reset(pool);
+		groups = str_from_index(groups, length);
+		lsn += length;
+	}
+	pool_destroy(&pool);
+}
+
+/* struct at_risk of all messages in [from, end), bounded by AT_RISK_SCAN_MAX. */
+static void list_range(struct disk *disk, const char *directory, uint32_t volume_id, uint64_t from,
+	uint64_t end, struct buf *out)
+{
+	struct log_reader *reader;
+	struct bytes *bytes;
+	uint64_t lsn, next = from;
+	if (log_reader_open(disk, directory, volume_id, &reader) < 0)
+		return;
+	while (log_reader_skim(reader, next, end, LIST_BYTES, &bytes, &lsn, &next) == 0) {
+		list_groups(volume_id, bytes_str(bytes), lsn, out);
+		bytes_unref(&bytes);
+	}
+	log_reader_close(&reader);
+}
+
+static bool is_too_long(const struct volume *volume, uint64_t from, uint64_t end)
+{
+	if (end - from > AT_RISK_SCAN_MAX)
+		log_warn("at_risk_unlisted", "volume=%u bytes=%llu", volume->options.id,
+			(unsigned long long)(end - from));
+	return end - from > AT_RISK_SCAN_MAX;
+}
+
+/* Those that another site has by now stay out. */
+static void add_all(struct volume *volume, struct str entries)
+{
+	for (size_t i = 0; i < entries.length; i += sizeof(struct at_risk)) {
+		struct at_risk entry;
+		memcpy(&entry, entries.bytes + i, sizeof(entry));
+		if (entry.lsn > volume->index.acked_lsn)
+			volume_add_at_risk(volume, &entry);
+	}
+}
+
+/* ---- at an opening ---- */
+
+/* Whoever wrote an epoch has all of the log that came before it: where that was at another site, it
+ * is there. A copy at this site, or this one itself, says nothing of others. */
+static uint64_t written_elsewhere(const struct volume *volume)
+{
+	const struct epochs *epochs = volume_log_epochs(volume->log);
+	uint64_t end = 0;
+	for (uint32_t i = 0; i + 1 < epochs->count; i++)
+		for (unsigned k = 0; k < volume->replica_count; k++)
+			if (volume->replicas[k].counted &&
+				volume->replicas[k].slot ==
+					epochs->entries[i].epoch % EPOCH_CLASSES)
+				end = epochs->entries[i + 1].start_lsn;
+	return end;
+}
+
+void volume_find_at_risk(struct volume *volume)
+{
+	const struct volume_options *options = &volume->options;
+	uint64_t end = volume_log_end(volume->log), elsewhere = written_elsewhere(volume);
+	struct buf entries = { 0 };
+	if (volume->index.acked_lsn < elsewhere)
+		volume->index.acked_lsn = elsewhere;
+	if (!volume_has_replica(volume) || volume->index.acked_lsn >= end ||
+		is_too_long(volume, volume->index.acked_lsn, end))
+		return;
+	list_range(options->disk, options->log_directory, options->id, volume->index.acked_lsn, end,
+		&entries);
+	/* A reign that goes on lists anew what it listed before. */
+	volume->at_risk_first = volume->at_risk_count = volume->at_risk_total = 0;
+	add_all(volume, buf_str(&entries));
+	buf_deinit(&entries);
+}
+
+/* ---- when a copy went back ---- */
+
+/* On a pool thread, as the volume is served meanwhile. */
+struct at_risk_listing {
+	struct volume *volume; /* NULL: it is gone */
+	struct disk *disk;
+	char *directory;
+	uint32_t volume_id;
+	uint64_t epoch, from, end;
+	struct buf entries;
+};
+
+static void run_listing(void *arg)
+{
+	struct at_risk_listing *listing = arg;
+	list_range(listing->disk, listing->directory, listing->volume_id, listing->from,
+		listing->end, &listing->entries);
+}
+
+/* What was listed meanwhile stands behind. */
+static void take_listing(struct volume *volume, const struct at_risk_listing *listing)
+{
+	struct buf later = { 0 };
+	for (size_t i = 0; i < volume->at_risk_count; i++) {
+		const struct at_risk *entry = &volume->at_risk[volume->at_risk_first + i];
+		if (entry->lsn > listing->end)
+			buf_append(&later, entry, sizeof(*entry));
+	}
+	volume->at_risk_first = volume->at_risk_count = volume->at_risk_total = 0;
+	add_all(volume, buf_str(&listing->entries));
+	add_all(volume, buf_str(&later));
+	buf_deinit(&later);
+	volume_publish(volume);
+}
+
+static void on_listed(void *arg)
+{
+	struct at_risk_listing *listing = arg;
+	struct volume *volume = listing->volume;
+	if (volume != NULL) {
+		volume->listing = NULL;
+		if (volume->writes && volume->desired.epoch == listing->epoch)
+			take_listing(volume, listing);
+		/* It went back further meanwhile. */
+		if (volume->writes && volume->index.acked_lsn < listing->from)
+			volume_list_anew(volume, volume->index.acked_lsn);
+	}
+	buf_deinit(&listing->entries);
+	free(listing->directory);
+	free(listing);
+}
+
+void volume_list_anew(struct volume *volume, uint64_t shipped)
+{
+	const struct volume_options *options = &volume->options;
+	uint64_t end = volume_log_end(volume->log);
+	volume->index.acked_lsn = shipped;
+	if (volume->listing != NULL || shipped >= end || is_too_long(volume, shipped, end))
+		return;
+	log_warn("copy_went_back", "volume=%u shipped=%llu end=%llu effect=\"at risk again\"",
+		options->id, (unsigned long long)shipped, (unsigned long long)end);
+	struct at_risk_listing *listing = mem_alloc(sizeof(*listing));
+	*listing = (struct at_risk_listing){ .volume = volume,
+		.disk = options->disk,
+		.directory = str_to_heap(str_from(options->log_directory)),
+		.volume_id = options->id,
+		.epoch = volume->desired.epoch,
+		.from = shipped,
+		.end = end };
+	volume->listing = listing;
+	loop_work(options->loop, run_listing, on_listed, listing);
+}
+
+void volume_end_listing(struct volume *volume)
+{
+	if (volume->listing != NULL)
+		volume->listing->volume = NULL;
+	volume->listing = NULL;
+}
