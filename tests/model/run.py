@@ -29,6 +29,7 @@ HOLDS = [
     ("all rules, one command, no fault", "-DCOMMANDS=1 -DFAULTS=0"),
     ("all rules, one command, a kill", "-DCOMMANDS=1 -DKILL -DMAILS=1 -DGROUPS=5 -DOPENINGS=3"),
     ("all rules, one command, a power cut", "-DCOMMANDS=1 -DPOWER -DMAILS=1 -DGROUPS=5 -DOPENINGS=3"),
+    ("all rules, one command, a lost tail", "-DCOMMANDS=1 -DTAIL -DMAILS=1 -DGROUPS=5 -DOPENINGS=3"),
     ("all rules, one command, the directory put back", "-DCOMMANDS=1 -DDIRECTORY -DGROUPS=7"),
 ]
 LONG_HOLDS = [
@@ -50,6 +51,10 @@ BREAKS = [
     ("last", "LOST", "-DNO_LAST -DCOMMANDS=1 -DKILL -DGROUPS=7"),
     ("confirm", "LOST", "-DNO_CONFIRM -DCOMMANDS=1 -DKILL -DGROUPS=7"),
     ("standing still unproven", "LOST", "-DNO_STILL -DCOMMANDS=1 -DPOWER -DMAILS=1 -DGROUPS=5 -DOPENINGS=3"),
+    ("most", "LOST", "-DNO_MOST -DCOMMANDS=1 -DKILL -DMAILS=1 -DGROUPS=5 -DOPENINGS=3"),
+    ("served", "LOST", "-DNO_SERVED -DCOMMANDS=1 -DTAIL -DMAILS=1 -DGROUPS=5 -DOPENINGS=3"),
+    ("compare", "LOST", "-DNO_COMPARE -DCOMMANDS=1 -DFAULTS=0"),
+    ("told", "UID", "-DNO_TOLD -DONLY=1 -DPOWER -DEMPTY -DBACK -DFAULTS=3 -DROWS=1 -DGROUPS=5 -DOPENINGS=3"),
     ("what is missing", "LOST", "-DNO_MISSING -DEMPTY"),
     ("heard", "LOST", "-DNO_HEARD -DTAIL"),
     ("all heard, to pass over an epoch", "LOST", "-DNO_ALL -DCOMMANDS=1 -DDIRECTORY -DGROUPS=7"),

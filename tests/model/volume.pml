@@ -9,7 +9,8 @@
  * is off, an answer that is late. Where the code waits for a time to pass, the step may be taken at any moment, but the
  * end of a fence or hold ends every command that stands on it, as its deadline is a third of that time.
  *
- * Each rule of docs/protocol.md is left out by -DNO_<RULE>; the promises are the assertions. README.md says how to read this.
+ * A rule of docs/protocol.md is left out by -DNO_<RULE>, where two copies can show what it is for; the promises are the
+ * assertions. README.md says how to read this, and which rules have no switch.
  */
 #ifndef MAILS
 #define MAILS 2    /* messages */
@@ -88,11 +89,7 @@ hidden byte i, x, y, z, a, b, e, mine, his, ok;
 #define MAY(k)     (NAMED(k) && c[k].heard <= r_epoch[c[k].row])
 #define ROOM(k)    (groups + k <= GROUPS)
 #define MAX(p,q)   (p > q -> p : q)
-#ifdef NO_NUMBER
-#define NUMBER(o)  0
-#else
 #define NUMBER(o)  o_number[o]
-#endif
 #ifdef NO_INCARNATION
 #define SAME(p,q)  (EPOCH(p) == EPOCH(q))
 #else
@@ -210,8 +207,7 @@ inline CHECK_SAME_EPOCH() {
 inline CHECK_REIGN() {
 	MAIL(c[n].tip, mine); MAIL(c[1-n].tip, his);
 	OWED(MY_EPOCH, i);
-	HAS_OPENING(c[n].tip, told, ok);
-	LOST(r_heard[c[n].row] == 2 && !ok && (i & twice & his & (255 - mine)) != 0);
+	LOST(r_heard[c[n].row] == 2 && (i & twice & his & (255 - mine)) != 0);
 	LOST(r_heard[c[n].row] == 1 && (i & his & (255 - mine)) != 0);
 	LOST(r_heard[c[n].row] == 3 && (i & his & (255 - mine) & (256 - (1 << r_mails[c[n].row]))) != 0);
 	passed = passed | (i & (255 - mine))
@@ -249,11 +245,7 @@ inline OPEN() {
 		   :: y != 0 && e < MY_EPOCH && r_token[c[n].row] != 0 && (c[n].token == r_token[c[n].row] || c[n].token == 0 && STOOD && c[n].mem_token == r_token[c[n].row]) ->
 #endif
 			CHECK_REIGN();
-#ifdef NO_CLEAN_AFTER
-			v = (g_what[y] == FENCE);
-#else
 			v = (g_what[y] == FENCE && r_clean[c[n].row] == e);
-#endif
 			BEGIN(0, v)
 		   :: else -> c[n].state = PROVES; c[n].answered = 0; c[n].theirs = 0; c[n].was = 0; printf("copy %d proves epoch %d\n", n, MY_EPOCH)
 		fi
@@ -357,9 +349,7 @@ inline READ() {
 }
 inline TELL() {
 	e = o_epoch[c[n].writes];
-#ifndef NO_PUT_RIGHT
 	if :: e > r_epoch[row] && rows < ROWS -> WRITE_ROW(e, n, 0, 0, 0) :: else fi;
-#endif
 	if :: e == r_epoch[row] && r_node[row] == n -> told_before = (row_before == row -> told : told_before); told = c[n].writes :: else fi
 }
 
@@ -373,11 +363,7 @@ inline SHIP() {
 		if :: a == c[m].tip ->
 			DIFFER(a != b);
 			c[m].heard = MAX(c[m].heard, e);
-#ifndef NO_SEEN
 			if :: c[m].heard <= e ->
-#else
-			if :: true ->
-#endif
 				y = c[n].tip; UP(y, g_depth[c[m].tip] + 1); c[m].tip = y;
 				printf("copy %d receives group %d\n", m, y);
 				if :: EPOCH(y) == e ->
@@ -412,9 +398,7 @@ inline END() {
 	if :: c[n].state == HELD -> FOLLOWS(n)
 	   :: c[n].state == FENCED && MAY(n) -> OPEN()
 	   :: else fi;
-#ifndef NO_DEADLINE
 	STOPPED()
-#endif
 }
 
 /* ---- pando failover: fence, hold, confirm both, write ---- */
@@ -511,9 +495,7 @@ inline STARTS(k, boot) {
 	FOLLOWS(k);
 	if :: !boot -> c[k].mem_tip = x; c[k].mem_writes = y; c[k].mem_token = z :: else fi;
 	c[k].heard = MAX(EPOCH(c[k].tip), 0);
-#ifndef NO_SEEN
 	c[k].heard = MAX(c[k].heard, c[k].noted);
-#endif
 	c[k].heard = MAX(c[k].heard, r_epoch[c[k].row])
 }
 
@@ -533,7 +515,7 @@ init {
 	do
 	:: atomic { EITHER; d_step { if :: c[n].state == SERVES && mails < MAILS && ROOM(1) ->
 		mails++; m_epoch[mails] = o_epoch[c[n].writes]; confirmed = confirmed | (1 << (mails - 1));
-		/* at risk at an isolated primary, while another reign has begun: said to be a limit */
+		/* an old primary that has not heard: docs/protocol.md, "What stays impossible" */
 		i = 1; do :: i <= openings -> if :: o_epoch[i] > m_epoch[mails] -> passed = passed | (1 << (mails - 1)) :: else fi; i++ :: else -> break od;
 		x = g_uid[c[n].tip] + 1; y = g_slacks[c[n].tip]; APPEND(n, mails, x, y) :: else fi; n = 0; m = 0; v = 0 } }
 	:: atomic { EITHER; d_step { if :: c[n].writes != 0 && c[1-n].state == REPLICA && c[1-n].row != 0 && r_node[c[1-n].row] == n && c[1-n].tip != c[n].tip -> SHIP() :: else fi; n = 0; m = 0; v = 0 } }

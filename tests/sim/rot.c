@@ -18,11 +18,13 @@ static struct rot {
 	uint8_t value;
 } rots[ROTS_MAX];
 static unsigned count, victim;
+static bool index_has_rotted;
 static bool has_kept[CLUSTER_MACHINES_MAX][CLUSTER_VOLUMES];
 
 void rot_reset(void)
 {
 	count = 0;
+	index_has_rotted = false;
 	victim = (unsigned)world_pick(machine_count);
 	memset(has_kept, 0, sizeof(has_kept));
 }
@@ -35,6 +37,11 @@ unsigned rot_machine(void)
 bool rot_has_been(void)
 {
 	return count > 0;
+}
+
+bool rot_of_index_has_been(void)
+{
+	return index_has_rotted;
 }
 
 static bool is_rotten_at(const char *path, uint64_t offset)
@@ -104,7 +111,7 @@ void rot_index(unsigned machine)
 	char path[32];
 	(void)machine;
 	index_path((unsigned)world_pick(CLUSTER_VOLUMES), path);
-	world_rot_store(victim, path);
+	index_has_rotted |= world_rot_store(victim, path);
 }
 
 static bool is_still_there(const struct rot *rot)

@@ -22,8 +22,9 @@ void rot_index(unsigned machine);
 bool rot_is_in(unsigned machine, uint32_t volume_id, uint64_t from, uint64_t to);
 /* The same, mended or not. */
 bool rot_was_in(unsigned machine, uint32_t volume_id, uint64_t from, uint64_t to);
-/* Something of a log has rotted in this run. */
+/* Something of a log has rotted in this run; of an index. */
 bool rot_has_been(void);
+bool rot_of_index_has_been(void);
 
 /* An index is kept; put back while its machine is off; or another machine's is put there. */
 void index_keep(unsigned machine);
