@@ -12,9 +12,10 @@
 struct candidate {
 	uint32_t node_id;
 	bool eligible; /* where the command wants it; the others are asked what they have */
-	bool is_fit; /* can serve it, as far as its node says (preflight.c); else why not */
+	bool is_fit;   /* can serve it, as far as its node says (preflight.c); else why not */
 	char unfit[16];
-	bool leaves; /* at the site or node that is left: no more is asked of it than of the old primary */
+	bool leaves; /* at the site or node that is left: no more is asked of it than of the old
+			primary */
 	bool answers;
 	bool has_any; /* of the volume, as far as it says: to promote nothing is to lose all */
 	/* It stands still under `token`, and its log ends as the primary was fenced. */
@@ -96,8 +97,7 @@ void move_describe_loss(const struct move *move, struct buf *out);
 #define PLAN_LOSS_COLUMNS \
 	"volume", "mailbox", "#messages", "#copies", "#flags", "#expunges", "#folders", \
 		"#subscriptions"
-void plan_list_losses(
-	const struct plan *plan, struct unshipped_names *names, struct table *table);
+void plan_list_losses(const struct plan *plan, struct unshipped_names *names, struct table *table);
 /* Asks all that stand still for this once more: who has restarted or gone on since stands still no
  * longer for what it said, and its volume does not move. */
 void plan_confirm(struct plan *plan);

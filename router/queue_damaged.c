@@ -183,12 +183,12 @@ static void on_segment(void *arg, const char *name)
 	uint64_t number = strtoull(name, &end, 16);
 
 	if (segments->status == 0 && end == name + 16 && strcmp(end, ".log") == 0)
-		segments->status = search_segment(
-			segments->damaged, number, segments->fn, segments->arg);
+		segments->status =
+			search_segment(segments->damaged, number, segments->fn, segments->arg);
 }
 
-int queue_damaged_find(struct disk *disk, const char *queue, struct list *all,
-	queue_found_fn *fn, void *arg)
+int queue_damaged_find(
+	struct disk *disk, const char *queue, struct list *all, queue_found_fn *fn, void *arg)
 {
 	struct names names = { .all = all, .queue = queue };
 	int rc = disk_list_directory(queue, on_name, &names);
@@ -234,9 +234,9 @@ int queue_damaged_read(struct queue_damaged *damaged, uint64_t group_lsn,
 	struct wanted wanted = { .delivery_id = delivery_id };
 	uint64_t limit = (segment_of(group_lsn) + 1) * segment_length, at, next;
 	struct bytes *bytes;
-	int rc = damaged->reader ? log_reader_next(damaged->reader, group_lsn, limit, 0, true,
-					   &bytes, &at, &next)
-				 : -EBADMSG;
+	int rc = damaged->reader
+		? log_reader_next(damaged->reader, group_lsn, limit, 0, true, &bytes, &at, &next)
+		: -EBADMSG;
 
 	if (rc < 0)
 		return rc;

@@ -9,8 +9,8 @@
  * was found in it has been written to the new log or is finished, and stays for the operator.
  */
 
-#include "core/disk.h"
 #include "core/bytes.h"
+#include "core/disk.h"
 #include "core/list.h"
 
 struct queue_damaged;
@@ -34,8 +34,8 @@ void queue_groups_walk(struct str bytes, uint64_t lsn, struct queue_damaged *dam
 int queue_damaged_set_aside(const char *queue) must_check;
 /* Appends those that are there to `all` and calls fn for what can be read of them. -EMFILE and
  * such: not all has been looked at, and what was told does not count. */
-int queue_damaged_find(struct disk *disk, const char *queue, struct list *all,
-	queue_found_fn *fn, void *arg) must_check;
+int queue_damaged_find(struct disk *disk, const char *queue, struct list *all, queue_found_fn *fn,
+	void *arg) must_check;
 /* The message of this record's delivery id in the group at `group_lsn`; -EBADMSG: it is not there.
  * Synchronous: rare, and a message at a time. */
 int queue_damaged_read(struct queue_damaged *damaged, uint64_t group_lsn,

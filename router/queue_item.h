@@ -169,9 +169,9 @@ bool queue_copy_may_relay(const struct queue_item *item);
 
 /* Reads the message, wherever it stands; as queue_log_read. */
 bool queue_item_read(struct queue_item *item, struct record_read *read);
-/* The attempt could not read it, which `status` says why: done comes when its bytes are back from a holder (attempt->body is
- * set), when nobody has them (item->is_lost), or when somebody who may have them does not answer
- * (neither). Never from inside the call. */
+/* The attempt could not read it, which `status` says why: done comes when its bytes are back from a
+ * holder (attempt->body is set), when nobody has them (item->is_lost), or when somebody who may
+ * have them does not answer (neither). Never from inside the call. */
 void queue_mend(struct queue_item *item, int status, void (*done)(struct queue_item *item));
 
 /* ---- queue_finished.c ---- */

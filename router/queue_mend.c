@@ -1,7 +1,7 @@
 /*
  * A message whose bytes cannot be read here is fetched from the router that holds its copy and
- * written again. When the bytes are wrong and every router that might have it has said that it has not, it is lost: its
- * sender is told so by a bounce, and the log says it.
+ * written again. When the bytes are wrong and every router that might have it has said that it has
+ * not, it is lost: its sender is told so by a bounce, and the log says it.
  */
 
 #include "router/queue_item.h"

@@ -115,8 +115,8 @@ struct cut {
 	void *arg;
 };
 
-/* Walks the sound groups of a segment that follow each other below `lsn`: where they end becomes the
- * new end. -ENODATA: there is none; -EINVAL: `lsn` lies within one. */
+/* Walks the sound groups of a segment that follow each other below `lsn`: where they end becomes
+ * the new end. -ENODATA: there is none; -EINVAL: `lsn` lies within one. */
 static int walk_segment_to(struct cut *cut, uint64_t segment, uint64_t lsn)
 {
 	struct volume_log *log = cut->log;

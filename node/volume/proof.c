@@ -137,8 +137,8 @@ bool volume_is_proven(struct volume *volume)
 	if (volume->opening.is_proven)
 		return end == volume->opening.end && end > 0 &&
 			volume_log_chain(volume->log) == volume->opening.chain &&
-			includes_opening(volume_log_epochs(volume->log), end,
-				volume->desired.incarnation);
+			includes_opening(
+				volume_log_epochs(volume->log), end, volume->desired.incarnation);
 	return is_of_this_boot(volume, last);
 }
 
@@ -226,8 +226,7 @@ void volume_proving(struct volume *volume, bool is_ready, uint64_t end, uint64_t
 		volume_know_end(volume, known_end);
 	volume->opening.is_ready = is_ready;
 	volume->opening.ready_end = end;
-	volume->opening.has_last_opening =
-		is_ready && has_last_opening(volume);
+	volume->opening.has_last_opening = is_ready && has_last_opening(volume);
 	volume_publish(volume);
 }
 

@@ -118,9 +118,9 @@ void replicator_link_tell(struct replicator_link *link, struct slot *slot)
 	slot->told_state = state;
 	uint64_t damaged = atomic_load(&slot->volume->numbers.damaged);
 	if (state == VOLUME_REPLICA && damaged != 0 && damaged != slot->told_damaged)
-		send_message(link, &(struct cluster_message){ .kind = MESSAGE_DAMAGED,
-					    .volume = slot->id,
-					    .lsn = damaged - 1 });
+		send_message(link,
+			&(struct cluster_message){
+				.kind = MESSAGE_DAMAGED, .volume = slot->id, .lsn = damaged - 1 });
 	slot->told_damaged = damaged;
 }
 

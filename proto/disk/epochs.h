@@ -6,11 +6,12 @@
  * BARRIER and SEGMENT record, part of a volume's `epochs` file (spool/log_state.h), and part of
  * every replication handshake.
  *
- * An *incarnation* is one opening of the log by one process: its epoch in the upper 24 bits, then 40
- * random ones. So whoever hears of one that his log lacks knows whether it was passed over by a
- * later epoch, or is lost. Entries rise in start address; the epoch never falls; within an epoch the reign is the same and `opening` never falls
- * (it counts the openings that were agreed with the other copies instead of proven by this
- * machine's memory). Two logs that went apart differ in the vector, also within one reign.
+ * An *incarnation* is one opening of the log by one process: its epoch in the upper 24 bits, then
+ * 40 random ones. So whoever hears of one that his log lacks knows whether it was passed over by a
+ * later epoch, or is lost. Entries rise in start address; the epoch never falls; within an epoch
+ * the reign is the same and `opening` never falls (it counts the openings that were agreed with the
+ * other copies instead of proven by this machine's memory). Two logs that went apart differ in the
+ * vector, also within one reign.
  *
  * The oldest entries are forgotten when there are EPOCHS_MAX: vectors are compared from the first
  * entry that both have.

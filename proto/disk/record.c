@@ -184,8 +184,7 @@ void group_clear_gaps(char *bytes, const struct group *group)
 
 static bool is_zero(const char *bytes, size_t length)
 {
-	return length == 0 ||
-		(bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0);
+	return length == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0);
 }
 
 bool group_gaps_are_clear(struct str bytes, const struct group *group)

@@ -61,5 +61,4 @@ def test_a_third_site_that_has_more_is_not_passed_over(c):
         assert all(v["result"] == "served" and v["clean"] is True for v in result["volumes"]), result
         same_mail(before, snapshot(three, "site-a", users))
     finally:
-        three.stop(signal.SIGKILL)
-        three.postgres_stop()
+        three.end()

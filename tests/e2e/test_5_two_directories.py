@@ -1,6 +1,7 @@
 """Two PostgreSQL servers that can both be written: the old one and the standby that was promoted beside it. The runbook
 of docs/operating.md (Two directories), with real servers."""
 
+import functools
 import os
 import re
 import shutil
@@ -40,6 +41,9 @@ class Servers:
     def stop(self, name):
         if os.path.exists(os.path.join(self.data(name), "postmaster.pid")):
             self.control(name, "-m", "immediate", "stop")
+
+    def stops(self):
+        return [functools.partial(self.stop, name) for name in self.ports]
 
     def make_standby(self, name, of):
         shutil.rmtree(self.data(name), ignore_errors=True)
@@ -123,10 +127,7 @@ def test_a_promoted_standby_is_the_directory_and_the_old_server_is_not(c):
         a_server_that_takes_no_writes_is_named(two, servers)
         a_directory_from_a_dump_is_adopted(two, servers)
     finally:
-        two.stop(9)
-        for name in servers.ports if servers else ():
-            servers.stop(name)
-        two.postgres_stop("immediate")
+        two.end(*(servers.stops() if servers else ()))
 
 
 def a_standby_is_named_and_nothing_is_wrong(c, servers):

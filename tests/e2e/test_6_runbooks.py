@@ -180,8 +180,7 @@ def test_a_site_whose_disk_is_full(c):
             one.wait_serving(seconds=60)
             fill_and_follow(one, disk)
     finally:
-        one.stop(signal.SIGKILL)
-        one.postgres_stop()
+        one.end()
 
 
 def fill_and_follow(c, disk):
@@ -237,10 +236,7 @@ def test_a_standby_that_was_promoted_without_the_last_commits(c):
         two.wait_nodes()
         lose_the_last_commits(two, servers)
     finally:
-        two.stop(signal.SIGKILL)
-        for name in servers.ports if servers else ():
-            servers.stop(name)
-        two.postgres_stop("immediate")
+        two.end(*(servers.stops() if servers else ()))
 
 
 def lose_the_last_commits(c, servers):

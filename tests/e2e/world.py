@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import imaplib
 import os
+import signal
 import smtplib
 import socket
 import ssl
@@ -27,7 +28,7 @@ def wait_for(what, seconds, check):
 
 
 
-claims = []
+claims = {}
 
 
 def free_offset():
@@ -35,12 +36,12 @@ def free_offset():
     for offset in range(4000, 25001, 1000):
         taken = []
         try:
-            # A thousand ports per site. Held until this process ends: another run takes others.
+            # A thousand ports per site. Held until this process or its cluster ends: another run takes others.
             for site in range(3):
                 taken.append(open(f"/var/tmp/pando-ports-{offset + 1000 * site}.lock", "w"))
                 fcntl.flock(taken[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
             demo.check_ports(demo.Cluster("/nonexistent", offset), ["site-a", "site-b", "site-c"])
-            claims.extend(taken)
+            claims[offset] = taken
             return offset
         except (Failure, OSError):
             for claim in taken:
@@ -174,6 +175,15 @@ class World(demo.Cluster):
     def http(self, port, path):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
             return answer.read().decode()
+
+    def end(self, *servers):
+        """Of a test's own cluster: nothing of it is left running, and its ports are free again."""
+        self.stop(signal.SIGKILL)
+        for stop in servers:
+            stop()
+        self.postgres_stop("immediate")
+        for claim in claims.pop(self.offset, ()):
+            claim.close()
 
     def heal(self):
         """Everything runs, every volume is served where it prefers to be, replicas in step."""

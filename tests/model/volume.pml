@@ -30,7 +30,9 @@
 #define FAULTS 1   /* of all kinds together; each kind that may happen is named by -D */
 #endif
 
+#ifndef SLACK
 #define SLACK 8    /* a reign's; MAILS is below half of it, as no folder may run half a slack ahead of its replica */
+#endif
 #define FIRST 2    /* the first epoch, of copy 0: classes are even and odd */
 #define FENCE 15   /* a group that is no mail */
 
@@ -298,10 +300,18 @@ inline FETCH() {
 		fi
 	   :: else fi
 }
+/* the opening that the directory was told of is in the log, or a later epoch passed it over */
+inline INCLUDES_TOLD(yes) {
+	HAS_OPENING(c[n].tip, c[n].told, yes);
+	yes = yes || c[n].tip != 0 && o_epoch[c[n].told] < EPOCH(c[n].tip)
+}
 /* the second proof */
 inline AGREE() {
-	ORDER();
-	if :: x == 0 && c[n].answered && MAY(n) && c[n].tip != 0 && EPOCH(c[n].tip) == MY_EPOCH -> CHECK_SAME_EPOCH(); BEGIN(1, 0)
+	ORDER(); v = x; INCLUDES_TOLD(ok); x = v; v = 0;
+#ifdef NO_TOLD
+	ok = 1;
+#endif
+	if :: ok && x == 0 && c[n].answered && MAY(n) && c[n].tip != 0 && EPOCH(c[n].tip) == MY_EPOCH -> CHECK_SAME_EPOCH(); BEGIN(1, 0)
 	   :: else fi
 }
 /* An epoch was heard that the directory does not know: all are asked under it, and what nobody's log has is passed over. */
@@ -311,7 +321,7 @@ inline PASS() {
 }
 /* the third: an epoch of its own, from the directory that still has the row it knows */
 inline CLAIM() {
-	ORDER(); HAS_OPENING(c[n].tip, c[n].told, ok);
+	ORDER(); INCLUDES_TOLD(ok);
 #ifdef NO_MISSING
 	ok = 1;
 #else
@@ -326,6 +336,7 @@ inline CLAIM() {
 		LOST(!v && (i & twice & his & (255 - mine)) != 0);
 		e = his; his = c[n].was; LOST((i & his & (255 - mine)) != 0);
 		if :: c[n].over -> OWED(c[n].heard, i); LOST((i & e & (255 - mine)) != 0) :: else fi;
+		NEWER(c[n].row, mine);
 		if :: c[n].token == 0 -> c[n].token = tokens; tokens++ :: else fi;
 		x = MAX(c[n].heard, MY_EPOCH); NEXT(x, n, e);
 		WRITE_ROW(e, n, c[n].token, 0, 0)
@@ -408,6 +419,12 @@ inline END() {
 
 /* ---- pando failover: fence, hold, confirm both, write ---- */
 
+/* What was accepted in the epoch of a row that nobody has looked at could be known of. */
+inline NEWER(known_, set_) {
+	if :: row != known_ -> z = 1;
+		do :: z <= mails -> LOST(m_epoch[z] == r_epoch[row] && (confirmed & (255 - passed) & (255 - set_) & (1 << (z - 1))) != 0); z++ :: else -> break od
+	   :: else fi
+}
 inline COMMAND() {
 	v = r_node[cmd.row];   /* the old primary; 1 - v the other */
 	if :: cmd.at == 1 ->
@@ -472,6 +489,11 @@ inline CHOOSE() {
 	if :: i != 2 && rows < ROWS && row == cmd.row ->
 #endif
 		a = MAX(cmd.seen, e); a = MAX(a, EPOCH(cmd.new_tip)); a = MAX(a, EPOCH(cmd.old_tip)); NEXT(a, i, b);
+		/* what was told to the command, and is not lost since */
+		MAIL(cmd.old_tip, mine); MAIL(cmd.new_tip, his);
+		if :: i == m -> MAIL(c[1-m].tip, x); LOST((confirmed & (255 - passed) & his & x & (255 - mine)) != 0); NEWER(cmd.row, mine)
+		   :: else -> MAIL(c[m].tip, x); LOST(cmd.speaks && (confirmed & (255 - passed) & mine & x & (255 - his)) != 0); NEWER(cmd.row, his)
+		fi;
 		if :: i == m ->
 			x = (g_what[cmd.old_tip] == FENCE -> e : 0); y = cmd.old_token; WRITE_ROW(b, i, y, x, 2)
 		   :: else ->

@@ -341,7 +341,8 @@ bool world_pick_file(
 	unsigned machine, const char *prefix, char path_out[WORLD_PATH_MAX], uint64_t *size_out)
 {
 	uint64_t seen = 0;
-	list_for_each (entry, &inodes) {
+	list_for_each(entry, &inodes)
+	{
 		const struct inode *inode = list_entry(entry, struct inode, link);
 		if (inode->machine != machine || inode->size == 0 ||
 			strncmp(inode->path, prefix, strlen(prefix)) != 0 ||
@@ -610,8 +611,8 @@ static int compare_names(const void *a, const void *b)
 }
 
 /* Of the names of files, in order: a directory in it is told once. */
-static void tell_entries(const char *const *names, size_t count,
-	void (*fn)(void *arg, const char *name), void *arg)
+static void tell_entries(
+	const char *const *names, size_t count, void (*fn)(void *arg, const char *name), void *arg)
 {
 	char told[WORLD_PATH_MAX] = "", name[WORLD_PATH_MAX];
 	for (size_t i = 0; i < count; i++) {
@@ -665,7 +666,8 @@ int disk_remove_file(const char *path)
 static void rename_directory(const char *from, const char *to)
 {
 	size_t length = strlen(from);
-	list_for_each (entry, &inodes) {
+	list_for_each(entry, &inodes)
+	{
 		struct inode *inode = list_entry(entry, struct inode, link);
 		char rest[WORLD_PATH_MAX];
 		if (inode->machine != current_machine() ||

@@ -86,12 +86,17 @@ static bool has(unsigned machine, const struct history_entry *entry)
 	return world_is_running(machine) && history_count_in_index(machine, entry) > 0;
 }
 
-/* Copies that have been filled again hold it again. */
+/* Copies that have been filled again hold it again; one that has cut off what was damaged, and is
+ * not filled again yet, holds it no more. */
 static void find_holders(struct history_entry *entry)
 {
-	for (unsigned m = 0; m < cluster_machines(); m++)
-		if (!(entry->holders >> m & 1) && has(m, entry))
+	for (unsigned m = 0; m < cluster_machines(); m++) {
+		bool is_cut = rot_has_been() && m == rot_machine() && world_is_running(m);
+		if (has(m, entry))
 			entry->holders |= 1u << m;
+		else if (is_cut)
+			entry->holders &= ~(1u << m);
+	}
 }
 
 void history_disk_lost(unsigned machine, uint64_t since_us)
@@ -116,9 +121,6 @@ void history_promoted(uint32_t volume_id, unsigned from, unsigned to, bool clean
 		if (!entry->safe || entry->volume_id != volume_id)
 			continue;
 		find_holders(entry);
-		/* It has cut off what was damaged, and nobody has filled it again yet. */
-		entry->excused |= to == rot_machine() && rot_has_been() &&
-			world_is_running(to) && !has(to, entry);
 		entry->excused |= (entry->holders & ~(1u << from)) == 0 && from != to;
 	}
 }
@@ -130,8 +132,7 @@ void history_claimed(uint32_t volume_id, unsigned by)
 		if (!entry->safe || entry->volume_id != volume_id)
 			continue;
 		find_holders(entry);
-		entry->excused |= !(entry->holders >> by & 1) ||
-			(by == rot_machine() && rot_has_been() && !has(by, entry));
+		entry->excused |= !(entry->holders >> by & 1);
 	}
 }
 

@@ -3,6 +3,7 @@
 #include "proto/mail/summary.h"
 #include "sim/client.h"
 #include "sim/mail.h"
+#include "sim/on_way.h"
 #include "sim/routers.h"
 #include "sim/tally.h"
 #include "sim/user.h"
@@ -20,6 +21,7 @@ static bool load_is_on;
 void load_reset(void)
 {
 	users_reset();
+	on_way_reset();
 	load_is_on = false;
 }
 
@@ -52,6 +54,7 @@ static void on_part_done(struct delivery_part *part)
 	entry->answered_us = world_now_us();
 	if (attempt->target.status == 0)
 		history_answered(entry, attempt->machine, attempt->target.uid);
+	on_way_end(entry->mailbox_id, attempt->delivery.body->length);
 	bytes_unref(&attempt->delivery.body);
 	buf_deinit(&attempt->delivery.summary);
 	try_again(attempt, attempt->target.status == 0);
@@ -66,7 +69,8 @@ static void start_delivery(void *arg)
 	attempt->machine = machine;
 	attempt->target = (struct delivery_target){ .mailbox_id = entry->mailbox_id,
 		.volume_id = entry->volume_id,
-		.durability = entry->durability };
+		.durability = entry->durability,
+		.quota_bytes = cluster_mailbox(entry->mailbox_id).quota_bytes };
 	attempt->delivery = (struct delivery){ .targets = &attempt->target, .target_count = 1 };
 	memcpy(attempt->delivery.id, entry->delivery_id, DELIVERY_ID_LENGTH);
 	struct buf message = { 0 };
@@ -74,6 +78,7 @@ static void start_delivery(void *arg)
 	attempt->delivery.body = bytes_create(buf_length(&message));
 	memcpy(attempt->delivery.body->data, buf_str(&message).bytes, buf_length(&message));
 	buf_deinit(&message);
+	on_way_begin(entry->mailbox_id, attempt->delivery.body->length);
 	summary_encode(bytes_str(attempt->delivery.body), &attempt->delivery.summary);
 	attempt->part = (struct delivery_part){ .delivery = &attempt->delivery,
 		.target_indices = &attempt->index,
@@ -85,6 +90,9 @@ static void start_delivery(void *arg)
 static void on_lmtp_reply(void *arg, unsigned code)
 {
 	struct attempt *attempt = arg;
+	if (code != 0)
+		on_way_end(
+			history_entry(attempt->entry)->mailbox_id, mail_length(attempt->entry + 1));
 	tally_add(TALLY_CHECK,
 		code == 250 ? "LMTP messages answered 250" : "LMTP messages refused", 1);
 	if (code == 250)
@@ -99,10 +107,11 @@ static void try_delivery(void *arg)
 	unsigned machine = truths[entry->volume_id - 1].primary;
 	attempt->tries++;
 	attempt->machine = machine;
-	if (attempt->by_lmtp)
+	if (attempt->by_lmtp) {
+		on_way_begin(entry->mailbox_id, mail_length(attempt->entry + 1));
 		lmtp_client_send(machine, entry->delivery_id, entry->mailbox_id,
 			attempt->entry + 1, on_lmtp_reply, attempt);
-	else if (world_is_running(machine))
+	} else if (world_is_running(machine))
 		world_call_on(machine, 100, start_delivery, attempt);
 	else if (attempt->tries < 6)
 		world_call_after_us(300000, try_delivery, attempt);
@@ -133,8 +142,8 @@ static void new_delivery(void)
 	if (world_pick(QUEUE_SHARE) == 0) {
 		/* Without a quota, and not strict: that is never queued. */
 		mailbox_id = 100 * volume_id + 1 + 2 * world_pick(2);
-		routers_accept(history_add(
-			volume_id, mailbox_id, cluster_mailbox(mailbox_id).durability));
+		routers_accept(
+			history_add(volume_id, mailbox_id, cluster_mailbox(mailbox_id).durability));
 		return;
 	}
 	bool by_lmtp = world_pick(LMTP_SHARE) == 0;

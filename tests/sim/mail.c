@@ -36,6 +36,15 @@ void mail_write(uint64_t mark, struct buf *out)
 	buf_append(out, letters() + mark % (TEXT_LINES - LONG_LINES) * LINE, (size_t)lines * LINE);
 }
 
+size_t mail_length(uint64_t mark)
+{
+	struct buf message = { 0 };
+	mail_write(mark, &message);
+	size_t length = buf_length(&message);
+	buf_deinit(&message);
+	return length;
+}
+
 uint64_t mail_mark(struct str text)
 {
 	uint64_t mark = 0;

@@ -10,6 +10,7 @@
 
 /* The same mark again gives the same message. */
 void mail_write(uint64_t mark, struct buf *out);
+size_t mail_length(uint64_t mark);
 /* The mark in a header that a FETCH has brought; UINT64_MAX: none. */
 uint64_t mail_mark(struct str text);
 /* Whether this is the whole message of that mark, behind what the server puts in front. */

@@ -1,3 +1,4 @@
+#include "node/volume/volume_internal.h"
 #include "sim/cluster_internal.h"
 
 #include "node/volume/volume_internal.h"

@@ -59,8 +59,8 @@ static void rot_at(const char *path, uint64_t offset)
 static bool pick(bool segment, char path[WORLD_PATH_MAX], uint64_t *size_out)
 {
 	char prefix[32];
-	int length = snprintf(prefix, sizeof(prefix), "/volumes/%u/",
-		1 + (unsigned)world_pick(CLUSTER_VOLUMES));
+	int length = snprintf(
+		prefix, sizeof(prefix), "/volumes/%u/", 1 + (unsigned)world_pick(CLUSTER_VOLUMES));
 	for (unsigned tries = 0; tries < 8; tries++) {
 		if (!world_pick_file(victim, prefix, path, size_out))
 			return false;
@@ -107,22 +107,36 @@ void rot_index(unsigned machine)
 	world_rot_store(victim, path);
 }
 
-bool rot_is_in(unsigned machine, uint32_t volume_id, uint64_t from, uint64_t to)
+static bool is_still_there(const struct rot *rot)
+{
+	char value;
+	return world_read_file(victim, rot->path, rot->offset, &value, 1) == 1 &&
+		(uint8_t)value == rot->value;
+}
+
+static bool is_in(unsigned machine, uint32_t volume_id, uint64_t from, uint64_t to, bool still)
 {
 	for (unsigned i = 0; i < count && machine == victim; i++) {
 		unsigned volume;
 		unsigned long long segment;
-		char value;
 		if (sscanf(rots[i].path, "/volumes/%u/%16llx.log", &volume, &segment) != 2 ||
 			volume != volume_id)
 			continue;
 		uint64_t lsn = segment * segment_length + rots[i].offset;
-		if (lsn >= from && lsn < to &&
-			world_read_file(victim, rots[i].path, rots[i].offset, &value, 1) == 1 &&
-			(uint8_t)value == rots[i].value)
+		if (lsn >= from && lsn < to && (!still || is_still_there(&rots[i])))
 			return true;
 	}
 	return false;
+}
+
+bool rot_is_in(unsigned machine, uint32_t volume_id, uint64_t from, uint64_t to)
+{
+	return is_in(machine, volume_id, from, to, true);
+}
+
+bool rot_was_in(unsigned machine, uint32_t volume_id, uint64_t from, uint64_t to)
+{
+	return is_in(machine, volume_id, from, to, false);
 }
 
 /* ---- indexes ---- */

@@ -105,8 +105,12 @@ static void add_pending(size_t entry)
 
 static void id_of(const struct history_entry *entry, char id[ID_LENGTH])
 {
-	for (size_t i = 0; i < DELIVERY_ID_LENGTH; i++)
-		snprintf(id + 2 * i, 3, "%02x", entry->delivery_id[i]);
+	static const char digits[] = "0123456789abcdef";
+	for (size_t i = 0; i < DELIVERY_ID_LENGTH; i++) {
+		id[2 * i] = digits[entry->delivery_id[i] >> 4];
+		id[2 * i + 1] = digits[entry->delivery_id[i] & 15];
+	}
+	id[ID_LENGTH - 1] = '\0';
 }
 
 /* Which routers have it now, of those that can be asked. */
@@ -139,7 +143,6 @@ static void on_queued(void *arg, int status)
 		return;
 	entry->queued = true;
 	entry->queued_us = world_now_us();
-	entry->queued_epoch = truths[entry->volume_id - 1].epoch;
 	entry->queue_holders = find_holders(entry) | 1u << acceptance.number;
 	add_pending(acceptance.entry);
 }
@@ -150,6 +153,8 @@ static void on_accept(void *arg)
 	struct history_entry *entry = history_entry(acceptance->entry);
 	struct buf message = { 0 };
 	char address[32];
+	/* It may have been delivered before its copy is confirmed. */
+	entry->queued_epoch = truths[entry->volume_id - 1].epoch;
 	snprintf(address, sizeof(address), "m%llu@example.org",
 		(unsigned long long)entry->mailbox_id);
 	mail_write(acceptance->entry + 1, &message);
@@ -218,7 +223,7 @@ static bool is_handed_over(struct history_entry *entry)
 	entry->handed_over = true;
 	tally_add(TALLY_CHECK,
 		home >= 0 ? "queued messages seen at their home"
-				: "queued messages that left a queue unseen",
+			  : "queued messages that left a queue unseen",
 		1);
 	return true;
 }
@@ -295,7 +300,7 @@ bool routers_check(void)
 		/* A home that answered, and was passed over, is another promise. */
 		bool was_passed_over = entry->was_home ||
 			entry->queued_epoch != truths[entry->volume_id - 1].epoch ||
-			history_has_losses();
+			history_has_losses() || cluster_directory_has_lied();
 		if (!entry->queued || entry->queue_excused)
 			continue;
 		tally_add(TALLY_CHECK, "1 what a router answered is delivered, or in a queue", 1);

@@ -4,6 +4,7 @@
 #include "sim/cluster_internal.h"
 #include "sim/mail.h"
 #include "sim/model.h"
+#include "sim/on_way.h"
 #include "sim/tally.h"
 
 #include <stdio.h>
@@ -47,7 +48,7 @@ struct user {
 	enum step step;
 	uint64_t epoch; /* of the reign that this session is of */
 	bool reads_all, has_read_all;
-	bool was_told_corrupt; /* in that: some messages cannot be read */
+	bool was_told_corrupt;   /* in that: some messages cannot be read */
 	bool has_answer, was_ok; /* to the last command */
 	bool is_alone;           /* nobody else changes the mailbox */
 
@@ -231,6 +232,12 @@ static void choose_flags(struct user *user)
 	buf_deinit(&text);
 }
 
+/* The message that is appended or copied; its length, with what a mailbox counts of it. */
+static void begin_way(struct user *user)
+{
+	on_way_begin(user->mailbox_id, mail_length(user->mark));
+}
+
 static void append(struct user *user)
 {
 	struct buf message = { 0 };
@@ -239,6 +246,7 @@ static void append(struct user *user)
 		(uint32_t)(user->mailbox_id / 100), user->mailbox_id, mailbox.durability);
 	history_entry(index)->is_append = true;
 	user->mark = index + 1;
+	begin_way(user);
 	mail_write(user->mark, &message);
 	ask(user, STEP_CHANGE, "APPEND INBOX (%s) {%zu+}\r\n" STR_FORMAT, user->flags,
 		buf_length(&message), STR_ARG(buf_str(&message)));
@@ -253,7 +261,10 @@ static void change_message(struct user *user)
 	user->mark = user->marks[i];
 	unsigned uid = user->uid;
 	switch (user->change) {
-	case CHANGE_COPY: ask(user, STEP_CHANGE, "UID COPY %u Archive", uid); break;
+	case CHANGE_COPY:
+		begin_way(user);
+		ask(user, STEP_CHANGE, "UID COPY %u Archive", uid);
+		break;
 	case CHANGE_MOVE: ask(user, STEP_CHANGE, "UID MOVE %u Archive", uid); break;
 	case CHANGE_DELETED_FLAG:
 		model_flags_unknown(user->model, uid);
@@ -320,19 +331,19 @@ static void note_new_uid(struct user *user, struct str reply, const char *label)
 static void on_changed(struct user *user, struct str reply)
 {
 	/* With a code it was done in part: keywords that have no place. */
+	if (user->change == CHANGE_APPEND || user->change == CHANGE_COPY)
+		on_way_end(user->mailbox_id, mail_length(user->mark));
 	bool is_plain = str_starts_with(reply, STR("OK ")) && str_find_byte(reply, '[') < 0;
 	switch (user->change) {
 	case CHANGE_FLAGS:
 		if (is_plain)
-			model_flags_answered(
-				user->model, user->uid, str_from(user->flags), user->epoch,
-				user->machine);
+			model_flags_answered(user->model, user->uid, str_from(user->flags),
+				user->epoch, user->machine);
 		break;
 	case CHANGE_APPEND: note_new_uid(user, reply, "[APPENDUID "); break;
 	case CHANGE_EXPUNGE:
 		if (str_starts_with(reply, STR("OK")))
-			model_expunge_answered(
-				user->model, user->uid, user->epoch, user->machine);
+			model_expunge_answered(user->model, user->uid, user->epoch, user->machine);
 		break;
 	case CHANGE_COPY:
 		if (str_starts_with(reply, STR("OK")))

@@ -1,5 +1,6 @@
 #include "sim/cluster_internal.h"
 
+#include "sim/on_way.h"
 #include "sim/rot.h"
 #include "sim/tally.h"
 
@@ -67,13 +68,34 @@ static void look_at_reigns(unsigned m, unsigned v)
 	}
 }
 
+/* Of the mailbox that has one. */
+static void look_at_quota(unsigned m, unsigned v)
+{
+	const struct volume *volume = machines[m]->slots[v].volume;
+	uint64_t id = 100 * (v + 1) + CLUSTER_MAILBOXES, bytes = 0;
+	const struct mailbox *mailbox = volume != NULL && volume->state == VOLUME_PRIMARY
+		? index_find_mailbox(&volume->index, id)
+		: NULL;
+	for (uint32_t i = 0; mailbox != NULL && i < mailbox->folder_count; i++)
+		bytes += mailbox->folders[i]->total_bytes;
+	tally_add(TALLY_CHECK, "a quota is passed by what was on its way at most", bytes > 0);
+	if (bytes > CLUSTER_QUOTA_BYTES + on_way_most(id))
+		say(v, volume->desired.epoch, "a quota is passed by more than was on its way");
+}
+
+static void look_at_machine(unsigned m, unsigned v)
+{
+	look_at_reigns(m, v);
+	look_at_quota(m, v);
+}
+
 static void watch_reigns(void *arg)
 {
 	if (*(uint64_t *)arg != run)
 		return;
 	for (unsigned m = 0; m < machine_count; m++)
 		for (unsigned v = 0; v < CLUSTER_VOLUMES && world_is_running(m); v++)
-			look_at_reigns(m, v);
+			look_at_machine(m, v);
 	world_call_after_us(REIGNS_US, watch_reigns, arg);
 }
 
@@ -128,8 +150,7 @@ static void compare_copies(unsigned v, unsigned a, unsigned b)
 			unsigned i = 0;
 			while (left[i] == right[i])
 				i++;
-			printf("machines %u and %u, at %llu:\n", a, b,
-				(unsigned long long)lsn + i);
+			printf("machines %u and %u, at %llu:\n", a, b, (unsigned long long)lsn + i);
 			say(v, of_a.epoch, "two copies differ in front of the same chain");
 			return;
 		}
@@ -176,6 +197,13 @@ static bool is_rotten_header(unsigned machine, unsigned v, uint64_t lsn)
 	return rot_is_in(machine, v + 1, lsn, lsn + RECORD_HEADER_LENGTH);
 }
 
+/* It had acknowledged the message, and lets go of all behind the damage to be filled again: its
+ * leader hears of that in a moment, when the answer may be out. */
+static bool is_cut_at_rot(unsigned machine, unsigned v, uint64_t lsn)
+{
+	return rot_was_in(machine, v + 1, 0, lsn);
+}
+
 void watch_safe(const struct history_entry *entry)
 {
 	const struct message *message = find_message(entry);
@@ -187,11 +215,17 @@ void watch_safe(const struct history_entry *entry)
 		return;
 	for (unsigned m = 0; m < machine_count; m++)
 		copies += m != entry->answered_by &&
-			read_log(m, v, message->body_lsn, there, sizeof(there)) == sizeof(there) &&
-			(memcmp(here, there, sizeof(here)) == 0 ||
-				is_rotten_header(entry->answered_by, v, message->body_lsn) ||
-				is_rotten_header(m, v, message->body_lsn));
+			(is_cut_at_rot(m, v, message->body_lsn) ||
+				(read_log(m, v, message->body_lsn, there, sizeof(there)) ==
+						sizeof(there) &&
+					(memcmp(here, there, sizeof(here)) == 0 ||
+						is_rotten_header(entry->answered_by, v,
+							message->body_lsn) ||
+						is_rotten_header(m, v, message->body_lsn))));
 	tally_add(TALLY_CHECK, "1 what is not listed as at risk is on two sites", 1);
-	if (copies == 0)
+	if (copies == 0) {
+		printf("machine %u, uid %u at %llu, %llu us:\n", entry->answered_by, entry->uid,
+			(unsigned long long)message->body_lsn, (unsigned long long)world_now_us());
 		say(v, entry->answered_epoch, "an answer is not at risk and on one site");
+	}
 }

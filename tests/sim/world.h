@@ -124,8 +124,8 @@ void world_put_back_files(unsigned machine);
 uint8_t world_rot(unsigned machine, const char *path, uint64_t offset);
 enum { WORLD_PATH_MAX = 256 };
 /* One of the files with bytes whose path begins so, at random; false: there is none. */
-bool world_pick_file(unsigned machine, const char *prefix, char path_out[WORLD_PATH_MAX],
-	uint64_t *size_out);
+bool world_pick_file(
+	unsigned machine, const char *prefix, char path_out[WORLD_PATH_MAX], uint64_t *size_out);
 /* A row of a store gets another value: a bit of its own is flipped, or it has another row's. False:
  * there is none. */
 bool world_rot_store(unsigned machine, const char *path);

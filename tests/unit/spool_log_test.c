@@ -288,8 +288,8 @@ static uint64_t read_up_to(struct fixture *f, int *result_out)
 	struct bytes *bytes;
 	uint64_t at, next = 0;
 	EXPECT_INT(0, log_reader_open(f->disk, f->directory, 7, &reader));
-	while ((*result_out = log_reader_next(reader, next, volume_log_end(f->log), 4096, true,
-			&bytes, &at, &next)) == 0)
+	while ((*result_out = log_reader_next(
+			reader, next, volume_log_end(f->log), 4096, true, &bytes, &at, &next)) == 0)
 		bytes_unref(&bytes);
 	log_reader_close(&reader);
 	return at;

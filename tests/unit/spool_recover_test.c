@@ -624,8 +624,9 @@ TEST(a_repaired_log_forgets_on_disk_what_began_behind_its_end)
 	EXPECT_INT(0, append(&f, 1, STR("of the next epoch")));
 	damage(&f, lsn + 20);
 	volume_log_close(&f.log);
-	EXPECT_INT(0, volume_log_open(f.loop, f.disk, f.directory, 7,
-			      &(struct log_told){ .repair = true }, &f.log, NULL, &error));
+	EXPECT_INT(0,
+		volume_log_open(f.loop, f.disk, f.directory, 7,
+			&(struct log_told){ .repair = true }, &f.log, NULL, &error));
 	EXPECT_INT(end, volume_log_end(f.log));
 	EXPECT_INT(1, volume_log_epochs(f.log)->count);
 	/* The same for who reads the file, and when the log is longer again. */
