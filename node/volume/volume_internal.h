@@ -137,8 +137,8 @@ void volume_fail_waits(struct volume *volume);
 
 /* At an opening: lists what no other site may have of what was answered before. */
 void volume_find_at_risk(struct volume *volume);
-/* No other site has the log beyond `shipped` any more, though one had: a copy was cut, made anew, or
- * is another than was believed. What stands above is at risk again. */
+/* No other site has the log beyond `shipped` any more, though one had: a copy was cut, made anew,
+ * or is another than was believed. What stands above is at risk again. */
 void volume_list_anew(struct volume *volume, uint64_t shipped);
 /* The volume goes. */
 void volume_end_listing(struct volume *volume);
