@@ -197,6 +197,14 @@ static bool is_rotten_header(unsigned machine, unsigned v, uint64_t lsn)
 	return rot_is_in(machine, v + 1, lsn, lsn + RECORD_HEADER_LENGTH);
 }
 
+/* It had it, and has cut off the damage in front of it: the list does not go back. */
+static bool is_being_refilled(unsigned machine, unsigned v, uint64_t lsn)
+{
+	const struct volume *volume = machines[machine]->slots[v].volume;
+	return rot_has_been() && machine == rot_machine() && volume != NULL &&
+		volume->reader_end <= lsn;
+}
+
 void watch_safe(const struct history_entry *entry)
 {
 	const struct message *message = find_message(entry);
@@ -208,10 +216,13 @@ void watch_safe(const struct history_entry *entry)
 		return;
 	for (unsigned m = 0; m < machine_count; m++)
 		copies += m != entry->answered_by &&
-			read_log(m, v, message->body_lsn, there, sizeof(there)) == sizeof(there) &&
-			(memcmp(here, there, sizeof(here)) == 0 ||
-				is_rotten_header(entry->answered_by, v, message->body_lsn) ||
-				is_rotten_header(m, v, message->body_lsn));
+			(is_being_refilled(m, v, message->body_lsn) ||
+				(read_log(m, v, message->body_lsn, there, sizeof(there)) ==
+						sizeof(there) &&
+					(memcmp(here, there, sizeof(here)) == 0 ||
+						is_rotten_header(entry->answered_by, v,
+							message->body_lsn) ||
+						is_rotten_header(m, v, message->body_lsn))));
 	tally_add(TALLY_CHECK, "1 what is not listed as at risk is on two sites", 1);
 	if (copies == 0)
 		say(v, entry->answered_epoch, "an answer is not at risk and on one site");
