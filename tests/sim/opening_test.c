@@ -70,8 +70,8 @@ TEST(a_primary_with_a_disk_that_was_put_back_fetches_what_it_lacks_and_cuts_nobo
 	come_back_with_less(world_put_back_disk);
 }
 
-/* Of three: one has all of it and is silent, one has half and answers. Half fills the empty disk, and
- * that it was empty is not forgotten for it, over restarts too. */
+/* Of three: one has all of it and is silent, one has half and answers. Half fills the empty disk,
+ * and that it was empty is not forgotten for it, over restarts too. */
 TEST(an_emptied_primary_does_not_go_on_with_the_half_that_it_was_given)
 {
 	size_t deliveries[2];
