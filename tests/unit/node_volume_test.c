@@ -427,3 +427,19 @@ TEST(after_an_unclean_promotion_every_message_has_a_modseq_above_all_that_were_i
 	}
 	fixture_teardown(&f);
 }
+
+TEST(each_epoch_that_is_unexplained_is_waited_for_from_its_own_time_on)
+{
+	struct fixture f;
+	fixture_setup(&f);
+	volume_higher_epoch(f.volume, 2);
+	EXPECT(fixture_await(&f, VOLUME_REPLICA));
+	EXPECT(f.volume->unexplained_since_us > 0);
+	/* The directory comes to know it. */
+	struct volume_desired desired = { .primary = true, .epoch = 2 };
+	memcpy(desired.reign, "reign two.......", sizeof(desired.reign));
+	volume_set_desired(f.volume, &desired);
+	EXPECT(fixture_await(&f, VOLUME_PRIMARY));
+	EXPECT_INT(0, f.volume->unexplained_since_us);
+	fixture_teardown(&f);
+}
