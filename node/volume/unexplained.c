@@ -30,7 +30,7 @@ static bool has_waited(const struct volume *volume)
 void volume_await_explanation(struct volume *volume)
 {
 	if (!volume_is_unexplained(volume))
-		volume->unexplained_since_us = 0; /* in any state: the next one is waited for anew */
+		volume->unexplained_since_us = 0; /* in any state: the next waits anew */
 	if (volume->state != VOLUME_REPLICA || !volume_is_unexplained(volume))
 		return;
 	if (volume->unexplained_since_us == 0) {
