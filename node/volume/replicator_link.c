@@ -134,7 +134,7 @@ static void tell_anew(struct replicator_link *link, struct slot *slot)
 	uint64_t question = atomic_load(&slot->question);
 	slot->told_state = -1;
 	slot->told_writes = false;
-	slot->sent_question = 0;
+	slot->sent_question = slot->told_damaged = 0;
 	if (state != VOLUME_REPLICA && !atomic_load(&slot->volume->numbers.writes) &&
 		question > 0 && slot->over_question == question) {
 		slot->answered_question = question;

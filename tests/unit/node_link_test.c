@@ -209,3 +209,19 @@ TEST(a_volume_that_has_its_proof_asks_a_replicator_that_came_later_for_no_other)
 	EXPECT_INT(END, link.heard.lsn);
 	tear_down(&link);
 }
+
+TEST(a_replicator_that_came_later_hears_where_the_copy_is_damaged)
+{
+	static struct link link;
+	setup(&link);
+	listen_here(&link);
+	atomic_store(&link.volume.numbers.state, VOLUME_REPLICA);
+	atomic_store(&link.volume.numbers.damaged, 1 + END);
+	EXPECT(await(&link, MESSAGE_DAMAGED));
+	/* It starts anew before a leader was there to fill it again. */
+	stream_abort(link.stream);
+	frame_reader_deinit(&link.reader);
+	EXPECT(await(&link, MESSAGE_DAMAGED));
+	EXPECT_INT(END, link.heard.lsn);
+	tear_down(&link);
+}
