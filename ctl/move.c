@@ -2,6 +2,7 @@
 
 #include "core/clock.h"
 #include "core/rand.h"
+#include "ctl/position.h"
 #include "proto/disk/epochs.h"
 
 #include <stdio.h>
@@ -224,14 +225,19 @@ static unsigned times_chosen(const struct plan *plan, uint32_t node_id)
 	return times;
 }
 
+static struct position position_of(const struct candidate *candidate)
+{
+	return (struct position){ .epoch = candidate->epoch,
+		.end_lsn = candidate->end_lsn,
+		.opening = candidate->opening,
+		.has_opening = candidate->has_opening };
+}
+
 /* Above 0: a has more of the volume than b. */
 static int compare(const struct candidate *a, const struct candidate *b)
 {
-	if (a->epoch != b->epoch)
-		return a->epoch > b->epoch ? 1 : -1;
-	if (a->opening != b->opening)
-		return a->opening > b->opening ? 1 : -1;
-	return (a->end_lsn > b->end_lsn) - (a->end_lsn < b->end_lsn);
+	struct position mine = position_of(a), theirs = position_of(b);
+	return position_compare(&mine, &theirs);
 }
 
 static bool is_better(const struct plan *plan, const struct candidate *a, const struct candidate *b)
@@ -281,6 +287,7 @@ void move_choose(const struct plan *plan, struct move *move, bool is_final)
 		move_problem(move, STR("there is no later epoch: its uids are used up"));
 	move->chosen_epoch = best->epoch;
 	move->chosen_opening = best->opening;
+	move->chosen_has_opening = best->has_opening;
 	move->chosen_end_lsn = best->end_lsn;
 	/* Only what the chosen one was itself told of counts as known. */
 	move->lag_known = best->leader_lsn > 0;
@@ -385,6 +392,7 @@ static void compare_one(const struct plan *plan, struct move *move)
 {
 	const struct candidate chosen = { .epoch = move->chosen_epoch,
 		.opening = move->chosen_opening,
+		.has_opening = move->chosen_has_opening,
 		.end_lsn = move->chosen_end_lsn };
 	const struct candidate *old = &move->old, *missing = unheard(move);
 	const struct candidate *best = chosen_of(move);

@@ -24,6 +24,7 @@ struct candidate {
 			   filled */
 	uint64_t epoch, end_lsn, leader_lsn, leader_age_ms, token, seen_epoch;
 	uint32_t opening;
+	bool has_opening; /* it has said it, standing still; `status` does not */
 	uint8_t slot;
 	/* Its node's last `status`, and of it the volume's entry; NULL: it did not answer. The
 	 * cluster's. */
@@ -50,6 +51,7 @@ struct move {
 	uint32_t chosen_node_id;
 	uint64_t chosen_epoch, chosen_end_lsn, epoch;
 	uint32_t chosen_opening;
+	bool chosen_has_opening;
 	uint64_t above_epoch; /* every epoch that anybody has heard of */
 	bool clean, given_back, promoted, served;
 	bool unconfirmed; /* somebody stands still for this no longer: nothing may be written */

@@ -81,6 +81,7 @@ static void take_end(struct candidate *candidate, const struct end_question *que
 {
 	candidate->epoch = question->epoch;
 	candidate->opening = question->opening;
+	candidate->has_opening = question->stands;
 	candidate->end_lsn = question->end_lsn;
 	candidate->token = question->token;
 	candidate->seen_epoch = question->seen_epoch;

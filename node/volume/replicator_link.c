@@ -52,7 +52,8 @@ static void run_released(struct worker_call *call)
 
 static void tell_release(struct replicator_link *link, struct slot *slot, uint64_t question)
 {
-	uint64_t prove_epoch = atomic_load(&slot->prove_epoch);
+	uint64_t prove_epoch =
+		question == slot->answered_question ? 0 : atomic_load(&slot->prove_epoch);
 	if (!link->open && prove_epoch == 0) {
 		/* Nobody to ask: the lock file tells whether the log is free. */
 		struct worker_call *call = slot_call(slot, run_released);
@@ -122,6 +123,24 @@ void replicator_link_tell(struct replicator_link *link, struct slot *slot)
 			&(struct cluster_message){
 				.kind = MESSAGE_DAMAGED, .volume = slot->id, .lsn = damaged - 1 });
 	slot->told_damaged = damaged;
+}
+
+/* It has just started, or come to know the volume: what was said before is lost. It has to keep off
+ * from what stands still or is being opened here, and no more than that where it has answered: a
+ * volume that has its proof is reading its log, and a second proof would wait for that for ever. */
+static void tell_anew(struct replicator_link *link, struct slot *slot)
+{
+	int state = atomic_load(&slot->volume->numbers.state);
+	uint64_t question = atomic_load(&slot->question);
+	slot->told_state = -1;
+	slot->told_writes = false;
+	slot->sent_question = slot->told_damaged = 0;
+	if (state != VOLUME_REPLICA && !atomic_load(&slot->volume->numbers.writes) &&
+		question > 0 && slot->over_question == question) {
+		slot->answered_question = question;
+		slot->over_question--;
+	}
+	replicator_link_tell(link, slot);
 }
 
 /* ---- hearing ---- */
@@ -227,13 +246,7 @@ static void on_message(struct replicator_link *link, const struct cluster_messag
 	if (slot == NULL)
 		return;
 	switch (message->kind) {
-	case MESSAGE_HELLO: /* it has just come to know this volume: what was said
-			     * before was lost */
-		slot->told_state = -1;
-		slot->told_writes = false;
-		slot->sent_question = 0;
-		replicator_link_tell(link, slot);
-		return;
+	case MESSAGE_HELLO: tell_anew(link, slot); return;
 	case MESSAGE_RELEASED: on_released(link, slot, message); return;
 	case MESSAGE_PROVING: on_proving(slot, message); return;
 	case MESSAGE_ACKED: on_acked(slot, message); return;
@@ -302,18 +315,8 @@ static void on_open(void *arg)
 	link->open = true;
 	log_info("replicator_linked", "socket=%s", link->address);
 	replicator_link_greet(link);
-	for (size_t i = 0; map_next(link->volumes->slots, &i, NULL, &value);) {
-		struct slot *slot = value;
-		slot->told_state = -1;
-		slot->told_writes = false;
-		slot->sent_question = 0;
-		/* It has to keep off from what stands still or is being opened here. */
-		int state = atomic_load(&slot->volume->numbers.state);
-		if (state != VOLUME_REPLICA && !atomic_load(&slot->volume->numbers.writes) &&
-			slot->over_question > 0)
-			slot->over_question--;
-		replicator_link_tell(link, slot);
-	}
+	for (size_t i = 0; map_next(link->volumes->slots, &i, NULL, &value);)
+		tell_anew(link, value);
 }
 
 static void forget_replicas(struct replicator_link *link)

@@ -29,11 +29,10 @@ static bool has_waited(const struct volume *volume)
 
 void volume_await_explanation(struct volume *volume)
 {
-	if (volume->state != VOLUME_REPLICA || !volume_is_unexplained(volume)) {
-		if (volume->state == VOLUME_REPLICA)
-			volume->unexplained_since_us = 0;
+	if (!volume_is_unexplained(volume))
+		volume->unexplained_since_us = 0; /* in any state: the next waits anew */
+	if (volume->state != VOLUME_REPLICA || !volume_is_unexplained(volume))
 		return;
-	}
 	if (volume->unexplained_since_us == 0) {
 		volume->unexplained_since_us = clock_mono_us();
 		log_warn("epoch_unexplained",

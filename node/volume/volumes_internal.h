@@ -46,6 +46,8 @@ struct slot {
 	atomic_bool passes_over; /* of prove_epoch */
 	uint64_t sent_question; /* that the replicator knows of; 0: none */
 	uint64_t over_question; /* up to here all are answered, or void */
+	/* Asked once more of a replicator that came later, which only keeps off; 0: none. */
+	uint64_t answered_question;
 	/* What the replicator has been told. */
 	uint64_t told_durable, told_damaged;
 	int told_state;

@@ -14,7 +14,7 @@
 /* What a node says to the replicator of its machine, whenever that comes. The replicator is the
  * test. */
 
-enum { VOLUME = 7, EPOCH = 3, END = 8192, LIMIT_MS = 5000 };
+enum { VOLUME = 7, EPOCH = 3, END = 8192, LIMIT_MS = 5000, TURN_MS = 10 };
 
 struct link {
 	struct loop *loop;
@@ -95,6 +95,13 @@ static bool await(struct link *link, enum message_kind kind)
 	return link->count > 0;
 }
 
+/* What has come is looked at. */
+static void turn(struct link *link)
+{
+	timer_start(link->limit, TURN_MS);
+	loop_run(link->loop);
+}
+
 static void say(struct link *link, const struct cluster_message *message)
 {
 	struct buf out = { 0 };
@@ -136,6 +143,16 @@ static void listen_here(struct link *link)
 		listener_open(link->loop, address, NULL, on_accept, link, &link->listener, &error));
 }
 
+/* The link lives as long as its process. */
+static void tear_down(struct link *link)
+{
+	char socket[96];
+	listener_close(&link->listener);
+	snprintf(socket, sizeof(socket), "%s/replicator.sock", link->folder);
+	(void)!unlink(socket);
+	EXPECT_INT(0, rmdir(link->folder));
+}
+
 TEST(a_volume_that_opened_while_its_replicator_came_is_told_of)
 {
 	static struct link link;
@@ -159,10 +176,52 @@ TEST(a_volume_that_opened_while_its_replicator_came_is_told_of)
 	EXPECT(await(&link, MESSAGE_DURABLE));
 	EXPECT_INT(EPOCH, link.heard.epoch);
 	EXPECT_INT(END, link.heard.lsn);
-	/* The link lives as long as its process. */
-	listener_close(&link.listener);
-	char socket[96];
-	snprintf(socket, sizeof(socket), "%s/replicator.sock", link.folder);
-	(void)!unlink(socket);
-	EXPECT_INT(0, rmdir(link.folder));
+	tear_down(&link);
+}
+
+TEST(a_volume_that_has_its_proof_asks_a_replicator_that_came_later_for_no_other)
+{
+	static struct link link;
+	setup(&link);
+	listen_here(&link);
+	atomic_store(&link.volume.numbers.state, VOLUME_OPENING);
+	atomic_store(&link.slot.prove_epoch, EPOCH);
+	atomic_store(&link.slot.question, 1);
+	EXPECT(await(&link, MESSAGE_PROVE));
+	say(&link, &(struct cluster_message){ .kind = MESSAGE_RELEASED,
+			   .volume = VOLUME,
+			   .opening = 1,
+			   .end = 1 });
+	/* The log is read, which takes its time, and the replicator starts anew. */
+	for (unsigned i = 0; i < LIMIT_MS / TURN_MS && link.slot.over_question < 1; i++)
+		turn(&link);
+	EXPECT_INT(1, link.slot.over_question);
+	stream_abort(link.stream);
+	frame_reader_deinit(&link.reader);
+	EXPECT(await(&link, MESSAGE_RELEASE));
+	EXPECT_INT(1, link.heard.end);
+	say(&link,
+		&(struct cluster_message){ .kind = MESSAGE_RELEASED, .volume = VOLUME, .end = 1 });
+	atomic_store(&link.volume.numbers.epoch, EPOCH);
+	atomic_store(&link.volume.numbers.durable_lsn, END);
+	atomic_store(&link.volume.numbers.writes, true);
+	EXPECT(await(&link, MESSAGE_DURABLE));
+	EXPECT_INT(END, link.heard.lsn);
+	tear_down(&link);
+}
+
+TEST(a_replicator_that_came_later_hears_where_the_copy_is_damaged)
+{
+	static struct link link;
+	setup(&link);
+	listen_here(&link);
+	atomic_store(&link.volume.numbers.state, VOLUME_REPLICA);
+	atomic_store(&link.volume.numbers.damaged, 1 + END);
+	EXPECT(await(&link, MESSAGE_DAMAGED));
+	/* It starts anew before a leader was there to fill it again. */
+	stream_abort(link.stream);
+	frame_reader_deinit(&link.reader);
+	EXPECT(await(&link, MESSAGE_DAMAGED));
+	EXPECT_INT(END, link.heard.lsn);
+	tear_down(&link);
 }

@@ -1,3 +1,4 @@
+#include "node/volume/volume_internal.h"
 #include "unit/node_fixture.h"
 #include "unit/test.h"
 
@@ -425,5 +426,52 @@ TEST(after_an_unclean_promotion_every_message_has_a_modseq_above_all_that_were_i
 		EXPECT_INT(digest, index_digest(&f.volume->index));
 		fixture_stop(&f);
 	}
+	fixture_teardown(&f);
+}
+
+TEST(each_epoch_that_is_unexplained_is_waited_for_from_its_own_time_on)
+{
+	struct fixture f;
+	fixture_setup(&f);
+	volume_higher_epoch(f.volume, 2);
+	EXPECT(fixture_await(&f, VOLUME_REPLICA));
+	EXPECT(f.volume->unexplained_since_us > 0);
+	/* The directory comes to know it. */
+	struct volume_desired desired = { .primary = true, .epoch = 2 };
+	memcpy(desired.reign, "reign two.......", sizeof(desired.reign));
+	volume_set_desired(f.volume, &desired);
+	EXPECT(fixture_await(&f, VOLUME_PRIMARY));
+	EXPECT_INT(0, f.volume->unexplained_since_us);
+	fixture_teardown(&f);
+}
+
+struct end {
+	struct end_wait wait;
+	bool answered;
+	int status;
+};
+
+static void on_end(struct end_wait *wait, int status, uint64_t lsn)
+{
+	struct end *end = container_of(wait, struct end, wait);
+	(void)lsn;
+	end->answered = true;
+	end->status = status;
+}
+
+TEST(a_volume_that_has_its_log_stands_still_without_a_word_of_its_replicator)
+{
+	struct fixture f;
+	struct end end = { .wait.done = on_end };
+	fixture_setup(&f);
+	/* It is opened anew; the replicator, which is asked, has not answered yet. */
+	volume_rebuild(f.volume);
+	EXPECT_INT(VOLUME_OPENING, f.volume->state);
+	EXPECT(f.volume->is_releasing && f.volume->log != NULL);
+	volume_fence(f.volume, true, &end.wait);
+	EXPECT_INT(VOLUME_FENCED, f.volume->state);
+	EXPECT(end.answered);
+	EXPECT_INT(0, end.status);
+	loop_cancel_deferred(f.loop, &f.release);
 	fixture_teardown(&f);
 }
