@@ -22,8 +22,8 @@ enum {
 struct log_state {
 	struct epochs epochs;
 	uint64_t seen; /* highest epoch heard, from whomever */
-	/* This copy had more than it has, or is being filled for the first time: it is whole when it
-	 * reaches this; UINT64_MAX: nobody knows where that is; 0: it is whole. */
+	/* This copy had more than it has, or is being filled for the first time: it is whole when
+	 * it reaches this; UINT64_MAX: nobody knows where that is; 0: it is whole. */
 	uint64_t whole_from;
 	uint64_t held; /* this copy stands still in this epoch, HELD_MS_MAX long; 0: it does not */
 };

@@ -52,8 +52,8 @@ static void list_groups(uint32_t volume_id, struct str groups, uint64_t lsn, str
 	pool_destroy(&pool);
 }
 
-/* struct at_risk of all messages in [from, end), bounded by AT_RISK_SCAN_MAX. Gives how far it came:
- * less than `end` where the log cannot be read further. */
+/* struct at_risk of all messages in [from, end), bounded by AT_RISK_SCAN_MAX. Gives how far it
+ * came: less than `end` where the log cannot be read further. */
 static uint64_t list_range(struct disk *disk, const char *directory, uint32_t volume_id,
 	uint64_t from, uint64_t end, struct buf *out)
 {

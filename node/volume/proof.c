@@ -29,8 +29,9 @@ static bool has_chain(struct volume *volume, uint64_t lsn, uint64_t chain)
 	uint64_t end = volume_log_end(volume->log), here;
 	if (lsn == end)
 		return volume_log_chain(volume->log) == chain;
-	if (lsn > end || log_reader_open(volume->options.disk, volume->options.log_directory,
-				 volume->options.id, &reader) < 0)
+	if (lsn > end ||
+		log_reader_open(volume->options.disk, volume->options.log_directory,
+			volume->options.id, &reader) < 0)
 		return false;
 	int result = log_reader_chain(reader, lsn, end, &here);
 	log_reader_close(&reader);
@@ -91,8 +92,7 @@ static bool has_token(struct volume *volume)
 	struct witness witness;
 	uint64_t token = volume->token;
 	/* Of a process before this one: only if nothing was received since. */
-	if (token == 0 && remembers(volume, &witness) &&
-		witness.end == volume_log_end(volume->log))
+	if (token == 0 && remembers(volume, &witness) && witness.end == volume_log_end(volume->log))
 		token = witness.token;
 	return token != 0 && token == volume->desired.token;
 }
@@ -130,8 +130,9 @@ bool volume_is_proven(struct volume *volume)
 		return true; /* the first opening ever */
 	/* What was fetched after a claim had been decided is not thrown away for it. */
 	if (volume_written_epoch(volume) < volume->desired.epoch)
-		return has_token(volume) && (volume->desired.epoch != volume->claim.epoch ||
-						    end == volume->claim.end_lsn);
+		return has_token(volume) &&
+			(volume->desired.epoch != volume->claim.epoch ||
+				end == volume->claim.end_lsn);
 	/* All copies may have gone back: then this epoch's openings, and their uids, would be given
 	 * again. */
 	if (volume->opening.is_proven)
@@ -174,7 +175,8 @@ static void note_loss(struct volume *volume)
 		volume->desired.incarnation == 0)
 		return;
 	if (volume_log_note_whole_from(volume->log, UINT64_MAX) < 0)
-		log_warn("not_noted", "volume=%u what=\"that its log is lost\"", volume->options.id);
+		log_warn(
+			"not_noted", "volume=%u what=\"that its log is lost\"", volume->options.id);
 }
 
 /* Nobody else has a copy: there is nobody to ask. */
