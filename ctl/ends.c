@@ -49,6 +49,7 @@ static void take_answer(struct end_question *question, const struct question *as
 	question->seen_epoch = json_u64(volume, "seen_epoch");
 	question->ends_fenced = json_true(volume, "ends_fenced");
 	question->is_proven = json_true(volume, "is_proven");
+	question->is_whole = json_true(volume, "is_whole");
 }
 
 void ends_ask(struct cluster *cluster, const char *verb, struct end_question *questions,

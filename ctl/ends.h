@@ -18,6 +18,8 @@ struct end_question {
 	/* It may count by where it ends; false: it was just being opened, and does not go on, no
 	 * more. */
 	bool is_proven;
+	/* false: it is being filled, or has lost some of what it had. */
+	bool is_whole;
 	uint64_t epoch, end_lsn, token, seen_epoch;
 	uint32_t opening;
 	struct str refusal;

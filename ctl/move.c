@@ -379,6 +379,15 @@ static bool has_settled(const struct plan *plan, const struct move *move)
 		(move->fenced && !plan->accept_loss);
 }
 
+static const struct candidate *chosen_of(const struct move *move)
+{
+	const struct candidate *chosen = NULL;
+	for (unsigned k = 0; k < move->candidate_count; k++)
+		if (move->candidates[k].node_id == move->chosen_node_id)
+			chosen = &move->candidates[k];
+	return chosen;
+}
+
 static void compare_one(const struct plan *plan, struct move *move)
 {
 	const struct candidate chosen = { .epoch = move->chosen_epoch,
@@ -386,6 +395,12 @@ static void compare_one(const struct plan *plan, struct move *move)
 		.has_opening = move->chosen_has_opening,
 		.end_lsn = move->chosen_end_lsn };
 	const struct candidate *old = &move->old, *missing = unheard(move);
+	const struct candidate *best = chosen_of(move);
+	if (best && best->is_broken)
+		move_problem_of_node(plan, move, move->chosen_node_id,
+			"is still being filled, or has lost some of what it had: start another "
+			"copy first "
+			"(--accept-loss serves what it has)");
 	for (unsigned k = 0; k < move->candidate_count; k++)
 		if (move->candidates[k].answers && compare(&move->candidates[k], &chosen) > 0)
 			move_problem_of_node(plan, move, move->candidates[k].node_id,
@@ -413,15 +428,6 @@ void plan_compare(struct plan *plan)
 		if (!has_settled(plan, move) && !plan->accept_loss)
 			compare_one(plan, move);
 	}
-}
-
-static const struct candidate *chosen_of(const struct move *move)
-{
-	const struct candidate *chosen = NULL;
-	for (unsigned k = 0; k < move->candidate_count; k++)
-		if (move->candidates[k].node_id == move->chosen_node_id)
-			chosen = &move->candidates[k];
-	return chosen;
 }
 
 /* The reign may go on counting uids where the fenced one ended: the chosen copy has the fence, and

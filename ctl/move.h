@@ -20,6 +20,8 @@ struct candidate {
 	bool has_any; /* of the volume, as far as it says: to promote nothing is to lose all */
 	/* It stands still under `token`, and its log ends as the primary was fenced. */
 	bool stands, ends_fenced;
+	bool is_broken; /* standing still it said that it has lost some of what it had, or is being
+			   filled */
 	uint64_t epoch, end_lsn, leader_lsn, leader_age_ms, token, seen_epoch;
 	uint32_t opening;
 	bool has_opening; /* it has said it, standing still; `status` does not */

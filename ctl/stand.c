@@ -168,6 +168,7 @@ static void take_held(
 	candidate->answers = candidate->stands = question->stands;
 	take_end(candidate, question);
 	candidate->has_any = question->epoch > 0 || plan->accept_loss;
+	candidate->is_broken = question->stands && !question->is_whole;
 }
 
 static void choose_all(struct plan *plan)

@@ -68,8 +68,7 @@ void copy_enter(struct copy *copy, enum copy_state state, struct connection *sou
 
 static struct connection *leader_connection(const struct copy *copy)
 {
-	struct peer *peer =
-		replicator_find_peer(copy->replicator, copy->desired.leader_node_id);
+	struct peer *peer = replicator_find_peer(copy->replicator, copy->desired.leader_node_id);
 	return peer && peer->connection && peer->connection->node_id == peer->node_id
 		? peer->connection
 		: NULL;
@@ -78,12 +77,13 @@ static struct connection *leader_connection(const struct copy *copy)
 void receive_report(struct copy *copy)
 {
 	copy->report_owed = false;
-	node_side_send(copy->replicator, &(struct cluster_message){ .kind = MESSAGE_RECEIVED,
-						 .volume = copy->id,
-						 .lsn = volume_log_end(copy->log),
-						 .end = copy->leader_end,
-						 .verdict = copy->verdict,
-						 .time_us = copy->leader_time_us });
+	node_side_send(copy->replicator,
+		&(struct cluster_message){ .kind = MESSAGE_RECEIVED,
+			.volume = copy->id,
+			.lsn = volume_log_end(copy->log),
+			.end = copy->leader_end,
+			.verdict = copy->verdict,
+			.time_us = copy->leader_time_us });
 }
 
 /* At once after a pause, and then not more often than every REPORT_MS. */
@@ -123,8 +123,8 @@ void receive_ask(struct copy *copy, struct connection *connection)
 	epochs_encode(volume_log_epochs(copy->log), &vector);
 	copy_enter(copy, COPY_ASKED, connection);
 	connection_send(connection,
-		&(struct cluster_message){ .kind = copy->node == NODE_PROVES ? MESSAGE_FETCH
-									    : MESSAGE_FOLLOW,
+		&(struct cluster_message){
+			.kind = copy->node == NODE_PROVES ? MESSAGE_FETCH : MESSAGE_FOLLOW,
 			.volume = copy->id,
 			.lsn = volume_log_end(copy->log),
 			.chain = volume_log_chain(copy->log),
@@ -140,8 +140,7 @@ static bool stands_still(const struct copy *copy)
 	return held > 0 && copy->desired.epoch <= held;
 }
 
-int receive_open_log(
-	struct copy *copy, bool repair, uint64_t *rotten_lsn_out, struct error *error)
+int receive_open_log(struct copy *copy, bool repair, uint64_t *rotten_lsn_out, struct error *error)
 {
 	const struct replicator_options *options = &copy->replicator->options;
 	if (copy->log != NULL)
@@ -192,8 +191,7 @@ static bool open_log(struct copy *copy)
 		log_warn("replica_repaired",
 			"volume=%u lsn=%llu action=\"kept as salvage from there on, filled again\" "
 			"reason=%s",
-			copy->id, (unsigned long long)rotten_lsn,
-			log_quote(str_from(error.text)));
+			copy->id, (unsigned long long)rotten_lsn, log_quote(str_from(error.text)));
 		result = receive_open_log(copy, true, &rotten_lsn, &error);
 	}
 	if (result == 0)
@@ -252,7 +250,8 @@ static void ask_again_later(struct copy *copy)
 
 void receive_forget_connection(struct copy *copy, struct connection *connection)
 {
-	list_for_each (entry, &copy->chunks) {
+	list_for_each(entry, &copy->chunks)
+	{
 		struct queued_chunk *chunk = list_entry(entry, struct queued_chunk, link);
 		if (chunk->connection == connection)
 			chunk->connection = NULL;
@@ -293,7 +292,13 @@ void receive_release(struct copy *copy)
 /* What was queued follows what is cut. The leader is asked again when that is done. */
 static void cut_damage(struct copy *copy)
 {
-	uint64_t lsn = copy->damaged - 1;
+	uint64_t lsn = copy->damaged - 1, had = volume_log_end(copy->log);
+	if (had > volume_log_whole_from(copy->log) &&
+		volume_log_note_whole_from(copy->log, had) < 0) {
+		/* Not before it is known what is missing then; tried again when it follows anew. */
+		log_warn("not_noted", "volume=%u what=\"where its damaged log ended\"", copy->id);
+		return;
+	}
 	copy->damaged = 0;
 	if (copy->current != NULL)
 		free_chunk(copy->current);
@@ -303,6 +308,17 @@ static void cut_damage(struct copy *copy)
 	receive_cut(copy, lsn);
 }
 
+/* One that begins with nothing, or does not know what it has lost, is whole when it has what its
+ * leader has now: until then it is nobody's choice (pando failover). */
+static void note_whole(struct copy *copy, uint64_t leader_end)
+{
+	bool begins =
+		volume_log_end(copy->log) == 0 || volume_log_whole_from(copy->log) > leader_end;
+	if (begins && should_follow(copy) && !copy->is_writing &&
+		volume_log_note_whole_from(copy->log, leader_end) < 0)
+		log_warn("not_noted", "volume=%u what=\"that it is being filled\"", copy->id);
+}
+
 void receive_on_following(struct connection *connection, const struct cluster_message *message)
 {
 	struct copy *copy = replicator_find_copy(connection->replicator, message->volume);
@@ -310,6 +326,7 @@ void receive_on_following(struct connection *connection, const struct cluster_me
 		return;
 	copy_enter(copy, COPY_RECEIVING, connection);
 	copy_saw_epoch(copy, message->epoch);
+	note_whole(copy, message->end);
 	copy->verdict = message->verdict;
 	report_end(copy, message->end, message->time_us);
 	log_info(copy->node == NODE_PROVES ? "fetches" : "follows",
@@ -335,9 +352,10 @@ static void on_cut_done(void *arg, int status)
 	}
 	copy->report_owed = false;
 	copy->leader_end = copy->leader_time_us = 0;
-	node_side_send(copy->replicator, &(struct cluster_message){ .kind = MESSAGE_WAS_CUT,
-						 .volume = copy->id,
-						 .lsn = volume_log_end(copy->log) });
+	node_side_send(copy->replicator,
+		&(struct cluster_message){ .kind = MESSAGE_WAS_CUT,
+			.volume = copy->id,
+			.lsn = volume_log_end(copy->log) });
 	if (should_follow(copy) && copy->source != NULL)
 		receive_ask(copy, copy->source);
 	else
@@ -407,9 +425,10 @@ static bool acknowledge(struct copy *copy, struct connection *connection, uint64
 {
 	CHECK(!receive_is_held(copy));
 	if (leader_epoch < copy->highest_epoch) {
-		connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_EPOCH,
-						    .volume = copy->id,
-						    .epoch = copy->highest_epoch });
+		connection_send(connection,
+			&(struct cluster_message){ .kind = MESSAGE_EPOCH,
+				.volume = copy->id,
+				.epoch = copy->highest_epoch });
 		return false;
 	}
 	/* Durably before it is obeyed: a later start confirms nothing below it either. */
@@ -417,13 +436,13 @@ static bool acknowledge(struct copy *copy, struct connection *connection, uint64
 		return false;
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(copy->log));
 	if (last != NULL)
-		connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_ACK,
-						    .volume = copy->id,
-						    .epoch = last->epoch,
-						    .reign = str_of(last->reign,
-							    EPOCH_REIGN_LENGTH),
-						    .lsn = volume_log_end(copy->log),
-						    .chain = volume_log_chain(copy->log) });
+		connection_send(connection,
+			&(struct cluster_message){ .kind = MESSAGE_ACK,
+				.volume = copy->id,
+				.epoch = last->epoch,
+				.reign = str_of(last->reign, EPOCH_REIGN_LENGTH),
+				.lsn = volume_log_end(copy->log),
+				.chain = volume_log_chain(copy->log) });
 	return true;
 }
 
@@ -431,10 +450,11 @@ static void park(struct copy *copy, struct connection *connection, const char *w
 	enum copy_verdict verdict)
 {
 	if (connection != NULL)
-		connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_PARK,
-						    .volume = copy->id,
-						    .verdict = verdict,
-						    .text = str_from(why) });
+		connection_send(connection,
+			&(struct cluster_message){ .kind = MESSAGE_PARK,
+				.volume = copy->id,
+				.verdict = verdict,
+				.text = str_from(why) });
 	ask_again_later(copy);
 }
 
@@ -516,7 +536,8 @@ static void merge_chunks(struct copy *copy, struct queued_chunk *first)
 {
 	size_t total = first->chunk.length;
 	unsigned count = 0;
-	list_for_each (entry, &copy->chunks) {
+	list_for_each(entry, &copy->chunks)
+	{
 		struct queued_chunk *next = list_entry(entry, struct queued_chunk, link);
 		if (next->chunk.lsn != first->chunk.lsn + total ||
 			segment_of(next->chunk.lsn) != segment_of(first->chunk.lsn) ||

@@ -374,10 +374,19 @@ static void pool_end_waiting(struct node_pool *pool, const char *why)
 			why);
 }
 
-/* A connection could not be made or went wrong. */
+static bool pool_has_ready_link(const struct node_pool *pool)
+{
+	list_for_each(entry, &pool->links)
+		if (list_entry(entry, struct forward_link, link)->state == LINK_READY)
+			return true;
+	return false;
+}
+
+/* A connection could not be made or went wrong. While another one works, the node is not down: one
+ * more was wanted. */
 static void pool_failed(struct node_pool *pool)
 {
-	if (pool->down_since_us == 0)
+	if (pool->down_since_us == 0 && !pool_has_ready_link(pool))
 		pool->down_since_us = clock_mono_us();
 	if (pool_is_down(pool))
 		pool_end_waiting(pool, "4.4.1 The mailbox's home cannot be reached");

@@ -251,7 +251,7 @@ void volume_log_cut(
 	*cut = (struct cut){ .log = log,
 		.from = lsn,
 		.epoch = last ? last->epoch : 0,
-		.state = { .seen = volume_log_seen(log), .held = log->state.held },
+		.state = log_state_numbers(log),
 		.done = done,
 		.arg = arg };
 	timer_stop(log->told_timer);

@@ -65,9 +65,10 @@ void volume_log_hold(
 	*job = (struct hold_job){ .log = log,
 		.disk = log->disk,
 		.directory = str_to_heap(str_from(log->files.directory)),
-		.state = { .seen = volume_log_seen(log), .held = epoch },
+		.state = log_state_numbers(log),
 		.done = done,
 		.arg = arg };
+	job->state.held = epoch;
 	epochs_copy(&job->state.epochs, &log->state.epochs);
 	CHECK(sem_init(&job->written, 0, 0) == 0);
 	log->holding = job;

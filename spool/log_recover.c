@@ -331,8 +331,13 @@ static int check_behind_end(struct volume_log *log, int64_t highest, const struc
 			(unsigned long long)segment_of(log->end),
 			(unsigned long long)tail.later_group);
 	}
+	if (!is_torn) {
+		uint64_t had = tail.bytes_end > known ? tail.bytes_end : known;
+		if (had > log->state.whole_from)
+			result = volume_log_note_whole_from(log, had);
+	}
 	/* A later opening must not take for rot what this one cuts off. */
-	if (was_told)
+	if (result == 0 && was_told)
 		result = log_told_write(
 			&log->told, &(struct told){ log->end, log->chain, false }, true);
 	if (result == 0)

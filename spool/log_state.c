@@ -9,8 +9,8 @@
 static const uint32_t state_magic = 0x32545350; /* "PST2" */
 
 enum {
-	STATE_VERSION = 2,
-	HEAD_LENGTH = 28,
+	STATE_VERSION = 3,
+	HEAD_LENGTH = 36,
 	STATE_BYTES_MAX = HEAD_LENGTH + EPOCHS_BYTES_MAX + 4,
 };
 
@@ -38,12 +38,13 @@ static int decode(struct str bytes, struct log_state *state_out)
 		return -EUCLEAN;
 	if (get_le32(bytes.bytes + 4) != STATE_VERSION)
 		return -EPROTONOSUPPORT;
-	if (get_le32(bytes.bytes + 24) != bytes.length - HEAD_LENGTH - 4 ||
+	if (get_le32(bytes.bytes + 32) != bytes.length - HEAD_LENGTH - 4 ||
 		!epochs_decode(str_of(bytes.bytes + HEAD_LENGTH, bytes.length - HEAD_LENGTH - 4),
 			&state_out->epochs))
 		return -EUCLEAN;
 	state_out->seen = get_le64(bytes.bytes + 8);
 	state_out->held = get_le64(bytes.bytes + 16);
+	state_out->whole_from = get_le64(bytes.bytes + 24);
 	return 0;
 }
 
@@ -80,7 +81,8 @@ static void encode(const struct log_state *state, struct buf *out)
 	put_le32(at + 4, STATE_VERSION);
 	put_le64(at + 8, state->seen);
 	put_le64(at + 16, state->held);
-	put_le32(at + 24, (uint32_t)buf_length(&vector));
+	put_le64(at + 24, state->whole_from);
+	put_le32(at + 32, (uint32_t)buf_length(&vector));
 	memcpy(at + HEAD_LENGTH, buf_str(&vector).bytes, buf_length(&vector));
 	put_le32(at + length, crc32c(0, at, length));
 	buf_commit(out, length + 4);

@@ -5,8 +5,8 @@
  * What a copy of a log knows beside its groups: the file `epochs`, replaced whole (written anew,
  * synced, renamed).
  *
- * Bytes: u32 magic "PST2", u32 version (2), u64 seen, u64 held epoch, u32 length of the vector, the
- * vector (proto/disk/epochs.h); then CRC-32C of all before.
+ * Bytes: u32 magic "PST2", u32 version (3), u64 seen, u64 held epoch, u64 whole from, u32 length of
+ * the vector, the vector (proto/disk/epochs.h); then CRC-32C of all before.
  */
 
 #include "core/disk.h"
@@ -22,6 +22,9 @@ enum {
 struct log_state {
 	struct epochs epochs;
 	uint64_t seen; /* highest epoch heard, from whomever */
+	/* This copy had more than it has, or is being filled for the first time: it is whole when it
+	 * reaches this; UINT64_MAX: nobody knows where that is; 0: it is whole. */
+	uint64_t whole_from;
 	uint64_t held; /* this copy stands still in this epoch, HELD_MS_MAX long; 0: it does not */
 };
 

@@ -66,9 +66,16 @@ uint64_t volume_log_seen(const struct volume_log *log)
 	return last != NULL && last->epoch > log->state.seen ? last->epoch : log->state.seen;
 }
 
-static int replace_numbers(struct volume_log *log, uint64_t seen, uint64_t held)
+struct log_state log_state_numbers(const struct volume_log *log)
 {
-	struct log_state state = { .seen = seen, .held = held };
+	return (struct log_state){ .seen = volume_log_seen(log),
+		.held = log->state.held,
+		.whole_from = log->state.whole_from };
+}
+
+static int replace_numbers(struct volume_log *log, struct log_state state)
+{
+	CHECK(!log->is_cutting && log->holding == NULL);
 	epochs_copy(&state.epochs, &log->state.epochs);
 	int result = log_state_replace(log, &state);
 	if (result < 0)
@@ -78,8 +85,11 @@ static int replace_numbers(struct volume_log *log, uint64_t seen, uint64_t held)
 
 int volume_log_note_seen(struct volume_log *log, uint64_t epoch)
 {
-	CHECK(!log->is_cutting && log->holding == NULL);
-	return epoch <= volume_log_seen(log) ? 0 : replace_numbers(log, epoch, log->state.held);
+	struct log_state state = log_state_numbers(log);
+	if (epoch <= state.seen)
+		return 0;
+	state.seen = epoch;
+	return replace_numbers(log, state);
 }
 
 uint64_t volume_log_held(const struct volume_log *log)
@@ -89,8 +99,25 @@ uint64_t volume_log_held(const struct volume_log *log)
 
 int volume_log_unhold(struct volume_log *log)
 {
-	CHECK(!log->is_cutting && log->holding == NULL);
-	return log->state.held == 0 ? 0 : replace_numbers(log, log->state.seen, 0);
+	struct log_state state = log_state_numbers(log);
+	if (state.held == 0)
+		return 0;
+	state.held = 0;
+	return replace_numbers(log, state);
+}
+
+uint64_t volume_log_whole_from(const struct volume_log *log)
+{
+	return log->state.whole_from;
+}
+
+int volume_log_note_whole_from(struct volume_log *log, uint64_t lsn)
+{
+	struct log_state state = log_state_numbers(log);
+	if (lsn == state.whole_from)
+		return 0;
+	state.whole_from = lsn;
+	return replace_numbers(log, state);
 }
 
 static void fence(struct volume_log *log, int reason)
@@ -591,7 +618,8 @@ void log_report_later(struct loop *loop, void (*done)(void *arg, int status), vo
 static int record_opening(struct volume_log *log, const struct epoch_entry *opening)
 {
 	struct epoch_entry entry = *opening;
-	struct log_state state = { .seen = log->state.seen, .held = log->state.held };
+	struct log_state state = log_state_numbers(log);
+	state.whole_from = 0; /* what this writes is the truth from now on */
 	if (log->fenced)
 		return -EIO;
 	if (opening->epoch < volume_log_seen(log))

@@ -82,6 +82,12 @@ bool volume_log_is_idle(const struct volume_log *log);
 uint64_t volume_log_seen(const struct volume_log *log);
 /* Remembers it durably, before it is obeyed or answered. Lower ones are ignored. Synchronous. */
 int volume_log_note_seen(struct volume_log *log, uint64_t epoch) must_check;
+/* The log was whole, or will be, when it reaches this; see log_state.h. A reign that begins here
+ * makes it so. */
+uint64_t volume_log_whole_from(const struct volume_log *log);
+/* Before bytes go that had been confirmed, and when a leader says how far it is. Durable,
+ * synchronous. */
+int volume_log_note_whole_from(struct volume_log *log, uint64_t lsn) must_check;
 /* The epoch in which this copy stands still, 0: none; outlives a restart. Whoever opens the log
  * confirms nothing in it or an earlier one for HELD_MS_MAX (log_state.h). */
 uint64_t volume_log_held(const struct volume_log *log);

@@ -73,6 +73,8 @@ struct volume_log {
 /* Finds the end of the log and the last group; cuts a torn tail off. */
 int log_find_end(struct volume_log *log, const struct log_told *told, uint64_t *rotten_lsn_out,
 	struct error *error) must_check;
+/* As it is now, without the vector: what a new state begins with. */
+struct log_state log_state_numbers(const struct volume_log *log);
 int log_state_load(struct volume_log *log, struct error *error) must_check;
 /* Makes `state` (which is taken over when it returns 0) the log's, durably. */
 int log_state_replace(struct volume_log *log, struct log_state *state) must_check;

@@ -34,7 +34,7 @@ static bool is_of_last(const struct epochs *epochs, const struct group *group)
 /* Takes over the vector of a group that begins an incarnation, when it goes on from ours. */
 static int adopt_vector(struct volume_log *log, const struct group *group, struct str bytes)
 {
-	struct log_state state = { .seen = volume_log_seen(log), .held = log->state.held };
+	struct log_state state = log_state_numbers(log);
 	struct epochs mine = { 0 };
 	uint64_t common = 0;
 	int result = -EINVAL;
@@ -59,7 +59,7 @@ static int adopt_vector(struct volume_log *log, const struct group *group, struc
  * stays one that was seen. */
 static int drop_announced(struct volume_log *log)
 {
-	struct log_state state = { .seen = volume_log_seen(log), .held = log->state.held };
+	struct log_state state = log_state_numbers(log);
 	const struct epoch_entry *last = epochs_last(&log->state.epochs);
 	if (last == NULL || last->start_lsn < log->end)
 		return -EINVAL;

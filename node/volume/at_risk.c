@@ -2,7 +2,9 @@
 
 #include "core/log.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* The list of messages at risk, made from the log: at an opening, and when a copy at another site
  * has less than it had said. */
@@ -50,27 +52,37 @@ static void list_groups(uint32_t volume_id, struct str groups, uint64_t lsn, str
 	pool_destroy(&pool);
 }
 
-/* struct at_risk of all messages in [from, end), bounded by AT_RISK_SCAN_MAX. */
-static void list_range(struct disk *disk, const char *directory, uint32_t volume_id, uint64_t from,
-	uint64_t end, struct buf *out)
+/* struct at_risk of all messages in [from, end), bounded by AT_RISK_SCAN_MAX. Gives how far it came:
+ * less than `end` where the log cannot be read further. */
+static uint64_t list_range(struct disk *disk, const char *directory, uint32_t volume_id,
+	uint64_t from, uint64_t end, struct buf *out)
 {
 	struct log_reader *reader;
 	struct bytes *bytes;
 	uint64_t lsn, next = from;
-	if (log_reader_open(disk, directory, volume_id, &reader) < 0)
-		return;
-	while (log_reader_skim(reader, next, end, LIST_BYTES, &bytes, &lsn, &next) == 0) {
+	int result = log_reader_open(disk, directory, volume_id, &reader);
+	if (result < 0)
+		return from;
+	while (next < end && result == 0) {
+		result = log_reader_skim(reader, next, end, LIST_BYTES, &bytes, &lsn, &next);
+		if (result < 0)
+			break;
 		list_groups(volume_id, bytes_str(bytes), lsn, out);
 		bytes_unref(&bytes);
 	}
 	log_reader_close(&reader);
+	if (result < 0 && result != -ENODATA)
+		log_warn("at_risk_unlisted", "volume=%u from=%llu to=%llu reason=%s", volume_id,
+			(unsigned long long)next, (unsigned long long)end,
+			log_quote(str_from(strerror(-result))));
+	return result == -ENODATA ? end : next;
 }
 
 static bool is_too_long(const struct volume *volume, uint64_t from, uint64_t end)
 {
 	if (end - from > AT_RISK_SCAN_MAX)
-		log_warn("at_risk_unlisted", "volume=%u bytes=%llu", volume->options.id,
-			(unsigned long long)(end - from));
+		log_warn("at_risk_unlisted", "volume=%u from=%llu to=%llu reason=\"too long\"",
+			volume->options.id, (unsigned long long)from, (unsigned long long)end);
 	return end - from > AT_RISK_SCAN_MAX;
 }
 
@@ -83,6 +95,22 @@ static void add_all(struct volume *volume, struct str entries)
 		if (entry.lsn > volume->index.acked_lsn)
 			volume_add_at_risk(volume, &entry);
 	}
+}
+
+/* What was found replaces what was listed as far as the log could be read: what stands behind that
+ * is as true as it was. */
+static void replace_list(struct volume *volume, struct str found, uint64_t reached)
+{
+	struct buf kept = { 0 };
+	for (size_t i = 0; i < volume->at_risk_count; i++) {
+		const struct at_risk *entry = &volume->at_risk[volume->at_risk_first + i];
+		if (entry->lsn > reached)
+			buf_append(&kept, entry, sizeof(*entry));
+	}
+	volume->at_risk_first = volume->at_risk_count = volume->at_risk_total = 0;
+	add_all(volume, found);
+	add_all(volume, buf_str(&kept));
+	buf_deinit(&kept);
 }
 
 /* ---- at an opening ---- */
@@ -112,11 +140,10 @@ void volume_find_at_risk(struct volume *volume)
 	if (!volume_has_replica(volume) || volume->index.acked_lsn >= end ||
 		is_too_long(volume, volume->index.acked_lsn, end))
 		return;
-	list_range(options->disk, options->log_directory, options->id, volume->index.acked_lsn, end,
-		&entries);
+	uint64_t reached = list_range(options->disk, options->log_directory, options->id,
+		volume->index.acked_lsn, end, &entries);
 	/* A reign that goes on lists anew what it listed before. */
-	volume->at_risk_first = volume->at_risk_count = volume->at_risk_total = 0;
-	add_all(volume, buf_str(&entries));
+	replace_list(volume, buf_str(&entries), reached);
 	buf_deinit(&entries);
 }
 
@@ -128,31 +155,15 @@ struct at_risk_listing {
 	struct disk *disk;
 	char *directory;
 	uint32_t volume_id;
-	uint64_t epoch, from, end;
+	uint64_t epoch, from, end, reached;
 	struct buf entries;
 };
 
 static void run_listing(void *arg)
 {
 	struct at_risk_listing *listing = arg;
-	list_range(listing->disk, listing->directory, listing->volume_id, listing->from,
-		listing->end, &listing->entries);
-}
-
-/* What was listed meanwhile stands behind. */
-static void take_listing(struct volume *volume, const struct at_risk_listing *listing)
-{
-	struct buf later = { 0 };
-	for (size_t i = 0; i < volume->at_risk_count; i++) {
-		const struct at_risk *entry = &volume->at_risk[volume->at_risk_first + i];
-		if (entry->lsn > listing->end)
-			buf_append(&later, entry, sizeof(*entry));
-	}
-	volume->at_risk_first = volume->at_risk_count = volume->at_risk_total = 0;
-	add_all(volume, buf_str(&listing->entries));
-	add_all(volume, buf_str(&later));
-	buf_deinit(&later);
-	volume_publish(volume);
+	listing->reached = list_range(listing->disk, listing->directory, listing->volume_id,
+		listing->from, listing->end, &listing->entries);
 }
 
 static void on_listed(void *arg)
@@ -162,7 +173,8 @@ static void on_listed(void *arg)
 	if (volume != NULL) {
 		volume->listing = NULL;
 		if (volume->writes && volume->desired.epoch == listing->epoch)
-			take_listing(volume, listing);
+			replace_list(volume, buf_str(&listing->entries), listing->reached);
+		volume_publish(volume);
 		/* It went back further meanwhile. */
 		if (volume->writes && volume->index.acked_lsn < listing->from)
 			volume_list_anew(volume, volume->index.acked_lsn);

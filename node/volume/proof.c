@@ -142,25 +142,39 @@ bool volume_is_proven(struct volume *volume)
 	return is_of_this_boot(volume, last);
 }
 
-/* An empty log is nobody's proof; nor is one that ends below what is known to be confirmed, or
- * lacks the opening that the directory knows of. */
+/* An empty log is nobody's proof; nor is one that ends below what is known to be confirmed or what
+ * it once had itself, or lacks the opening that the directory knows of. When all have been heard,
+ * nobody has the rest of what it had. */
 static bool has_what_is_known(const struct volume *volume)
 {
 	const struct volume_opening *opening = &volume->opening;
 	return opening->ready_end > 0 && opening->ready_end >= volume->known_end &&
+		(opening->is_heard || opening->ready_end >= volume->whole_from) &&
 		opening->has_last_opening;
 }
 
 /* Of a log that the replicator may be writing to: its vector grows with what is fetched. */
-static bool has_last_opening(const struct volume *volume)
+static bool has_last_opening(struct volume *volume)
 {
 	struct log_state state;
 	if (log_state_read(volume->options.disk, volume->options.log_directory, &state) < 0)
 		return false;
 	bool found = includes_opening(
 		&state.epochs, volume->opening.ready_end, volume->desired.incarnation);
+	volume->whole_from = state.whole_from;
 	log_state_deinit(&state);
 	return found;
+}
+
+/* An empty log of a volume that was served has lost all; that is known until a reign begins in it,
+ * or it follows somebody, whatever is fetched meanwhile and however often this is tried. */
+static void note_loss(struct volume *volume)
+{
+	if (volume->log == NULL || volume_log_end(volume->log) > 0 ||
+		volume->desired.incarnation == 0)
+		return;
+	if (volume_log_note_whole_from(volume->log, UINT64_MAX) < 0)
+		log_warn("not_noted", "volume=%u what=\"that its log is lost\"", volume->options.id);
 }
 
 /* Nobody else has a copy: there is nobody to ask. */
@@ -194,6 +208,7 @@ void volume_ask_for_proof(struct volume *volume)
 		volume_publish(volume);
 		return;
 	}
+	note_loss(volume);
 	*opening = (struct volume_opening){ .is_proving = true, .since_us = since_us };
 	if (volume->replica_count == 0)
 		prove_alone(volume);

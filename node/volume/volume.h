@@ -254,6 +254,8 @@ struct volume {
 	uint64_t question; /* of the last event `release` */
 	/* The log here must reach this to count as whole: what is known to have been confirmed. */
 	uint64_t known_end;
+	/* The log says of itself that it is whole from here on only (spool/log_state.h). */
+	uint64_t whole_from;
 	/* Since when an epoch above the directory's is known (unexplained.c); 0: there is none.
 	 * passes_over: OPENING only to have it passed over. */
 	uint64_t unexplained_since_us;

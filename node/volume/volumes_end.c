@@ -27,6 +27,7 @@ struct end_item {
 	uint32_t opening;
 	bool is_clean; /* the log ends with a fence */
 	bool is_proven;
+	bool is_whole; /* it has what it had, and is not being filled */
 };
 
 /* Lives until every volume has answered, which may be after the answer to the asker. */
@@ -63,11 +64,12 @@ static void describe(const struct end_item *item, struct buf *json)
 		buf_printf(json,
 			"\"epoch\": %llu, \"opening\": %u, \"end_lsn\": %llu, \"chain\": %llu, "
 			"\"token\": %llu, \"seen_epoch\": %llu, \"ends_fenced\": %s, "
-			"\"is_proven\": %s}",
+			"\"is_proven\": %s, \"is_whole\": %s}",
 			(unsigned long long)item->epoch, item->opening,
 			(unsigned long long)item->end, (unsigned long long)item->chain,
 			(unsigned long long)item->token, (unsigned long long)item->seen,
-			item->is_clean ? "true" : "false", item->is_proven ? "true" : "false");
+			item->is_clean ? "true" : "false", item->is_proven ? "true" : "false",
+			item->is_whole ? "true" : "false");
 }
 
 static void answer(struct end_request *request)
@@ -128,6 +130,7 @@ static void take_numbers(struct end_item *item)
 	item->opening = last ? last->opening : 0;
 	item->chain = volume_log_chain(volume->log);
 	item->is_clean = volume_log_ends_fenced(volume->log);
+	item->is_whole = volume_log_end(volume->log) >= volume_log_whole_from(volume->log);
 }
 
 static void on_end(struct end_wait *wait, int status, uint64_t end)
@@ -171,8 +174,8 @@ static int refusal(const struct end_request *request, const struct end_item *ite
 		return slot->epoch > item->asked_epoch ? -ESTALE : 0; /* the rest its state says */
 	/* One that is still being opened has an older log, or none. */
 	const struct volume_numbers *numbers = &slot->volume->numbers;
-	bool is_other = atomic_load(&numbers->writes) &&
-		atomic_load(&numbers->epoch) != item->asked_epoch;
+	bool is_other =
+		atomic_load(&numbers->writes) && atomic_load(&numbers->epoch) != item->asked_epoch;
 	return !is_other && slot->wants_primary && slot->epoch <= item->asked_epoch ? 0 : -ESTALE;
 }
 
@@ -197,9 +200,9 @@ static struct end_item *parse(struct volumes *volumes, struct str list, unsigned
 	int result;
 	*count_out = 0;
 	while ((result = volumes_next_pair(&list, &pair)) > 0) {
-		struct end_item item = { .wait.done = on_end,
-			.volume_id = pair.volume_id,
-			.asked_epoch = pair.number };
+		struct end_item item = {
+			.wait.done = on_end, .volume_id = pair.volume_id, .asked_epoch = pair.number
+		};
 		item.slot = volumes_find_slot(volumes, item.volume_id);
 		buf_append(&items, &item, sizeof(item));
 		++*count_out;

@@ -315,3 +315,31 @@ def test_the_last_lag_is_said_of_a_leader_that_was_heard_only(c):
     for daemon in processes(c, NODE):
         daemon.start()
     c.wait_serving(seconds=60)
+
+
+def test_a_target_whose_index_does_not_open_is_no_choice(c):
+    c.heal()
+    volumes, _ = names_of(c)
+    folder, kept = data_of(c, OTHER, "index"), os.path.join(c.folder, "kept-index")
+    target, primary = processes(c, OTHER, "node")[0], processes(c, NODE, "node")[0]
+    since = os.path.getsize(primary.log)
+    target.stop()
+    shutil.move(folder, kept)
+    with open(folder, "wb"):
+        pass
+    try:
+        target.start()
+        wait_for("the node", 10, lambda: is_up(c, OTHER))
+        wait_for("all volumes to be refused", 10, lambda: {row["item"] for row in c.pando_json(
+            "failover", NODE, "--to", "site-b", "--dry-run", check=False)["preflight"]} == {"index"})
+        result = c.pando_json("failover", NODE, "--to", "site-b", check=False)
+        assert all("is not fit to serve it (index)" in v["result"] for v in result["volumes"]), result
+        assert all(row["node"] == OTHER and "pando-node" in row["help"] for row in result["preflight"]), result
+        assert is_at(c, NODE, volumes) and not logged(primary, "to=fenced", since)
+    finally:
+        target.stop()
+        os.unlink(folder)
+        shutil.move(kept, folder)
+        target.start()
+    c.wait_nodes()
+    c.wait_serving(seconds=60)

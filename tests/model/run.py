@@ -36,6 +36,7 @@ LONG_HOLDS = [
     ("all rules, any two faults, no command", f"-DKILL -DPOWER {DISKS} -DDIRECTORY -DFAULTS=2"),
     ("all rules, one command, a restart", "-DCOMMANDS=1 -DKILL -DPOWER"),
     ("all rules, one command, a lost disk", f"-DCOMMANDS=1 {DISKS}"),
+    ("all rules, two commands, no fault, one mail", "-DCOMMANDS=2 -DFAULTS=0 -DMAILS=1 -DGROUPS=5 -DOPENINGS=3"),
     ("all rules, two commands, no fault", "-DCOMMANDS=2 -DFAULTS=0"),
 ]
 # The last is no rule: it is said in docs/protocol.md to stay impossible.

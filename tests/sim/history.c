@@ -115,8 +115,7 @@ void history_disk_lost(unsigned machine, uint64_t since_us)
 
 void history_promoted(uint32_t volume_id, unsigned from, unsigned to, bool clean)
 {
-	bool may_lack = has_losses || rot_has_been();
-	for (size_t i = 0; i < history.count && may_lack && !clean; i++) {
+	for (size_t i = 0; i < history.count && has_losses && !clean; i++) {
 		struct history_entry *entry = &history.entries[i];
 		if (!entry->safe || entry->volume_id != volume_id)
 			continue;

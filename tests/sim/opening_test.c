@@ -70,6 +70,41 @@ TEST(a_primary_with_a_disk_that_was_put_back_fetches_what_it_lacks_and_cuts_nobo
 	come_back_with_less(world_put_back_disk);
 }
 
+/* Of three: one has all of it and is silent, one has half and answers. Half fills the empty disk,
+ * and that it was empty is not forgotten for it, over restarts too. */
+TEST(an_emptied_primary_does_not_go_on_with_the_half_that_it_was_given)
+{
+	size_t deliveries[2];
+	start_three();
+	unsigned primary = cluster_primary(1);
+	unsigned half = (primary + 1) % 3, full = (primary + 2) % 3;
+	deliveries[0] = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+	run_us(2 * SECOND_US);
+	cluster_crash(half);
+	run_us(SECOND_US);
+	deliveries[1] = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+	run_us(2 * SECOND_US);
+	EXPECT(entry(deliveries[0])->answered_ok && entry(deliveries[1])->answered_ok);
+	cluster_crash(full);
+	cluster_crash(primary);
+	world_empty_disk(primary);
+	cluster_restart(primary);
+	cluster_restart(half);
+	for (unsigned i = 0; i < 2; i++) {
+		run_us(60 * SECOND_US);
+		EXPECT(cluster_volume(primary, 1)->opening.ready_end > 0);
+		EXPECT_INT(VOLUME_OPENING, cluster_volume(primary, 1)->state);
+		EXPECT_INT(WAIT_LOST, cluster_volume(primary, 1)->numbers.waits_for);
+		cluster_crash(primary);
+		cluster_restart(primary);
+	}
+	cluster_restart(full);
+	run_us(60 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(primary, 1)->state);
+	expect_in_mailbox(deliveries, 2);
+	EXPECT(check_all());
+}
+
 /* ---- proofs ---- */
 
 static const struct volume *primary_of_1(void)

@@ -16,7 +16,7 @@ struct asked_copy {
 	struct plan *plan;
 	unsigned machine;
 	struct volume *volume; /* another one after a restart, which has promised nothing */
-	bool stands, ends_fenced;
+	bool stands, ends_fenced, is_whole;
 	bool only_waits; /* it was just being opened: its end says nothing, and it does not open */
 	uint64_t epoch, end, token;
 	uint32_t opening;
@@ -72,7 +72,8 @@ static void write_directory(void *arg)
 	bool asked = fenced || plan->primary.only_waits;
 	bool refused = truths[plan->volume].epoch != plan->epoch || best == NULL ||
 		!still_stands(best) || (asked && !still_stands(&plan->primary)) ||
-		(plan->target < 0 && best != &plan->primary && (plan->refused || !all_stand));
+		(plan->target < 0 && best != &plan->primary &&
+			(plan->refused || !all_stand || !best->is_whole));
 	if (!refused)
 		cluster_name(plan->volume, best->machine, best->token,
 			best->ends_fenced && (best == &plan->primary || (complete && all_stand))
@@ -94,6 +95,7 @@ static void take_answer(struct asked_copy *copy, int status, uint64_t end)
 	copy->epoch = last ? last->epoch : 0;
 	copy->opening = last ? last->opening : 0;
 	copy->ends_fenced = volume_log_ends_fenced(volume->log);
+	copy->is_whole = end >= volume_log_whole_from(volume->log);
 	copy->stands = copy->epoch > 0;
 }
 
@@ -120,9 +122,9 @@ static void hold_all(struct plan *plan)
 			continue;
 		plan->refused |= !world_is_running(m);
 		if (world_is_running(m))
-			plan->copies[plan->count++] = (struct asked_copy){ .wait.done = on_held,
-				.plan = plan,
-				.machine = m };
+			plan->copies[plan->count++] = (struct asked_copy){
+				.wait.done = on_held, .plan = plan, .machine = m
+			};
 	}
 	plan->waiting = plan->count;
 	for (unsigned i = 0; i < plan->count; i++)
@@ -183,9 +185,9 @@ static struct plan *make_plan(unsigned v)
 {
 	struct plan *plan = mem_alloc(sizeof(*plan));
 	*plan = (struct plan){ .volume = v, .epoch = truths[v].epoch, .target = -1 };
-	plan->primary = (struct asked_copy){ .wait.done = on_fenced,
-		.plan = plan,
-		.machine = truths[v].primary };
+	plan->primary = (struct asked_copy){
+		.wait.done = on_fenced, .plan = plan, .machine = truths[v].primary
+	};
 	return plan;
 }
 

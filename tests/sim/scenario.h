@@ -20,6 +20,14 @@ static inline void start(void)
 	world_run_until_us(world_now_us() + SECOND_US);
 }
 
+static inline void start_three(void)
+{
+	log_setup("scenario", LOG_LEVEL_ERROR);
+	world_reset(7);
+	cluster_start(3);
+	world_run_until_us(world_now_us() + SECOND_US);
+}
+
 static inline void run_us(uint64_t for_us)
 {
 	world_run_until_us(world_now_us() + for_us);

@@ -608,3 +608,36 @@ TEST(a_router_without_descriptors_loses_no_message_that_only_it_has)
 	}
 	EXPECT(taken > BEFORE / 2);
 }
+
+TEST(a_second_line_that_cannot_be_opened_does_not_make_a_home_unreachable)
+{
+	enum { COUNT = 300, ROUTER = CLUSTER_ROUTER_FIRST };
+	start();
+	unsigned primary = cluster_primary(1);
+	cluster_crash(ROUTER + 1);
+	for (unsigned i = 0; i < 10; i++)
+		routers_accept(history_add(1, MAILBOX, DURABILITY_LOCAL));
+	run_us(5 * SECOND_US);
+	/* More than one line takes; another one is refused. */
+	world_take_descriptors(primary, true);
+	for (unsigned i = 0; i < COUNT; i++)
+		routers_accept(history_add(1, MAILBOX, DURABILITY_LOCAL));
+	run_us(5 * SECOND_US);
+	world_take_descriptors(primary, false);
+	/* The line that worked is idle, and closed. */
+	run_us(100 * SECOND_US);
+	size_t late[8];
+	for (unsigned i = 0; i < array_length(late); i++) {
+		late[i] = history_add(1, MAILBOX, DURABILITY_LOCAL);
+		routers_accept(late[i]);
+	}
+	/* What is handed over is seen when both can be asked. */
+	router_restart(ROUTER + 1);
+	run_us(5 * SECOND_US);
+	unsigned taken = 0;
+	for (unsigned i = 0; i < array_length(late); i++) {
+		taken += entry(late[i])->queued;
+		EXPECT(entry(late[i])->handed_over == entry(late[i])->queued);
+	}
+	EXPECT(taken > 0);
+}

@@ -197,11 +197,12 @@ static bool is_rotten_header(unsigned machine, unsigned v, uint64_t lsn)
 	return rot_is_in(machine, v + 1, lsn, lsn + RECORD_HEADER_LENGTH);
 }
 
-/* It had acknowledged the message, and lets go of all behind the damage to be filled again: its
- * leader hears of that in a moment, when the answer may be out. */
-static bool is_cut_at_rot(unsigned machine, unsigned v, uint64_t lsn)
+/* It had it, and has cut off the damage in front of it: the list does not go back. */
+static bool is_being_refilled(unsigned machine, unsigned v, uint64_t lsn)
 {
-	return rot_was_in(machine, v + 1, 0, lsn);
+	const struct volume *volume = machines[machine]->slots[v].volume;
+	return rot_has_been() && machine == rot_machine() && volume != NULL &&
+		volume->reader_end <= lsn;
 }
 
 void watch_safe(const struct history_entry *entry)
@@ -215,7 +216,7 @@ void watch_safe(const struct history_entry *entry)
 		return;
 	for (unsigned m = 0; m < machine_count; m++)
 		copies += m != entry->answered_by &&
-			(is_cut_at_rot(m, v, message->body_lsn) ||
+			(is_being_refilled(m, v, message->body_lsn) ||
 				(read_log(m, v, message->body_lsn, there, sizeof(there)) ==
 						sizeof(there) &&
 					(memcmp(here, there, sizeof(here)) == 0 ||

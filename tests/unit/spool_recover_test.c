@@ -75,8 +75,13 @@ TEST(what_was_told_is_never_torn_and_is_repaired_on_request_only)
 	EXPECT_INT(where, volume_log_end(f.log));
 	snprintf(command, sizeof(command), "grep -q BBXXBB %s/salvage-1-*.log", f.directory);
 	EXPECT_INT(0, system(command));
+	/* That it had more stays known, until a reign begins in it. */
+	EXPECT(volume_log_whole_from(f.log) > where);
 	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT(volume_log_whole_from(f.log) > where);
 	EXPECT_INT(2, count_records(&f, RECORD_MESSAGE));
+	EXPECT_INT(0, reign(&f, 2, reign_two));
+	EXPECT_INT(0, volume_log_whole_from(f.log));
 	teardown(&f);
 }
 
