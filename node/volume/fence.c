@@ -120,8 +120,8 @@ static void stand_unproven(struct volume *volume)
 		return;
 	volume->opening = (struct volume_opening){ 0 };
 	volume_enter(volume, VOLUME_FENCED);
-	/* The proof ends there, and nobody else takes the log. While it is open here, nobody can:
-	 * no word of the replicator is waited for. */
+	/* The proof ends there, and nobody else takes the log; nobody can while it is open here: no
+	 * word of the replicator is waited for. */
 	volume->is_releasing = false;
 	if (volume->log == NULL)
 		volume_ask_release(volume, 0);
