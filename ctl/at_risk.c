@@ -55,9 +55,9 @@ static void add_changes(
 				json_u64(mailbox, unshipped_kinds[i].member) > 0)
 				add_row(risks, where, volume, mailbox, &unshipped_kinds[i]);
 	if (json_u64(changes, "unread_bytes") > 0)
-		fprintf(stderr,
-			"pando: volume %s has %llu bytes more that no other site is known to "
-			"have, which nobody has looked through: see `pando lag`\n",
+		command_complain(
+			"volume %s has %llu bytes more that no other site is known to have, "
+			"which nobody has looked through: see `pando lag`",
 			volume, (unsigned long long)json_u64(changes, "unread_bytes"));
 }
 
@@ -137,7 +137,7 @@ static bool tell_alone(const struct filter *filter, const struct question *nodes
 		else if (followers_elsewhere(cluster, nodes, volume) == 0)
 			why = "has no copy at another site that follows: see `pando lag`";
 		if (why)
-			fprintf(stderr, "pando: volume %s %s\n", volume->name, why);
+			command_complain("volume %s %s", volume->name, why);
 		good = good && !why;
 	}
 	return good;

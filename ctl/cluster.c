@@ -43,8 +43,8 @@ int cluster_open_to_look(struct command *command, struct cluster *cluster)
 	buf_deinit(&path);
 	if (code < 0)
 		return command_fail(&error);
-	fprintf(stderr, "pando: %s\npando: going on with the places that were known before\n",
-		error.text);
+	command_fail(&error);
+	command_complain("going on with the places that were known before");
 	return open_asker(command, cluster);
 }
 

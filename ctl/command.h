@@ -51,7 +51,10 @@ bool command_has(const struct command *command, const char *option);
 const char *command_option(const struct command *command, const char *option);
 bool command_json(const struct command *command);
 
-/* Prints "pando: sentence" and returns EXIT_FAILED. */
+/* Prints "pando: sentence" on standard error. What arguments and daemons say stands in sentences:
+ * control characters are shown as \xNN (a line's end stays one): none reaches a terminal. */
+void command_complain(const char *format, ...) printf_like(1, 2);
+/* The same with the error's sentence; returns EXIT_FAILED. */
 int command_fail(const struct error *error);
 int command_usage(const struct command *command, const char *format, ...) printf_like(2, 3);
 /* The directory for reading and writing; 0 or an exit code with the sentence printed. */

@@ -83,7 +83,7 @@ int filter_open(struct command *command, struct cluster *cluster, struct filter 
 static bool tell_silent(const struct question *question)
 {
 	if (!question->answer)
-		fprintf(stderr, "pando: %s\n", question->error.text);
+		command_fail(&question->error);
 	return question->answer != NULL;
 }
 

@@ -76,7 +76,7 @@ static int read_password(const struct command *command, char line[LINE_MAX_BYTES
 		return command_usage(command, "there is no terminal to ask: use --password-stdin");
 	if (prompt("Again: ", again) && strcmp(line, again) == 0)
 		return EXIT_DONE;
-	fprintf(stderr, "pando: the two passwords differ: nothing was changed\n");
+	command_complain("the two passwords differ: nothing was changed");
 	return EXIT_FAILED;
 }
 

@@ -143,7 +143,8 @@ static void print_help(FILE *out, const char *group)
 	for (unsigned i = 0; i < array_length(verbs); i++) {
 		if (known && !is_in_group(&verbs[i], group))
 			continue;
-		fprintf(out, "  %s %s\n        %s\n", verbs[i].name, verbs[i].usage, verbs[i].help);
+		fprintf(out, "  %s%s%s\n        %s\n", verbs[i].name, verbs[i].usage[0] ? " " : "",
+			verbs[i].usage, verbs[i].help);
 	}
 	fprintf(out,
 		"\nThe configuration is --config FILE, else $PANDO_CONF, else "
@@ -173,10 +174,34 @@ bool command_json(const struct command *command)
 	return command_has(command, "json");
 }
 
+static void complain(const char *format, va_list arguments)
+{
+	/* An error's text is no longer; an argument may be. */
+	char text[1024], shown[4 * sizeof(text)], *to = shown;
+	vsnprintf(text, sizeof(text), format, arguments);
+	for (const char *from = text; *from; from++) {
+		uint8_t byte = (uint8_t)*from;
+		if ((byte < ' ' && byte != '\n') || byte == 0x7f)
+			to += snprintf(to, 5, "\\x%02x", byte);
+		else
+			*to++ = *from;
+	}
+	*to = '\0';
+	fflush(stdout);
+	fprintf(stderr, "pando: %s\n", shown);
+}
+
+void command_complain(const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	complain(format, arguments);
+	va_end(arguments);
+}
+
 int command_fail(const struct error *error)
 {
-	fflush(stdout);
-	fprintf(stderr, "pando: %s\n", error->text);
+	command_complain("%s", error->text);
 	return EXIT_FAILED;
 }
 
@@ -184,10 +209,10 @@ int command_usage(const struct command *command, const char *format, ...)
 {
 	va_list arguments;
 	va_start(arguments, format);
-	fprintf(stderr, "pando: ");
-	vfprintf(stderr, format, arguments);
-	fprintf(stderr, "\nusage: pando %s %s\n", command->verb->name, command->verb->usage);
+	complain(format, arguments);
 	va_end(arguments);
+	fprintf(stderr, "usage: pando %s%s%s\n", command->verb->name,
+		command->verb->usage[0] ? " " : "", command->verb->usage);
 	return EXIT_USAGE;
 }
 
@@ -314,7 +339,7 @@ int main(int argc, char **argv)
 		return argc == 0 ? EXIT_USAGE : EXIT_DONE;
 	}
 	if (!command.verb) {
-		fprintf(stderr, "pando: there is no verb `%s%s%s`\n", argv[0], argc > 1 ? " " : "",
+		command_complain("there is no verb `%s%s%s`", argv[0], argc > 1 ? " " : "",
 			argc > 1 ? argv[1] : "");
 		print_help(stderr, argv[0]);
 		return EXIT_USAGE;
@@ -325,7 +350,7 @@ int main(int argc, char **argv)
 	command.config_file = config_path(command.config_file);
 	if (command.verb->needs_config &&
 		config_load(&command.config, command.config_file, &error) < 0) {
-		fprintf(stderr, "pando: %s\n", error.text);
+		command_fail(&error);
 		config_deinit(&command.config);
 		return EXIT_USAGE;
 	}

@@ -64,7 +64,7 @@ static int ask_queues(struct command *command, const char *verb, bool is_action)
 	struct table table = { 0 };
 	char request[256];
 	const char *id = command->positional_count ? command->positionals[0] : NULL;
-	unsigned count, index = 0, answered = 0;
+	unsigned count, index = 0, answered = 0, spoke = 0;
 	size_t position = 0;
 	const struct directory_router *router;
 	if (id && (!id[0] || strpbrk(id, " \r\n")))
@@ -81,7 +81,8 @@ static int ask_queues(struct command *command, const char *verb, bool is_action)
 		if (more > 0)
 			fprintf(stderr, "%s: %llu more messages wait\n", router->name,
 				(unsigned long long)more);
-		answered += routers[index++].answer != NULL;
+		answered += routers[index].answer != NULL;
+		spoke += routers[index++].answered;
 	}
 	for (unsigned i = 0; i < count; i++) {
 		if (routers[i].answer || (id && answered))
@@ -92,16 +93,16 @@ static int ask_queues(struct command *command, const char *verb, bool is_action)
 			command_fail(&routers[i].error);
 	}
 	if (id && !answered && count)
-		fprintf(stderr,
-			"pando: no router that answers has a message `%s`: see `pando queue "
-			"list`\n",
-			id);
+		command_complain(
+			"no router that answers has a message `%s`: see `pando queue list`", id);
 	if (table.column_count)
 		table_print(&table, command_json(command), "");
 	else if (command_json(command))
 		printf("[]\n");
-	else if (!is_action)
-		printf(answered ? "no message waits\n" : "no router answers\n");
+	else if (!is_action && answered)
+		printf("no message waits\n");
+	else if (!is_action && !spoke)
+		printf("no router answers\n");
 	else if (code == EXIT_DONE)
 		printf("done\n");
 	table_deinit(&table);

@@ -123,7 +123,10 @@ static void on_control(void *arg, struct control_request *request, struct str ve
 		queue_list(queue, &out);
 	else if (str_equal(verb, STR("queue-show")))
 		found = queue_show(queue, id, &out);
-	else if (str_equal(verb, STR("queue-flush")))
+	else if (str_equal(verb, STR("queue-flush")) && argument_count > 0) {
+		found = queue_flush_one(queue, id);
+		buf_append_literal(&out, "{\"flushed\": 1}");
+	} else if (str_equal(verb, STR("queue-flush")))
 		buf_printf(&out, "{\"flushed\": %u}", queue_flush(queue));
 	else if (str_equal(verb, STR("queue-drop"))) {
 		found = queue_drop(queue, id);
@@ -140,7 +143,7 @@ static void on_control(void *arg, struct control_request *request, struct str ve
 		control_reply(request, buf_str(&out));
 	else
 		control_reply_error(
-			request, "no message " STR_FORMAT " in this router's queue", STR_ARG(id));
+			request, "no message %s in this router's queue", log_quote(id));
 	buf_deinit(&out);
 }
 

@@ -596,6 +596,24 @@ struct queue_item *queue_find(struct queue *queue, struct str id)
 	return map_get(queue->items, str_of(key, sizeof(key)));
 }
 
+static void try_now(struct queue *queue, struct queue_item *item)
+{
+	if (item->is_busy)
+		return;
+	list_remove(&item->link);
+	list_append(&queue->due, &item->link);
+	loop_defer(queue->router->loop, &queue->run);
+}
+
+bool queue_flush_one(struct queue *queue, struct str id)
+{
+	struct queue_item *item = queue_find(queue, id);
+	if (!item)
+		return false;
+	try_now(queue, item);
+	return true;
+}
+
 bool queue_drop(struct queue *queue, struct str id)
 {
 	struct queue_item *item = queue_find(queue, id);
@@ -603,11 +621,7 @@ bool queue_drop(struct queue *queue, struct str id)
 		return false;
 	item->drop = true; /* takes effect when the attempt that runs has ended, or now by one of
 			      its own */
-	if (!item->is_busy) {
-		list_remove(&item->link);
-		list_append(&queue->due, &item->link);
-		loop_defer(queue->router->loop, &queue->run);
-	}
+	try_now(queue, item);
 	return true;
 }
 

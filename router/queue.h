@@ -96,6 +96,8 @@ bool queue_show(struct queue *queue, struct str id, struct buf *out) must_check;
 void queue_at_risk(struct queue *queue, struct buf *out);
 /* Tries everything now; returns how many messages. */
 unsigned queue_flush(struct queue *queue);
+/* Tries one message now; false: it is not in this queue. */
+bool queue_flush_one(struct queue *queue, struct str id) must_check;
 /* Removes a message without a bounce. */
 bool queue_drop(struct queue *queue, struct str id) must_check;
 unsigned queue_count(const struct queue *queue);

@@ -221,11 +221,23 @@ def test_queue_can_be_shown_flushed_and_dropped(c):
         c.pando("queue", "drop", row["id"])
         wait_for("its end", 10, lambda: c.pando_json("queue", "list", check=False) == [])
         subject = c.send("site-b", user(79))
+        row = c.pando_json("queue", "list", check=False)[0]
+        c.pando("queue", "flush", row["id"])
     finally:
         c.heal()
     c.pando("queue", "flush")
     c.wait_mail(user(79), subject)
     assert len(c.subjects(user(79))) == 1
+
+
+def test_queue_id_that_nobody_knows_is_refused_in_one_sentence(c):
+    for verb in ("show", "flush", "drop"):
+        for id, shown in (("0" * 32, "0" * 32), ("a\x1b[31m", "a\\x1b[31m")):
+            done = subprocess.run([demo.PANDO, "--config", c.conf, "queue", verb, id], text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            assert done.returncode == 1 and done.stdout == "", done
+            assert done.stderr == (f"pando: no router that answers has a message `{shown}`: "
+                                   "see `pando queue list`\n"), done
 
 
 def test_index_deleted_and_rebuilt_equal(c):
