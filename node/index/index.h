@@ -72,7 +72,7 @@ struct folder_private {
 	struct folder *folder;
 	uint32_t message_capacity;
 	struct folder_ahead ahead;
-	bool loaded;        /* messages[] is complete */
+	bool loaded; /* messages[] is complete */
 	bool header_dirty;
 	/* Chunk numbers (uid >> CHUNK_UID_BITS) to be written with the next checkpoint; sorted sets
 	 * are not needed: the list is short and checked for repeats at its end. */
@@ -84,6 +84,10 @@ struct folder_private {
 	uint64_t modseq_floor;
 	struct list dirty_link; /* of index.dirty_folders while header_dirty */
 	struct folder_shipped nearest, farthest;
+	/* The lowest uid that stands, or stood, in the log between where another copy was known to
+	 * be and the end when the volume was opened last; 0: none (at_risk.c). */
+	uint32_t opened_uid;
+	uint64_t opened_end; /* that end */
 };
 
 struct mailbox {
@@ -97,7 +101,7 @@ struct mailbox {
 	uint32_t folder_count, folder_capacity;
 	struct map *subscriptions; /* name -> the map itself */
 	uint32_t next_folder_id, last_uidvalidity;
-	uint64_t modseq;           /* highest applied */
+	uint64_t modseq; /* highest applied */
 	struct mailbox_ahead ahead;
 	bool dirty;
 	bool told_another; /* the log has a line of who was refused */
@@ -114,13 +118,13 @@ struct index {
 	struct dedupe dedupe;
 	struct store *store;
 	char *store_path;
-	uint64_t applied_lsn;  /* every group below is applied */
+	uint64_t applied_lsn; /* every group below is applied */
 	/* The reign that wrote the last of them: with applied_lsn it names one branch
 	 * of the log. */
 	uint64_t applied_epoch, applied_incarnation;
 	uint8_t applied_reign[EPOCH_REIGN_LENGTH];
-	uint64_t saved_lsn;    /* applied_lsn of the last checkpoint */
-	uint64_t slack_epoch;  /* epoch of the last ACTION_UID_SLACK */
+	uint64_t saved_lsn;   /* applied_lsn of the last checkpoint */
+	uint64_t slack_epoch; /* epoch of the last ACTION_UID_SLACK */
 	/* How many slacks were passed over in all: folders made now start behind as many, so that a
 	 * folder that was made, lost in an unclean failover and made again shares no uid with its
 	 * first life. */

@@ -12,8 +12,34 @@
 /* Read at a time; bodies are passed over. */
 enum { LIST_BYTES = 1 << 20 };
 
+/* A uid that was given there: to mail, or by a copy; the message may be gone since. */
+struct given_uid {
+	uint64_t mailbox_id, end_lsn;
+	uint32_t folder_id, uid;
+};
+
+struct found {
+	struct buf entries; /* struct at_risk each */
+	struct buf uids;    /* struct given_uid each: of each change the lowest */
+};
+
+static void found_deinit(struct found *found)
+{
+	buf_deinit(&found->entries);
+	buf_deinit(&found->uids);
+}
+
+static void note_uids(const struct action *action, uint64_t end, struct buf *uids)
+{
+	struct given_uid given = { action->mailbox_id, end, action->folder_id, UINT32_MAX };
+	for (size_t i = 0; i < action->added_count; i++)
+		if (action->added[i].uid < given.uid)
+			given.uid = action->added[i].uid;
+	buf_append(uids, &given, sizeof(given));
+}
+
 static void list_group(const struct group *group, struct str bytes, uint64_t end, struct pool *pool,
-	struct buf *out)
+	struct found *out)
 {
 	struct record record;
 	struct change change;
@@ -23,8 +49,10 @@ static void list_group(const struct group *group, struct str bytes, uint64_t end
 			continue;
 		for (size_t i = 0; i < change.action_count; i++) {
 			const struct action *action = &change.actions[i];
-			if (action->kind != ACTION_ADD || action->added_count == 0 ||
-				action->added[0].body_lsn != 0)
+			if (action->kind != ACTION_ADD || action->added_count == 0)
+				continue;
+			note_uids(action, end, &out->uids);
+			if (action->added[0].body_lsn != 0)
 				continue;
 			struct at_risk entry = { .lsn = end,
 				.mailbox_id = action->mailbox_id,
@@ -33,12 +61,12 @@ static void list_group(const struct group *group, struct str bytes, uint64_t end
 			if (action->delivery_id.length == DELIVERY_ID_LENGTH)
 				memcpy(entry.delivery_id, action->delivery_id.bytes,
 					DELIVERY_ID_LENGTH);
-			buf_append(out, &entry, sizeof(entry));
+			buf_append(&out->entries, &entry, sizeof(entry));
 		}
 	}
 }
 
-static void list_groups(uint32_t volume_id, struct str groups, uint64_t lsn, struct buf *out)
+static void list_groups(uint32_t volume_id, struct str groups, uint64_t lsn, struct found *out)
 {
 	struct pool *pool = pool_create();
 	struct group group;
@@ -55,7 +83,7 @@ static void list_groups(uint32_t volume_id, struct str groups, uint64_t lsn, str
 /* struct at_risk of all messages in [from, end), bounded by AT_RISK_SCAN_MAX. Gives how far it
  * came: less than `end` where the log cannot be read further. */
 static uint64_t list_range(struct disk *disk, const char *directory, uint32_t volume_id,
-	uint64_t from, uint64_t end, struct buf *out)
+	uint64_t from, uint64_t end, struct found *out)
 {
 	struct log_reader *reader;
 	struct bytes *bytes;
@@ -130,21 +158,44 @@ static uint64_t written_elsewhere(const struct volume *volume)
 	return end;
 }
 
+/* What another copy may lack of each folder: an index shows neither that a copy of an old message
+ * is new, nor what has been expunged since. */
+static void note_opened_uids(struct volume *volume, struct str uids)
+{
+	/* What stood there before has been passed over since, or is at who may be promoted. */
+	uint64_t start = epochs_opened(volume_log_epochs(volume->log))->start_lsn;
+	for (size_t i = 0; i < uids.length; i += sizeof(struct given_uid)) {
+		struct given_uid given;
+		memcpy(&given, uids.bytes + i, sizeof(given));
+		struct mailbox *mailbox = index_find_mailbox(&volume->index, given.mailbox_id);
+		struct folder *folder =
+			mailbox ? mailbox_folder_by_id(mailbox, given.folder_id) : NULL;
+		struct folder_private *private = folder ? folder->private : NULL;
+		if (!private || given.end_lsn <= start)
+			continue;
+		if (private->opened_end != volume->opened_end || given.uid < private->opened_uid)
+		private->opened_uid = given.uid;
+		private->opened_end = volume->opened_end;
+	}
+}
+
 void volume_find_at_risk(struct volume *volume)
 {
 	const struct volume_options *options = &volume->options;
 	uint64_t end = volume_log_end(volume->log), elsewhere = written_elsewhere(volume);
-	struct buf entries = { 0 };
+	struct found found = { 0 };
+	volume->opened_end = end;
 	if (volume->index.acked_lsn < elsewhere)
 		volume->index.acked_lsn = elsewhere;
 	if (!volume_has_replica(volume) || volume->index.acked_lsn >= end ||
 		is_too_long(volume, volume->index.acked_lsn, end))
 		return;
 	uint64_t reached = list_range(options->disk, options->log_directory, options->id,
-		volume->index.acked_lsn, end, &entries);
+		volume->index.acked_lsn, end, &found);
 	/* A reign that goes on lists anew what it listed before. */
-	replace_list(volume, buf_str(&entries), reached);
-	buf_deinit(&entries);
+	replace_list(volume, buf_str(&found.entries), reached);
+	note_opened_uids(volume, buf_str(&found.uids));
+	found_deinit(&found);
 }
 
 /* ---- when a copy went back ---- */
@@ -156,14 +207,14 @@ struct at_risk_listing {
 	char *directory;
 	uint32_t volume_id;
 	uint64_t epoch, from, end, reached;
-	struct buf entries;
+	struct found found;
 };
 
 static void run_listing(void *arg)
 {
 	struct at_risk_listing *listing = arg;
 	listing->reached = list_range(listing->disk, listing->directory, listing->volume_id,
-		listing->from, listing->end, &listing->entries);
+		listing->from, listing->end, &listing->found);
 }
 
 static void on_listed(void *arg)
@@ -173,13 +224,13 @@ static void on_listed(void *arg)
 	if (volume != NULL) {
 		volume->listing = NULL;
 		if (volume->writes && volume->desired.epoch == listing->epoch)
-			replace_list(volume, buf_str(&listing->entries), listing->reached);
+			replace_list(volume, buf_str(&listing->found.entries), listing->reached);
 		volume_publish(volume);
 		/* It went back further meanwhile. */
 		if (volume->writes && volume->index.acked_lsn < listing->from)
 			volume_list_anew(volume, volume->index.acked_lsn);
 	}
-	buf_deinit(&listing->entries);
+	found_deinit(&listing->found);
 	free(listing->directory);
 	free(listing);
 }

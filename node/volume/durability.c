@@ -136,6 +136,10 @@ static uint32_t first_unshipped_uid(const struct volume *volume, const struct fo
 			i--;
 		shipped->uidnext =
 			i < folder->message_count ? folder->messages[i].uid : folder->uidnext;
+		const struct folder_private *private = folder->private;
+		if (acked < volume->opened_end && private->opened_end == volume->opened_end &&
+			private->opened_uid < shipped->uidnext)
+			shipped->uidnext = private->opened_uid;
 		shipped->epoch = reign->epoch;
 		shipped->mark_lsn = 0;
 	}
@@ -193,8 +197,9 @@ bool volume_is_uid_slack_used(struct volume *volume, struct folder *folder, uint
 	if (volume->replica_count == 1)
 		return false;
 	want_slacks(volume, last);
-	if (is_known && last - first_unshipped_uid(volume, folder, reign, farthest,
-				       &private->farthest) <= UID_SLACK / 2)
+	if (is_known &&
+		last - first_unshipped_uid(volume, folder, reign, farthest, &private->farthest) <=
+			UID_SLACK / 2)
 		return false;
 	return last > passed_uid(volume);
 }
@@ -248,8 +253,8 @@ static void wait_anew(struct volume *volume, uint64_t now)
 	uint64_t deadline_us = now + volume->options.remote_wait_ms_max * 1000;
 	log_warn("was_stopped", "volume=%u effect=\"answers wait anew for a replica\"",
 		volume->options.id);
-	list_for_each (link, &volume->waits)
-		list_entry(link, struct ack_wait, link)->deadline_us = deadline_us;
+	list_for_each(link, &volume->waits) list_entry(link, struct ack_wait, link)->deadline_us =
+		deadline_us;
 }
 
 static void publish_stalls(struct volume *volume)

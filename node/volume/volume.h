@@ -247,6 +247,7 @@ struct volume {
 	bool is_published;
 	bool branch_is_checked; /* the index belongs to the log as it is now */
 	uint64_t reign_epoch; /* of the last opening */
+	uint64_t opened_end;  /* where the log ended then */
 	/* Highest epoch anybody has shown; below it nothing may be written. */
 	uint64_t highest_epoch;
 	struct witness_file *witness;

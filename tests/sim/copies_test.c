@@ -94,13 +94,14 @@ static void dial(struct caller *caller, unsigned machine, uint32_t node_id, uint
 	char address[32];
 	snprintf(address, sizeof(address), "machine-%u:1", machine);
 	*caller = (struct caller){ .pool = pool_create() };
-	caller->stream = stream_connect(
-		cluster_client_loop(), address, NULL, NULL, 1000, &handler, caller);
+	caller->stream =
+		stream_connect(cluster_client_loop(), address, NULL, NULL, 1000, &handler, caller);
 	run_us(SECOND_US / 10);
-	say(caller, &(struct cluster_message){ .kind = MESSAGE_HELLO,
-			    .node = node_id,
-			    .process = process,
-			    .text = STR("a caller") });
+	say(caller,
+		&(struct cluster_message){ .kind = MESSAGE_HELLO,
+			.node = node_id,
+			.process = process,
+			.text = STR("a caller") });
 	run_us(SECOND_US / 10);
 }
 
@@ -199,10 +200,11 @@ static void follow_as_2(struct caller *caller)
 	run_us(MEMBER_SILENT_US);
 	dial(caller, 0, 2, 77);
 	epochs_encode(&none, &vector);
-	say(caller, &(struct cluster_message){ .kind = MESSAGE_FOLLOW,
-			    .volume = 1,
-			    .epochs = buf_str(&vector),
-			    .copy_id = str_of(copy_id, sizeof(copy_id)) });
+	say(caller,
+		&(struct cluster_message){ .kind = MESSAGE_FOLLOW,
+			.volume = 1,
+			.epochs = buf_str(&vector),
+			.copy_id = str_of(copy_id, sizeof(copy_id)) });
 	buf_deinit(&vector);
 	run_us(SECOND_US / 2);
 	EXPECT_INT(1, caller->followings);
@@ -213,12 +215,13 @@ static void acknowledge(struct caller *caller, uint64_t chain)
 {
 	const struct volume *volume = cluster_volume(0, 1);
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
-	say(caller, &(struct cluster_message){ .kind = MESSAGE_ACK,
-			    .volume = 1,
-			    .epoch = last->epoch,
-			    .reign = str_of(last->reign, EPOCH_REIGN_LENGTH),
-			    .lsn = caller->end,
-			    .chain = chain });
+	say(caller,
+		&(struct cluster_message){ .kind = MESSAGE_ACK,
+			.volume = 1,
+			.epoch = last->epoch,
+			.reign = str_of(last->reign, EPOCH_REIGN_LENGTH),
+			.lsn = caller->end,
+			.chain = chain });
 	run_us(SECOND_US / 10);
 }
 
@@ -334,6 +337,40 @@ TEST(a_straggler_that_is_promoted_gives_no_uid_again_nor_does_who_comes_after)
 	EXPECT(check_all());
 }
 
+/* Copies keep the address of the mail that they are made of: an index does not tell that they are
+ * new. */
+TEST(a_primary_that_is_killed_again_and_again_runs_no_further_ahead_of_its_copy)
+{
+	log_setup("scenario", LOG_LEVEL_ERROR);
+	world_reset(7);
+	cluster_start(2);
+	run_us(3 * SECOND_US);
+	EXPECT_INT(0, cluster_primary(1));
+	deliver_uid();
+	for (unsigned machine = 1; machine < 2; machine--) {
+		cluster_promote(1, machine);
+		run_us(10 * SECOND_US);
+		EXPECT_INT(machine, cluster_primary(1));
+	}
+	cluster_crash(1);
+	run_us(10 * SECOND_US);
+	for (unsigned i = 0; i < 4; i++) {
+		EXPECT_INT(-EAGAIN, grow_inbox(5 * UID_SLACK).status);
+		world_kill_machine(0);
+		cluster_restart(0);
+		run_us(5 * SECOND_US);
+		EXPECT_INT(0, cluster_primary(1));
+		EXPECT_INT(VOLUME_PRIMARY, cluster_volume(0, 1)->state);
+	}
+	uint32_t first = inbox_of(0)->uidnext;
+	cluster_crash(0);
+	begin_alone(1);
+	EXPECT(deliver_uid() >= first);
+	cluster_restart(0);
+	run_us(60 * SECOND_US);
+	EXPECT(check_all());
+}
+
 TEST(a_folder_waits_for_the_directory_before_it_runs_further_ahead_of_a_straggler)
 {
 	log_setup("scenario", LOG_LEVEL_ERROR);
@@ -359,8 +396,9 @@ enum { BOGUS_EPOCH = 30000 };
 
 static void shout(struct caller *caller)
 {
-	say(caller, &(struct cluster_message){
-			    .kind = MESSAGE_EPOCH, .volume = 1, .epoch = BOGUS_EPOCH });
+	say(caller,
+		&(struct cluster_message){
+			.kind = MESSAGE_EPOCH, .volume = 1, .epoch = BOGUS_EPOCH });
 	run_us(SECOND_US / 10);
 }
 
@@ -400,8 +438,8 @@ TEST(an_epoch_that_no_copy_has_is_passed_over_when_all_have_been_heard)
 	run_us(20 * SECOND_US);
 	EXPECT_INT(0, cluster_primary(1));
 	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(0, 1)->state);
-	EXPECT_INT(epochs_next(BOGUS_EPOCH, cluster_slot(0, 0)),
-		cluster_volume(0, 1)->desired.epoch);
+	EXPECT_INT(
+		epochs_next(BOGUS_EPOCH, cluster_slot(0, 0)), cluster_volume(0, 1)->desired.epoch);
 	EXPECT(deliver_uid() > before);
 	EXPECT(is_confirmed());
 	EXPECT(check_all());

@@ -110,6 +110,7 @@ enum { GROWTH_CHUNK = 8192 };
 static inline void grow(struct growth *growth)
 {
 	struct folder *inbox = inbox_of(growth->machine);
+	CHECK(folder_load(inbox) == 0);
 	uint32_t count = inbox->message_count < GROWTH_CHUNK ? inbox->message_count : GROWTH_CHUNK;
 	if (inbox->message_count >= growth->wanted) {
 		growth->is_over = true;
