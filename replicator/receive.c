@@ -216,6 +216,9 @@ void receive_reconcile(struct copy *copy)
 		prove_step(copy);
 		return;
 	}
+	/* What was being fetched for a proof is no leader's: it is acknowledged to nobody. */
+	if (copy->proof != NULL && copy->state != COPY_IDLE)
+		copy_enter(copy, COPY_IDLE, NULL);
 	prove_end(copy);
 	/* A node that has died as the writer of an epoch that is over writes no more. */
 	if (copy->replicator->node == NULL && copy->node == NODE_WRITES &&
@@ -522,7 +525,7 @@ static void on_received(struct volume_receive *receive)
 		receive_release(copy);
 		return;
 	}
-	if (copy->damaged > 0 && copy->state == COPY_RECEIVING) {
+	if (copy->damaged > 0 && copy->state == COPY_RECEIVING && should_follow(copy)) {
 		cut_damage(copy);
 		return;
 	}

@@ -110,6 +110,11 @@ static void on_looked(void *arg)
 	struct risk_request *request = arg;
 	const struct slot *slot = request->items[request->next - 1].slot;
 	struct unshipped *unshipped = &request->unshipped;
+	if (slot->volume == NULL) {
+		/* The process ends, and nobody is answered any more. */
+		unshipped_deinit(unshipped);
+		return;
+	}
 	if (unshipped->status == 0 && unshipped->next < unshipped->end &&
 		unshipped->bytes_left > 0) {
 		loop_work(slot->worker->loop, look, on_looked, request);
