@@ -26,10 +26,33 @@ const char *process_config_argument(int argument_count, char **arguments)
 	return NULL;
 }
 
+/* An argument that is not understood must not start a daemon with another machine's file. */
+static void refuse_others(const char *program, int argument_count, char **arguments)
+{
+	for (int i = 1; i < argument_count; i++) {
+		if (strncmp(arguments[i], "--config=", 9) == 0)
+			continue;
+		if (strcmp(arguments[i], "--config") == 0 && i + 1 < argument_count) {
+			i++;
+			continue;
+		}
+		bool help = strcmp(arguments[i], "--help") == 0 || strcmp(arguments[i], "-h") == 0;
+		if (!help)
+			fprintf(stderr, "%s: the argument %s is not understood\n", program,
+				log_quote(str_from(arguments[i])));
+		fprintf(help ? stdout : stderr,
+			"usage: %s [--config FILE]\n\nThe configuration is --config FILE, else "
+			"$PANDO_CONF, else /etc/pando/pando.conf.\n",
+			program);
+		exit(help ? 0 : 2);
+	}
+}
+
 void process_load_config(
 	const char *program, int argument_count, char **arguments, struct config *config_out)
 {
 	struct error error;
+	refuse_others(program, argument_count, arguments);
 	const char *path = config_path(process_config_argument(argument_count, arguments));
 	signal(SIGPIPE, SIG_IGN);
 	/* Pool threads may still be deriving keys when main returns: the library must not be

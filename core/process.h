@@ -7,7 +7,8 @@
 
 /* The path after --config (or in --config=PATH), NULL when there is none. */
 const char *process_config_argument(int argument_count, char **arguments);
-/* Loads the configuration and sets the log up; on failure prints the sentence and exits with 2. */
+/* Loads the configuration and sets the log up; on failure, or with an argument other than --config,
+ * prints the sentence and exits with 2. */
 void process_load_config(const char *program, int argument_count, char **arguments,
 	struct config *config_out);
 /* Becomes `user` for good, groups included, when started as root; files are made as `user` from

@@ -53,7 +53,7 @@ int lag_run(struct command *command)
 	while ((volume = directory_next_volume(cluster.directory, &position)) != NULL)
 		add_lag_rows(&filter, nodes, volume, &table);
 	bool all = filter_tell_silent_nodes(&filter, nodes);
-	table_print(&table, command_json(command), "no volume has a replica");
+	table_print(&table, command_json(command), "no volume that was asked for has a replica");
 	table_deinit(&table);
 	free(nodes);
 	cluster_close(&cluster);

@@ -312,7 +312,9 @@ int mailbox_list(struct command *command)
 {
 	return list(command, LIST_MAILBOXES,
 		command->positional_count ? command->positionals[0] : "*", false,
-		"no mailbox: `pando mailbox add ADDRESS`");
+		command->positional_count
+			? "no mailbox has an address like this: see `pando mailbox list`"
+			: "no mailbox: `pando mailbox add ADDRESS`");
 }
 
 int mailbox_show(struct command *command)
@@ -371,7 +373,9 @@ int alias_list(struct command *command)
 {
 	return list(command, LIST_ALIASES,
 		command->positional_count ? command->positionals[0] : "*", false,
-		"no alias: `pando alias add ADDRESS TARGET`");
+		command->positional_count
+			? "no alias has an address like this: see `pando alias list`"
+			: "no alias: `pando alias add ADDRESS TARGET`");
 }
 
 int alias_remove(struct command *command)

@@ -121,6 +121,15 @@ def test_peers_with_a_wrong_certificate_or_role_are_refused_and_logged(c):
         assert knock(ports["lmtp"], f"{c.tls}/router-a-router") is None
 
 
+def test_daemon_does_not_start_with_an_argument_that_it_does_not_understand(c):
+    for program in demo.PROGRAMS.values():
+        for wrong in ("--confg", "--config"):
+            done = subprocess.run([program, "--config", "/nonexistent", wrong], stderr=subprocess.PIPE, text=True)
+            assert done.returncode == 2 and f"the argument {wrong} is not understood" in done.stderr, done
+        done = subprocess.run([program, "--help"], stdout=subprocess.PIPE, text=True)
+        assert done.returncode == 0 and done.stdout.startswith("usage: "), done
+
+
 def test_wrong_configuration_ends_with_2_and_names_line_and_key(c):
     machine = os.path.join(c.folder, "site-a", "node-a1", "pando.conf")
     with tempfile.TemporaryDirectory() as folder:
