@@ -199,6 +199,7 @@ void ship_on_follow(struct connection *connection, const struct cluster_message 
 	struct copy *copy = replicator_find_copy(connection->replicator, message->volume);
 	struct epochs theirs = { 0 };
 	struct log_state mine = { 0 };
+	int result;
 	if (copy == NULL || !copy_has_member(copy, connection->node_id)) {
 		refuse(connection, message->volume, 0, "this node holds no copy for you");
 		return;
@@ -216,10 +217,15 @@ void ship_on_follow(struct connection *connection, const struct cluster_message 
 		shipment_end(running);
 	if (copy->node != NODE_WRITES || copy->node_epoch < copy->highest_epoch)
 		refuse(connection, copy->id, copy->highest_epoch, "not written here");
-	else if (log_state_read(
-			 connection->replicator->options.disk, copy->directory, &mine) < 0)
+	else if ((result = log_state_read(
+			  connection->replicator->options.disk, copy->directory, &mine)) < 0) {
+		/* Who writes the log knows what stood there. */
+		if (result == -EUCLEAN)
+			node_side_send(copy->replicator,
+				&(struct cluster_message){
+					.kind = MESSAGE_DAMAGED, .volume = copy->id });
 		refuse(connection, copy->id, copy->highest_epoch, "epochs are not readable");
-	else
+	} else
 		answer_follow(connection, copy, &theirs, message->lsn, message->chain,
 			&mine.epochs);
 	epochs_deinit(&theirs);

@@ -63,3 +63,8 @@ int volume_log_note_whole_from(struct volume_log *log, uint64_t lsn)
 	state.whole_from = lsn;
 	return replace_numbers(log, state);
 }
+
+int volume_log_save_state(struct volume_log *log)
+{
+	return replace_numbers(log, log_state_numbers(log));
+}

@@ -88,6 +88,8 @@ uint64_t volume_log_whole_from(const struct volume_log *log);
 /* Before bytes go that had been confirmed, and when a leader says how far it is. Durable,
  * synchronous. */
 int volume_log_note_whole_from(struct volume_log *log, uint64_t lsn) must_check;
+/* Writes the file `epochs` again as it should be, where somebody has found it damaged. */
+int volume_log_save_state(struct volume_log *log) must_check;
 /* The epoch in which this copy stands still, 0: none; outlives a restart. Whoever opens the log
  * confirms nothing in it or an earlier one for HELD_MS_MAX (log_state.h). */
 uint64_t volume_log_held(const struct volume_log *log);

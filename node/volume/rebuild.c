@@ -104,3 +104,12 @@ int volume_apply_up_to(struct volume *volume, uint64_t end)
 		result = apply_step(volume, end);
 	return result;
 }
+
+void volume_mend_state(struct volume *volume)
+{
+	if (volume->state != VOLUME_PRIMARY)
+		return; /* an opening writes it anyway */
+	int result = volume_log_save_state(volume->log);
+	log_warn("epochs_mended", "volume=%u result=%d reason=\"the file was damaged\"",
+		volume->options.id, result);
+}

@@ -175,6 +175,11 @@ static void run_behind(struct worker_call *call)
 	volume_behind(call->slot->volume, (uint32_t)call->a, call->b, call->c);
 }
 
+static void run_mend_state(struct worker_call *call)
+{
+	volume_mend_state(call->slot->volume);
+}
+
 static void run_proving(struct worker_call *call)
 {
 	volume_proving(call->slot->volume, call->flag, call->a, call->b);
@@ -268,6 +273,7 @@ static void on_message(struct replicator_link *link, const struct cluster_messag
 		call->a = message->epoch;
 		slot_send(call);
 		return;
+	case MESSAGE_DAMAGED: slot_send(slot_call(slot, run_mend_state)); return;
 	case MESSAGE_BEHIND:
 		call = slot_call(slot, run_behind);
 		call->a = message->node;

@@ -336,6 +336,8 @@ int volume_open_alone(struct volume *volume, bool by_itself) must_check;
  * 0: it was not heard. */
 void volume_received(struct volume *volume, uint64_t lsn, uint64_t leader_end, uint64_t time_us);
 void volume_was_cut(struct volume *volume, uint64_t lsn);
+/* What a primary knows beside its log cannot be read there any more. */
+void volume_mend_state(struct volume *volume);
 void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool connected);
 /* Where both logs should be the same, the replica's has another chain: what it has confirmed counts
  * no more, until it is connected again. */

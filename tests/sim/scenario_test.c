@@ -207,6 +207,22 @@ TEST(a_replica_with_an_empty_disk_is_filled_again)
 	EXPECT(check_all());
 }
 
+TEST(a_damaged_file_of_epochs_beside_a_primarys_log_is_written_again)
+{
+	start();
+	unsigned primary = cluster_primary(1), replica = replica_of(1);
+	cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+	run_us(SECOND_US);
+	world_rot(primary, "/volumes/1/epochs", 12);
+	cluster_crash(replica);
+	cluster_restart(replica);
+	run_us(20 * SECOND_US);
+	size_t delivery = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+	run_us(5 * SECOND_US);
+	EXPECT(entry(delivery)->answered_ok);
+	EXPECT(check_all());
+}
+
 TEST(a_rotten_byte_of_one_volume_stops_no_other_on_the_same_line)
 {
 	start();
