@@ -17,7 +17,8 @@ static void tell_node(const struct shipment *shipment, uint64_t lsn, bool connec
 
 static struct shipment *find_shipment_to(const struct copy *copy, uint32_t node_id)
 {
-	list_for_each (entry, &copy->shipments) {
+	list_for_each(entry, &copy->shipments)
+	{
 		struct shipment *shipment = list_entry(entry, struct shipment, volume_link);
 		if (shipment->connection->node_id == node_id && !shipment->fetch_end)
 			return shipment;
@@ -37,7 +38,8 @@ void shipment_end(struct shipment *shipment)
 
 void ship_retire(struct copy *copy, bool fetches_only, const char *why)
 {
-	list_for_each_safe (entry, following, &copy->shipments) {
+	list_for_each_safe(entry, following, &copy->shipments)
+	{
 		struct shipment *shipment = list_entry(entry, struct shipment, volume_link);
 		if (fetches_only && !shipment->fetch_end)
 			continue;
@@ -71,7 +73,8 @@ static void refuse_other(struct connection *connection, const struct copy *copy)
 
 static struct shipment *find_shipment(struct connection *connection, uint32_t volume_id)
 {
-	list_for_each (entry, &connection->shipments) {
+	list_for_each(entry, &connection->shipments)
+	{
 		struct shipment *shipment = list_entry(entry, struct shipment, connection_link);
 		if (shipment->copy->id == volume_id)
 			return shipment;
@@ -94,22 +97,22 @@ static void start_shipment(struct connection *connection, struct copy *copy, uin
 	shipment->connection = connection;
 	shipment->next_lsn = shipment->acked_lsn = lsn;
 	shipment->fetch_end = fetch_end;
-	CHECK(log_reader_open(replicator->options.disk, copy->directory, copy->id,
-		      &shipment->reader) == 0);
+	CHECK(log_reader_open(
+		      replicator->options.disk, copy->directory, copy->id, &shipment->reader) == 0);
 	list_append(&copy->shipments, &shipment->volume_link);
 	list_append(&connection->shipments, &shipment->connection_link);
-	connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_FOLLOWING,
-					    .volume = copy->id,
-					    .epoch = fetch_end ? copy->highest_epoch
-							       : copy->node_epoch,
-					    .lsn = lsn,
-					    .verdict = verdict,
-					    .end = limit_of(shipment),
-					    .time_us = (uint64_t)clock_wall_us() });
+	connection_send(connection,
+		&(struct cluster_message){ .kind = MESSAGE_FOLLOWING,
+			.volume = copy->id,
+			.epoch = fetch_end ? copy->highest_epoch : copy->node_epoch,
+			.lsn = lsn,
+			.verdict = verdict,
+			.end = limit_of(shipment),
+			.time_us = (uint64_t)clock_wall_us() });
 	tell_node(shipment, lsn, true);
-	log_info(fetch_end ? "fetched_from" : "following",
-		"volume=%u node=%u lsn=%llu behind=%llu", copy->id, connection->node_id,
-		(unsigned long long)lsn, (unsigned long long)(limit_of(shipment) - lsn));
+	log_info(fetch_end ? "fetched_from" : "following", "volume=%u node=%u lsn=%llu behind=%llu",
+		copy->id, connection->node_id, (unsigned long long)lsn,
+		(unsigned long long)(limit_of(shipment) - lsn));
 	ship_later(replicator);
 }
 
@@ -118,11 +121,12 @@ static void send_cut(struct connection *connection, const struct copy *copy,
 {
 	struct buf vector = { 0 };
 	epochs_encode(mine, &vector);
-	connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_CUT,
-					    .volume = copy->id,
-					    .epoch = copy->node_epoch,
-					    .lsn = lsn,
-					    .epochs = buf_str(&vector) });
+	connection_send(connection,
+		&(struct cluster_message){ .kind = MESSAGE_CUT,
+			.volume = copy->id,
+			.epoch = copy->node_epoch,
+			.lsn = lsn,
+			.epochs = buf_str(&vector) });
 	buf_deinit(&vector);
 }
 
@@ -142,11 +146,12 @@ static void tell_behind(
 			(unsigned long long)their_end, (unsigned long long)common,
 			(unsigned long long)copy->durable_lsn);
 	copy->behind_epoch = copy->node_epoch;
-	node_side_send(copy->replicator, &(struct cluster_message){ .kind = MESSAGE_BEHIND,
-						 .volume = copy->id,
-						 .node = connection->node_id,
-						 .epoch = copy->node_epoch,
-						 .lsn = their_end });
+	node_side_send(copy->replicator,
+		&(struct cluster_message){ .kind = MESSAGE_BEHIND,
+			.volume = copy->id,
+			.node = connection->node_id,
+			.epoch = copy->node_epoch,
+			.lsn = their_end });
 	refuse(connection, copy->id, copy->highest_epoch, "this leader lacks what you have");
 }
 
@@ -226,8 +231,8 @@ void ship_on_follow(struct connection *connection, const struct cluster_message 
 					.kind = MESSAGE_DAMAGED, .volume = copy->id });
 		refuse(connection, copy->id, copy->highest_epoch, "epochs are not readable");
 	} else
-		answer_follow(connection, copy, &theirs, message->lsn, message->chain,
-			&mine.epochs);
+		answer_follow(
+			connection, copy, &theirs, message->lsn, message->chain, &mine.epochs);
 	epochs_deinit(&theirs);
 	log_state_deinit(&mine);
 }
@@ -265,8 +270,8 @@ void ship_on_park(struct connection *connection, const struct cluster_message *m
 	if (shipment == NULL)
 		return;
 	if (message->verdict == COPY_DIVERGED)
-		member_judge(shipment->copy, connection->node_id, COPY_DIVERGED,
-			shipment->next_lsn);
+		member_judge(
+			shipment->copy, connection->node_id, COPY_DIVERGED, shipment->next_lsn);
 	log_warn("parked", "volume=%u node=%u acked=%llu reason=%s", message->volume,
 		connection->node_id, (unsigned long long)shipment->acked_lsn,
 		log_quote(message->text));
@@ -307,10 +312,8 @@ void ship_on_ack(struct connection *connection, const struct cluster_message *me
 	struct shipment *shipment = find_shipment(connection, message->volume);
 	/* An acknowledgement given to another reign says nothing about this one. */
 	if (shipment == NULL || shipment->fetch_end ||
-		message->epoch != shipment->copy->node_epoch ||
-		message->lsn > shipment->next_lsn ||
-		!str_equal(message->reign,
-			str_of(shipment->copy->node_reign, GROUP_REIGN_LENGTH)))
+		message->epoch != shipment->copy->node_epoch || message->lsn > shipment->next_lsn ||
+		!str_equal(message->reign, str_of(shipment->copy->node_reign, GROUP_REIGN_LENGTH)))
 		return;
 	enum copy_verdict verdict = judge_ack(shipment, message->lsn, message->chain);
 	member_judge(shipment->copy, connection->node_id, verdict, message->lsn);
@@ -332,8 +335,7 @@ static bool ship_one(struct shipment *shipment)
 	uint64_t lsn, next;
 	uint8_t head[FRAME_HEADER_LENGTH + CHUNK_HEADER_LENGTH];
 	uint64_t limit = limit_of(shipment);
-	if (shipment->next_lsn >= limit ||
-		stream_backlog(stream) >= STREAM_BACKLOG_HIGH)
+	if (shipment->next_lsn >= limit || stream_backlog(stream) >= STREAM_BACKLOG_HIGH)
 		return false;
 	/* Checked whole: rot of this disk stays here. */
 	int result = log_reader_next(shipment->reader, shipment->next_lsn, limit,
@@ -374,8 +376,8 @@ void ship_task(void *arg)
 		sent = false;
 		for (size_t i = 0; map_next(replicator->copies, &i, NULL, &value);) {
 			struct copy *copy = value;
-			list_for_each_safe (entry, following, &copy->shipments)
-				sent |= ship_one(list_entry(entry, struct shipment, volume_link));
+			list_for_each_safe(entry, following, &copy->shipments) sent |=
+				ship_one(list_entry(entry, struct shipment, volume_link));
 		}
 	}
 }

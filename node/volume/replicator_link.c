@@ -44,10 +44,11 @@ static void send_message(struct replicator_link *link, const struct cluster_mess
 
 static void run_released(struct worker_call *call)
 {
-	volume_released(call->slot->volume, &(struct volume_release){ .opening = (uint32_t)call->a,
-						    .end = call->b,
-						    .chain = call->c,
-						    .question = call->d });
+	volume_released(call->slot->volume,
+		&(struct volume_release){ .opening = (uint32_t)call->a,
+			.end = call->b,
+			.chain = call->c,
+			.question = call->d });
 }
 
 static void tell_release(struct replicator_link *link, struct slot *slot, uint64_t question)
@@ -88,12 +89,13 @@ static void tell_durable(struct replicator_link *link, struct slot *slot)
 		return;
 	if (slot->told_writes && durable == slot->told_durable)
 		return;
-	send_message(link, &(struct cluster_message){ .kind = MESSAGE_DURABLE,
-				    .volume = slot->id,
-				    .epoch = epoch,
-				    .reign = str_of(reign, GROUP_REIGN_LENGTH),
-				    .lsn = durable,
-				    .chain = chain });
+	send_message(link,
+		&(struct cluster_message){ .kind = MESSAGE_DURABLE,
+			.volume = slot->id,
+			.epoch = epoch,
+			.reign = str_of(reign, GROUP_REIGN_LENGTH),
+			.lsn = durable,
+			.chain = chain });
 	slot->told_writes = true;
 	slot->told_durable = durable;
 }
@@ -309,9 +311,10 @@ static void on_input(void *arg, struct buf *input)
 void replicator_link_greet(struct replicator_link *link)
 {
 	if (link->open)
-		send_message(link, &(struct cluster_message){ .kind = MESSAGE_HELLO,
-					    .node = link->volumes->node_id,
-					    .text = str_from(link->volumes->config->node) });
+		send_message(link,
+			&(struct cluster_message){ .kind = MESSAGE_HELLO,
+				.node = link->volumes->node_id,
+				.text = str_from(link->volumes->config->node) });
 }
 
 static void on_open(void *arg)

@@ -91,8 +91,8 @@ enum message_kind {
 	 * on to `end`; `opening` members answered. */
 	MESSAGE_PROVING = 40,
 	/* Node to replicator: the replica here cannot be read at `lsn`: keep what stands from there
-	 * on as salvage, and have it shipped again. Replicator to node: the file `epochs` of the log
-	 * that you write cannot be read: write it again. */
+	 * on as salvage, and have it shipped again. Replicator to node: the file `epochs` of the
+	 * log that you write cannot be read: write it again. */
 	MESSAGE_DAMAGED = 41,
 };
 
