@@ -1,6 +1,7 @@
 """Two PostgreSQL servers that can both be written: the old one and the standby that was promoted beside it. The runbook
 of docs/operating.md (Two directories), with real servers."""
 
+import contextlib
 import functools
 import os
 import re
@@ -109,8 +110,10 @@ def enable(servers, name, number, enabled):
     servers.psql(name, f"set search_path = pando; update mailbox set enabled = {enabled} where address = '{user(number)}'")
 
 
-def test_a_promoted_standby_is_the_directory_and_the_old_server_is_not(c):
-    two = world.World(os.path.join(c.folder, "two"), world.free_offset())
+@contextlib.contextmanager
+def two_servers(c, name):
+    """A cluster of its own whose directory has a standby: (cluster, servers)."""
+    two = world.World(os.path.join(c.folder, name), world.free_offset())
     servers = None
     try:
         two.create(["site-a", "site-b"], 1)
@@ -120,14 +123,19 @@ def test_a_promoted_standby_is_the_directory_and_the_old_server_is_not(c):
         two.start()
         two.wait_serving()
         two.wait_nodes()
+        yield two, servers
+    finally:
+        two.end(*(servers.stops() if servers else ()))
+
+
+def test_a_promoted_standby_is_the_directory_and_the_old_server_is_not(c):
+    with two_servers(c, "two") as (two, servers):
         a_standby_is_named_and_nothing_is_wrong(two, servers)
         both_can_be_written(two, servers)
         the_old_one_alone_is_not_believed(two, servers)
         the_runbook_makes_one_of_two(two, servers)
         a_server_that_takes_no_writes_is_named(two, servers)
         a_directory_from_a_dump_is_adopted(two, servers)
-    finally:
-        two.end(*(servers.stops() if servers else ()))
 
 
 def a_standby_is_named_and_nothing_is_wrong(c, servers):

@@ -9,7 +9,7 @@ import subprocess
 import demo
 import world
 from runbook import Runbook
-from test_5_two_directories import Servers
+from test_5_two_directories import two_servers
 from test_8_queue import away, queued
 from world import make_message, unmount, user, wait_for
 
@@ -224,19 +224,8 @@ def fill_and_follow(c, disk):
 
 
 def test_a_standby_that_was_promoted_without_the_last_commits(c):
-    two = world.World(os.path.join(c.folder, "late"), world.free_offset())
-    servers = None
-    try:
-        two.create(["site-a", "site-b"], 1)
-        servers = Servers(two)
-        servers.make_standby("new", "old")
-        servers.use("old", "new")
-        two.start()
-        two.wait_serving()
-        two.wait_nodes()
-        lose_the_last_commits(two, servers)
-    finally:
-        two.end(*(servers.stops() if servers else ()))
+    with two_servers(c, "late") as (late, servers):
+        lose_the_last_commits(late, servers)
 
 
 def lose_the_last_commits(c, servers):
