@@ -194,6 +194,8 @@ void volume_find_at_risk(struct volume *volume)
 		volume->index.acked_lsn, end, &found);
 	/* A reign that goes on lists anew what it listed before. */
 	replace_list(volume, buf_str(&found.entries), reached);
+	volume->unlisted_end = reached < end ? end : 0;
+	volume->at_risk_total += reached < end;
 	note_opened_uids(volume, buf_str(&found.uids));
 	found_deinit(&found);
 }

@@ -295,6 +295,8 @@ struct volume {
 	struct at_risk *at_risk;
 	size_t at_risk_first, at_risk_count, at_risk_capacity;
 	uint64_t at_risk_total;
+	/* Up to here the log could not be read for the list: counted as one until a copy has it. */
+	uint64_t unlisted_end;
 	struct at_risk_listing *listing; /* under way (at_risk.c); NULL: none */
 	struct map *pending_deliveries; /* dedupe key -> pending_change on its way */
 	/* Changes that are in the log and that a broken index did not take: answered when the log
