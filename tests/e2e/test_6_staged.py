@@ -36,8 +36,7 @@ def rot_small_files(c, node, name, keep_boot=True):
         stop(c, node)
         for number in volume_ids(c):
             path = os.path.join(data_of(c, node, "volumes"), str(number), name)
-            if os.path.exists(path):
-                flip_middle(path)
+            flip_middle(path)
         if not keep_boot:
             forget_boot(c, node)
         start(c, node)
