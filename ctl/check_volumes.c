@@ -91,6 +91,13 @@ static void check_volume(struct checks *checks, const struct directory_volume *v
 			STR_ARG(waits_for), volume->name);
 		return;
 	}
+	if (!primary && str_find(waits_for, STR("its replicator does not answer")) >= 0) {
+		checks_note(checks, VERDICT_BAD, what,
+			"is not served: it waits for " STR_FORMAT
+			"; restart pando-replicator on its node",
+			STR_ARG(waits_for));
+		return;
+	}
 	if (!primary && waits_for.length > 0) {
 		checks_note(checks, VERDICT_BAD, what,
 			"is not served yet, because it cannot be known whether its log is whole: "

@@ -94,7 +94,7 @@ def test_run_dir_is_cleared_while_all_runs(c):
         c.daemon(f"{NODE}/node").start()
         # The replicator's socket went too: the node finds it when the replicator has started again.
         wait_for("the check to say so", 20, lambda: any(
-            "its replicator does not answer" in row["detail"] for row in c.pando_json("check", check=False)))
+            "its replicator does not answer; restart pando-replicator on its node" in row["detail"] for row in c.pando_json("check", check=False)))
         c.daemon(f"{NODE}/replicator").stop(signal.SIGKILL)
         c.daemon(f"{NODE}/replicator").start()
         served(c)
