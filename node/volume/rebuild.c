@@ -110,6 +110,9 @@ void volume_mend_state(struct volume *volume)
 	if (volume->state != VOLUME_PRIMARY)
 		return; /* an opening writes it anyway */
 	int result = volume_log_save_state(volume->log);
-	log_warn("epochs_mended", "volume=%u result=%d reason=\"the file was damaged\"",
-		volume->options.id, result);
+	if (result < 0)
+		log_error("epochs_damaged", "volume=%u reason=%s effect=\"no copy can follow\"",
+			volume->options.id, log_quote(str_from(strerror(-result))));
+	else
+		log_warn("epochs_mended", "volume=%u", volume->options.id);
 }
