@@ -121,7 +121,7 @@ static bool is_still_there(const struct rot *rot)
 		(uint8_t)value == rot->value;
 }
 
-static bool is_in(unsigned machine, uint32_t volume_id, uint64_t from, uint64_t to, bool still)
+bool rot_is_in(unsigned machine, uint32_t volume_id, uint64_t from, uint64_t to)
 {
 	for (unsigned i = 0; i < count && machine == victim; i++) {
 		unsigned volume;
@@ -130,20 +130,10 @@ static bool is_in(unsigned machine, uint32_t volume_id, uint64_t from, uint64_t 
 			volume != volume_id)
 			continue;
 		uint64_t lsn = segment * segment_length + rots[i].offset;
-		if (lsn >= from && lsn < to && (!still || is_still_there(&rots[i])))
+		if (lsn >= from && lsn < to && is_still_there(&rots[i]))
 			return true;
 	}
 	return false;
-}
-
-bool rot_is_in(unsigned machine, uint32_t volume_id, uint64_t from, uint64_t to)
-{
-	return is_in(machine, volume_id, from, to, true);
-}
-
-bool rot_was_in(unsigned machine, uint32_t volume_id, uint64_t from, uint64_t to)
-{
-	return is_in(machine, volume_id, from, to, false);
 }
 
 /* ---- indexes ---- */
