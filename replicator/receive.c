@@ -253,7 +253,7 @@ static void ask_again_later(struct copy *copy)
 
 void receive_forget_connection(struct copy *copy, struct connection *connection)
 {
-	list_for_each(entry, &copy->chunks)
+	list_for_each (entry, &copy->chunks)
 	{
 		struct queued_chunk *chunk = list_entry(entry, struct queued_chunk, link);
 		if (chunk->connection == connection)
@@ -539,7 +539,7 @@ static void merge_chunks(struct copy *copy, struct queued_chunk *first)
 {
 	size_t total = first->chunk.length;
 	unsigned count = 0;
-	list_for_each(entry, &copy->chunks)
+	list_for_each (entry, &copy->chunks)
 	{
 		struct queued_chunk *next = list_entry(entry, struct queued_chunk, link);
 		if (next->chunk.lsn != first->chunk.lsn + total ||

@@ -17,7 +17,7 @@ static void tell_node(const struct shipment *shipment, uint64_t lsn, bool connec
 
 static struct shipment *find_shipment_to(const struct copy *copy, uint32_t node_id)
 {
-	list_for_each(entry, &copy->shipments)
+	list_for_each (entry, &copy->shipments)
 	{
 		struct shipment *shipment = list_entry(entry, struct shipment, volume_link);
 		if (shipment->connection->node_id == node_id && !shipment->fetch_end)
@@ -38,7 +38,7 @@ void shipment_end(struct shipment *shipment)
 
 void ship_retire(struct copy *copy, bool fetches_only, const char *why)
 {
-	list_for_each_safe(entry, following, &copy->shipments)
+	list_for_each_safe (entry, following, &copy->shipments)
 	{
 		struct shipment *shipment = list_entry(entry, struct shipment, volume_link);
 		if (fetches_only && !shipment->fetch_end)
@@ -73,7 +73,7 @@ static void refuse_other(struct connection *connection, const struct copy *copy)
 
 static struct shipment *find_shipment(struct connection *connection, uint32_t volume_id)
 {
-	list_for_each(entry, &connection->shipments)
+	list_for_each (entry, &connection->shipments)
 	{
 		struct shipment *shipment = list_entry(entry, struct shipment, connection_link);
 		if (shipment->copy->id == volume_id)
@@ -376,8 +376,8 @@ void ship_task(void *arg)
 		sent = false;
 		for (size_t i = 0; map_next(replicator->copies, &i, NULL, &value);) {
 			struct copy *copy = value;
-			list_for_each_safe(entry, following, &copy->shipments) sent |=
-				ship_one(list_entry(entry, struct shipment, volume_link));
+			list_for_each_safe (entry, following, &copy->shipments)
+				sent |= ship_one(list_entry(entry, struct shipment, volume_link));
 		}
 	}
 }

@@ -10,8 +10,8 @@
 /*
  * What a node writes in the directory, which is little: an epoch that a copy gives itself, which
  * opening of a volume was the last, and how many uids a later reign is to pass over. All on a pool
- * thread; all for volumes that the
- * directory names this node for, or that are served here in an epoch above the directory's.
+ * thread; all for volumes that the directory names this node for, or that are served here in an
+ * epoch above the directory's.
  */
 
 enum {

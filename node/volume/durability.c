@@ -255,8 +255,8 @@ static void wait_anew(struct volume *volume, uint64_t now)
 	uint64_t deadline_us = now + volume->options.remote_wait_ms_max * 1000;
 	log_warn("was_stopped", "volume=%u effect=\"answers wait anew for a replica\"",
 		volume->options.id);
-	list_for_each(link, &volume->waits) list_entry(link, struct ack_wait, link)->deadline_us =
-		deadline_us;
+	list_for_each (link, &volume->waits)
+		list_entry(link, struct ack_wait, link)->deadline_us = deadline_us;
 }
 
 static void publish_stalls(struct volume *volume)
@@ -371,8 +371,8 @@ void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool co
 		volume->index.acked_lsn = acked;
 	else if (connected && volume->writes && acked < volume->index.acked_lsn)
 		volume_list_anew(volume, acked);
-	note_shipped(volume, acked_elsewhere(volume));
-	forget_shipped(volume, acked_elsewhere(volume));
+	note_shipped(volume, acked);
+	forget_shipped(volume, acked);
 	volume_settle_waits(volume);
 	volume_check_opening(volume);
 	volume_publish(volume);

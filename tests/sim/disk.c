@@ -341,7 +341,7 @@ bool world_pick_file(
 	unsigned machine, const char *prefix, char path_out[WORLD_PATH_MAX], uint64_t *size_out)
 {
 	uint64_t seen = 0;
-	list_for_each(entry, &inodes)
+	list_for_each (entry, &inodes)
 	{
 		const struct inode *inode = list_entry(entry, struct inode, link);
 		if (inode->machine != machine || inode->size == 0 ||
@@ -666,7 +666,7 @@ int disk_remove_file(const char *path)
 static void rename_directory(const char *from, const char *to)
 {
 	size_t length = strlen(from);
-	list_for_each(entry, &inodes)
+	list_for_each (entry, &inodes)
 	{
 		struct inode *inode = list_entry(entry, struct inode, link);
 		char rest[WORLD_PATH_MAX];
