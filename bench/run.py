@@ -12,7 +12,7 @@ import tempfile
 
 from support import TOP, say
 
-PROGRAMS = ("delivery", "replication", "heal", "failover", "idle")
+PROGRAMS = ("delivery", "replication", "heal", "reseed", "backup", "space", "scrub", "failover", "idle")
 PAGE = os.path.join(TOP, "docs", "benchmarks.md")
 ABOUT = {
     "delivery": """SMTP at a front door until every message stands in its mailbox: {length} bytes of text, {sessions} sessions that
@@ -26,6 +26,18 @@ the delivery load runs. Catch-up: the replica's site is stopped, its leader take
     "heal": """The disk of a primary is replaced: it starts without volumes, indexes and memory, fetches all from the other site's
 copy, and serves in the same epoch. From the start of its processes until IMAP has shown the mail of a mailbox of every volume; TLS,
 both sites and their disk share this machine.""",
+    "reseed": """One volume of a node holds mail in messages of 1 MiB; `pando copy reseed VOLUME NODE --wait` throws its copy at the other
+site away and fills it anew: the time until it counts. Meanwhile another volume of both nodes takes messages of 4 KiB, durability `remote`.""",
+    "backup": """`pando backup --full` of a volume that holds mail in messages of 1 MiB, again and again, into memory, as a target is another disk
+than the volumes'; then with messages of 4 KiB to another volume of the same nodes, durability `remote`, beside it; then, after one message more, the backup of what came since.
+Two sites and the command (under `nice`, as docs/operating.md has it) share this machine. The large messages are random, as what was
+compressed before.""",
+    "space": """Deliveries of 100 MB to one mailbox and an EXPUNGE of all but the newest take turns, two sites, durability `remote`,
+`free_after_s = 1`. The room is what the volume's segments take on the disk of a site when it has come back as far as it does; holes give
+whole blocks of 4 KiB back, so that small messages leave more. The rate beside it is that of the same deliveries into a mailbox that keeps them.""",
+    "scrub": """`pando scrub --now` over both copies of a volume of 64 KiB messages, with `scrub_mib_s_max` out of the way: nodes and disk share
+this machine, and all is read from the disk. Deliveries alternate between rounds alone and rounds beside pass after pass; the median of the ratios
+counts. A pass in the background stands back while mail comes in.""",
     "failover": """Failover: all processes of a site get SIGKILL, `pando failover site-a --to site-b` starts, and the time runs until
 IMAP at the other site's router has shown the mail of a mailbox of every volume. Restart: from exec of `pando-node` until
 the same through the router.""",

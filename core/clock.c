@@ -18,3 +18,8 @@ int64_t clock_wall_us(void)
 {
 	return (int64_t)read_clock_us(CLOCK_REALTIME);
 }
+
+void clock_sleep_ms(unsigned ms)
+{
+	nanosleep(&(struct timespec){ ms / 1000, (long)(ms % 1000) * 1000000 }, NULL);
+}

@@ -9,5 +9,7 @@
 uint64_t clock_mono_us(void);
 /* Microseconds since 1970-01-01 UTC: for dates people see. */
 int64_t clock_wall_us(void);
+/* For what runs alone, as a command does; nobody who has a loop sleeps. */
+void clock_sleep_ms(unsigned ms);
 
 #endif

@@ -1,6 +1,7 @@
 #include "core/config.h"
 
 #include "core/buf.h"
+#include "core/nearest.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -57,35 +58,12 @@ static int set_value(struct config *config, const struct config_row *row, struct
 	return -EINVAL;
 }
 
-/* Edits (insert, delete, replace) that turn one name into the other. */
-static unsigned edit_distance(struct str a, struct str b)
-{
-	/* More than the longest key has. */
-	enum { NAME_MAX_COMPARED = 63 };
-	unsigned row[NAME_MAX_COMPARED + 1];
-	a = str_first(a, NAME_MAX_COMPARED);
-	b = str_first(b, NAME_MAX_COMPARED);
-	for (unsigned j = 0; j <= b.length; j++)
-		row[j] = j;
-	for (unsigned i = 1; i <= a.length; i++) {
-		unsigned diagonal = row[0];
-		row[0] = i;
-		for (unsigned j = 1; j <= b.length; j++) {
-			unsigned replace = diagonal + (a.bytes[i - 1] != b.bytes[j - 1]);
-			unsigned shorter = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
-			diagonal = row[j];
-			row[j] = replace < shorter ? replace : shorter;
-		}
-	}
-	return row[b.length];
-}
-
 static const struct config_row *nearest_row(struct str key)
 {
 	const struct config_row *nearest = &config_rows[0];
 	unsigned best = UINT32_MAX;
 	for (size_t i = 0; i < config_row_count; i++) {
-		unsigned distance = edit_distance(key, str_from(config_rows[i].key));
+		unsigned distance = nearest_distance(key, str_from(config_rows[i].key));
 		if (distance < best) {
 			best = distance;
 			nearest = &config_rows[i];
@@ -107,6 +85,11 @@ static int parse_line(struct config *config, struct str line, bool *given, struc
 	line = str_trim(line);
 	if (line.length == 0 || line.bytes[0] == '#')
 		return 0;
+	for (size_t i = 0; i < line.length; i++)
+		if (((uint8_t)line.bytes[i] < ' ' && line.bytes[i] != '\t') ||
+			line.bytes[i] == 0x7f)
+			return error_set(error, -EINVAL,
+				"it holds a control character: the file is no text, or not UTF-8");
 	ptrdiff_t equals = str_find_byte(line, '=');
 	if (equals <= 0)
 		return error_set(error, -EINVAL, "expected `key = value`, found `" STR_FORMAT "`",
@@ -134,12 +117,16 @@ static int read_whole_file(const char *path, struct buf *out, struct error *erro
 			path, strerror(errno));
 	size_t length =
 		fread(buf_reserve(out, CONFIG_FILE_BYTES_MAX), 1, CONFIG_FILE_BYTES_MAX, file);
+	int reason = ferror(file) ? errno : 0;
+	bool is_whole = feof(file);
 	buf_commit(out, length);
-	bool is_whole = feof(file) && !ferror(file);
 	fclose(file);
+	if (reason != 0)
+		return error_set(error, -reason, "the configuration %s cannot be read: %s", path,
+			strerror(reason));
 	if (!is_whole)
-		return error_set(error, -EFBIG,
-			"%s cannot be read, or is larger than a configuration", path);
+		return error_set(error, -EFBIG, "%s is no configuration: it has %d bytes or more",
+			path, CONFIG_FILE_BYTES_MAX);
 	return 0;
 }
 

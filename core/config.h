@@ -34,6 +34,7 @@ struct config {
 	char *hostname;                       /* in greetings and Received */
 	char *cluster_ca, *node_certificate, *node_key, *router_certificate, *router_key;
 	char *replicator_certificate, *replicator_key, *ctl_certificate, *ctl_key;
+	char *backup_key;                      /* public; what `pando backup` seals to */
 	char *public_certificate, *public_key; /* what mail clients see */
 	char *smtp_listen, *submission_listen, *submissions_listen, *imap_listen, *imaps_listen;
 	char *pop3s_listen, *managesieve_listen;
@@ -51,7 +52,12 @@ struct config {
 	uint64_t smtp_sessions_max, imap_sessions_max;
 	uint64_t client_sessions_max;         /* of one address, not logged in */
 	uint64_t plaintext_login;             /* choice no|loopback */
+	uint64_t purge_every_s;               /* how often removed mailboxes are looked for */
+	uint64_t write_quotas_per_day;        /* how much may come to a mailbox that has one */
+	uint64_t free_after_s;                /* how long a dead body keeps its room */
 	uint64_t alone_after_s;               /* how long an opening waits for silent copies */
+	uint64_t scrub_days;                  /* 0: by the operator's word alone */
+	uint64_t scrub_mib_s_max;
 	uint64_t remote_wait_ms_max;          /* how long `remote` waits for the replica */
 	uint64_t forward_timeout_ms;          /* until a message goes to the queue */
 	uint64_t queue_retry_ms_min, queue_retry_ms_max, queue_lifetime_s;

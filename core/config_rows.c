@@ -27,6 +27,7 @@ const struct config_row config_rows[] = {
 	TEXT(replicator_key, "", "Its key."),
 	TEXT(ctl_certificate, "", "Cluster certificate of the operator's `pando`."),
 	TEXT(ctl_key, "", "Its key."),
+	TEXT(backup_key, "", "Public key that `pando backup` seals to."),
 	TEXT(public_certificate, "", "What mail clients and servers see (PEM chain)."),
 	TEXT(public_key, "", "Its key."),
 	TEXT(smtp_listen, "",
@@ -69,6 +70,20 @@ const struct config_row config_rows[] = {
 	NUMBER(alone_after_s, "30", 1, 86400,
 		"How long a node that starts waits for silent copies of a volume before it asks "
 		"the directory for a new epoch and serves without them."),
+	NUMBER(free_after_s, "60", 1, 604800,
+		"How long the bytes of an expunged message stay before their room is given back: "
+		"somebody may be reading them."),
+	NUMBER(write_quotas_per_day, "10", 0, 1000000,
+		"How many times its quota may come to a mailbox within a day, 64 MiB at least: "
+		"who adds and expunges in turn would fill the disk before the room is given back. "
+		"0: as often as it likes."),
+	NUMBER(purge_every_s, "3600", 1, 604800,
+		"How often a node looks for removed mailboxes whose time is over."),
+	NUMBER(scrub_days, "7", 0, 365,
+		"In how many days a node reads all that its volumes have on disk, to find what "
+		"has rotted; 0 reads it when `pando scrub --now` asks alone."),
+	NUMBER(scrub_mib_s_max, "128", 1, 4096,
+		"MiB a second that `pando scrub --now` reads at most."),
 	NUMBER(remote_wait_ms_max, "2000", 50, 60000,
 		"How long durability `remote` waits for a connected replica before the message "
 		"counts as at risk."),

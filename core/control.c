@@ -152,6 +152,13 @@ void control_reply_error(struct control_request *request, const char *format, ..
 	buf_deinit(&json);
 }
 
+struct stream *control_take_stream(struct control_request *request)
+{
+	struct stream *stream = request->stream;
+	free(request);
+	return stream;
+}
+
 /* ---- the asking side ---- */
 
 struct question {

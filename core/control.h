@@ -13,7 +13,7 @@ struct control_server;
 struct control_request;
 
 /* Arguments are separated by single spaces; `arguments` never holds NULL. Answer now or later,
- * exactly once, with control_reply. */
+ * exactly once, with control_reply, or take the stream over. */
 typedef void control_handler(void *arg, struct control_request *request, struct str verb,
 	const struct str *arguments, size_t argument_count);
 
@@ -30,6 +30,10 @@ void control_server_close(struct control_server **server);
 void control_reply(struct control_request *request, struct str json);
 void control_reply_error(struct control_request *request, const char *format, ...)
 	printf_like(2, 3);
+/* Instead of a reply, for what is no document: the request is gone, and its stream, which is open,
+ * is the caller's, who sets a handler at once and closes it in the end. Its input begins with the
+ * request line. NULL: whoever asked has gone. */
+struct stream *control_take_stream(struct control_request *request) must_check;
 
 /* The asking side. done gets the JSON text, or `error` set when the daemon did not
  * answer in time. */

@@ -7,6 +7,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
+#include <stdlib.h>
 #if defined(__x86_64__)
 #include <nmmintrin.h>
 #endif
@@ -94,6 +95,33 @@ uint64_t digest64(uint64_t seed, const void *bytes, size_t length)
 void sha256(struct str message, uint8_t digest_out[SHA256_LENGTH])
 {
 	SHA256((const uint8_t *)message.bytes, message.length, digest_out);
+}
+
+struct sha256_run {
+	EVP_MD_CTX *context;
+};
+
+struct sha256_run *sha256_begin(void)
+{
+	struct sha256_run *run = mem_alloc(sizeof(*run));
+	run->context = EVP_MD_CTX_new();
+	CHECK(run->context && EVP_DigestInit_ex(run->context, EVP_sha256(), NULL) == 1);
+	return run;
+}
+
+void sha256_add(struct sha256_run *run, struct str bytes)
+{
+	CHECK(EVP_DigestUpdate(run->context, bytes.bytes, bytes.length) == 1);
+}
+
+void sha256_end(struct sha256_run **run, uint8_t digest_out[SHA256_LENGTH])
+{
+	if (!*run)
+		return;
+	CHECK(!digest_out || EVP_DigestFinal_ex((*run)->context, digest_out, NULL) == 1);
+	EVP_MD_CTX_free((*run)->context);
+	free(*run);
+	*run = NULL;
 }
 
 void hmac_sha256(struct str key, struct str message, uint8_t digest_out[SHA256_LENGTH])

@@ -25,6 +25,12 @@ uint32_t crc32c(uint32_t crc, const void *bytes, size_t length);
 uint64_t digest64(uint64_t seed, const void *bytes, size_t length);
 
 void sha256(struct str message, uint8_t digest_out[SHA256_LENGTH]);
+/* The same of what comes piece by piece. */
+struct sha256_run;
+struct sha256_run *sha256_begin(void);
+void sha256_add(struct sha256_run *run, struct str bytes);
+/* Sets *run to NULL. digest_out may be NULL: nobody wants it any more. NULL is accepted. */
+void sha256_end(struct sha256_run **run, uint8_t digest_out[SHA256_LENGTH]);
 void hmac_sha256(struct str key, struct str message, uint8_t digest_out[SHA256_LENGTH]);
 /* RFC 8018 section 5.2. Takes milliseconds: call it inside loop_work. */
 void pbkdf2_sha256(

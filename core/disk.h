@@ -78,14 +78,25 @@ int disk_file_truncate(struct disk_file *file, uint64_t length) must_check;
 /* Forgets what memory holds of the file, so that the next read comes from the disk: what is not
  * written yet is written first. */
 int disk_file_drop_cache(struct disk_file *file) must_check;
+/* What the disk itself has, for who looks after it: what memory holds of the range is let go
+ * before, and is there again; what it did not hold it does not hold then either. By a descriptor
+ * that nobody else reads by, as it reads nothing ahead any more. Otherwise as disk_read_now. */
+int disk_read_stored(
+	struct disk_file *file, void *bytes, size_t length, uint64_t offset) must_check;
 /* Zeroes a range and makes that durable. */
 int disk_file_zero(struct disk_file *file, uint64_t offset, uint64_t length) must_check;
+
+/* Makes a hole: the range reads as zeroes, and its whole blocks are the file system's again.
+ * -EOPNOTSUPP where it makes none. Durable with the next sync. May be called on a pool thread. */
+int disk_file_punch(struct disk_file *file, uint64_t offset, uint64_t length) must_check;
 
 int disk_make_directory(const char *path) must_check;
 /* Calls fn for each entry's name, sorted. */
 int disk_list_directory(
 	const char *path, void (*fn)(void *arg, const char *name), void *arg) must_check;
 int disk_remove_file(const char *path) must_check;
+/* An empty one. */
+int disk_remove_directory(const char *path) must_check;
 /* Bytes that an unprivileged process may still write on the disk that holds `path`, or a negative
  * errno. */
 int64_t disk_space_free(const char *path) must_check;

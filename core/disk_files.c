@@ -166,10 +166,34 @@ int disk_file_drop_cache(struct disk_file *file)
 	return result < 0 ? result : -posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
+int disk_read_stored(struct disk_file *file, void *bytes, size_t length, uint64_t offset)
+{
+	struct iovec vector = { bytes, length };
+	/* What is read ahead would be taken for what readers of mail have in memory. */
+	(void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM);
+	bool is_wanted = disk_read_cached(file, &vector, 1, offset) == 0;
+	if (is_wanted)
+		(void)posix_fadvise(
+			file->fd, (off_t)offset, (off_t)length, POSIX_FADV_DONTNEED);
+	int result = disk_read_now(file, bytes, length, offset);
+	if (!is_wanted)
+		(void)posix_fadvise(
+			file->fd, (off_t)offset, (off_t)length, POSIX_FADV_DONTNEED);
+	return result;
+}
+
 int disk_file_zero(struct disk_file *file, uint64_t offset, uint64_t length)
 {
 	int result = write_zeroes(file, offset, length);
 	return result < 0 ? result : disk_sync_now(file);
+}
+
+int disk_file_punch(struct disk_file *file, uint64_t offset, uint64_t length)
+{
+	if (fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+		    (off_t)length) < 0)
+		return -errno;
+	return 0;
 }
 
 int disk_make_directory(const char *path)
@@ -201,6 +225,13 @@ int disk_list_directory(const char *path, void (*fn)(void *arg, const char *name
 int disk_remove_file(const char *path)
 {
 	if (unlink(path) < 0)
+		return -errno;
+	return sync_parent(path);
+}
+
+int disk_remove_directory(const char *path)
+{
+	if (rmdir(path) < 0)
 		return -errno;
 	return sync_parent(path);
 }

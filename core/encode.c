@@ -116,6 +116,9 @@ void encode_json(struct buf *out, struct str text)
 		if (length == 0) {
 			buf_append_literal(out, "\xef\xbf\xbd");
 			length = 1;
+		} else if (length == 2 && (uint8_t)c == 0xc2 && (uint8_t)text.bytes[1] < 0xa0) {
+			/* C1 controls begin escape sequences as ESC does. */
+			buf_printf(out, "\\u%04x", (uint8_t)text.bytes[1]);
 		} else if (length > 1) {
 			buf_append(out, text.bytes, length);
 		} else if (c == '"' || c == '\\') {
@@ -137,4 +140,19 @@ void encode_time(struct buf *out, int64_t wall_us)
 	char text[40];
 	gmtime_r(&seconds, &broken_down);
 	buf_append(out, text, strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &broken_down));
+}
+
+void append_text16(struct buf *out, struct str text)
+{
+	append_le16(out, (uint16_t)text.length);
+	buf_append_str(out, text);
+}
+
+bool take_text16(struct str *rest, struct str *text_out)
+{
+	if (rest->length < 2 || rest->length - 2 < get_le16(rest->bytes))
+		return false;
+	*text_out = str_of(rest->bytes + 2, get_le16(rest->bytes));
+	*rest = str_from_index(*rest, 2 + text_out->length);
+	return true;
 }

@@ -17,7 +17,8 @@ void encode_base64(struct buf *out, struct str bytes);
  * unchanged) when malformed. */
 bool decode_base64(struct buf *out, struct str text);
 
-/* Appends a JSON string with its quotes; invalid UTF-8 becomes U+FFFD. */
+/* Appends a JSON string with its quotes; invalid UTF-8 becomes U+FFFD, a control character its
+ * number. */
 void encode_json(struct buf *out, struct str text);
 
 /* Appends the moment as in 2026-01-31T23:59:59Z (RFC 3339): how JSON for people names it. */
@@ -77,6 +78,11 @@ static inline void append_le64(struct buf *out, uint64_t value)
 	put_le64(buf_reserve(out, 8), value);
 	buf_commit(out, 8);
 }
+
+/* u16 length, bytes: at most 65,535. */
+void append_text16(struct buf *out, struct str text);
+/* One off the front of `rest`; it lies there. False: it is not whole. */
+bool take_text16(struct str *rest, struct str *text_out);
 
 /* The last `length` bytes of `value`, at most 8. */
 static inline void put_be(void *at, uint64_t value, size_t length)

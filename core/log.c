@@ -71,6 +71,18 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
 	(void)written; /* A log that cannot be written has nowhere to say so. */
 }
 
+/* Of what a terminal acts on: C0 as it is, C1 in UTF-8, 0xc2 and one of 0x80 to 0x9f. */
+static bool is_control(struct str s, size_t at)
+{
+	uint8_t byte = (uint8_t)s.bytes[at];
+	uint8_t before = at > 0 ? (uint8_t)s.bytes[at - 1] : 0;
+	uint8_t after = at + 1 < s.length ? (uint8_t)s.bytes[at + 1] : 0;
+	if (byte >= 0x80)
+		return (byte == 0xc2 && after >= 0x80 && after < 0xa0) ||
+			(byte < 0xa0 && before == 0xc2);
+	return byte < ' ' || byte == 0x7f;
+}
+
 const char *log_quote(struct str s)
 {
 	/* No line quotes more than 8 values; 120 bytes show what a peer has said. */
@@ -81,14 +93,14 @@ const char *log_quote(struct str s)
 	struct str shown = str_first(s, SHOWN_MAX);
 	bool plain = s.length > 0 && s.length <= SHOWN_MAX;
 	for (size_t i = 0; plain && i < shown.length; i++)
-		plain = (uint8_t)shown.bytes[i] > ' ' && shown.bytes[i] != '"' &&
-			shown.bytes[i] != '\\' && shown.bytes[i] != 0x7f;
+		plain = shown.bytes[i] != ' ' && shown.bytes[i] != '"' && shown.bytes[i] != '\\' &&
+			!is_control(shown, i);
 	char *to = slot;
 	if (!plain)
 		*to++ = '"';
 	for (size_t i = 0; i < shown.length; i++) {
 		char c = shown.bytes[i];
-		if ((uint8_t)c < ' ' || c == 0x7f)
+		if (is_control(shown, i))
 			to += snprintf(to, 5, "\\x%02x", (uint8_t)c);
 		else if (c == '"' || c == '\\')
 			*to++ = '\\', *to++ = c;

@@ -50,7 +50,8 @@ enum {
 /* Listens and hands every accepted stream (no handler yet, not reading) to on_accept, which must
  * call stream_set_handler or stream_abort. With `tls`, the handshake begins after
  * stream_set_handler and on_open announces its end; without, on_open is not called. The address
- * "[::]:25" takes IPv4 too. A UNIX socket file left over from a dead process is replaced.
+ * "[::]:25" takes IPv4 too. A UNIX socket file left over from a dead process is replaced,
+ * and one that somebody has removed is made again within a second.
  * For an address that is taken it waits, blocking, for some seconds: it is called at the start, and
  * the process before this one may still be going. */
 int listener_open(struct loop *loop, const char *address, struct tls_context *tls,

@@ -7,8 +7,10 @@
 #include "core/timer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #include <uv.h>
@@ -27,6 +29,9 @@ enum {
 	/* Pause when the process is out of descriptors, or all its handshakes are taken: what ends
 	 * meanwhile makes room. */
 	ACCEPT_PAUSE_MS = 100,
+	/* How long the file of a UNIX socket may be gone before it is made again: whoever needs it
+	 * dials again and again, and one look a second costs nothing. */
+	FILE_LOOK_MS = 1000,
 };
 
 struct listener {
@@ -38,6 +43,9 @@ struct listener {
 	void *arg;
 	struct timer *pause;
 	char address[128];
+	/* Of a UNIX socket; NULL: it has no file that could be cleared away. */
+	struct timer *file_look;
+	bool told_gone;
 };
 
 static void on_connection(uv_poll_t *poll, int status, int events);
@@ -104,6 +112,54 @@ static int bind_patiently(int fd, const struct net_address *address, const char 
 	}
 }
 
+/* ---- a folder that was cleared ----
+ *
+ * The socket of a file that is gone goes on listening, and nobody can come to it any more. A file
+ * of another socket is left alone: who bound it came later, and counts.
+ */
+
+static int bind_again(struct listener *listener, const struct net_address *address)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	int result = bind(fd, &address->socket.any, address->length) < 0 ||
+			listen(fd, LISTEN_BACKLOG) < 0
+		? -errno
+		: 0;
+	if (result == 0) {
+		uv_poll_stop(&listener->poll);
+		/* Under the old number, by which the loop knows it. */
+		if (dup3(fd, listener->fd, O_CLOEXEC) < 0)
+			result = -errno;
+		on_pause_over(listener);
+	}
+	close(fd);
+	return result;
+}
+
+static void on_file_look(void *arg)
+{
+	struct listener *listener = arg;
+	struct net_address address;
+	struct stat status;
+	timer_start(listener->file_look, FILE_LOOK_MS);
+	CHECK(net_address_parse(listener->address, &address) == 0);
+	if (stat(address.socket.local.sun_path, &status) == 0 ||
+		(errno != ENOENT && errno != ENOTDIR))
+		return;
+	int result = bind_again(listener, &address);
+	if (result == 0)
+		log_warn("listens_anew", "address=%s reason=\"the file of its socket was gone\"",
+			listener->address);
+	else if (!listener->told_gone)
+		log_error("socket_gone",
+			"address=%s reason=\"%s\" effect=\"nobody can connect\" hint=\"restart "
+			"this daemon, or make the folder again\"",
+			listener->address, strerror(-result));
+	listener->told_gone = result < 0;
+}
+
 static int bind_socket(const char *text, int *fd_out, struct error *error)
 {
 	struct net_address address;
@@ -144,6 +200,10 @@ int listener_open(struct loop *loop, const char *address, struct tls_context *tl
 	listener->arg = arg;
 	listener->pause = timer_new(loop, on_pause_over, listener);
 	strncpy(listener->address, address, sizeof(listener->address) - 1);
+	if (str_starts_with(str_from(address), STR("unix:"))) {
+		listener->file_look = timer_new(loop, on_file_look, listener);
+		timer_start(listener->file_look, FILE_LOOK_MS);
+	}
 	CHECK(uv_poll_init(loop_uv(loop), &listener->poll, fd) == 0);
 	CHECK(uv_poll_start(&listener->poll, UV_READABLE, on_connection) == 0);
 	*listener_out = listener;
@@ -160,6 +220,7 @@ void listener_close(struct listener **listener)
 	if (*listener == NULL)
 		return;
 	timer_destroy(&(*listener)->pause);
+	timer_destroy(&(*listener)->file_look);
 	uv_poll_stop(&(*listener)->poll);
 	close((*listener)->fd);
 	(*listener)->fd = -1;

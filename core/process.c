@@ -4,6 +4,7 @@
 #include "core/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <openssl/crypto.h>
 #include <pwd.h>
@@ -14,6 +15,17 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+void process_keep_standard_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF)
+			continue;
+		/* The lowest free number is this one. Read-only: what is printed there is not
+		 * taken for written. */
+		CHECK(open("/dev/null", O_RDONLY) == fd);
+	}
+}
 
 const char *process_config_argument(int argument_count, char **arguments)
 {
@@ -52,6 +64,7 @@ void process_load_config(
 	const char *program, int argument_count, char **arguments, struct config *config_out)
 {
 	struct error error;
+	process_keep_standard_descriptors();
 	refuse_others(program, argument_count, arguments);
 	const char *path = config_path(process_config_argument(argument_count, arguments));
 	signal(SIGPIPE, SIG_IGN);

@@ -1,9 +1,14 @@
 #ifndef PANDO_CORE_PROCESS_H
 #define PANDO_CORE_PROCESS_H
 
-/* What every daemon does to its own process at start. */
+/* What every daemon, and in part `pando`, does to its own process at start. */
 
 #include "core/config.h"
+
+/* Descriptors 0 to 2 that whoever started the process had closed lead to nothing from here on:
+ * reading finds the end, writing fails. Otherwise the next file or connection that is opened would
+ * get such a number, and every line of the log be written into it: a volume, say. First of all. */
+void process_keep_standard_descriptors(void);
 
 /* The path after --config (or in --config=PATH), NULL when there is none. */
 const char *process_config_argument(int argument_count, char **arguments);

@@ -21,6 +21,42 @@ int str_compare(struct str a, struct str b)
 	return (a.length > b.length) - (a.length < b.length);
 }
 
+/* The digits at the start, without the zeros before them. */
+static struct str cut_number(struct str *rest)
+{
+	size_t length = 0;
+	while (length < rest->length && ascii_is_digit(rest->bytes[length]))
+		length++;
+	struct str digits = str_first(*rest, length);
+	*rest = str_from_index(*rest, length);
+	while (digits.length > 1 && digits.bytes[0] == '0')
+		digits = str_from_index(digits, 1);
+	return digits;
+}
+
+int str_compare_natural(struct str a, struct str b)
+{
+	struct str rest_a = a, rest_b = b;
+	while (rest_a.length > 0 && rest_b.length > 0) {
+		struct str part_a = str_first(rest_a, 1), part_b = str_first(rest_b, 1);
+		if (ascii_is_digit(part_a.bytes[0]) && ascii_is_digit(part_b.bytes[0])) {
+			part_a = cut_number(&rest_a);
+			part_b = cut_number(&rest_b);
+			if (part_a.length != part_b.length)
+				return part_a.length < part_b.length ? -1 : 1;
+		} else {
+			rest_a = str_from_index(rest_a, 1);
+			rest_b = str_from_index(rest_b, 1);
+		}
+		int order = str_compare(part_a, part_b);
+		if (order != 0)
+			return order;
+	}
+	if (rest_a.length != rest_b.length)
+		return rest_a.length < rest_b.length ? -1 : 1;
+	return str_compare(a, b); /* "a01" and "a1" */
+}
+
 bool str_starts_with(struct str s, struct str prefix)
 {
 	return s.length >= prefix.length && str_equal(str_first(s, prefix.length), prefix);

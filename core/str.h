@@ -33,6 +33,8 @@ static inline struct str str_of(const void *bytes, size_t length)
 bool str_equal(struct str a, struct str b);
 bool str_equal_ignore_case(struct str a, struct str b);
 int str_compare(struct str a, struct str b);
+/* The same, but digits count as numbers: "a2" is before "a10". Only equal texts compare equal. */
+int str_compare_natural(struct str a, struct str b);
 bool str_starts_with(struct str s, struct str prefix);
 bool str_starts_with_ignore_case(struct str s, struct str prefix);
 bool str_ends_with(struct str s, struct str suffix);

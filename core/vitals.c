@@ -56,23 +56,29 @@ static bool read_certificate(
 				     : tls_context_certificate(watched->tls, certificate_out);
 }
 
-static bool read_disk(const struct watched_disk *disk, uint64_t *free_out, uint64_t *size_out)
+struct room {
+	uint64_t free_bytes, size_bytes;
+	bool is_read_only; /* mounted so, or by the kernel after an error of the disk */
+};
+
+static bool read_disk(const struct watched_disk *disk, struct room *room_out)
 {
 	struct statvfs found;
 	if (statvfs(disk->path, &found) != 0)
 		return false;
-	*free_out = (uint64_t)found.f_bavail * found.f_frsize;
-	*size_out = (uint64_t)found.f_blocks * found.f_frsize;
+	*room_out = (struct room){ .free_bytes = (uint64_t)found.f_bavail * found.f_frsize,
+		.size_bytes = (uint64_t)found.f_blocks * found.f_frsize,
+		.is_read_only = (found.f_flag & ST_RDONLY) != 0 };
 	return true;
 }
 
 static void look(struct vitals *vitals)
 {
-	uint64_t free_bytes, size_bytes;
+	struct room room;
 	for (unsigned i = 0; i < vitals->disk_count; i++)
-		if (read_disk(&vitals->disks[i], &free_bytes, &size_bytes)) {
-			metric_set(vitals->disks[i].free_bytes, (int64_t)free_bytes);
-			metric_set(vitals->disks[i].size_bytes, (int64_t)size_bytes);
+		if (read_disk(&vitals->disks[i], &room)) {
+			metric_set(vitals->disks[i].free_bytes, (int64_t)room.free_bytes);
+			metric_set(vitals->disks[i].size_bytes, (int64_t)room.size_bytes);
 		}
 	if (vitals->directory)
 		metric_set(vitals->age, (int64_t)directory_age_ms(vitals->directory) * 1000);
@@ -182,15 +188,16 @@ static void report_certificate(
 
 static void report_disk(const struct watched_disk *disk, bool first, struct buf *out)
 {
-	uint64_t free_bytes, size_bytes;
-	if (!read_disk(disk, &free_bytes, &size_bytes))
+	struct room room;
+	if (!read_disk(disk, &room))
 		return;
 	buf_append_str(out, first ? STR("{") : STR(", {"));
 	append_text(out, "use", disk->use);
 	buf_append_literal(out, ", ");
 	append_text(out, "path", disk->path);
-	buf_printf(out, ", \"free_bytes\": %llu, \"size_bytes\": %llu}",
-		(unsigned long long)free_bytes, (unsigned long long)size_bytes);
+	buf_printf(out, ", \"free_bytes\": %llu, \"size_bytes\": %llu, \"read_only\": %s}",
+		(unsigned long long)room.free_bytes, (unsigned long long)room.size_bytes,
+		room.is_read_only ? "true" : "false");
 }
 
 void vitals_report(struct vitals *vitals, struct buf *json_out)

@@ -12,7 +12,7 @@ struct asker {
 	unsigned waiting;
 };
 
-int asker_create(const struct config *config, struct asker **asker_out, struct error *error)
+int ask_tls(const struct config *config, struct tls_context **tls_out, struct error *error)
 {
 	struct tls_options options = {
 		.certificate_file = config->ctl_certificate,
@@ -20,13 +20,18 @@ int asker_create(const struct config *config, struct asker **asker_out, struct e
 		.ca_file = config->cluster_ca,
 		.cluster = true,
 	};
-	struct tls_context *tls = NULL;
 	if (!config->ctl_certificate[0] || !config->ctl_key[0] || !config->cluster_ca[0])
 		return error_set(error, -EINVAL,
 			"cluster_ca, ctl_certificate and ctl_key must be set to speak with the "
 			"daemons: "
 			"`pando cert issue --role ctl` makes a pair");
-	int code = tls_context_create(&options, &tls, error);
+	return tls_context_create(&options, tls_out, error);
+}
+
+int asker_create(const struct config *config, struct asker **asker_out, struct error *error)
+{
+	struct tls_context *tls = NULL;
+	int code = ask_tls(config, &tls, error);
 	if (code < 0)
 		return code;
 	struct asker *asker = mem_alloc(sizeof(*asker));

@@ -4,6 +4,7 @@
 /* Questions to many daemons at once over their control ports. */
 
 #include "core/config.h"
+#include "core/tls.h"
 #include "ctl/json.h"
 
 struct question {
@@ -19,7 +20,10 @@ struct question {
 
 struct asker;
 
-/* With the configuration's ctl certificate. */
+/* For whoever speaks with daemons: the configuration's ctl certificate. */
+int ask_tls(const struct config *config, struct tls_context **tls_out, struct error *error)
+	must_check;
+
 int asker_create(
 	const struct config *config, struct asker **asker_out, struct error *error) must_check;
 /* Answers live in the asker. Sets *asker to NULL; NULL is accepted. */

@@ -111,11 +111,19 @@ static unsigned followers_elsewhere(const struct cluster *cluster, const struct 
 		const struct directory_node *node =
 			directory_find_node(cluster->directory, volume->replica_node_ids[i]);
 		const struct json *peer = node ? status_peer(own, node->name) : NULL;
-		if (node && node->site_id != primary->site_id && json_true(peer, "connected") &&
-			!json_true(peer, "stalled"))
+		if (node && node->site_id != primary->site_id && !volume->replica_seeding[i] &&
+			json_true(peer, "connected") && !json_true(peer, "stalled"))
 			count++;
 	}
 	return count;
+}
+
+static bool is_any_seeding(const struct directory_volume *volume)
+{
+	for (unsigned i = 0; i < volume->replica_count; i++)
+		if (volume->replica_seeding[i])
+			return true;
+	return false;
 }
 
 /* Names, on standard error, every volume whose mail no list of messages tells of: all of it is at
@@ -132,6 +140,9 @@ static bool tell_alone(const struct filter *filter, const struct question *nodes
 			continue;
 		if (volume->replica_count == 0)
 			why = "has no copy: all of its mail is at risk";
+		else if (!cluster_has_copy_elsewhere(cluster, volume) && is_any_seeding(volume))
+			why = "has no copy at another site yet: one is being filled, and all of "
+			      "its mail is at risk until then, see `pando lag`";
 		else if (!cluster_has_copy_elsewhere(cluster, volume))
 			why = "has copies at its own site only: all of its mail is at risk";
 		else if (followers_elsewhere(cluster, nodes, volume) == 0)
@@ -166,11 +177,12 @@ int at_risk_run(struct command *command)
 	all = filter_tell_silent_routers(&filter, routers) && all;
 	bool elsewhere = tell_alone(&filter, states);
 	table_print(&risks.table, command_json(command),
-		!all ? "nothing is at risk on the daemons that answer"
-			: elsewhere
-			? "nothing is at risk: every accepted message is on a second site"
-			: "no message waits for a copy, but see above what has none "
-			  "at another site");
+		filter_empty_text(&filter,
+			!all                ? "nothing is at risk on the daemons that answer"
+				: elsewhere ? "nothing is at risk: every accepted message is on a "
+					      "second site"
+					    : "no message waits for a copy, but see above what has "
+					      "none at another site"));
 	table_deinit(&risks.table);
 	unshipped_names_deinit(&risks.names);
 	free(states);

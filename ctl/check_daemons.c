@@ -127,6 +127,46 @@ static void check_twins(struct checks *checks, const struct json *answer, const 
 			STR_ARG(by->text));
 }
 
+/* Of a node: what was cut off its logs comes home by itself, within seconds where all is well. */
+static void check_salvage(struct checks *checks, const struct json *answer, const char *what)
+{
+	enum { WAITS_S_MAX = 600 };
+	const struct json *salvage = json_get(answer, "salvage");
+	if (json_u64(salvage, "open") == 0 || json_u64(salvage, "waits_s") < WAITS_S_MAX)
+		return;
+	checks_note(checks, VERDICT_BAD, what,
+		"%llu tails that were cut off logs there have not come home, the oldest for %llu "
+		"minutes: `pando salvage list` names them, `pando salvage show TAIL` says why",
+		(unsigned long long)json_u64(salvage, "open"),
+		(unsigned long long)json_u64(salvage, "waits_s") / 60);
+}
+
+/* Of a node: what has rotted and no copy could mend; and whether anybody still looks. */
+static void check_scrub(struct checks *checks, const struct json *answer, const char *what,
+	const char *node_name)
+{
+	const struct json *scrub = json_get(answer, "scrub");
+	if (json_u64(scrub, "unmended") > 0)
+		checks_note(checks, VERDICT_BAD, what,
+			"%llu damaged places of logs there could not be mended by another copy: "
+			"`pando scrub --report` names the messages, docs/operating.md, Scrub, says "
+			"what to do",
+			(unsigned long long)json_u64(scrub, "unmended"));
+	if (json_u64(scrub, "disagreeing") > 0)
+		checks_note(checks, VERDICT_BAD, what,
+			"%llu rows of indexes there did not agree with their logs: they are made "
+			"anew, see `index_disagrees` in its log, and `pando scrub %s --now` looks "
+			"again",
+			(unsigned long long)json_u64(scrub, "disagreeing"), node_name);
+	if (json_u64(scrub, "overdue") > 0)
+		checks_note(checks, VERDICT_WARN, what,
+			"%llu volumes there have not been read for damage within twice scrub_days, "
+			"the one that waits longest for %llu days: `pando scrub` shows them, "
+			"`pando scrub VOLUME --now` reads one",
+			(unsigned long long)json_u64(scrub, "overdue"),
+			(unsigned long long)json_u64(scrub, "oldest_s") / 86400);
+}
+
 static void check_daemon(struct checks *checks, const struct daemon *daemon)
 {
 	char what[128];
@@ -145,6 +185,8 @@ static void check_daemon(struct checks *checks, const struct daemon *daemon)
 	else if (check_directory_of(checks, answer, what))
 		checks_note(checks, VERDICT_GOOD, what, "%s", daemon->address);
 	check_certificates(checks, daemon);
+	check_salvage(checks, answer, what);
+	check_scrub(checks, answer, what, daemon->name);
 	/* A replicator's disk is its node's. */
 	if (strcmp(daemon->kind, "replicator") != 0)
 		check_disks(checks, daemon);

@@ -2,6 +2,7 @@
  * follow. */
 
 #include "ctl/checks.h"
+#include "ctl/copies.h"
 #include "ctl/judge.h"
 
 #include <stdio.h>
@@ -68,6 +69,29 @@ static bool check_copy(
 	return false;
 }
 
+/* One that is being filled is no copy yet, and no fault while it comes nearer. */
+static void check_seeding(struct checks *checks, const struct directory_volume *volume,
+	const struct json *primary, uint32_t node_id, const char *what)
+{
+	const struct directory_node *node =
+		directory_find_node(checks->cluster->directory, node_id);
+	const struct json *peer = node ? status_peer(primary, node->name) : NULL;
+	const char *name = node ? node->name : "an unknown node";
+	if (json_true(peer, "connected"))
+		checks_note(checks, VERDICT_WARN, what,
+			"%s is being filled with it (seeding, %u %%, %llu of %llu MiB), and counts "
+			"as no copy yet: `pando copy add %s %s --wait` shows how far it is",
+			name, copy_percent(primary, peer),
+			(unsigned long long)json_u64(peer, "acked_lsn") >> 20,
+			(unsigned long long)json_u64(primary, "durable_lsn") >> 20, volume->name,
+			name);
+	else
+		checks_note(checks, VERDICT_BAD, what,
+			"%s is to be filled with it (seeding) and is not connected: start "
+			"pando-node and pando-replicator there, or `pando copy remove %s %s`",
+			name, volume->name, name);
+}
+
 static void check_volume(struct checks *checks, const struct directory_volume *volume)
 {
 	char what[96];
@@ -106,6 +130,21 @@ static void check_volume(struct checks *checks, const struct directory_volume *v
 			STR_ARG(waits_for), volume->name);
 		return;
 	}
+	if (!primary && volume->replica_count == 0) {
+		checks_note(checks, VERDICT_BAD, what,
+			own ? "its node answers and does not serve it, and it has one copy: see "
+			      "that node's log"
+			    : "no node serves it, and it has one copy: start its node");
+		return;
+	}
+	if (!primary && str_equal(json_text(own, "role"), STR("fenced"))) {
+		checks_note(checks, VERDICT_BAD, what,
+			"its node answers and writes nothing to it: its disk has failed (see that "
+			"node's log), or a failover has just been begun; `pando failover %s` "
+			"serves it elsewhere",
+			volume->name);
+		return;
+	}
 	if (!primary) {
 		checks_note(checks, VERDICT_BAD, what,
 			"no node serves it: start its node, or `pando failover %s`", volume->name);
@@ -120,13 +159,48 @@ static void check_volume(struct checks *checks, const struct directory_volume *v
 		is_good = false;
 	}
 	for (unsigned i = 0; i < volume->replica_count; i++)
-		is_good = check_copy(checks, primary, volume->replica_node_ids[i], what) && is_good;
+		if (volume->replica_seeding[i])
+			check_seeding(checks, volume, primary, volume->replica_node_ids[i], what);
+		else
+			is_good = check_copy(checks, primary, volume->replica_node_ids[i], what) &&
+				is_good;
 	if (is_good)
 		checks_note(checks, VERDICT_GOOD, what, "served and in contact with its replicas");
 }
 
+/* What a node has of copies that it holds no more: nobody needs it, and it takes room. */
+static void check_kept(struct checks *checks, const struct directory_node *node,
+	const struct json *answer)
+{
+	const struct directory *directory = checks->cluster->directory;
+	char what[96];
+	snprintf(what, sizeof(what), "node %s", node->name);
+	for (const struct json *kept = json_first(json_get(answer, "kept")); kept;
+		kept = kept->next) {
+		uint32_t id = (uint32_t)json_u64(kept, "volume");
+		const struct directory_volume *volume = directory_find_volume(directory, id);
+		bool is_member = volume && cluster_holds(volume, node->id);
+		checks_note(checks, VERDICT_WARN, what,
+			"keeps %llu MiB of a copy of volume %s that it holds no more, in "
+			STR_FORMAT "%s",
+			(unsigned long long)(json_u64(kept, "bytes") >> 20),
+			volume ? volume->name : "(removed)",
+			STR_ARG(json_text(kept, "folder")),
+			is_member ? ": that goes by itself when its new copy has been filled"
+				  : ": delete the folder there when nobody needs it");
+	}
+}
+
 void check_volumes(struct checks *checks)
 {
+	size_t at = 0;
+	unsigned index = 0;
+	const struct directory_node *node;
+	while ((node = directory_next_node(checks->cluster->directory, &at)) != NULL) {
+		const struct json *answer = checks->kept[index++].answer;
+		if (filter_has_node(&checks->filter, node) && !checks->filter.volume)
+			check_kept(checks, node, answer);
+	}
 	size_t position = 0;
 	const struct directory_volume *volume;
 	while ((volume = directory_next_volume(checks->cluster->directory, &position)) != NULL)

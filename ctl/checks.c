@@ -111,6 +111,7 @@ static int ask_cluster(struct command *command, struct checks *checks, struct cl
 	if (code != EXIT_DONE)
 		return code;
 	checks->nodes = cluster_ask_nodes(cluster, "status", ASK_MS, &count);
+	checks->kept = cluster_ask_nodes(cluster, "kept", ASK_MS, &count);
 	checks->routers = cluster_ask_routers(cluster, "status", ASK_MS, &count);
 	checks->replicators = cluster_ask_replicators(cluster, "status", ASK_MS, &count);
 	return EXIT_DONE;
@@ -147,11 +148,14 @@ int check_run(struct command *command)
 	int code = look(command, &checks, &cluster);
 	if (code == EXIT_DONE && (json || table_rows(&checks.table)))
 		table_print(&checks.table, json, "");
-	if (code == EXIT_DONE && !checks.all)
+	if (code == EXIT_DONE && checks.filter.site && checks.filter.is_vacant && !json)
+		printf("%s\n", filter_empty_text(&checks.filter, ""));
+	else if (code == EXIT_DONE && !checks.all)
 		printf("%u checks found nothing wrong: `pando check --all` shows them\n",
 			checks.good);
 	table_deinit(&checks.table);
 	free((void *)(uintptr_t)checks.nodes);
+	free((void *)(uintptr_t)checks.kept);
 	free((void *)(uintptr_t)checks.routers);
 	free((void *)(uintptr_t)checks.replicators);
 	cluster_close(&cluster);

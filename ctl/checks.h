@@ -17,6 +17,7 @@ struct checks {
 	const struct cluster *cluster;
 	/* In the directory's order, as cluster.h says. */
 	const struct question *nodes, *routers, *replicators;
+	const struct question *kept; /* by the nodes: copies that they hold no more */
 };
 
 enum verdict { VERDICT_GOOD, VERDICT_WARN, VERDICT_BAD };

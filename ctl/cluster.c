@@ -1,5 +1,7 @@
 #include "ctl/cluster.h"
 
+#include "core/nearest.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -80,6 +82,62 @@ const struct directory_volume *cluster_find_volume(const struct cluster *cluster
 	return NULL;
 }
 
+int cluster_no_such(const struct cluster *cluster, const char *what, const char *name)
+{
+	struct nearest nearest = { .wanted = str_from(name) };
+	struct error error = { 0 };
+	size_t position = 0;
+	const struct directory_site *site;
+	const struct directory_node *node;
+	const struct directory_volume *volume;
+	if (strcmp(what, "site") == 0)
+		while ((site = directory_next_site(cluster->directory, &position)) != NULL)
+			nearest_offer(&nearest, str_from(site->name));
+	else if (strcmp(what, "node") == 0)
+		while ((node = directory_next_node(cluster->directory, &position)) != NULL)
+			nearest_offer(&nearest, str_from(node->name));
+	else
+		while ((volume = directory_next_volume(cluster->directory, &position)) != NULL)
+			nearest_offer(&nearest, str_from(volume->name));
+	(void)nearest_refuse(&nearest, what, &error);
+	return command_fail(&error);
+}
+
+/* Of a volume by its name. */
+static bool lacks_copy_elsewhere(struct command *command, const char *name)
+{
+	struct cluster cluster = { 0 };
+	struct buf path = { 0 };
+	copy_path(command, &path);
+	const struct directory_volume *volume = NULL;
+	if (directory_read_places(
+		    command->writer, buf_terminated(&path), &cluster.directory, NULL) == 0)
+		volume = cluster_find_volume(&cluster, name);
+	bool lacks = volume && !cluster_has_copy_elsewhere(&cluster, volume);
+	buf_deinit(&path);
+	cluster_close(&cluster);
+	return lacks;
+}
+
+void cluster_warn_alone(struct command *command, const char *name, const char *durability)
+{
+	if (strcmp(durability, "local") != 0 && lacks_copy_elsewhere(command, name))
+		command_complain(
+			"volume %s has no replica at another site: until it has one, all of its "
+			"mail is lost with its site, and `pando at-risk` and `pando check` say so; "
+			"`pando copy add %s NODE` gives it one",
+			name, name);
+}
+
+int cluster_take_volume(
+	struct command *command, const struct directory_volume *volume, const char *doing)
+{
+	struct error error = { 0 };
+	struct volume_seen seen = { volume->id, volume->epoch };
+	return command_report(
+		directory_begin_moves(command->writer, doing, &seen, 1, &error), &error);
+}
+
 static void add_question(struct buf *questions, const char *address, const char *request)
 {
 	struct question question = { .request = request };
@@ -135,7 +193,7 @@ bool cluster_has_copy_elsewhere(
 	for (unsigned i = 0; i < volume->replica_count && primary; i++) {
 		const struct directory_node *node =
 			directory_find_node(cluster->directory, volume->replica_node_ids[i]);
-		if (node && node->site_id != primary->site_id)
+		if (node && node->site_id != primary->site_id && !volume->replica_seeding[i])
 			return true;
 	}
 	return false;
@@ -190,6 +248,11 @@ const struct json *status_peer(const struct json *primary, const char *node)
 		if (str_equal(json_text(peer, "node"), str_from(node)))
 			return peer;
 	return NULL;
+}
+
+bool status_is_filled(const struct json *volume)
+{
+	return json_get(volume, "is_whole") != NULL && !json_true(volume, "is_whole");
 }
 
 const struct json *status_volume(const struct json *status, uint32_t volume_id)

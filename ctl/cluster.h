@@ -34,14 +34,28 @@ const char *cluster_site_name(const struct cluster *cluster, uint32_t site_id);
 const struct directory_site *cluster_find_site(const struct cluster *cluster, const char *name);
 const struct directory_volume *cluster_find_volume(const struct cluster *cluster, const char *name);
 
+/* Says that there is no site, node or volume (`what`) of this name, and which is the nearest;
+ * EXIT_FAILED. */
+int cluster_no_such(const struct cluster *cluster, const char *what, const char *name);
+
 /* The node has a copy of it, as primary or replica. */
 bool cluster_holds(const struct directory_volume *volume, uint32_t node_id);
 /* Its replicator has something to do: some volume with a copy there has another one elsewhere. */
 bool cluster_replicates(const struct cluster *cluster, const struct directory_node *node);
 
-/* The directory names a copy of it at another site than its primary's. */
+/* The directory names a copy of it at another site than its primary's, and it is not just being
+ * filled. */
 bool cluster_has_copy_elsewhere(
 	const struct cluster *cluster, const struct directory_volume *volume);
+/* Says so where a volume, as the directory, which is open, has it now, has none and is to be kept
+ * at two sites by its `durability`: what was asked for and cannot be had is not passed over in
+ * silence. */
+void cluster_warn_alone(struct command *command, const char *name, const char *durability);
+
+/* No other command changes the volume, or moves it, until this one (`doing`, for the others) has
+ * ended. 0 or an exit code with the sentence printed. */
+int cluster_take_volume(struct command *command, const struct directory_volume *volume,
+	const char *doing) must_check;
 
 /* One question per node or router, in the directory's order; free() the array. */
 struct question *cluster_ask_nodes(
@@ -63,6 +77,9 @@ const struct json *cluster_primary_of(const struct cluster *cluster, const struc
 	const struct directory_volume *volume);
 /* What a primary says of the replica at the node of this name, or NULL; `primary` may be NULL. */
 const struct json *status_peer(const struct json *primary, const char *node);
+/* A copy, as its node says, has lost some of what it had, or is being filled. `volume` may be NULL.
+ */
+bool status_is_filled(const struct json *volume);
 
 /* The highest number of a mailbox that a volume of these nodes has seen, and which volume. */
 uint64_t status_highest_mailbox_id(

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* The volumes to move, by the arguments. 0 or an exit code. */
 static int select_volumes(struct command *command, struct plan *plan)
@@ -31,8 +32,8 @@ static int select_volumes(struct command *command, struct plan *plan)
 	size_t position = 0;
 	const struct directory_volume *volume;
 	if (to && !target)
-		error_set(&error, -ENOENT, "there is no site `%s`: see `pando site list`", to);
-	else if (!from && !machine && !one)
+		return cluster_no_such(plan->cluster, "site", to);
+	if (!from && !machine && !one)
 		error_set(&error, -ENOENT,
 			"`%s` is neither a site nor a node nor a volume: see `pando site list`, "
 			"`pando node list`, `pando volume list`",
@@ -66,9 +67,13 @@ static int select_returning(struct command *command, struct plan *plan)
 		cluster_find_site(plan->cluster, command->positionals[0]);
 	struct error error = { 0 };
 	struct sql_result *result = NULL;
-	if (!site) {
-		error_set(&error, -ENOENT, "there is no site `%s`: see `pando site list`",
-			command->positionals[0]);
+	if (!site)
+		return cluster_no_such(plan->cluster, "site", command->positionals[0]);
+	if (!command->writer) {
+		error_set(&error, -EHOSTUNREACH,
+			"which volumes prefer %s stands in the directory alone: run this again "
+			"when that answers",
+			site->name);
 		return command_fail(&error);
 	}
 	if (directory_list(command->writer, LIST_VOLUMES, NULL, &result, &error) < 0)
@@ -98,6 +103,39 @@ static const char *node_name(const struct plan *plan, uint32_t id)
 	return node ? node->name : "-";
 }
 
+/* A number of a volume that moves; nothing where it stays. */
+static void add_number(struct table *table, bool moves, uint64_t number)
+{
+	if (moves)
+		table_addf(table, "%llu", (unsigned long long)number);
+	else
+		table_add(table, "");
+}
+
+/* What is said of an epoch that begins is said where one does: a volume that stays where it was, or
+ * was given back there, has its old columns and the reason. */
+static void report_move(
+	const struct plan *plan, const struct move *move, bool dry_run, struct table *table)
+{
+	bool moves = !move->problem[0] && move->chosen_node_id != 0;
+	struct buf loss = { 0 };
+	move_describe_loss(move, &loss);
+	table_add(table, move->volume->name);
+	table_add(table, node_name(plan, move->volume->primary_node_id));
+	table_add(table, node_name(plan, move->chosen_node_id));
+	table_add(table,
+		move->problem[0]       ? move->problem
+			: dry_run      ? "would move"
+			: move->served ? "served"
+				       : "promoted, not serving yet");
+	add_number(table, moves, move->epoch);
+	table_add(table, moves ? move->clean ? "yes" : "no" : "");
+	add_number(table, moves, move->chosen.end_lsn);
+	add_number(table, moves && move->served, move->served_after_ms);
+	table_add_str(table, buf_str(&loss));
+	buf_deinit(&loss);
+}
+
 static void report(
 	const struct plan *plan, struct directory_writer *writer, bool json, bool dry_run)
 {
@@ -114,27 +152,8 @@ static void report(
 	struct unshipped_names names = { .writer = writer };
 	plan_list_losses(plan, &names, &losses);
 	unshipped_names_deinit(&names);
-	for (unsigned i = 0; i < plan->count; i++) {
-		const struct move *move = &plan->moves[i];
-		struct buf loss = { 0 };
-		move_describe_loss(move, &loss);
-		table_add(&table, move->volume->name);
-		table_add(&table, node_name(plan, move->volume->primary_node_id));
-		table_add(&table, node_name(plan, move->chosen_node_id));
-		table_add(&table,
-			move->problem[0]       ? move->problem
-				: dry_run      ? "would move"
-				: move->served ? "served"
-					       : "promoted, not serving yet");
-		table_addf(&table, "%llu",
-			(unsigned long long)(move->chosen_node_id ? move->epoch
-								  : move->volume->epoch));
-		table_add(&table, move->chosen_node_id ? move->clean ? "yes" : "no" : "");
-		table_addf(&table, "%llu", (unsigned long long)move->chosen_end_lsn);
-		table_addf(&table, "%llu", (unsigned long long)move->served_after_ms);
-		table_add_str(&table, buf_str(&loss));
-		buf_deinit(&loss);
-	}
+	for (unsigned i = 0; i < plan->count; i++)
+		report_move(plan, &plan->moves[i], dry_run, &table);
 	if (json) {
 		struct buf out = { 0 };
 		buf_printf(&out, "{\"dry_run\": %s, \"duration_ms\": %llu, \"volumes\": ",
@@ -163,6 +182,30 @@ static void report(
 	table_deinit(&losses);
 }
 
+/* Until this command has ended, nobody else moves them. */
+static int take_volumes(struct command *command, const struct plan *plan)
+{
+	struct error error = { 0 };
+	char doing[128];
+	struct volume_seen *seen = mem_alloc((plan->count + 1) * sizeof(*seen));
+	snprintf(doing, sizeof(doing), "pando %s %s", command->verb->name, command->positionals[0]);
+	for (unsigned i = 0; i < plan->count; i++)
+		seen[i] = (struct volume_seen){ plan->moves[i].volume->id,
+			plan->moves[i].volume->epoch };
+	int code = directory_begin_moves(command->writer, doing, seen, plan->count, &error);
+	free(seen);
+	return code < 0 ? command_fail(&error) : EXIT_DONE;
+}
+
+static int check_writable(const struct command *command, struct error *error)
+{
+	if (command->writer)
+		return directory_check_writable(command->writer, error);
+	return error_set(error, -EHOSTUNREACH,
+		"a failover writes to the directory, which does not answer: start its PostgreSQL, "
+		"or promote the standby, first (docs/operating.md, A site is lost)");
+}
+
 static int run(
 	struct command *command, int (*select)(struct command *, struct plan *), bool must_be_clean)
 {
@@ -172,11 +215,13 @@ static int run(
 		.started_us = clock_mono_us() };
 	struct error error = { 0 }, read_only = { 0 };
 	bool dry_run = command_has(command, "dry-run");
-	int code = cluster_open(command, &cluster);
+	/* A plan needs places only, and what the daemons say of themselves. */
+	int code =
+		dry_run ? cluster_open_to_look(command, &cluster) : cluster_open(command, &cluster);
 	if (code != EXIT_DONE)
 		return code;
 	/* Before anything stands still for what could not be written. */
-	bool is_refused = directory_check_writable(command->writer, &read_only) < 0;
+	bool is_refused = check_writable(command, &read_only) < 0;
 	if (is_refused && !dry_run) {
 		cluster_close(&cluster);
 		return command_fail(&read_only);
@@ -184,20 +229,16 @@ static int run(
 	plan.must_be_clean = must_be_clean;
 	plan.accept_loss = command_has(command, "accept-loss");
 	code = select(command, &plan);
+	if (code == EXIT_DONE && plan.count && !dry_run)
+		code = take_volumes(command, &plan);
 	if (code == EXIT_DONE && plan.count) {
 		plan_look(&plan);
 		plan_preflight(&plan, &read_only);
 		if (dry_run) {
 			plan_compare(&plan);
 			plan_count_loss(&plan);
-		} else {
-			plan_fence(&plan);
-			plan_count_loss(&plan);
-			plan_confirm(&plan);
-			if (plan_promote(&plan, command->writer, &error) < 0)
-				code = command_fail(&error);
-			else
-				plan_wait(&plan);
+		} else if (plan_carry_out(&plan, command->writer, &error) < 0) {
+			code = command_fail(&error);
 		}
 		if (code == EXIT_DONE)
 			report(&plan, command->writer, command_json(command), dry_run);
@@ -207,7 +248,8 @@ static int run(
 	} else if (code == EXIT_DONE && command_json(command)) {
 		report(&plan, command->writer, true, dry_run);
 	}
-	if (is_refused && code != EXIT_USAGE)
+	/* What is wrong otherwise has been said. */
+	if (is_refused && plan.count && code != EXIT_USAGE)
 		code = command_fail(&read_only);
 	plan_free(&plan);
 	cluster_close(&cluster);

@@ -1,13 +1,32 @@
 #include "ctl/filter.h"
 
-#include <errno.h>
-#include <stdio.h>
-
-static int no_such(const char *what, const char *name)
+/* The copies of the volume that is asked for are elsewhere, or the node is: nothing would be looked
+ * at, and all would be well. */
+static int refuse_contradiction(const struct command *command, const struct filter *filter)
 {
-	struct error error = { 0 };
-	error_set(&error, -ENOENT, "there is no %s `%s`: see `pando %s list`", what, name, what);
-	return command_fail(&error);
+	if (filter->site && filter->node && filter->node->site_id != filter->site->id)
+		return command_usage(
+			command, "node %s is not at %s", filter->node->name, filter->site->name);
+	if (filter->volume && !filter_has_volume(filter, filter->volume))
+		return command_usage(command, "volume %s has no copy at %s", filter->volume->name,
+			filter->node ? filter->node->name : filter->site->name);
+	return EXIT_DONE;
+}
+
+/* Volumes stand at nodes. */
+static bool has_anything(const struct filter *filter)
+{
+	size_t position = 0;
+	const struct directory_node *node;
+	const struct directory_router *router;
+	while ((node = directory_next_node(filter->cluster->directory, &position)) != NULL)
+		if (filter_has_node(filter, node))
+			return true;
+	position = 0;
+	while ((router = directory_next_router(filter->cluster->directory, &position)) != NULL)
+		if (filter_has_router(filter, router))
+			return true;
+	return false;
 }
 
 int filter_read(struct command *command, const struct cluster *cluster, struct filter *filter_out)
@@ -17,14 +36,23 @@ int filter_read(struct command *command, const struct cluster *cluster, struct f
 	const char *volume = command_option(command, "volume");
 	*filter_out = (struct filter){ .cluster = cluster };
 	if (site && !(filter_out->site = cluster_find_site(cluster, site)))
-		return no_such("site", site);
+		return cluster_no_such(cluster, "site", site);
 	if (node &&
 		!(filter_out->node =
 				directory_find_node_by_name(cluster->directory, str_from(node))))
-		return no_such("node", node);
+		return cluster_no_such(cluster, "node", node);
 	if (volume && !(filter_out->volume = cluster_find_volume(cluster, volume)))
-		return no_such("volume", volume);
-	return EXIT_DONE;
+		return cluster_no_such(cluster, "volume", volume);
+	filter_out->is_vacant = !has_anything(filter_out);
+	return refuse_contradiction(command, filter_out);
+}
+
+const char *filter_empty_text(const struct filter *filter, const char *otherwise)
+{
+	if (!filter->is_vacant)
+		return otherwise;
+	return filter->site ? "nothing here to check: the site has no node, no router and no volume"
+			    : "nothing to check yet: `pando node add`, `pando router add`";
 }
 
 bool filter_is_empty(const struct filter *filter)

@@ -11,15 +11,18 @@ struct filter {
 	const struct directory_site *site;
 	const struct directory_node *node;
 	const struct directory_volume *volume;
+	bool is_vacant; /* there is no daemon and no volume where it looks */
 };
 
-/* 0, or an exit code with the sentence printed: a name that does not exist is an error. Valid as
- * long as the cluster. */
+/* 0, or an exit code with the sentence printed: a name that does not exist is an error, and so are
+ * options that leave nothing of each other. Valid as long as the cluster. */
 int filter_read(struct command *command, const struct cluster *cluster,
 	struct filter *filter_out) must_check;
 /* The same with the cluster, for looking only; 0 with it open, or an exit code. */
 int filter_open(
 	struct command *command, struct cluster *cluster, struct filter *filter_out) must_check;
+/* What is said where a list is empty: `otherwise`, unless there was nothing to look at. */
+const char *filter_empty_text(const struct filter *filter, const char *otherwise);
 bool filter_is_empty(const struct filter *filter);
 bool filter_has_node(const struct filter *filter, const struct directory_node *node);
 bool filter_has_router(const struct filter *filter, const struct directory_router *router);

@@ -320,11 +320,18 @@ static int check_values(struct setup *setup, const char *domain)
 {
 	char endpoint[96];
 	const char *const lines[] = { setup->data_dir, setup->source, setup->command->config_file };
-	for (unsigned i = 0; i < array_length(lines); i++)
+	for (unsigned i = 0; i < array_length(lines); i++) {
+		struct str line = str_from(lines[i]);
+		if (str_trim(line).length != line.length)
+			return error_set(setup->error, -EINVAL,
+				"`%s` begins or ends with a space, which a configuration leaves "
+				"out",
+				lines[i]);
 		for (const char *c = lines[i]; *c; c++)
 			if ((unsigned char)*c < ' ')
 				return error_set(setup->error, -EINVAL,
 					"`%s` holds a control character", lines[i]);
+	}
 	if (!address_is_domain(str_from(setup->hostname)) || setup->hostname[0] == '[')
 		return error_set(setup->error, -EINVAL,
 			"`%s` is no host name: give this machine's with --hostname",

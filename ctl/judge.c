@@ -85,9 +85,22 @@ bool judge_certificate(
 	return false;
 }
 
+/* The kernel does it to a file system whose disk fails, and free room says nothing of it. */
+static bool judge_writable(const struct json *disk, struct buf *out)
+{
+	if (!json_true(disk, "read_only"))
+		return true;
+	buf_printf(out,
+		STR_FORMAT " is on a file system that is read-only (the kernel's log says why)",
+		STR_ARG(json_text(disk, "path")));
+	return false;
+}
+
 bool judge_room(const struct json *disk, uint64_t needed_mib, struct buf *out)
 {
 	uint64_t left_mib = json_u64(disk, "free_bytes") >> 20;
+	if (!judge_writable(disk, out))
+		return false;
 	if (left_mib >= needed_mib)
 		return true;
 	buf_printf(out, STR_FORMAT " has %llu MiB free, and %llu MiB are needed to serve there",
@@ -100,6 +113,8 @@ bool judge_disk(const struct json *disk, struct buf *out)
 {
 	uint64_t left = json_u64(disk, "free_bytes"), size = json_u64(disk, "size_bytes");
 	uint64_t least = (uint64_t)DISK_FREE_MIB_MIN << 20;
+	if (!judge_writable(disk, out))
+		return false;
 	if (left >= least && left / DISK_FREE_PERCENT_MIN >= size / 100)
 		return true;
 	buf_printf(out, STR_FORMAT " has %llu MiB of %llu MiB free (%llu %%)",

@@ -1,5 +1,6 @@
 /* `pando lag`: how far each copy is behind. */
 
+#include "ctl/copies.h"
 #include "ctl/filter.h"
 #include "ctl/output.h"
 
@@ -32,15 +33,21 @@ static void add_lag_rows(const struct filter *filter, const struct question *nod
 		table_add(table, !connected ? "" : json_true(peer, "stalled") ? "yes" : "no");
 		table_add_str(table, json_text(peer, "chain"));
 		table_add_str(table, json_text(peer, "verified_lsn"));
+		table_add_bool(table, volume->replica_seeding[i]);
+		if (peer)
+			table_addf(table, "%u", copy_percent(own, peer));
+		else
+			table_add(table, "");
 	}
 }
 
 int lag_run(struct command *command)
 {
 	struct cluster cluster = { 0 };
-	struct table table = { 11,
+	struct table table = { 13,
 		{ "volume", "primary", "replica", "site", "?connected", "#lag_messages",
-			"#lag_bytes", "#lag_ms", "?stalled", "chain", "#verified_lsn" },
+			"#lag_bytes", "#lag_ms", "?stalled", "chain", "#verified_lsn",
+			"?seeding", "#percent" },
 		{ 0 } };
 	size_t position = 0;
 	const struct directory_volume *volume;
@@ -53,7 +60,8 @@ int lag_run(struct command *command)
 	while ((volume = directory_next_volume(cluster.directory, &position)) != NULL)
 		add_lag_rows(&filter, nodes, volume, &table);
 	bool all = filter_tell_silent_nodes(&filter, nodes);
-	table_print(&table, command_json(command), "no volume that was asked for has a replica");
+	table_print(&table, command_json(command),
+		filter_empty_text(&filter, "no volume that was asked for has a replica"));
 	table_deinit(&table);
 	free(nodes);
 	cluster_close(&cluster);

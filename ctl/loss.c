@@ -7,15 +7,13 @@
 #include <string.h>
 
 /* What may be lost: the old primary's node, where it answers, reads its log above where the chosen
- * copy ends. */
-
-/* Within the time to decide, and before the row is written: a deposed primary's log may be cut. */
-enum { LOSS_MS = ASK_LOOK_MS };
+ * copy ends. Within the time to decide, and before the row is written: a deposed primary's log may
+ * be cut. */
 
 static bool is_asked(const struct move *move)
 {
 	return move->chosen_node_id && move->old.answers && !(move->clean && move->fenced) &&
-		move->old.end_lsn > move->chosen_end_lsn;
+		move->old.position.end_lsn > move->chosen.end_lsn;
 }
 
 static bool is_asked_before(const struct plan *plan, unsigned i)
@@ -37,7 +35,7 @@ static char *request_of(const struct plan *plan, uint32_t node_id)
 		if (!is_asked(move) || move->old.node_id != node_id)
 			continue;
 		buf_printf(&request, "%c%u:%llu", separator, move->volume->id,
-			(unsigned long long)move->chosen_end_lsn);
+			(unsigned long long)move->chosen.end_lsn);
 		separator = ',';
 	}
 	char *text = str_to_heap(buf_str(&request));
@@ -74,7 +72,7 @@ void plan_count_loss(struct plan *plan)
 			node->control);
 		node_ids[count++] = node_id;
 	}
-	ask_all(plan->cluster->asker, questions, count, LOSS_MS);
+	ask_all(plan->cluster->asker, questions, count, plan_round_ms(plan, ROUND_LOSS));
 	for (unsigned i = 0; i < count; i++) {
 		take(plan, node_ids[i], questions[i].answer);
 		free((char *)(uintptr_t)questions[i].request);
@@ -124,8 +122,8 @@ static void append_last_lag(const struct move *move, struct buf *out)
 
 void move_describe_loss(const struct move *move, struct buf *out)
 {
-	uint64_t bytes = move->old.end_lsn > move->chosen_end_lsn
-		? move->old.end_lsn - move->chosen_end_lsn
+	uint64_t bytes = move->old.position.end_lsn > move->chosen.end_lsn
+		? move->old.position.end_lsn - move->chosen.end_lsn
 		: 0;
 	if (move->chosen_node_id == 0)
 		return;

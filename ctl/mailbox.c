@@ -6,8 +6,8 @@
 #include "core/encode.h"
 #include "core/rand.h"
 #include "proto/mail/address.h"
+#include "proto/mail/legible.h"
 #include "proto/mail/scram.h"
-#include "proto/mail/utf7.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -107,12 +107,18 @@ static int make_credential(const char *password, struct buf *out, struct error *
 	return 0;
 }
 
-/* What the front door would refuse must not get into the directory. */
-static int check_address(const char *text, struct error *error)
+int mailbox_check_address(const char *text, struct error *error)
 {
 	struct address address;
-	if (address_parse(str_from(text), &address) && utf8_is_valid(str_from(text)) &&
-		!address.is_literal && !address.is_quoted && !address_is_relay_hack(&address))
+	int32_t unseen = legible_find_unseen(str_from(text));
+	/* What ASCII has of these stands in the sentence below. */
+	if (unseen >= 0x80)
+		return error_set(error, -EINVAL,
+			"`%s` holds the character U+%04X, which is not seen or shows others in "
+			"another order: one address would look like another; leave it out",
+			text, (unsigned)unseen);
+	if (address_parse(str_from(text), &address) && !address.is_literal && !address.is_quoted &&
+		!address_is_relay_hack(&address))
 		return 0;
 	return error_set(error, -EINVAL,
 		"`%s` is no address that mail can be sent to: write it as user@domain, without "
@@ -133,7 +139,7 @@ int mailbox_add(struct command *command)
 	};
 	if (quota && !str_to_u64(str_from(quota), INT64_MAX, &mailbox.quota_bytes))
 		return command_usage(command, "--quota wants a number of bytes");
-	if (check_address(mailbox.address, &error) < 0)
+	if (mailbox_check_address(mailbox.address, &error) < 0)
 		return command_fail(&error);
 	int code = command_open_directory(command);
 	if (code != EXIT_DONE)
@@ -173,9 +179,18 @@ static int import_line(
 		.durability = fields[3] && fields[3][0] ? fields[3] : NULL,
 		.id_above = id_above,
 	};
-	int code = check_address(mailbox.address, error);
+	int code = mailbox_check_address(mailbox.address, error);
 	if (code < 0)
 		return code;
+	if (mailbox.durability && strchr(mailbox.durability, '\t'))
+		return error_set(error, -EINVAL,
+			"more than four fields: ADDRESS<tab>PASSWORD<tab>VOLUME<tab>DURABILITY");
+	if (legible_find_control(str_from(mailbox.volume ? mailbox.volume : "")) != LEGIBLE ||
+		legible_find_control(str_from(mailbox.durability ? mailbox.durability : "")) !=
+			LEGIBLE)
+		return error_set(error, -EINVAL,
+			"what stands for the volume or the durability is no name of one: see "
+			"`pando volume list`");
 	if (password && strncmp(password, "SCRAM-SHA-256$", 14) == 0)
 		buf_append_str(&scram, str_from(password));
 	else if (password)
@@ -223,8 +238,27 @@ static int import_file(struct command *command, FILE *file, const char *name)
 	}
 	if (directory_commit(command->writer, &error) < 0)
 		return command_fail(&error);
-	printf("%u mailboxes added\n", added);
+	printf("%u mailbox%s added\n", added, added == 1 ? "" : "es");
 	return EXIT_DONE;
+}
+
+/* All of it, before the directory is locked: whoever writes it may take as long as they like, and
+ * everybody else's writing would wait. NULL when there is no room for it. */
+static FILE *standard_input(void)
+{
+	char bytes[LINE_MAX_BYTES];
+	size_t length;
+	FILE *copy = tmpfile();
+	while (copy && (length = fread(bytes, 1, sizeof(bytes), stdin)) > 0)
+		if (fwrite(bytes, 1, length, copy) != length)
+			break;
+	if (copy && (ferror(stdin) || ferror(copy) || fseek(copy, 0, SEEK_SET) != 0)) {
+		int why = errno;
+		fclose(copy);
+		errno = why;
+		return NULL;
+	}
+	return copy;
 }
 
 int mailbox_import(struct command *command)
@@ -234,12 +268,13 @@ int mailbox_import(struct command *command)
 	int code = command_open_directory(command);
 	if (code != EXIT_DONE)
 		return code;
-	FILE *file = is_stdin ? stdin : fopen(name, "re");
+	FILE *file = is_stdin ? standard_input() : fopen(name, "re");
 	if (!file)
-		return command_usage(command, "%s cannot be opened: %s", name, strerror(errno));
+		return command_usage(command, "%s cannot be %s: %s",
+			is_stdin ? "standard input" : name, is_stdin ? "read" : "opened",
+			strerror(errno));
 	code = import_file(command, file, is_stdin ? "standard input" : name);
-	if (!is_stdin)
-		fclose(file);
+	fclose(file);
 	return code;
 }
 
@@ -310,6 +345,10 @@ int mailbox_set(struct command *command)
 
 int mailbox_list(struct command *command)
 {
+	if (command_has(command, "removed"))
+		return list(command, LIST_REMOVED_MAILBOXES,
+			command->positional_count ? command->positionals[0] : "*", false,
+			"no mailbox is removed and kept");
 	return list(command, LIST_MAILBOXES,
 		command->positional_count ? command->positionals[0] : "*", false,
 		command->positional_count
@@ -340,24 +379,13 @@ int mailbox_passwd(struct command *command)
 	return code;
 }
 
-int mailbox_remove(struct command *command)
-{
-	struct error error = { 0 };
-	int code = command_open_directory(command);
-	if (code != EXIT_DONE)
-		return code;
-	if (directory_remove_mailbox(command->writer, command->positionals[0], &error) < 0)
-		return command_fail(&error);
-	return EXIT_DONE;
-}
-
 int alias_add(struct command *command)
 {
 	struct error error = { 0 };
 	int code = command_open_directory(command);
 	if (code != EXIT_DONE)
 		return code;
-	if (check_address(command->positionals[0], &error) < 0 ||
+	if (mailbox_check_address(command->positionals[0], &error) < 0 ||
 		directory_begin(command->writer, &error) < 0)
 		return command_fail(&error);
 	for (unsigned i = 1; i < command->positional_count; i++)

@@ -2,12 +2,10 @@
 
 #include "core/clock.h"
 #include "core/rand.h"
-#include "ctl/position.h"
 #include "proto/disk/epochs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum {
 	/* Replaying what stands behind the last checkpoint. */
@@ -25,10 +23,17 @@ uint64_t plan_elapsed_ms(const struct plan *plan)
 	return (clock_mono_us() - plan->started_us) / 1000;
 }
 
+unsigned plan_round_ms(const struct plan *plan, enum decide_round round)
+{
+	uint64_t now = clock_mono_us(), by = plan->decide_by_us;
+	uint64_t left_ms = by == 0 ? DECIDE_MS : now < by ? (by - now) / 1000 : 0;
+	unsigned ms = round_ms(round, left_ms);
+	return ms > 0 ? ms : 1;
+}
+
 void plan_pause(void)
 {
-	struct timespec time = { 0, POLL_MS * 1000000 };
-	nanosleep(&time, NULL);
+	clock_sleep_ms(POLL_MS);
 }
 
 void move_problem(struct move *move, struct str text)
@@ -56,6 +61,7 @@ void plan_add(
 		.above_epoch = volume->epoch,
 		.old = { .node_id = volume->primary_node_id, .slot = volume->primary_slot } };
 	bool any = false;
+	char advice[96];
 	move.old.is_fit = true;
 	move.old.eligible =
 		is_wanted(wish, directory_find_node(directory, volume->primary_node_id));
@@ -69,11 +75,20 @@ void plan_add(
 			.slot = volume->replica_slots[i],
 			.eligible = eligible,
 			.is_fit = true,
+			.is_seeding = volume->replica_seeding[i],
 			.leaves = leaves(wish, node) };
 		any = any || eligible;
 	}
-	if (!any)
-		move_problem(&move, STR("there is no replica"));
+	const struct directory_site *site = directory_find_site(directory, wish->to_site_id);
+	if (!any && site && move.old.eligible) {
+		snprintf(advice, sizeof(advice), "%s serves it already", site->name);
+		move_problem(&move, str_from(advice));
+	} else if (!any && site) {
+		snprintf(advice, sizeof(advice), "it has no replica at %s", site->name);
+		move_problem(&move, str_from(advice));
+	} else if (!any) {
+		move_problem(&move, STR("it has no replica"));
+	}
 	plan->moves = mem_resize(plan->moves, (plan->count + 1) * sizeof(move));
 	plan->moves[plan->count++] = move;
 }
@@ -147,10 +162,10 @@ static void take_old(struct move *move, const struct json *status)
 	old->status = status;
 	old->entry = volume;
 	old->answers = volume != NULL;
-	old->epoch = json_u64(volume, "epoch");
-	old->end_lsn = json_u64(volume, "durable_lsn");
+	old->position.epoch = json_u64(volume, "epoch");
+	old->position.end_lsn = json_u64(volume, "durable_lsn");
 	old->seen_epoch = json_u64(volume, "seen_epoch");
-	move->old_writes = old->epoch <= move->volume->epoch &&
+	move->old_writes = old->position.epoch <= move->volume->epoch &&
 		(str_equal(role, STR("primary")) ||
 			(str_equal(role, STR("fenced")) && json_true(volume, "is_proven")));
 	move->at_risk = json_u64(volume, "at_risk");
@@ -162,15 +177,16 @@ static void take_candidate(const struct plan *plan, const struct move *move,
 	const struct json *volume = status_volume(status, move->volume->id);
 	candidate->status = status;
 	candidate->entry = volume;
-	candidate->epoch = json_u64(volume, "epoch");
-	candidate->end_lsn = json_u64(volume, "durable_lsn");
+	candidate->position.epoch = json_u64(volume, "epoch");
+	candidate->position.end_lsn = json_u64(volume, "durable_lsn");
 	candidate->seen_epoch = json_u64(volume, "seen_epoch");
 	/* What it last heard from its primary. */
 	candidate->leader_lsn = json_u64(volume, "leader_lsn");
 	candidate->leader_age_ms = json_u64(volume, "leader_age_ms");
 	candidate->answers = volume != NULL;
 	/* Epoch 0: nobody has read its log yet, which a hold does, or it never had any. */
-	candidate->has_any = candidate->epoch > 0 || plan->accept_loss;
+	candidate->has_any = candidate->position.epoch > 0 || plan->accept_loss;
+	candidate->is_broken = status_is_filled(volume);
 }
 
 /* Behind a directory that was put back the copy that it names may be a replica of the epoch that
@@ -181,7 +197,8 @@ static void admit_old(struct move *move)
 	struct str role = json_text(old->entry, "role");
 	if (move->candidate_count == VOLUME_COPIES_MAX ||
 		!(str_equal(role, STR("replica")) || str_equal(role, STR("held"))) ||
-		(old->epoch <= move->volume->epoch && old->seen_epoch <= move->volume->epoch))
+		(old->position.epoch <= move->volume->epoch &&
+			old->seen_epoch <= move->volume->epoch))
 		return;
 	for (unsigned k = 0; k < move->candidate_count; k++)
 		if (move->candidates[k].node_id == old->node_id)
@@ -225,24 +242,9 @@ static unsigned times_chosen(const struct plan *plan, uint32_t node_id)
 	return times;
 }
 
-static struct position position_of(const struct candidate *candidate)
-{
-	return (struct position){ .epoch = candidate->epoch,
-		.end_lsn = candidate->end_lsn,
-		.opening = candidate->opening,
-		.has_opening = candidate->has_opening };
-}
-
-/* Above 0: a has more of the volume than b. */
-static int compare(const struct candidate *a, const struct candidate *b)
-{
-	struct position mine = position_of(a), theirs = position_of(b);
-	return position_compare(&mine, &theirs);
-}
-
 static bool is_better(const struct plan *plan, const struct candidate *a, const struct candidate *b)
 {
-	int order = compare(a, b);
+	int order = position_compare(&a->position, &b->position);
 	return order > 0 ||
 		(order == 0 && times_chosen(plan, a->node_id) < times_chosen(plan, b->node_id));
 }
@@ -253,28 +255,49 @@ static void raise_epoch(struct move *move, uint64_t epoch)
 		move->above_epoch = epoch;
 }
 
+/* One that answers and cannot be held is not silent. */
+static void name_refusing(const struct plan *plan, struct move *move)
+{
+	for (unsigned k = 0; k < move->candidate_count; k++)
+		if (move->candidates[k].eligible && move->candidates[k].refuses)
+			move_problem_of_node(plan, move, move->candidates[k].node_id,
+				"answers and cannot use its copy: the log of its pando-node says "
+				"why (`volume_unusable` is damage: start the primary, which fills "
+				"it again)");
+}
+
 /* `is_final`: nothing more will be asked. */
 void move_choose(const struct plan *plan, struct move *move, bool is_final)
 {
-	const struct candidate *best = NULL;
+	const struct candidate *best = NULL, *filled = NULL;
 	bool heard = false;
 	move->chosen_node_id = 0;
 	move->above_epoch = move->volume->epoch;
-	raise_epoch(move, move->old.epoch);
+	raise_epoch(move, move->old.position.epoch);
 	raise_epoch(move, move->old.seen_epoch);
 	for (unsigned k = 0; k < move->candidate_count; k++) {
 		const struct candidate *candidate = &move->candidates[k];
 		if (!candidate->answers)
 			continue;
-		raise_epoch(move, candidate->epoch);
+		raise_epoch(move, candidate->position.epoch);
 		raise_epoch(move, candidate->seen_epoch);
 		heard = true;
 		if (!candidate->eligible || !candidate->has_any || !candidate->is_fit)
 			continue;
+		if (candidate->is_seeding && !plan->accept_loss) {
+			filled = candidate;
+			continue;
+		}
 		if (!best || is_better(plan, candidate, best))
 			best = candidate;
 	}
 	if (!best) {
+		if (is_final)
+			name_refusing(plan, move);
+		if (is_final && filled)
+			move_problem_of_node(plan, move, filled->node_id,
+				"is still being filled: start another copy first (--accept-loss "
+				"serves what it has)");
 		if (is_final || !heard)
 			move_problem(move,
 				heard ? STR("no replica that answers has anything of it")
@@ -285,18 +308,16 @@ void move_choose(const struct plan *plan, struct move *move, bool is_final)
 	move->epoch = epochs_next(move->above_epoch, best->slot);
 	if (move->epoch > EPOCH_MAX)
 		move_problem(move, STR("there is no later epoch: its uids are used up"));
-	move->chosen_epoch = best->epoch;
-	move->chosen_opening = best->opening;
-	move->chosen_has_opening = best->has_opening;
-	move->chosen_end_lsn = best->end_lsn;
+	move->chosen = best->position;
 	/* Only what the chosen one was itself told of counts as known. */
 	move->lag_known = best->leader_lsn > 0;
 	move->last_lag_age_ms = best->leader_age_ms;
-	move->last_lag_bytes =
-		best->leader_lsn > best->end_lsn ? best->leader_lsn - best->end_lsn : 0;
+	move->last_lag_bytes = best->leader_lsn > best->position.end_lsn
+		? best->leader_lsn - best->position.end_lsn
+		: 0;
 	/* A replica that has not even the epoch of the directory lacks all of that reign. */
-	move->clean = move->old_writes && best->epoch == move->volume->epoch &&
-		best->end_lsn >= move->old.end_lsn;
+	move->clean = move->old_writes && best->position.epoch == move->volume->epoch &&
+		best->position.end_lsn >= move->old.position.end_lsn;
 }
 
 static bool has_candidate(const struct move *move)
@@ -314,7 +335,8 @@ static bool has_candidate(const struct move *move)
 static const struct candidate *unheard(const struct move *move)
 {
 	for (unsigned k = 0; k < move->candidate_count; k++)
-		if (!move->candidates[k].answers && !move->candidates[k].leaves)
+		if (!move->candidates[k].answers && !move->candidates[k].leaves &&
+			!move->candidates[k].is_seeding)
 			return &move->candidates[k];
 	return NULL;
 }
@@ -369,7 +391,7 @@ void move_problem_of_node(
 /* Where the old primary ends is known: above 0 is the epoch of a log that could be read. */
 static bool is_old_known(const struct move *move)
 {
-	return move->old.answers && move->old.epoch > 0;
+	return move->old.answers && move->old.position.epoch > 0;
 }
 
 /* Nothing more is to be found out: it moves clean, or stays, given back if it was fenced. */
@@ -390,10 +412,7 @@ static const struct candidate *chosen_of(const struct move *move)
 
 static void compare_one(const struct plan *plan, struct move *move)
 {
-	const struct candidate chosen = { .epoch = move->chosen_epoch,
-		.opening = move->chosen_opening,
-		.has_opening = move->chosen_has_opening,
-		.end_lsn = move->chosen_end_lsn };
+	const struct position *chosen = &move->chosen;
 	const struct candidate *old = &move->old, *missing = unheard(move);
 	const struct candidate *best = chosen_of(move);
 	if (best && best->is_broken)
@@ -402,11 +421,12 @@ static void compare_one(const struct plan *plan, struct move *move)
 			"copy first "
 			"(--accept-loss serves what it has)");
 	for (unsigned k = 0; k < move->candidate_count; k++)
-		if (move->candidates[k].answers && compare(&move->candidates[k], &chosen) > 0)
+		if (move->candidates[k].answers &&
+			position_compare(&move->candidates[k].position, chosen) > 0)
 			move_problem_of_node(plan, move, move->candidates[k].node_id,
 				"has more of it: fail over to its site first (--accept-loss leaves "
 				"that)");
-	if (is_old_known(move) && compare(old, &chosen) > 0)
+	if (is_old_known(move) && position_compare(&old->position, chosen) > 0)
 		move_problem_of_node(plan, move, old->node_id,
 			"has more of it but does not write: mend it first (--accept-loss leaves "
 			"that)");
@@ -439,7 +459,7 @@ static uint64_t clean_after(const struct move *move)
 		if (!move->candidates[k].stands ||
 			move->candidates[k].seen_epoch > move->volume->epoch)
 			return 0;
-	return move->clean && chosen_of(move)->ends_fenced ? move->old.epoch : 0;
+	return move->clean && chosen_of(move)->ends_fenced ? move->old.position.epoch : 0;
 }
 
 static struct promotion promotion_of(struct move *move)
@@ -449,7 +469,7 @@ static struct promotion promotion_of(struct move *move)
 		.expected_epoch = move->volume->epoch,
 		.epoch = move->epoch,
 		.primary_node_id = move->chosen_node_id,
-		.epoch_start_lsn = move->chosen_end_lsn,
+		.epoch_start_lsn = move->chosen.end_lsn,
 	};
 	memcpy(promotion.expected_reign, move->volume->reign, REIGN_LENGTH);
 	rand_bytes(promotion.reign, REIGN_LENGTH);
@@ -457,8 +477,8 @@ static struct promotion promotion_of(struct move *move)
 		move->epoch = promotion.epoch = epochs_next(move->above_epoch, move->old.slot);
 		promotion.primary_node_id = move->old.node_id;
 		promotion.token = move->old.token;
-		promotion.clean_after = move->old.epoch;
-		promotion.epoch_start_lsn = move->old.end_lsn;
+		promotion.clean_after = move->old.position.epoch;
+		promotion.epoch_start_lsn = move->old.position.end_lsn;
 	} else {
 		promotion.token = chosen_of(move)->token;
 		promotion.clean_after = clean_after(move);
@@ -471,7 +491,8 @@ static struct promotion promotion_of(struct move *move)
 static bool may_give_back(const struct plan *plan, struct move *move)
 {
 	for (unsigned k = 0; k < move->candidate_count && !plan->accept_loss; k++) {
-		if (!move->candidates[k].answers || compare(&move->candidates[k], &move->old) <= 0)
+		if (!move->candidates[k].answers ||
+			position_compare(&move->candidates[k].position, &move->old.position) <= 0)
 			continue;
 		move->problem[0] = '\0';
 		move_problem_of_node(plan, move, move->candidates[k].node_id,
@@ -547,4 +568,15 @@ void plan_wait(struct plan *plan)
 		plan_pause();
 	}
 	plan->served_ms = plan_elapsed_ms(plan);
+}
+
+int plan_carry_out(struct plan *plan, struct directory_writer *writer, struct error *error)
+{
+	plan_fence(plan);
+	plan_count_loss(plan);
+	plan_confirm(plan);
+	int code = plan_promote(plan, writer, error);
+	if (code == 0)
+		plan_wait(plan);
+	return code;
 }

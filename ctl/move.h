@@ -6,6 +6,7 @@
 
 #include "ctl/cluster.h"
 #include "ctl/output.h"
+#include "ctl/position.h"
 #include "ctl/unshipped.h"
 
 /* One copy of the volume, as its node has said. */
@@ -17,14 +18,14 @@ struct candidate {
 	bool leaves; /* at the site or node that is left: no more is asked of it than of the old
 			primary */
 	bool answers;
+	bool is_seeding; /* no choice but with accept_loss, and nobody waits for it */
 	bool has_any; /* of the volume, as far as it says: to promote nothing is to lose all */
 	/* It stands still under `token`, and its log ends as the primary was fenced. */
 	bool stands, ends_fenced;
-	bool is_broken; /* standing still it said that it has lost some of what it had, or is being
-			   filled */
-	uint64_t epoch, end_lsn, leader_lsn, leader_age_ms, token, seen_epoch;
-	uint32_t opening;
-	bool has_opening; /* it has said it, standing still; `status` does not */
+	bool refuses;   /* its node answers and could not make it stand still */
+	bool is_broken; /* it says that it has lost some of what it had, or is being filled */
+	struct position position;
+	uint64_t leader_lsn, leader_age_ms, token, seen_epoch;
 	uint8_t slot;
 	/* Its node's last `status`, and of it the volume's entry; NULL: it did not answer. The
 	 * cluster's. */
@@ -49,9 +50,8 @@ struct move {
 	const struct json *loss;
 	/* The decision; chosen_node_id 0: none. */
 	uint32_t chosen_node_id;
-	uint64_t chosen_epoch, chosen_end_lsn, epoch;
-	uint32_t chosen_opening;
-	bool chosen_has_opening;
+	struct position chosen; /* where that copy's log ends */
+	uint64_t epoch;
 	uint64_t above_epoch; /* every epoch that anybody has heard of */
 	bool clean, given_back, promoted, served;
 	bool unconfirmed; /* somebody stands still for this no longer: nothing may be written */
@@ -113,5 +113,9 @@ int plan_promote(
 	struct plan *plan, struct directory_writer *writer, struct error *error) must_check;
 /* Until the new primaries serve, bounded. */
 void plan_wait(struct plan *plan);
+/* All of it, from the fence on, when plan_look and plan_preflight have looked. The volumes are
+ * taken. */
+int plan_carry_out(
+	struct plan *plan, struct directory_writer *writer, struct error *error) must_check;
 
 #endif

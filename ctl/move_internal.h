@@ -5,8 +5,12 @@
  * (making them stand still). */
 
 #include "ctl/move.h"
+#include "ctl/rounds.h"
 
 uint64_t plan_elapsed_ms(const struct plan *plan);
+/* What the round may take of the time to decide, of which all is left while nothing stands still;
+ * never 0. */
+unsigned plan_round_ms(const struct plan *plan, enum decide_round round);
 /* Between two looks at daemons that have answered. */
 void plan_pause(void);
 /* Where candidates (of moves that are not decided yet) and, `with_old`, old primaries stand. */

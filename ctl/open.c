@@ -3,10 +3,11 @@
 #include "ctl/cluster.h"
 #include "ctl/output.h"
 
+#include "core/clock.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum {
 	/* The claim, the replay behind the last checkpoint, the first records on disk. */
@@ -26,13 +27,12 @@ static const struct json *ask_volume(struct cluster *cluster, const struct direc
 static bool wait_served(
 	struct cluster *cluster, const struct directory_node *node, uint32_t volume_id)
 {
-	struct timespec pause = { 0, POLL_MS * 1000000 };
 	for (unsigned waited_ms = 0; waited_ms < SERVE_MS; waited_ms += POLL_MS) {
 		struct question question;
 		const struct json *volume = ask_volume(cluster, node, volume_id, &question);
 		if (str_equal(json_text(volume, "role"), STR("primary")))
 			return true;
-		nanosleep(&pause, NULL);
+		clock_sleep_ms(POLL_MS);
 	}
 	return false;
 }
@@ -64,7 +64,6 @@ static int open_alone(struct cluster *cluster, const struct directory_volume *vo
 int open_run(struct command *command)
 {
 	struct cluster cluster = { 0 };
-	struct error error = { 0 };
 	const char *name = command->positionals[0];
 	if (!command_has(command, "alone"))
 		return command_usage(command,
@@ -77,13 +76,8 @@ int open_run(struct command *command)
 	const struct directory_node *node = volume
 		? directory_find_node(cluster.directory, volume->primary_node_id)
 		: NULL;
-	if (node == NULL) {
-		error_set(
-			&error, -ENOENT, "there is no volume `%s`: see `pando volume list`", name);
-		code = command_fail(&error);
-	} else {
-		code = open_alone(&cluster, volume, node);
-	}
+	code = node ? open_alone(&cluster, volume, node)
+		    : cluster_no_such(&cluster, "volume", name);
 	cluster_close(&cluster);
 	return code;
 }

@@ -1,6 +1,7 @@
 #include "ctl/output.h"
 
 #include "core/encode.h"
+#include "proto/mail/legible.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,6 +81,13 @@ static void append_padded(struct buf *line, const char *text, size_t width, bool
 		buf_append_byte(line, ' ');
 }
 
+/* What has no number, or is neither yes nor no, is told from what has not been filled in. */
+static const char *shown(const struct table *table, unsigned row, unsigned column)
+{
+	const char *text = cell(table, row, column), mark = table->columns[column][0];
+	return text[0] == '\0' && (mark == '#' || mark == '?') ? "-" : text;
+}
+
 static void print_line(const struct table *table, const size_t *widths, unsigned row, bool header)
 {
 	struct buf line = { 0 };
@@ -88,8 +96,8 @@ static void print_line(const struct table *table, const size_t *widths, unsigned
 		snprintf(name, sizeof(name), "%s", column_name(table, i));
 		for (char *c = name; *c; c++)
 			*c = *c == '_' ? ' ' : ascii_upper(*c);
-		append_padded(
-			&line, header ? name : cell(table, row, i), widths[i], is_number(table, i));
+		append_padded(&line, header ? name : shown(table, row, i), widths[i],
+			is_number(table, i));
 		buf_append_literal(&line, "  ");
 	}
 	struct str text = buf_str(&line);
@@ -129,30 +137,59 @@ void table_append_json(const struct table *table, struct buf *out)
 	buf_append_literal(out, "\n]");
 }
 
-void table_print(const struct table *table, bool json, const char *empty)
+/* What came from a peer or an old directory may hold anything: nothing of it acts on a terminal. */
+static void make_legible(const struct table *table, struct table *shown_out)
+{
+	*shown_out = *table;
+	shown_out->cells = (struct buf){ 0 };
+	for (unsigned row = 0; row < table_rows(table); row++)
+		for (unsigned i = 0; i < table->column_count; i++) {
+			struct buf text = { 0 };
+			legible_append(&text, str_from(cell(table, row, i)), false);
+			table_add_str(shown_out, buf_str(&text));
+			buf_deinit(&text);
+		}
+}
+
+static void print_rows(const struct table *table)
 {
 	size_t widths[TABLE_COLUMNS_MAX];
-	if (json) {
-		struct buf out = { 0 };
-		table_append_json(table, &out);
-		printf("%s\n", buf_terminated(&out));
-		buf_deinit(&out);
-		return;
-	}
-	if (table_rows(table) == 0) {
-		printf("%s\n", empty);
-		return;
-	}
 	for (unsigned i = 0; i < table->column_count; i++) {
 		widths[i] = width_of(column_name(table, i));
 		for (unsigned row = 0; row < table_rows(table); row++) {
-			size_t width = width_of(cell(table, row, i));
+			size_t width = width_of(shown(table, row, i));
 			widths[i] = width > widths[i] ? width : widths[i];
 		}
 	}
 	print_line(table, widths, 0, true);
 	for (unsigned row = 0; row < table_rows(table); row++)
 		print_line(table, widths, row, false);
+}
+
+void table_print(const struct table *table, bool json, const char *empty)
+{
+	struct table shown;
+	if (json) {
+		struct buf out = { 0 };
+		table_append_json(table, &out);
+		printf("%s\n", buf_terminated(&out));
+		buf_deinit(&out);
+	} else if (table_rows(table) == 0) {
+		printf("%s\n", empty);
+	} else {
+		make_legible(table, &shown);
+		print_rows(&shown);
+		table_deinit(&shown);
+	}
+}
+
+static void print_single(const struct table *table)
+{
+	struct table shown;
+	make_legible(table, &shown);
+	for (unsigned i = 0; i < shown.column_count; i++)
+		printf("%-16s %s\n", column_name(&shown, i), cell(&shown, 0, i));
+	table_deinit(&shown);
 }
 
 void table_deinit(struct table *table)
@@ -176,6 +213,7 @@ static const char *const typed_columns[] = {
 	"#epoch",
 	"#epoch_start_lsn",
 	"#mailboxes",
+	"#keep_expunged_days",
 	"#quota_bytes",
 	"?enabled",
 	"?password",
@@ -201,8 +239,7 @@ void print_listing(const struct sql_result *result, bool json, bool single, cons
 		printf(STR_FORMAT "\n", STR_ARG(str_trim(str_of(all.bytes + 1, all.length - 2))));
 		buf_deinit(&out);
 	} else if (single && table_rows(&table) == 1) {
-		for (unsigned i = 0; i < table.column_count; i++)
-			printf("%-16s %s\n", column_name(&table, i), cell(&table, 0, i));
+		print_single(&table);
 	} else {
 		table_print(&table, json, empty);
 	}

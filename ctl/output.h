@@ -13,7 +13,7 @@ enum { TABLE_COLUMNS_MAX = 16 };
 struct table {
 	unsigned column_count;
 	/* A leading '#': numbers; '?': "yes" or "no", in JSON true or false. An empty cell of
-	 * either is null there. */
+	 * either is null there, and "-" for people. */
 	const char *columns[TABLE_COLUMNS_MAX];
 	struct buf cells; /* char * each, owned */
 };

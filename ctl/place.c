@@ -1,12 +1,26 @@
 /* Sites, nodes, routers, volumes and domains. */
 
-#include "ctl/command.h"
+#include "ctl/cluster.h"
 #include "ctl/output.h"
 
+#include "core/nearest.h"
 #include "proto/mail/address.h"
 
 #include <errno.h>
 #include <string.h>
+
+static int no_such_volume(struct command *command, const char *name)
+{
+	struct error error = { 0 };
+	struct sql_result *result = NULL;
+	struct nearest nearest = { .wanted = str_from(name) };
+	if (directory_list(command->writer, LIST_VOLUMES, NULL, &result, NULL) == 0)
+		for (unsigned row = 0; row < sql_rows(result); row++)
+			nearest_offer(&nearest, str_from(sql_value(result, row, 1)));
+	sql_result_free(&result);
+	(void)nearest_refuse(&nearest, "volume", &error);
+	return command_fail(&error);
+}
 
 /* Prints a listing; `name` (may be NULL) is an exact name, and then a missing row is an error. */
 static int list(struct command *command, enum directory_listing listing, const char *name,
@@ -20,19 +34,12 @@ static int list(struct command *command, enum directory_listing listing, const c
 	if (directory_list(command->writer, listing, name, &result, &error) < 0)
 		return command_fail(&error);
 	if (name && sql_rows(result) == 0) {
-		error_set(
-			&error, -ENOENT, "there is no volume `%s`: see `pando volume list`", name);
-		code = command_fail(&error);
+		code = no_such_volume(command, name);
 	} else {
 		print_listing(result, command_json(command), name != NULL, empty);
 	}
 	sql_result_free(&result);
 	return code;
-}
-
-static int report(int code, const struct error *error)
-{
-	return code < 0 ? command_fail(error) : EXIT_DONE;
 }
 
 int site_add(struct command *command)
@@ -41,7 +48,8 @@ int site_add(struct command *command)
 	int code = command_open_directory(command);
 	if (code != EXIT_DONE)
 		return code;
-	return report(directory_add_site(command->writer, command->positionals[0], &error), &error);
+	return command_report(
+		directory_add_site(command->writer, command->positionals[0], &error), &error);
 }
 
 int site_list(struct command *command)
@@ -76,7 +84,7 @@ int node_add(struct command *command)
 		.control = command_option(command, "control"),
 		.replicator = command_option(command, "replicator"),
 	};
-	return report(directory_add_node(command->writer, &node, &error), &error);
+	return command_report(directory_add_node(command->writer, &node, &error), &error);
 }
 
 int node_list(struct command *command)
@@ -102,7 +110,7 @@ int router_add(struct command *command)
 		.control = command_option(command, "control"),
 		.queue = queue ? queue : "",
 	};
-	return report(directory_add_router(command->writer, &router, &error), &error);
+	return command_report(directory_add_router(command->writer, &router, &error), &error);
 }
 
 int router_list(struct command *command)
@@ -132,7 +140,10 @@ int volume_add(struct command *command)
 	int code = command_open_directory(command);
 	if (code != EXIT_DONE)
 		return code;
-	return report(directory_add_volume(command->writer, &volume, &error), &error);
+	code = command_report(directory_add_volume(command->writer, &volume, &error), &error);
+	if (code == EXIT_DONE && volume.durability)
+		cluster_warn_alone(command, volume.name, volume.durability);
+	return code;
 }
 
 int volume_list(struct command *command)
@@ -162,7 +173,7 @@ int domain_add(struct command *command)
 	int code = command_open_directory(command);
 	if (code != EXIT_DONE)
 		return code;
-	return report(directory_add_domain(command->writer, domain, &error), &error);
+	return command_report(directory_add_domain(command->writer, domain, &error), &error);
 }
 
 int domain_list(struct command *command)

@@ -59,8 +59,8 @@ static void look_at_disks(const struct preflight *look)
 		disk = disk->next) {
 		struct buf sentence = { 0 };
 		if (!judge_room(disk, needed_mib, &sentence))
-			fail(look, "disk", "give it room there, or name another site with --to",
-				"%s", buf_terminated(&sentence));
+			fail(look, "disk", "mend it there, or name another site with --to", "%s",
+				buf_terminated(&sentence));
 		buf_deinit(&sentence);
 	}
 }

@@ -7,17 +7,6 @@
 
 /* Making old primaries and replicas stand still, and asking them once more whether they do. */
 
-enum {
-	/* Closing sessions and syncing a volume; a slow disk takes a second. */
-	FENCE_MS = 5000,
-	/* A replica that was connected is seconds behind at the very most; with what is asked
-	 * after it this stays within DECIDE_MS. */
-	CATCH_UP_MS = 6000,
-	/* From the first question that made something stand still until the directory's row is
-	 * locked: a third of FENCE_MS_MAX, for which fences and holds last. */
-	DECIDE_MS = 10000,
-};
-
 /* ---- one question to many ---- */
 
 /* A copy of a move; of the old primary it is &move->old. */
@@ -27,6 +16,8 @@ struct party {
 };
 
 struct round {
+	enum decide_round number;
+	const char *verb;
 	bool (*is_asked)(const struct party *party);
 	void (*take)(
 		struct plan *plan, const struct party *party, const struct end_question *question);
@@ -47,7 +38,7 @@ static unsigned parties_of(struct move *move, struct party *parties_out)
 }
 
 /* All at once, in one question to each node; what each answered is taken in their order. */
-static void ask_round(struct plan *plan, const char *verb, const struct round *round)
+static void ask_round(struct plan *plan, const struct round *round)
 {
 	size_t most = (size_t)plan->count * (VOLUME_COPIES_MAX + 1) + 1;
 	struct end_question *questions = mem_alloc(most * sizeof(*questions));
@@ -70,7 +61,7 @@ static void ask_round(struct plan *plan, const char *verb, const struct round *r
 			asked[count++] = parties[k];
 		}
 	}
-	ends_ask(plan->cluster, verb, questions, count, FENCE_MS);
+	ends_ask(plan->cluster, round->verb, questions, count, plan_round_ms(plan, round->number));
 	for (unsigned i = 0; i < count; i++)
 		round->take(plan, &asked[i], &questions[i]);
 	free(questions);
@@ -79,10 +70,10 @@ static void ask_round(struct plan *plan, const char *verb, const struct round *r
 
 static void take_end(struct candidate *candidate, const struct end_question *question)
 {
-	candidate->epoch = question->epoch;
-	candidate->opening = question->opening;
-	candidate->has_opening = question->stands;
-	candidate->end_lsn = question->end_lsn;
+	candidate->position = (struct position){ .epoch = question->epoch,
+		.end_lsn = question->end_lsn,
+		.opening = question->opening,
+		.has_opening = question->stands };
 	candidate->token = question->token;
 	candidate->seen_epoch = question->seen_epoch;
 	candidate->ends_fenced = question->ends_fenced;
@@ -119,7 +110,7 @@ static void take_fenced(
  * time runs out. */
 static void wait_caught_up(struct plan *plan)
 {
-	uint64_t deadline = plan_elapsed_ms(plan) + CATCH_UP_MS;
+	uint64_t end_ms = plan_elapsed_ms(plan) + plan_round_ms(plan, ROUND_CATCH_UP);
 	for (;;) {
 		bool waiting = false;
 		plan_ask_positions(plan, false, ASK_LOOK_MS);
@@ -131,7 +122,8 @@ static void wait_caught_up(struct plan *plan)
 			move->clean = move->clean && move->fenced;
 			waiting = waiting || (move->fenced && !move->clean && !move->problem[0]);
 		}
-		if (!waiting || plan_elapsed_ms(plan) > deadline)
+		/* A look has its whole time: whoever had less of it would seem to be dead. */
+		if (!waiting || plan_elapsed_ms(plan) + ASK_LOOK_MS > end_ms)
 			return;
 		plan_pause();
 	}
@@ -169,6 +161,7 @@ static void take_held(
 	take_end(candidate, question);
 	candidate->has_any = question->epoch > 0 || plan->accept_loss;
 	candidate->is_broken = question->stands && !question->is_whole;
+	candidate->refuses = question->answered && !question->stands;
 }
 
 static void choose_all(struct plan *plan)
@@ -185,15 +178,16 @@ static void choose_all(struct plan *plan)
 
 void plan_fence(struct plan *plan)
 {
-	static const struct round fence = { is_fenced, take_fenced }, hold = { is_held, take_held };
-	static const struct round unhold = { is_left_held, take_unheld };
+	static const struct round fence = { ROUND_FENCE, "fence", is_fenced, take_fenced };
+	static const struct round unhold = { ROUND_UNHOLD, "unhold", is_left_held, take_unheld };
+	static const struct round hold = { ROUND_HOLD, "hold", is_held, take_held };
 	for (unsigned i = 0; i < plan->count; i++)
 		plan->moves[i].clean = false;
 	plan->decide_by_us = clock_mono_us() + DECIDE_MS * 1000u;
-	ask_round(plan, "fence", &fence);
-	ask_round(plan, "unhold", &unhold);
+	ask_round(plan, &fence);
+	ask_round(plan, &unhold);
 	wait_caught_up(plan);
-	ask_round(plan, "hold", &hold);
+	ask_round(plan, &hold);
 	choose_all(plan);
 	plan_compare(plan);
 	for (unsigned i = 0; i < plan->count; i++) {
@@ -226,12 +220,16 @@ static void take_confirmed(
 		return;
 	move->problem[0] = '\0';
 	move_problem_of_node(plan, move, question->node_id,
-		"stands still for this no longer: nothing was changed, run the command again");
+		question->answered
+			? "stands still for this no longer: nothing was changed, run the command "
+			  "again"
+			: "does not answer any more: nothing was changed, run the command again");
 	move->unconfirmed = true;
 }
 
 void plan_confirm(struct plan *plan)
 {
-	static const struct round confirm = { is_confirmed, take_confirmed };
-	ask_round(plan, "confirm", &confirm);
+	static const struct round confirm = { ROUND_CONFIRM, "confirm", is_confirmed,
+		take_confirmed };
+	ask_round(plan, &confirm);
 }

@@ -1,5 +1,6 @@
 /* `pando status`: every daemon and every volume. */
 
+#include "ctl/copies.h"
 #include "ctl/filter.h"
 #include "ctl/output.h"
 
@@ -16,37 +17,59 @@ static void add_daemon(struct table *table, const char *kind, const char *name, 
 	table_add(table, question->error.text);
 }
 
-static void list_daemons(const struct filter *filter, const struct question *nodes,
-	const struct question *replicators, const struct question *routers, struct table *table)
+/* The answers of all daemons, as cluster.h says. */
+struct answers {
+	const struct question *nodes, *replicators, *routers;
+};
+
+static void list_daemons_of(const struct filter *filter, const struct directory_site *site,
+	const struct answers *answers, struct table *table)
 {
-	const struct cluster *cluster = filter->cluster;
+	const struct directory *directory = filter->cluster->directory;
 	size_t position = 0;
 	unsigned index = 0;
 	const struct directory_node *node;
 	const struct directory_router *router;
-	*table = (struct table){ 5, { "daemon", "name", "site", "state", "detail" }, { 0 } };
-	while ((node = directory_next_node(cluster->directory, &position)) != NULL) {
-		const char *site = cluster_site_name(cluster, node->site_id);
-		if (filter_has_node(filter, node)) {
-			add_daemon(table, "node", node->name, site, &nodes[index]);
-			if (replicators[index].address[0])
-				add_daemon(
-					table, "replicator", node->name, site, &replicators[index]);
-		}
-		index++;
+	for (; (node = directory_next_node(directory, &position)) != NULL; index++) {
+		if (node->site_id != site->id || !filter_has_node(filter, node))
+			continue;
+		add_daemon(table, "node", node->name, site->name, &answers->nodes[index]);
+		if (answers->replicators[index].address[0])
+			add_daemon(table, "replicator", node->name, site->name,
+				&answers->replicators[index]);
 	}
 	position = index = 0;
-	while ((router = directory_next_router(cluster->directory, &position)) != NULL) {
-		if (filter_has_router(filter, router))
-			add_daemon(table, "router", router->name,
-				cluster_site_name(cluster, router->site_id), &routers[index]);
-		index++;
-	}
+	for (; (router = directory_next_router(directory, &position)) != NULL; index++)
+		if (router->site_id == site->id && filter_has_router(filter, router))
+			add_daemon(table, "router", router->name, site->name,
+				&answers->routers[index]);
+}
+
+static void list_daemons(
+	const struct filter *filter, const struct answers *answers, struct table *table)
+{
+	size_t position = 0;
+	const struct directory_site *site;
+	*table = (struct table){ 5, { "daemon", "name", "site", "state", "detail" }, { 0 } };
+	while ((site = directory_next_site(filter->cluster->directory, &position)) != NULL)
+		list_daemons_of(filter, site, answers, table);
+}
+
+/* What it says of itself: is it one that a failover would choose? */
+static bool is_filled(const struct cluster *cluster, const struct question *nodes, struct str name,
+	uint32_t volume_id)
+{
+	const struct directory_node *node = directory_find_node_by_name(cluster->directory, name);
+	return node != NULL &&
+		status_is_filled(
+			status_volume(cluster_answer_of(cluster, nodes, node->id), volume_id));
 }
 
 /* "node-b1 in step", "node-b1 1234 bytes behind", "node-b1 not connected", "node-b1 does not
- * move", "node-b1 has another log", "node-b1 in step, not verified". */
-static void describe_copies(const struct json *volume, struct buf *out)
+ * move", "node-b1 has another log", "node-b1 in step, not verified", "node-b1 1234 bytes behind,
+ * being filled", "node-b1 seeding, 43 % (120 of 280 MiB)". */
+static void describe_copies(const struct cluster *cluster, const struct question *nodes,
+	const struct json *volume, struct buf *out)
 {
 	/* Of one that is being opened. */
 	struct str waits_for = json_text(volume, "waits_for");
@@ -68,6 +91,11 @@ static void describe_copies(const struct json *volume, struct buf *out)
 			buf_append_literal(out, " not connected");
 		else if (json_true(peer, "stalled"))
 			buf_append_literal(out, " does not move");
+		else if (json_true(peer, "seeding"))
+			buf_printf(out, " seeding, %u %% (%llu of %llu MiB)",
+				copy_percent(volume, peer),
+				(unsigned long long)json_u64(peer, "acked_lsn") >> 20,
+				(unsigned long long)json_u64(volume, "durable_lsn") >> 20);
 		else if (json_u64(peer, "lag_bytes"))
 			buf_printf(out, " %llu bytes behind",
 				(unsigned long long)json_u64(peer, "lag_bytes"));
@@ -76,6 +104,10 @@ static void describe_copies(const struct json *volume, struct buf *out)
 		if (json_true(peer, "connected") &&
 			str_equal(json_text(peer, "chain"), STR("unverified")))
 			buf_append_literal(out, ", not verified");
+		if (!json_true(peer, "seeding") &&
+			is_filled(cluster, nodes, json_text(peer, "node"),
+				(uint32_t)json_u64(volume, "id")))
+			buf_append_literal(out, ", being filled");
 	}
 }
 
@@ -103,7 +135,9 @@ static bool list_volumes(
 			: NULL;
 		struct str state = own ? json_text(own, "role") : STR("unreachable");
 		good = good && str_equal(state, STR("primary"));
-		describe_copies(own, &copies);
+		describe_copies(cluster, nodes, own, &copies);
+		if (buf_length(&copies) == 0 && volume->replica_count == 0)
+			buf_append_literal(&copies, "none elsewhere");
 		table_add(table, volume->name);
 		table_add(table, node ? node->name : "?");
 		table_add(table, node ? cluster_site_name(cluster, node->site_id) : "?");
@@ -136,7 +170,7 @@ int status_run(struct command *command)
 	struct question *nodes = cluster_ask_nodes(&cluster, "status", ASK_MS, &count);
 	struct question *routers = cluster_ask_routers(&cluster, "status", ASK_MS, &count);
 	struct question *replicators = cluster_ask_replicators(&cluster, "status", ASK_MS, &count);
-	list_daemons(&filter, nodes, replicators, routers, &daemons);
+	list_daemons(&filter, &(struct answers){ nodes, replicators, routers }, &daemons);
 	bool good = list_volumes(&filter, nodes, &volumes);
 	if (command_json(command)) {
 		struct buf out = { 0 };
@@ -147,10 +181,11 @@ int status_run(struct command *command)
 		printf("%s}\n", buf_terminated(&out));
 		buf_deinit(&out);
 	} else {
-		table_print(&daemons, false,
-			"no daemon is known: `pando node add`, `pando router add`");
+		table_print(&daemons, false, filter_empty_text(&filter, "no daemon is there"));
 		printf("\n");
-		table_print(&volumes, false, "no volume yet: `pando volume add`");
+		table_print(&volumes, false,
+			filter_is_empty(&filter) ? "no volume yet: `pando volume add`"
+						 : "no volume has a copy there");
 	}
 	table_deinit(&daemons);
 	table_deinit(&volumes);

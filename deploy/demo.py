@@ -591,7 +591,36 @@ def story(options):
             count(again) != count(healed) + len(more):
         raise Failure("what came afterwards is not under new UIDs")
     say(f"   {len(more)} more messages came in under UIDs that were never given before")
+
+    come_home(cluster, users, more, again)
     print_endpoints(cluster)
+
+
+def come_home(cluster, users, more, before):
+    say("== cutting site-b off while people still reach it: site-a hears nothing of what it accepts")
+    replicators = [daemon for daemon in cluster.daemons("site-a") if daemon.kind == "replicator"]
+    for daemon in replicators:
+        daemon.stop(signal.SIGKILL)
+    deliver(cluster, "site-b", more)
+    cluster.stop(signal.SIGKILL, "site-b")
+    for daemon in replicators:
+        daemon.start()
+    say("== pando failover site-b --to site-a --accept-loss")
+    say(cluster.pando("failover", "site-b", "--to", "site-a", "--accept-loss").rstrip())
+    without, _ = read_mail(cluster, "site-a", users)
+    say(f"   site-a serves {count(without)} messages, without the {len(more)} that only site-b has")
+    say("== starting site-b again: what it still held comes home")
+    start = time.monotonic()
+    cluster.start("site-b")
+    wait_for("the messages of site-b", 60,
+             lambda: count(read_mail(cluster, "site-a", users)[0]) == count(before) + len(more))
+    cluster.wait_serving()
+    home, _ = read_mail(cluster, "site-b", users)
+    if count(home) != count(before) + len(more) or \
+            any(not uids.items() <= home[user].items() for user, uids in without.items()):
+        raise Failure("what came home is not what was accepted")
+    say(f"   all {count(home)} messages are there after {time.monotonic() - start:.1f} s, each once, without a command")
+    say(cluster.pando("salvage", "list").rstrip())
 
 
 def replace_disk(cluster, node):

@@ -3,6 +3,7 @@
 #include "core/log.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 static void on_json(void *arg, struct str json)
 {
@@ -18,6 +19,10 @@ static void answer_status(const struct node_control *node, struct control_reques
 	vitals_report(node->vitals, &json);
 	buf_append_literal(&json, ", ");
 	volumes_status(node->volumes, &json);
+	buf_append_literal(&json, ", ");
+	salvage_status(node->salvage, &json);
+	buf_append_literal(&json, ", ");
+	scrub_status(node->scrub, &json);
 	buf_append_byte(&json, '}');
 	control_reply(request, buf_str(&json));
 	buf_deinit(&json);
@@ -41,7 +46,77 @@ static void answer_salvage(const struct node_control *node, struct control_reque
 	const struct str *arguments)
 {
 	(void)arguments;
-	volumes_salvage(node->volumes, on_json, request);
+	salvage_list(node->salvage, on_json, request);
+}
+
+static void on_state_set(void *arg, int status)
+{
+	struct control_request *request = arg;
+	if (status == 0)
+		control_reply(request, STR("{\"set\": true}"));
+	else
+		control_reply_error(request, "%s",
+			status == -EBUSY	   ? "it is being worked off just now: try again"
+				: status == -EINVAL ? "this node has no such tail"
+				: status == -ENOENT ? "this node has no such tail"
+						    : strerror(-status));
+}
+
+static void answer_salvage_retry(const struct node_control *node, struct control_request *request,
+	const struct str *arguments)
+{
+	salvage_set_state(node->salvage, arguments[0], SALVAGE_OPEN, on_state_set, request);
+}
+
+static void answer_salvage_discard(const struct node_control *node, struct control_request *request,
+	const struct str *arguments)
+{
+	salvage_set_state(node->salvage, arguments[0], SALVAGE_DISCARDED, on_state_set, request);
+}
+
+static void answer_expunged(const struct node_control *node, struct control_request *request,
+	const struct str *arguments)
+{
+	recover_list(&(struct recover_ask){ node->volumes, node->directory, arguments[0],
+			     arguments[1], on_json, request },
+		arguments[2]);
+}
+
+static void answer_recover(const struct node_control *node, struct control_request *request,
+	const struct str *arguments)
+{
+	recover_back(&(struct recover_ask){ node->volumes, node->directory, arguments[0],
+			     arguments[1], on_json, request },
+		arguments[2], arguments[3]);
+}
+
+static void answer_scrub(const struct node_control *node, struct control_request *request,
+	const struct str *arguments)
+{
+	struct buf json = { 0 };
+	(void)arguments;
+	scrub_list(node->scrub, &json);
+	control_reply(request, buf_str(&json));
+	buf_deinit(&json);
+}
+
+static void answer_scrub_now(const struct node_control *node, struct control_request *request,
+	const struct str *arguments)
+{
+	char json[40];
+	int count = scrub_now(node->scrub, arguments[0]);
+	snprintf(json, sizeof(json), "{\"begun\": %d}", count);
+	if (count < 0)
+		control_reply_error(request, "usage: scrub-now ID,ID,...");
+	else
+		control_reply(request, str_from(json));
+}
+
+static void answer_kept(const struct node_control *node, struct control_request *request,
+	const struct str *arguments)
+{
+	(void)arguments;
+	volumes_kept(node->volumes, on_json, request);
 }
 
 static void answer_others(const struct node_control *node, struct control_request *request,
@@ -130,7 +205,14 @@ static const struct {
 	{ "above", 1, answer_above },
 	{ "others", 0, answer_others },
 	{ "salvage", 0, answer_salvage },
+	{ "scrub", 0, answer_scrub },
+	{ "scrub-now", 1, answer_scrub_now },
+	{ "kept", 0, answer_kept },
+	{ "salvage-retry", 1, answer_salvage_retry },
+	{ "salvage-discard", 1, answer_salvage_discard },
 	{ "made-for", 1, answer_made_for },
+	{ "expunged", 3, answer_expunged },
+	{ "recover", 4, answer_recover },
 	{ "fence", 1, answer_fence },
 	{ "hold", 1, answer_hold },
 	{ "unhold", 1, answer_unhold },

@@ -35,6 +35,8 @@ struct node {
 	struct tls_context *tls;
 	struct control_server *control;
 	struct vitals *vitals;
+	struct salvage *salvage;
+	struct scrub *scrub;
 	struct node_control operators; /* what `pando` asks */
 	struct http_server *http;
 	struct listeners listeners;
@@ -125,7 +127,9 @@ static void watch_vitals(struct node *node)
 	}
 	vitals_watch_directory(node->vitals, node->directory);
 	volumes_measure(node->volumes);
-	node->operators = (struct node_control){ node->volumes, node->vitals };
+	volumes_purge(node->volumes);
+	node->operators = (struct node_control){ node->volumes, node->vitals, node->salvage,
+		node->directory, node->scrub };
 }
 
 static int open_all(struct node *node, struct error *error)
@@ -146,6 +150,12 @@ static int open_all(struct node *node, struct error *error)
 	}
 	if (result == 0)
 		result = volumes_create(node->loop, config, node->directory, &node->volumes, error);
+	if (result == 0)
+		result = salvage_create(node->loop, config, node->directory, node->volumes,
+			&node->salvage, error);
+	if (result == 0)
+		result = scrub_create(node->loop, config, node->directory, node->volumes,
+			&node->scrub, error);
 	if (result == 0)
 		watch_vitals(node);
 	if (result == 0 && config->node_control_listen[0])
@@ -182,6 +192,8 @@ int main(int argument_count, char **arguments)
 	}
 	volumes_reconcile(node.volumes);
 	loop_run(node.loop);
+	salvage_stop(node.salvage);
+	scrub_stop(node.scrub);
 	volumes_destroy(&node.volumes);
 	http_server_close(&node.http);
 	log_info("stopped", "node=%s", node.config.node);

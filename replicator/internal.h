@@ -1,7 +1,8 @@
 #ifndef PANDO_REPLICATOR_INTERNAL_H
 #define PANDO_REPLICATOR_INTERNAL_H
 
-/* Between peers.c, ship.c, receive.c, prove.c, members.c, node_side.c and replicator.c. */
+/* Between peers.c, ship.c, export.c, receive.c, prove.c, members.c, node_side.c and replicator.c.
+ */
 
 #include "core/list.h"
 #include "core/listeners.h"
@@ -109,6 +110,7 @@ struct shipment {
 	struct connection *connection;
 	struct log_reader *reader;
 	uint64_t next_lsn, acked_lsn;
+	uint64_t copy_number; /* the follower's; 0: it did not say */
 	struct mark marks[MARKS_MAX]; /* a ring: of the last chunks, not acknowledged yet */
 	unsigned mark_first, mark_count;
 	/* FETCH: up to here, from a copy that nobody writes now; 0: a follower, for ever. */
@@ -144,6 +146,7 @@ enum node_use {
 enum copy_state { COPY_IDLE, COPY_ASKED, COPY_RECEIVING };
 
 struct proof;
+struct mend;
 
 /* One volume on this machine, in either role. */
 struct copy {
@@ -159,11 +162,16 @@ struct copy {
 	uint64_t node_epoch, durable_lsn, durable_chain;
 	uint8_t node_reign[GROUP_REIGN_LENGTH];
 	uint64_t behind_epoch; /* the last that was logged: the node is told each time */
+	uint64_t punch_number; /* the node's question that is being answered */
+	uint64_t unreadable;   /* 1 + where the log could not be read, as was logged; 0: nowhere */
 	struct list shipments;
 	struct member members[REPLICATOR_MEMBERS_MAX];
 
 	/* Receiving. */
 	enum copy_state state;
+	/* Which of the directory's copies the log here is (aside.c); 0: not read, or not known. */
+	uint64_t number;
+	bool is_dropping; /* what was set aside is being removed */
 	struct volume_log *log;
 	struct connection *source; /* NULL while IDLE */
 	/* Of the log here, by its leader: what is received after that fits to it by its chain. */
@@ -173,6 +181,7 @@ struct copy {
 	uint64_t damaged;         /* 1 + where the node cannot read it; 0: nowhere */
 	uint64_t ask_again_ms;    /* 0: bytes came since it asked last */
 	struct proof *proof;      /* NODE_PROVES */
+	struct mend *mend;        /* mend.c; NULL: nothing is mended */
 	bool passes_over;         /* it is to pass over the epoch of that */
 	struct volume_receive receive;
 	struct queued_chunk *current;
@@ -182,6 +191,13 @@ struct copy {
 	 * not heard since this log was opened or cut). */
 	bool report_owed;
 	uint64_t leader_end, leader_time_us;
+};
+
+/* Of the disk that has the volumes (room.c). */
+struct room {
+	int64_t left;       /* when it was looked at, less what was received since */
+	uint64_t looked_us; /* 0: never */
+	bool is_looking, is_short;
 };
 
 struct replicator {
@@ -198,11 +214,18 @@ struct replicator {
 	struct pool *pool;
 	struct buf out;
 	struct task ship_task;
+	struct list exports; /* export.c; who is served next is first */
+	unsigned export_count;
+	struct timer *export_timer;
 	struct timer *report_timer;
+	struct room room;
 	struct metric *shipped_bytes, *received_bytes;
 };
 
 struct peer *replicator_find_peer(const struct replicator *replicator, uint32_t node_id);
+/* The open one with this node; NULL: none. */
+struct connection *replicator_find_connection(
+	const struct replicator *replicator, uint32_t node_id);
 struct copy *replicator_find_copy(const struct replicator *replicator, uint32_t volume_id);
 /* Of another node. */
 const char *replicator_node_name(const struct replicator *replicator, uint32_t node_id);
@@ -213,8 +236,9 @@ int peers_listen(
 	struct replicator *replicator, const char *addresses, struct error *error) must_check;
 void peers_dial(struct peer *peer);
 void connection_send(struct connection *connection, const struct cluster_message *message);
-/* A member says that another process has this node's name, and lives: nothing is begun alone. */
-bool peers_refuse_us(const struct copy *copy);
+/* A member says that another process has this node's name, and lives: nothing is begun alone. Its
+ * words, or NULL. */
+const char *peers_refusal(const struct copy *copy);
 /* Drops the connection; its peer is dialled again. */
 void connection_close(struct connection *connection, const char *why);
 
@@ -235,6 +259,19 @@ enum copy_verdict ship_compare(
 /* Ends all shipments of a volume that is not written here any more, or (`fetches_only`) those from
  * a replica whose log leaves. */
 void ship_retire(struct copy *copy, bool fetches_only, const char *why);
+/* Ends those to nodes that hold no copy any more, or another one than is wanted of them. */
+void ship_end_strangers(struct copy *copy);
+/* The log here cannot be read at `lsn`: says so, once, and has it mended where its node writes it.
+ */
+void ship_note_unreadable(struct copy *copy, uint64_t lsn, int result);
+
+/* ---- export.c ---- */
+
+/* Sends a chunk to whoever is next: on a timer, so that everything else of a turn comes before. */
+void export_on_timer(void *arg);
+/* Ends what is read of a log that is not written here any more, or (`replicas_only`) of a replica's
+ * that leaves or is cut: the operator may go on at another copy. */
+void export_retire(struct copy *copy, bool replicas_only, const char *why);
 
 /* ---- members.c; node_id is a member's ---- */
 
@@ -244,10 +281,33 @@ void member_shows_copy(struct copy *copy, uint32_t node_id, struct str copy_id);
 /* What has come of a comparison at `lsn`; a change is logged. */
 void member_judge(struct copy *copy, uint32_t node_id, enum copy_verdict verdict, uint64_t lsn);
 /* Says to the node where the member stands, and what is known of it. */
-void member_tell(struct copy *copy, uint32_t node_id, uint64_t lsn, bool connected);
+void member_tell(struct copy *copy, uint32_t node_id, uint64_t copy_number, uint64_t lsn,
+	bool connected);
+/* The chain of the log here at `lsn`, which is a boundary up to `limit`; else as log_reader_chain.
+ */
+int copy_chain_at(const struct copy *copy, struct log_reader *reader, uint64_t lsn, uint64_t limit,
+	uint64_t *chain_out) must_check;
 /* The log here has `chain` at `lsn`: COPY_UNVERIFIED where that cannot be read. */
 enum copy_verdict copy_compare_chain(const struct copy *copy, struct log_reader *reader,
 	uint64_t lsn, uint64_t limit, uint64_t chain);
+
+/* ---- aside.c ---- */
+
+/* The directory's word of a member; SIZE_MAX: it is none. */
+size_t copy_member_index(const struct copy *copy, uint32_t node_id);
+/* The log here is another copy than the one that is to be filled here. Closed, it is set aside. */
+bool aside_is_wanted(struct copy *copy);
+/* Before a log of a replica is opened: it is the copy that the directory names. Sets another one
+ * aside. False: it is tried again later. */
+bool aside_prepare(struct copy *copy);
+/* Removes what was set aside, once the copy that took its place counts: looked at when that is
+ * told, and when its log is open, here or at the node. */
+void aside_drop(struct copy *copy);
+/* Saves in `folder`, which was set aside, what it has and `successor` lacks, whose log ends at
+ * `successor_end`: as a tail. -ENOENT: the two have nothing in common; -EUCLEAN: its file `epochs`
+ * is gone or damaged. Then it stays as it is. Blocks. */
+int aside_save_tail(struct disk *disk, const char *folder, const char *successor, uint32_t volume,
+	uint64_t successor_end) must_check;
 
 /* ---- receive.c ---- */
 
@@ -269,9 +329,9 @@ void receive_on_following(struct connection *connection, const struct cluster_me
 void receive_on_cut(struct connection *connection, const struct cluster_message *message);
 void receive_on_refuse(struct connection *connection, const struct cluster_message *message);
 void receive_on_chunk(struct connection *connection, struct bytes *payload);
-/* The node cannot read the replica at `lsn`: it is cut there, once a leader is there to fill it
- * again. */
-void receive_damaged(struct copy *copy, uint64_t lsn);
+/* The replica cannot be read at `lsn`, and no copy has what mends it: it is cut there, once a
+ * leader is there to fill it again. */
+void receive_cut_damaged(struct copy *copy, uint64_t lsn);
 /* Cuts the log at `lsn`; receive_reconcile goes on. */
 void receive_cut(struct copy *copy, uint64_t lsn);
 /* The connection is going: nothing may refer to it afterwards. */
@@ -282,6 +342,13 @@ void receive_ask(struct copy *copy, struct connection *connection);
 void receive_close(struct copy *copy);
 /* Closes it as soon as no write is in flight, and tells a node that waits for it. */
 void receive_release(struct copy *copy);
+
+/* ---- room.c ---- */
+
+/* Looks at the disk, if that was not done just now: before bytes come. */
+void room_look(struct replicator *replicator);
+/* A replica may take so many bytes; false: the disk's reserve is for what is written here. */
+bool room_take(struct replicator *replicator, size_t length);
 
 /* ---- prove.c ---- */
 
@@ -297,8 +364,30 @@ uint64_t prove_epoch(const struct copy *copy);
 void prove_on_ask(struct connection *connection, const struct cluster_message *message);
 void prove_on_position(struct connection *connection, const struct cluster_message *message);
 
+/* ---- mend.c ---- */
+
+/* The replica here is damaged at `lsn`: has it mended, or else cut (receive_cut_damaged), or with
+ * `is_kept` left as it is. */
+void mend_replica(struct copy *copy, uint64_t lsn, bool is_kept);
+/* The node asks, for the log that it writes. */
+void mend_for_node(struct copy *copy, const struct cluster_message *message);
+/* A member asks; and answers. */
+void mend_on_ask(struct connection *connection, const struct cluster_message *message);
+void mend_on_groups(struct connection *connection, struct bytes *payload);
+void mend_on_refusal(struct connection *connection, const struct cluster_message *message);
+/* The connection is going. */
+void mend_forget_connection(struct copy *copy, const struct connection *connection);
+/* The log here is about to be cut. */
+void mend_on_cut(struct copy *copy);
+/* The log here has been closed, or changes hands. */
+void mend_end(struct copy *copy);
+/* The node that asked writes it no more, or is gone. */
+void mend_end_for_node(struct copy *copy);
+
 /* ---- node_side.c ---- */
 
+/* What mends the log that the node writes. */
+void node_side_send_groups(struct copy *copy, uint64_t lsn, struct str groups);
 int node_side_listen(
 	struct replicator *replicator, const char *path, struct error *error) must_check;
 void node_side_send(struct replicator *replicator, const struct cluster_message *message);

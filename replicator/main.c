@@ -43,17 +43,34 @@ static void fill_volume(const struct directory_volume *entry, uint32_t me,
 	*volume_out = (struct replicator_volume){ .id = entry->id,
 		.epoch = entry->epoch,
 		.leader_node_id = entry->primary_node_id };
+	volume_out->copies[0] = entry->primary_copy;
 	volume_out->members[volume_out->member_count++] = entry->primary_node_id;
 	for (unsigned i = 0; i < entry->replica_count; i++) {
-		if (volume_out->member_count < REPLICATOR_MEMBERS_MAX &&
-			entry->replica_node_ids[i] != entry->primary_node_id)
-			volume_out->members[volume_out->member_count++] =
-				entry->replica_node_ids[i];
+		unsigned at = volume_out->member_count;
+		if (at < REPLICATOR_MEMBERS_MAX &&
+			entry->replica_node_ids[i] != entry->primary_node_id) {
+			volume_out->members[at] = entry->replica_node_ids[i];
+			volume_out->copies[at] = entry->replica_copies[i];
+			volume_out->is_seeding[at] = entry->replica_seeding[i];
+			volume_out->member_count++;
+		}
 		member |= entry->replica_node_ids[i] == me;
 	}
 	volume_out->role = !member			 ? REPLICATOR_NONE
 		: entry->primary_node_id == me ? REPLICATOR_LEAD
 						       : REPLICATOR_FOLLOW;
+}
+
+static bool has_volume(void *arg, uint32_t volume_id)
+{
+	const struct program *program = arg;
+	return directory_find_volume(program->directory, volume_id) != NULL;
+}
+
+static bool has_node(void *arg, uint32_t node_id)
+{
+	const struct program *program = arg;
+	return directory_find_node(program->directory, node_id) != NULL;
 }
 
 static void on_directory_change(void *arg)
@@ -69,6 +86,7 @@ static void on_directory_change(void *arg)
 	if (me == NULL)
 		return;
 	replicator_set_node_id(program->replicator, me->id);
+	replicator_forget_peers(program->replicator, has_node, program);
 	while ((node = directory_next_node(program->directory, &position)) != NULL)
 		replicator_set_peer(program->replicator, node->id, node->name, node->replicator);
 	position = 0;
@@ -77,6 +95,7 @@ static void on_directory_change(void *arg)
 		fill_volume(entry, me->id, &volume);
 		replicator_set_volume(program->replicator, &volume);
 	}
+	replicator_forget_volumes(program->replicator, has_volume, program);
 }
 
 static bool is_healthy(void *arg, struct buf *out)
@@ -121,8 +140,12 @@ static void on_control(void *arg, struct control_request *request, struct str ve
 {
 	struct program *program = arg;
 	struct buf json = { 0 };
-	(void)arguments;
-	(void)argument_count;
+	if (str_equal(verb, STR("export"))) {
+		struct stream *stream = control_take_stream(request);
+		if (stream != NULL)
+			replicator_export(program->replicator, stream, arguments, argument_count);
+		return;
+	}
 	if (!str_equal(verb, STR("status"))) {
 		control_reply_error(request, "the replicator knows no verb %s", log_quote(verb));
 		return;

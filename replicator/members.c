@@ -60,9 +60,9 @@ void member_judge(struct copy *copy, uint32_t node_id, enum copy_verdict verdict
 			"volume=%u node=%u lsn=%llu", copy->id, node_id, (unsigned long long)lsn);
 }
 
-/* The chain of the log here at `lsn`, without reading where its writer has said it. */
-static int chain_at(const struct copy *copy, struct log_reader *reader, uint64_t lsn,
-	uint64_t limit, uint64_t *chain_out)
+/* Without reading where its writer has said it. */
+int copy_chain_at(const struct copy *copy, struct log_reader *reader, uint64_t lsn, uint64_t limit,
+	uint64_t *chain_out)
 {
 	*chain_out = lsn == 0 ? 0 : copy->durable_chain;
 	if (lsn == 0 || (copy->node == NODE_WRITES && lsn == copy->durable_lsn))
@@ -78,7 +78,7 @@ enum copy_verdict copy_compare_chain(const struct copy *copy, struct log_reader 
 	uint64_t lsn, uint64_t limit, uint64_t chain)
 {
 	uint64_t mine;
-	int result = chain_at(copy, reader, lsn, limit, &mine);
+	int result = copy_chain_at(copy, reader, lsn, limit, &mine);
 	if (result == -EINVAL || (result == 0 && mine != chain))
 		return COPY_DIVERGED;
 	return result == 0 ? COPY_VERIFIED : COPY_UNVERIFIED;
@@ -86,12 +86,14 @@ enum copy_verdict copy_compare_chain(const struct copy *copy, struct log_reader 
 
 /* ---- for the node ---- */
 
-void member_tell(struct copy *copy, uint32_t node_id, uint64_t lsn, bool connected)
+void member_tell(struct copy *copy, uint32_t node_id, uint64_t copy_number, uint64_t lsn,
+	bool connected)
 {
 	const struct member *member = member_of(copy, node_id);
 	node_side_send(copy->replicator, &(struct cluster_message){ .kind = MESSAGE_ACKED,
 						 .volume = copy->id,
 						 .node = node_id,
+						 .copy = copy_number,
 						 .lsn = lsn,
 						 .connected = connected,
 						 .verdict = member->verdict,

@@ -53,7 +53,8 @@ void connection_close(struct connection *connection, const char *why)
  * A machine that was copied has the keys, the name and the data of the other one. What one of them
  * confirms the other does not have, and both would be heard as one member. So the process that is
  * linked and lives is the member; another one is refused, and both are named. A line that has died
- * unnoticed makes way: it is spoken on, and whoever has restarted says so.
+ * unnoticed makes way: it is spoken on, and whoever has restarted says so. Nor is the process that
+ * is linked anybody else when it dials anew: it has lost its line, which ends here at once.
  */
 
 static bool is_alive(const struct connection *connection)
@@ -62,20 +63,24 @@ static bool is_alive(const struct connection *connection)
 		clock_mono_us() - connection->heard_us <= MEMBER_ALIVE_MS * 1000u;
 }
 
-/* The living connection of another process under the same name, or NULL. What has died is closed.
- * One process has a connection for each side that dials. */
+/* The living connection of another process under the same name, or NULL. What has died is closed,
+ * and so is what the same process dialled before: it has one connection for each side that dials,
+ * and the end of a line that fails may be lost. */
 static struct connection *find_twin(struct connection *connection)
 {
 	list_for_each_safe (entry, following, &connection->replicator->connections) {
 		struct connection *other = list_entry(entry, struct connection, link);
 		bool is_same_way =
 			(other->dialled_for == NULL) == (connection->dialled_for == NULL);
+		bool is_same_process = other->process == connection->process;
 		if (other == connection || other->node_id != connection->node_id ||
-			(!is_same_way && other->process == connection->process))
+			(!is_same_way && is_same_process))
 			continue;
-		if (is_alive(other))
+		if (!is_same_process && is_alive(other))
 			return other;
-		connection_close(other, "silent, and its member has come anew");
+		connection_close(other,
+			is_same_process ? "its member has dialled anew"
+					: "silent, and its member has come anew");
 	}
 	return NULL;
 }
@@ -136,15 +141,15 @@ static void note_welcome(struct connection *connection)
 	peer->dial_wait_ms = 0;
 }
 
-bool peers_refuse_us(const struct copy *copy)
+const char *peers_refusal(const struct copy *copy)
 {
 	for (unsigned i = 0; i < copy->desired.member_count; i++) {
 		const struct peer *peer =
 			replicator_find_peer(copy->replicator, copy->desired.members[i]);
 		if (peer != NULL && peer->refused_us[0])
-			return true;
+			return peer->refused_us;
 	}
-	return false;
+	return NULL;
 }
 
 void replicator_report(const struct replicator *replicator, struct buf *json_out)
@@ -264,6 +269,8 @@ static bool on_message(struct connection *connection, const struct cluster_messa
 	case MESSAGE_ASK: prove_on_ask(connection, message); break;
 	case MESSAGE_POSITION: prove_on_position(connection, message); break;
 	case MESSAGE_FETCH: ship_on_fetch(connection, message); break;
+	case MESSAGE_MEND: mend_on_ask(connection, message); break;
+	case MESSAGE_NOT_MENDED: mend_on_refusal(connection, message); break;
 	default: break; /* ALIVE, and what later versions say */
 	}
 	return true;

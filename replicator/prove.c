@@ -19,9 +19,16 @@
  * for a failover says so, and is asked again.
  */
 
+enum {
+	/* Five questions: a member that is linked and lives answers the first. */
+	SEEDING_ASK_MS = 5 * PROVE_ASK_MS,
+};
+
 struct proof_member {
 	uint32_t node_id;
 	bool answered;
+	/* It counts as no copy: what it has is taken where it says so, and it is not waited for. */
+	bool is_seeding;
 	struct epochs epochs;
 	uint64_t end, chain;
 	uint64_t asked_us; /* 0: it is asked at the next step */
@@ -29,7 +36,7 @@ struct proof_member {
 };
 
 struct proof {
-	uint64_t epoch;
+	uint64_t epoch, since_us;
 	struct proof_member members[REPLICATOR_MEMBERS_MAX];
 	unsigned count;
 	uint64_t known_end;   /* a member has said that it has this much, and the log here not */
@@ -64,11 +71,13 @@ void prove_begin(struct copy *copy, uint64_t epoch)
 	copy_enter(copy, COPY_IDLE, NULL);
 	struct proof *proof = copy->proof = mem_alloc(sizeof(*proof));
 	proof->epoch = epoch;
+	proof->since_us = clock_mono_us();
 	for (unsigned i = 0; i < copy->desired.member_count; i++) {
 		struct proof_member *member = &proof->members[proof->count];
 		if (copy->desired.members[i] == copy->replicator->options.node_id)
 			continue;
 		member->node_id = copy->desired.members[i];
+		member->is_seeding = copy->desired.is_seeding[i];
 		set_text(member->why, sizeof(member->why), "does not answer");
 		proof->count++;
 	}
@@ -92,16 +101,6 @@ uint64_t prove_epoch(const struct copy *copy)
 
 /* ---- asking ---- */
 
-static struct connection *connection_of(const struct copy *copy, uint32_t node_id)
-{
-	list_for_each (entry, &copy->replicator->connections) {
-		struct connection *connection = list_entry(entry, struct connection, link);
-		if (connection->open && connection->node_id == node_id)
-			return connection;
-	}
-	return NULL;
-}
-
 static const char *silence_of(const struct copy *copy, const struct proof_member *member)
 {
 	const struct peer *peer = replicator_find_peer(copy->replicator, member->node_id);
@@ -114,7 +113,8 @@ static void ask_members(struct copy *copy)
 	uint64_t now = clock_mono_us();
 	for (unsigned i = 0; i < proof->count; i++) {
 		struct proof_member *member = &proof->members[i];
-		struct connection *connection = connection_of(copy, member->node_id);
+		struct connection *connection =
+			replicator_find_connection(copy->replicator, member->node_id);
 		if (connection == NULL && !member->answered)
 			set_text(member->why, sizeof(member->why), silence_of(copy, member));
 		if (member->answered || connection == NULL ||
@@ -225,10 +225,13 @@ static struct proof_member *best_member(struct proof *proof)
 	return best;
 }
 
+/* A copy that is being filled may have what is missing here all the same: one that lives says so
+ * at once. */
 static bool all_have_answered(const struct proof *proof)
 {
+	bool waits_long = clock_mono_us() - proof->since_us > SEEDING_ASK_MS * 1000u;
 	for (unsigned i = 0; i < proof->count; i++)
-		if (!proof->members[i].answered)
+		if (!proof->members[i].answered && !(proof->members[i].is_seeding && waits_long))
 			return false;
 	return true;
 }
@@ -295,7 +298,8 @@ static void tell_progress(struct copy *copy, bool is_ready)
 
 static void fetch(struct copy *copy, const struct proof_member *member, uint64_t common)
 {
-	struct connection *connection = connection_of(copy, member->node_id);
+	struct connection *connection =
+		replicator_find_connection(copy->replicator, member->node_id);
 	uint64_t end = volume_log_end(copy->log);
 	if (connection == NULL) {
 		prove_forget(copy, member->node_id);
@@ -367,8 +371,9 @@ static void decide(struct copy *copy)
 	/* Whoever said it may be silent before it has been fetched. */
 	if (order == ORDER_FETCH && best->end > proof->known_end)
 		proof->known_end = best->end;
-	bool is_ready = order == ORDER_HAVE_ALL && copy->highest_epoch <= proof->epoch &&
-		!peers_refuse_us(copy);
+	const char *refusal = peers_refusal(copy);
+	bool is_ready =
+		order == ORDER_HAVE_ALL && copy->highest_epoch <= proof->epoch && refusal == NULL;
 	if (order == ORDER_FETCH && copy->passes_over)
 		snprintf(proof->trouble, sizeof(proof->trouble), "%s has more of it",
 			replicator_node_name(copy->replicator, best->node_id));
@@ -378,6 +383,8 @@ static void decide(struct copy *copy)
 			replicator_node_name(copy->replicator, best->node_id));
 	else if (copy->highest_epoch > proof->epoch)
 		set_text(proof->trouble, sizeof(proof->trouble), "a later epoch is known");
+	else if (refusal != NULL && all_have_answered(proof)) /* else who is silent says it */
+		set_text(proof->trouble, sizeof(proof->trouble), refusal);
 	if (is_ready && all_have_answered(proof)) {
 		finish(copy);
 		return;

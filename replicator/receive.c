@@ -2,6 +2,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "spool/log_punch.h"
 #include "spool/log_state.h"
 
 #include <errno.h>
@@ -82,6 +83,7 @@ void receive_report(struct copy *copy)
 			.volume = copy->id,
 			.lsn = volume_log_end(copy->log),
 			.end = copy->leader_end,
+			.whole_from = volume_log_whole_from(copy->log),
 			.verdict = copy->verdict,
 			.time_us = copy->leader_time_us });
 }
@@ -119,6 +121,7 @@ void receive_ask(struct copy *copy, struct connection *connection)
 {
 	struct buf vector = { 0 };
 	uint8_t copy_id[COPY_ID_LENGTH];
+	room_look(copy->replicator);
 	volume_log_copy_id(copy->log, copy_id);
 	epochs_encode(volume_log_epochs(copy->log), &vector);
 	copy_enter(copy, COPY_ASKED, connection);
@@ -126,6 +129,7 @@ void receive_ask(struct copy *copy, struct connection *connection)
 		&(struct cluster_message){
 			.kind = copy->node == NODE_PROVES ? MESSAGE_FETCH : MESSAGE_FOLLOW,
 			.volume = copy->id,
+			.copy = copy->number,
 			.lsn = volume_log_end(copy->log),
 			.chain = volume_log_chain(copy->log),
 			.copy_id = str_of(copy_id, sizeof(copy_id)),
@@ -146,8 +150,9 @@ int receive_open_log(struct copy *copy, bool repair, uint64_t *rotten_lsn_out, s
 	if (copy->log != NULL)
 		return 0;
 	int result = volume_log_open(options->loop, options->disk, copy->directory, copy->id,
-		&(struct log_told){ .repair = repair, .owner = options->node_id }, &copy->log,
-		rotten_lsn_out, error);
+		&(struct log_told){
+			.passes_over = true, .repair = repair, .owner = options->node_id },
+		&copy->log, rotten_lsn_out, error);
 	if (result < 0)
 		return result;
 	copy->stands_until_us = stands_still(copy) ? clock_mono_us() + HELD_MS_MAX * 1000u : 0;
@@ -186,6 +191,7 @@ static bool open_log(struct copy *copy)
 {
 	struct error error;
 	uint64_t rotten_lsn;
+	bool was_open = copy->log != NULL;
 	int result = receive_open_log(copy, false, &rotten_lsn, &error);
 	if (result == -EUCLEAN && leader_connection(copy) != NULL) {
 		log_warn("replica_repaired",
@@ -194,8 +200,14 @@ static bool open_log(struct copy *copy)
 			copy->id, (unsigned long long)rotten_lsn, log_quote(str_from(error.text)));
 		result = receive_open_log(copy, true, &rotten_lsn, &error);
 	}
-	if (result == 0)
+	if (result == 0) {
+		uint64_t damaged = volume_log_passed_over(copy->log);
+		if (!was_open && damaged != UINT64_MAX)
+			mend_replica(copy, damaged, false);
+		if (!was_open)
+			aside_drop(copy);
 		return true;
+	}
 	if (result != -EAGAIN)
 		log_error("replica_unusable", "volume=%u reason=%s", copy->id,
 			log_quote(str_from(error.text)));
@@ -230,7 +242,17 @@ void receive_reconcile(struct copy *copy)
 		receive_release(copy);
 		return;
 	}
-	if (copy->is_writing || !open_log(copy) || volume_log_is_fenced(copy->log))
+	if (copy->is_writing)
+		return;
+	if (aside_is_wanted(copy)) {
+		if (copy->log != NULL && volume_log_is_punching(copy->log)) {
+			timer_start(copy->open_timer, LOCK_RETRY_MS);
+			return;
+		}
+		receive_close(copy);
+	}
+	if ((copy->log == NULL && !aside_prepare(copy)) || !open_log(copy) ||
+		volume_log_is_fenced(copy->log))
 		return;
 	look_at_hold(copy);
 	if (receive_is_held(copy))
@@ -253,6 +275,7 @@ static void ask_again_later(struct copy *copy)
 
 void receive_forget_connection(struct copy *copy, struct connection *connection)
 {
+	mend_forget_connection(copy, connection);
 	list_for_each (entry, &copy->chunks)
 	{
 		struct queued_chunk *chunk = list_entry(entry, struct queued_chunk, link);
@@ -275,6 +298,7 @@ void receive_close(struct copy *copy)
 	ship_retire(copy, true, "the log has left");
 	copy->stands_until_us = 0;
 	volume_log_close(&copy->log);
+	mend_end(copy);
 }
 
 void receive_release(struct copy *copy)
@@ -350,6 +374,7 @@ static void on_cut_done(void *arg, int status)
 			log_quote(str_from(strerror(-status))));
 		copy_enter(copy, COPY_IDLE, NULL);
 		volume_log_close(&copy->log);
+		mend_end(copy);
 		timer_start(copy->open_timer, REFUSED_RETRY_MS);
 		return;
 	}
@@ -371,10 +396,12 @@ void receive_cut(struct copy *copy, uint64_t lsn)
 		copy->id, (unsigned long long)lsn, (unsigned long long)volume_log_end(copy->log));
 	copy->is_writing = true;
 	copy->verdict = COPY_UNVERIFIED;
+	mend_on_cut(copy);
+	export_retire(copy, true, "the log is being cut");
 	volume_log_cut(copy->log, lsn, on_cut_done, copy);
 }
 
-void receive_damaged(struct copy *copy, uint64_t lsn)
+void receive_cut_damaged(struct copy *copy, uint64_t lsn)
 {
 	if (!should_follow(copy) || copy->log == NULL || lsn >= volume_log_end(copy->log))
 		return;
@@ -599,10 +626,21 @@ void receive_on_chunk(struct connection *connection, struct bytes *payload)
 	struct chunk chunk;
 	if (!chunk_decode(bytes_str(payload), &chunk))
 		return;
+	if (chunk.mends) {
+		mend_on_groups(connection, payload);
+		return;
+	}
 	struct copy *copy = replicator_find_copy(connection->replicator, chunk.volume);
 	if (copy == NULL || copy->source != connection || copy->state != COPY_RECEIVING ||
 		!may_receive(copy) || (should_follow(copy) && chunk.epoch < copy->desired.epoch))
 		return; /* of a shipment that has ended */
+	/* A node that is to write gets what it lacks all the same. */
+	if (should_follow(copy) && !room_take(copy->replicator, chunk.length)) {
+		park(copy, connection,
+			"the last room on its disk is kept for what is written there",
+			COPY_UNVERIFIED);
+		return;
+	}
 	struct queued_chunk *queued = mem_alloc(sizeof(*queued));
 	queued->payload = bytes_ref(payload);
 	queued->chunk = chunk;

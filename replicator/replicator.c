@@ -24,9 +24,11 @@ int replicator_create(const struct replicator_options *options, struct replicato
 	replicator->process = rand_u64();
 	replicator->pool = pool_create();
 	list_init(&replicator->connections);
+	list_init(&replicator->exports);
 	replicator->ship_task = (struct task){ .run = ship_task, .arg = replicator };
 	replicator->report_timer =
 		timer_new(options->loop, receive_on_report_timer, replicator);
+	replicator->export_timer = timer_new(options->loop, export_on_timer, replicator);
 	replicator->shipped_bytes =
 		metric_counter("pando_shipped_bytes_total", "", "Log bytes sent to followers");
 	replicator->received_bytes = metric_counter(
@@ -53,6 +55,7 @@ static void free_copy(struct copy *copy)
 		free(chunk);
 	}
 	volume_log_close(&copy->log);
+	mend_end(copy);
 	free(copy);
 }
 
@@ -77,6 +80,7 @@ void replicator_destroy(struct replicator **replicator_pointer)
 		free(peer);
 	}
 	timer_destroy(&replicator->report_timer);
+	timer_destroy(&replicator->export_timer);
 	loop_cancel_deferred(replicator->options.loop, &replicator->ship_task);
 	map_destroy(&replicator->copies);
 	map_destroy(&replicator->peers);
@@ -98,6 +102,17 @@ struct peer *replicator_find_peer(const struct replicator *replicator, uint32_t 
 {
 	uint64_t id = node_id;
 	return map_get(replicator->peers, map_key_u64(&id));
+}
+
+struct connection *replicator_find_connection(
+	const struct replicator *replicator, uint32_t node_id)
+{
+	list_for_each (entry, &replicator->connections) {
+		struct connection *connection = list_entry(entry, struct connection, link);
+		if (connection->open && connection->node_id == node_id)
+			return connection;
+	}
+	return NULL;
 }
 
 const char *replicator_node_name(const struct replicator *replicator, uint32_t node_id)
@@ -133,11 +148,36 @@ void replicator_set_peer(
 		connection_close(peer->connection, "new address");
 }
 
+static void forget_peer(struct peer *peer)
+{
+	peer->wanted = false;
+	peer->name[0] = peer->address[0] = '\0';
+	timer_stop(peer->dial_timer);
+	list_for_each_safe (entry, following, &peer->replicator->connections) {
+		struct connection *connection = list_entry(entry, struct connection, link);
+		if (connection->dialled_for == peer || connection->node_id == peer->node_id)
+			connection_close(connection, "its node was removed");
+	}
+}
+
+/* The address may be another node's by now, of the same name perhaps: of two lines that are dialled
+ * to one process, it takes the second for the first one that has dialled anew. */
+void replicator_forget_peers(struct replicator *replicator,
+	bool (*is_there)(void *arg, uint32_t node_id), void *arg)
+{
+	void *value;
+	for (size_t i = 0; map_next(replicator->peers, &i, NULL, &value);) {
+		struct peer *peer = value;
+		if (peer->address[0] && !is_there(arg, peer->node_id))
+			forget_peer(peer);
+	}
+}
+
 static void want_peers(struct replicator *replicator, const struct replicator_volume *volume)
 {
 	for (unsigned i = 0; i < volume->member_count; i++) {
 		struct peer *peer = replicator_find_peer(replicator, volume->members[i]);
-		if (peer == NULL || peer->wanted)
+		if (peer == NULL || peer->wanted || !peer->address[0])
 			continue;
 		peer->wanted = true;
 		timer_start(peer->dial_timer, 0);
@@ -172,6 +212,8 @@ void replicator_set_volume(struct replicator *replicator, const struct replicato
 	copy_saw_epoch(copy, volume->epoch);
 	if (!changed)
 		return;
+	ship_end_strangers(copy);
+	aside_drop(copy);
 	copy->ask_again_ms = 0;
 	if (copy->node == NODE_PROVES) /* perhaps by other members */
 		prove_begin(copy, prove_epoch(copy));
@@ -179,12 +221,22 @@ void replicator_set_volume(struct replicator *replicator, const struct replicato
 		receive_reconcile(copy);
 }
 
+void replicator_forget_volumes(struct replicator *replicator,
+	bool (*is_there)(void *arg, uint32_t volume_id), void *arg)
+{
+	void *value;
+	for (size_t i = 0; map_next(replicator->copies, &i, NULL, &value);) {
+		const struct copy *copy = value;
+		if (is_there(arg, copy->id))
+			continue;
+		struct replicator_volume gone = { .id = copy->id, .epoch = copy->desired.epoch };
+		replicator_set_volume(replicator, &gone);
+	}
+}
+
 bool copy_has_member(const struct copy *copy, uint32_t node_id)
 {
-	for (unsigned i = 0; i < copy->desired.member_count; i++)
-		if (copy->desired.members[i] == node_id)
-			return true;
-	return false;
+	return copy_member_index(copy, node_id) != SIZE_MAX;
 }
 
 /* Peers that were connected before this epoch was known hear of it now: a primary that no line
@@ -212,11 +264,11 @@ void copy_saw_epoch(struct copy *copy, uint64_t epoch)
 	}
 	copy->highest_epoch = epoch;
 	pass_on_epoch(copy);
-	if ((copy->node == NODE_WRITES && epoch > copy->node_epoch) ||
-		(copy->node == NODE_PROVES && epoch > prove_epoch(copy)))
-		node_side_send(copy->replicator,
-			&(struct cluster_message){
-				.kind = MESSAGE_HIGHER_EPOCH, .volume = copy->id, .epoch = epoch });
+	/* Whatever it does now: it may be named below this epoch later. */
+	struct cluster_message news = {
+		.kind = MESSAGE_HIGHER_EPOCH, .volume = copy->id, .epoch = epoch
+	};
+	node_side_send(copy->replicator, &news);
 }
 
 bool replicator_is_settled(const struct replicator *replicator)

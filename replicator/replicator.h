@@ -43,6 +43,10 @@ struct replicator_volume {
 	enum replicator_role role;
 	uint32_t leader_node_id;
 	uint32_t members[REPLICATOR_MEMBERS_MAX]; /* all nodes with a copy */
+	/* Of each: the number of its copy in the directory (0: not known), and that it counts as no
+	 * copy yet, because it is being filled. */
+	uint64_t copies[REPLICATOR_MEMBERS_MAX];
+	bool is_seeding[REPLICATOR_MEMBERS_MAX];
 	unsigned member_count;
 };
 
@@ -55,6 +59,20 @@ void replicator_set_node_id(struct replicator *replicator, uint32_t node_id);
 void replicator_set_peer(
 	struct replicator *replicator, uint32_t node_id, const char *name, const char *address);
 void replicator_set_volume(struct replicator *replicator, const struct replicator_volume *volume);
+
+/* Lets go of the volumes of which `is_there` says false: the directory has them no more. */
+void replicator_forget_volumes(struct replicator *replicator,
+	bool (*is_there)(void *arg, uint32_t volume_id), void *arg);
+
+/* The same of nodes: nobody dials them, and no process that says to be one is believed. */
+void replicator_forget_peers(struct replicator *replicator,
+	bool (*is_there)(void *arg, uint32_t node_id), void *arg);
+
+/* An operator's request `export VOLUME FROM CHAIN TO` (numbers in decimal digits, the chain in
+ * hexadecimal ones, 0 at 0): the volume's log from FROM on, where it has CHAIN, up to TO. Takes the
+ * stream, which is open; what it answers is in proto/cluster/message.h. */
+void replicator_export(struct replicator *replicator, struct stream *stream,
+	const struct str *arguments, size_t argument_count);
 
 /* Appends two members of a JSON object: `twins`, who came under a name that another process has
  * linked; `refused_by`, who says so of us. */

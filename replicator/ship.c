@@ -2,6 +2,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "spool/log_files.h"
 #include "spool/log_state.h"
 
 #include <errno.h>
@@ -12,7 +13,8 @@
 static void tell_node(const struct shipment *shipment, uint64_t lsn, bool connected)
 {
 	if (!shipment->fetch_end) /* else nobody's replica */
-		member_tell(shipment->copy, shipment->connection->node_id, lsn, connected);
+		member_tell(shipment->copy, shipment->connection->node_id, shipment->copy_number,
+			lsn, connected);
 }
 
 static struct shipment *find_shipment_to(const struct copy *copy, uint32_t node_id)
@@ -48,6 +50,34 @@ void ship_retire(struct copy *copy, bool fetches_only, const char *why)
 				.volume = copy->id,
 				.epoch = copy->highest_epoch,
 				.text = str_from(why) });
+		shipment_end(shipment);
+	}
+	export_retire(copy, fetches_only, why);
+}
+
+/* A copy that the directory has had made anew: what its node has of the one before counts for
+ * nothing. One that does not say which it is, is none that is being filled. */
+static bool is_outdated(const struct copy *copy, uint32_t node_id, uint64_t number)
+{
+	size_t at = copy_member_index(copy, node_id);
+	return at != SIZE_MAX && copy->desired.is_seeding[at] && copy->desired.copies[at] > number;
+}
+
+void ship_end_strangers(struct copy *copy)
+{
+	list_for_each_safe (entry, following, &copy->shipments)
+	{
+		struct shipment *shipment = list_entry(entry, struct shipment, volume_link);
+		uint32_t node_id = shipment->connection->node_id;
+		if (shipment->fetch_end ||
+			(copy_has_member(copy, node_id) &&
+				!is_outdated(copy, node_id, shipment->copy_number)))
+			continue;
+		connection_send(shipment->connection,
+			&(struct cluster_message){ .kind = MESSAGE_REFUSE,
+				.volume = copy->id,
+				.epoch = copy->highest_epoch,
+				.text = STR("this copy is not wanted any more") });
 		shipment_end(shipment);
 	}
 }
@@ -89,7 +119,7 @@ static uint64_t limit_of(const struct shipment *shipment)
 }
 
 static void start_shipment(struct connection *connection, struct copy *copy, uint64_t lsn,
-	enum copy_verdict verdict, uint64_t fetch_end)
+	enum copy_verdict verdict, uint64_t fetch_end, uint64_t copy_number)
 {
 	struct replicator *replicator = connection->replicator;
 	struct shipment *shipment = mem_alloc(sizeof(*shipment));
@@ -97,6 +127,7 @@ static void start_shipment(struct connection *connection, struct copy *copy, uin
 	shipment->connection = connection;
 	shipment->next_lsn = shipment->acked_lsn = lsn;
 	shipment->fetch_end = fetch_end;
+	shipment->copy_number = copy_number;
 	CHECK(log_reader_open(
 		      replicator->options.disk, copy->directory, copy->id, &shipment->reader) == 0);
 	list_append(&copy->shipments, &shipment->volume_link);
@@ -169,15 +200,16 @@ enum copy_verdict ship_compare(
 static void tell_differs(struct connection *connection, struct copy *copy, uint64_t end)
 {
 	member_judge(copy, connection->node_id, COPY_DIVERGED, end);
-	member_tell(copy, connection->node_id, 0, false);
+	member_tell(copy, connection->node_id, 0, 0, false);
 	refuse_other(connection, copy);
 }
 
 /* Ships from the follower's end, or says where the logs part and who gives way. */
 static void answer_follow(struct connection *connection, struct copy *copy,
-	const struct epochs *theirs, uint64_t their_end, uint64_t their_chain,
+	const struct epochs *theirs, const struct cluster_message *message,
 	const struct epochs *mine)
 {
+	uint64_t their_end = message->lsn, their_chain = message->chain;
 	uint64_t common = 0;
 	int result = epochs_common_end(theirs, their_end, mine, copy->durable_lsn, &common);
 	enum copy_verdict verdict = result == 0 && common >= their_end
@@ -187,7 +219,7 @@ static void answer_follow(struct connection *connection, struct copy *copy,
 		tell_differs(connection, copy, their_end);
 	} else if (result == 0 && common >= their_end) {
 		member_judge(copy, connection->node_id, verdict, their_end);
-		start_shipment(connection, copy, their_end, verdict, 0);
+		start_shipment(connection, copy, their_end, verdict, 0, message->copy);
 	} else if (result < 0 && mine->entries[0].start_lsn > 0) {
 		refuse(connection, copy->id, copy->highest_epoch,
 			"the logs have nothing in common");
@@ -207,6 +239,10 @@ void ship_on_follow(struct connection *connection, const struct cluster_message 
 	int result;
 	if (copy == NULL || !copy_has_member(copy, connection->node_id)) {
 		refuse(connection, message->volume, 0, "this node holds no copy for you");
+		return;
+	}
+	if (is_outdated(copy, connection->node_id, message->copy)) {
+		refuse(connection, copy->id, 0, "another copy is wanted of this node");
 		return;
 	}
 	if (!epochs_decode(message->epochs, &theirs)) {
@@ -231,8 +267,7 @@ void ship_on_follow(struct connection *connection, const struct cluster_message 
 					.kind = MESSAGE_DAMAGED, .volume = copy->id });
 		refuse(connection, copy->id, copy->highest_epoch, "epochs are not readable");
 	} else
-		answer_follow(
-			connection, copy, &theirs, message->lsn, message->chain, &mine.epochs);
+		answer_follow(connection, copy, &theirs, message, &mine.epochs);
 	epochs_deinit(&theirs);
 	log_state_deinit(&mine);
 }
@@ -260,7 +295,7 @@ void ship_on_fetch(struct connection *connection, const struct cluster_message *
 	else if (ship_compare(copy, message->lsn, end, message->chain) == COPY_DIVERGED)
 		tell_differs(connection, copy, message->lsn);
 	else /* whoever fetches compares by what it receives */
-		start_shipment(connection, copy, message->lsn, COPY_UNVERIFIED, end);
+		start_shipment(connection, copy, message->lsn, COPY_UNVERIFIED, end, 0);
 	epochs_deinit(&theirs);
 }
 
@@ -326,6 +361,30 @@ void ship_on_ack(struct connection *connection, const struct cluster_message *me
 	tell_node(shipment, message->lsn, true);
 }
 
+/* Once for each place, however often its followers ask for it. What the machine lacks now is tried
+ * again, and no other copy helps. */
+void ship_note_unreadable(struct copy *copy, uint64_t lsn, int result)
+{
+	bool is_known = copy->unreadable == 1 + lsn;
+	if (log_is_refusal(result)) {
+		log_warn("log_not_read", "volume=%u lsn=%llu reason=%s next=\"it is tried again\"",
+			copy->id, (unsigned long long)lsn, log_quote(str_from(strerror(-result))));
+		return;
+	}
+	copy->unreadable = 1 + lsn;
+	if (!is_known)
+		log_error("log_unreadable",
+			"volume=%u lsn=%llu reason=%s effect=\"copies get nothing from there on\" "
+			"action=\"the other copies are asked for what stood there\" "
+			"hint=\"pando failover, if that does not mend it\"",
+			copy->id, (unsigned long long)lsn, log_quote(str_from(strerror(-result))));
+	/* Each time that a copy asks: what mends it may be in reach by now. */
+	if (copy->node == NODE_WRITES)
+		node_side_send(copy->replicator,
+			&(struct cluster_message){
+				.kind = MESSAGE_ROTTEN, .volume = copy->id, .lsn = lsn });
+}
+
 /* Sends one chunk. False when there is nothing to send or no room. */
 static bool ship_one(struct shipment *shipment)
 {
@@ -341,9 +400,7 @@ static bool ship_one(struct shipment *shipment)
 	int result = log_reader_next(shipment->reader, shipment->next_lsn, limit,
 		CHUNK_BYTES_TARGET, true, &bytes, &lsn, &next);
 	if (result < 0) {
-		log_error("log_unreadable", "volume=%u lsn=%llu reason=%s hint=\"pando failover\"",
-			copy->id, (unsigned long long)shipment->next_lsn,
-			log_quote(str_from(strerror(-result))));
+		ship_note_unreadable(copy, shipment->next_lsn, result);
 		refuse(shipment->connection, copy->id, copy->highest_epoch,
 			"the log is not readable");
 		shipment_end(shipment);

@@ -54,6 +54,9 @@ struct imap_login {
 	struct client_place place;
 	unsigned errors;
 	bool input_waits;
+	bool is_salvage; /* a member of the cluster, see imap_login_start_salvage */
+	char who[192];   /* then: its role and name */
+	char mark[2 * MAILBOX_MARK_LENGTH + 1]; /* with it: of the mailbox that it means */
 	char tag[260];
 	char peer[64];
 };
@@ -159,8 +162,13 @@ static void backend_ready(struct imap_login *session, struct str text)
 	struct stream *client = session->client, *backend = session->backend;
 
 	stream_printf(client, "%s OK " STR_FORMAT "\r\n", session->tag, STR_ARG(text));
-	log_info("imap_login", "peer=%s user=%s node=%u tls=%d", session->peer,
-		session->identity.address, session->node_id, stream_is_tls(client));
+	if (session->is_salvage)
+		log_info("salvage_login", "peer=%s user=%s node=%u who=%s", session->peer,
+			session->identity.address, session->node_id,
+			log_quote(str_from(session->who)));
+	else
+		log_info("imap_login", "peer=%s user=%s node=%u tls=%d", session->peer,
+			session->identity.address, session->node_id, stream_is_tls(client));
 	proxy_start(router->proxies, client, backend, &session->identity, session->node_id);
 	session->backend = NULL;
 	session_free(session);
@@ -179,6 +187,26 @@ static void backend_refused(struct imap_login *session, struct str reply)
 	set_state(session, IMAP_COMMANDS);
 }
 
+static void append_external(const struct imap_login *session, struct buf *out)
+{
+	buf_append_literal(out, "P AUTHENTICATE EXTERNAL ");
+	encode_base64(out, str_from(session->identity.address));
+}
+
+static void append_salvage(const struct imap_login *session, struct buf *out)
+{
+	struct buf identity = { 0 };
+	buf_printf(&identity, "%s %s", session->mark, session->identity.address);
+	/* A home of the version before knows of nodes alone, and refuses what it does not know. */
+	if (str_starts_with(str_from(session->who), STR("ctl "))) {
+		buf_append_byte(&identity, '\0');
+		buf_append_str(&identity, str_from(session->who));
+	}
+	buf_append_literal(out, "P AUTHENTICATE XPANDO-SALVAGE ");
+	encode_base64(out, buf_str(&identity));
+	buf_deinit(&identity);
+}
+
 /* One line of the home; true when the session has been handed over or the attempt is over. */
 static bool backend_line(struct imap_login *session, struct str line)
 {
@@ -188,8 +216,10 @@ static bool backend_line(struct imap_login *session, struct str line)
 			return true;
 		}
 		struct buf command = { 0 };
-		buf_append_literal(&command, "P AUTHENTICATE EXTERNAL ");
-		encode_base64(&command, str_from(session->identity.address));
+		if (session->is_salvage)
+			append_salvage(session, &command);
+		else
+			append_external(session, &command);
 		buf_append_literal(&command, "\r\n");
 		stream_write_str(session->backend, buf_str(&command));
 		buf_deinit(&command);
@@ -280,6 +310,16 @@ static void backend_connect(void *arg)
 		BACKEND_MS, &backend_handler, session);
 }
 
+static void login_done(struct imap_login *session)
+{
+	clients_leave(session->router->clients, &session->place);
+	session->backend_deadline_us = clock_mono_us() + BACKEND_TOTAL_US;
+	session->backend_retry_ms = BACKEND_RETRY_MS_MIN;
+	timer_stop(session->timer);
+	set_state(session, IMAP_BACKEND);
+	backend_connect(session);
+}
+
 static void on_challenge(void *arg, struct str challenge)
 {
 	struct imap_login *session = arg;
@@ -300,12 +340,7 @@ static void on_login(void *arg, enum login_result result, const struct login_ide
 	session->attempt = NULL;
 	if (result == LOGIN_GOOD) {
 		session->identity = *identity;
-		clients_leave(session->router->clients, &session->place);
-		session->backend_deadline_us = clock_mono_us() + BACKEND_TOTAL_US;
-		session->backend_retry_ms = BACKEND_RETRY_MS_MIN;
-		timer_stop(session->timer);
-		set_state(session, IMAP_BACKEND);
-		backend_connect(session);
+		login_done(session);
 		return;
 	}
 	session->errors++;
@@ -383,7 +418,7 @@ static void cmd_starttls(struct imap_login *session, const struct imap_command *
 
 static void cmd_login(struct imap_login *session, const struct imap_command *command)
 {
-	if (!may_login(session)) {
+	if (!may_login(session) || session->is_salvage) {
 		answer(session, "NO [PRIVACYREQUIRED] Begin TLS first");
 		return;
 	}
@@ -396,11 +431,47 @@ static void cmd_login(struct imap_login *session, const struct imap_command *com
 		command->arguments[1], session->peer, &login_handler, session);
 }
 
+/* A member of the cluster names the mailbox, "32*hex address"; its certificate is the
+ * authentication. The home compares the mark. */
+static void cmd_salvage(struct imap_login *session, const struct imap_command *command)
+{
+	const struct directory_mailbox *mailbox = NULL;
+	struct buf identity = { 0 };
+	struct directory *directory = session->router->directory;
+	size_t length = sizeof(session->mark) - 1;
+
+	bool good = command->argument_count == 2 &&
+		str_equal_ignore_case(command->arguments[0], STR("XPANDO-SALVAGE")) &&
+		decode_base64(&identity, command->arguments[1]) &&
+		buf_length(&identity) > length + 1 && buf_str(&identity).bytes[length] == ' ';
+	if (good)
+		mailbox = directory_find_login(
+			directory, str_from_index(buf_str(&identity), length + 1));
+	if (mailbox == NULL || mailbox->address.length >= sizeof(session->identity.address)) {
+		answer(session, good ? "NO [AUTHENTICATIONFAILED] No such mailbox"
+				     : "BAD Only AUTHENTICATE XPANDO-SALVAGE is taken here");
+	} else {
+		snprintf(session->mark, sizeof(session->mark), STR_FORMAT,
+			STR_ARG(str_first(buf_str(&identity), length)));
+		session->identity = (struct login_identity){ .mailbox_id = mailbox->id,
+			.access = directory_access(directory, mailbox->id) };
+		snprintf(session->identity.address, sizeof(session->identity.address), STR_FORMAT,
+			STR_ARG(mailbox->address));
+		metric_add(session->router->metrics.salvage_logins, 1);
+		login_done(session);
+	}
+	buf_deinit(&identity);
+}
+
 static void cmd_authenticate(struct imap_login *session, const struct imap_command *command)
 {
 	enum sasl_mechanism mechanism;
 	struct buf message = { 0 };
 
+	if (session->is_salvage) {
+		cmd_salvage(session, command);
+		return;
+	}
 	if (!may_login(session)) {
 		answer(session, "NO [PRIVACYREQUIRED] Begin TLS first");
 		return;
@@ -572,6 +643,30 @@ static void turn_away(
 	stream_close(stream);
 }
 
+static struct imap_login *make_session(struct router *router, struct stream *stream)
+{
+	struct imap_login *session = mem_alloc(sizeof(*session));
+
+	session->router = router;
+	session->client = stream;
+	snprintf(session->tag, sizeof(session->tag), "*");
+	snprintf(session->peer, sizeof(session->peer), "%s", stream_peer_address(stream));
+	session->timer = timer_new(router->loop, on_timer, session);
+	session->retry = timer_new(router->loop, backend_connect, session);
+	return session;
+}
+
+/* From here on its stream and its timer may end it: `ms` are there to log in. */
+static void begin_session(struct imap_login *session, uint64_t ms)
+{
+	struct router *router = session->router;
+
+	router->imap_session_count++;
+	metric_set(router->metrics.imap_sessions, router->imap_session_count);
+	stream_set_handler(session->client, &client_handler, session);
+	timer_start(session->timer, ms);
+}
+
 void imap_login_start(struct router *router, bool implicit_tls, struct stream *stream)
 {
 	struct client_place place;
@@ -585,19 +680,19 @@ void imap_login_start(struct router *router, bool implicit_tls, struct stream *s
 		turn_away(router, implicit_tls, stream, "Too many sessions from your address");
 		return;
 	}
-	struct imap_login *session = mem_alloc(sizeof(*session));
-
-	session->router = router;
-	session->client = stream;
+	struct imap_login *session = make_session(router, stream);
 	session->place = place;
-	snprintf(session->tag, sizeof(session->tag), "*");
-	snprintf(session->peer, sizeof(session->peer), "%s", stream_peer_address(stream));
-	session->timer = timer_new(router->loop, on_timer, session);
-	session->retry = timer_new(router->loop, backend_connect, session);
-	router->imap_session_count++;
-	metric_set(router->metrics.imap_sessions, router->imap_session_count);
-	stream_set_handler(stream, &client_handler, session);
-	timer_start(session->timer, implicit_tls ? HANDSHAKE_MS : LOGIN_MS);
+	begin_session(session, implicit_tls ? HANDSHAKE_MS : LOGIN_MS);
 	if (!implicit_tls)
 		greet(session);
+}
+
+void imap_login_start_salvage(struct router *router, struct stream *stream)
+{
+	struct imap_login *session = make_session(router, stream);
+	const struct tls_peer *peer = stream_peer(stream);
+	session->is_salvage = true;
+	snprintf(session->who, sizeof(session->who), "%s %s", peer->role, peer->name);
+	begin_session(session, LOGIN_MS);
+	stream_printf(stream, "* OK %s Pando ready for salvage\r\n", router->config->hostname);
 }

@@ -11,6 +11,7 @@
 #include "core/timer.h"
 #include "router/clients.h"
 #include "router/forward.h"
+#include "router/imap_login.h"
 #include "router/listen.h"
 #include "router/login.h"
 #include "router/proxy.h"
@@ -163,6 +164,8 @@ static void register_metrics(struct router_metrics *metrics)
 	metrics->logins = metric_counter("pando_logins_total", "result=\"good\"", "Logins");
 	metrics->logins_refused =
 		metric_counter("pando_logins_total", "result=\"refused\"", "Logins");
+	metrics->salvage_logins =
+		metric_counter("pando_logins_total", "result=\"salvage\"", "Logins");
 	metrics->accept_seconds = metric_histogram("pando_smtp_accept_seconds", "",
 		"From the end of a message to its reply");
 }
@@ -309,6 +312,7 @@ int main(int argument_count, char **arguments)
 	register_metrics(&router->metrics);
 	router->loop = loop_create();
 	router->config = &program.config;
+	router->on_salvage = imap_login_start_salvage;
 	list_init(&router->smtp_sessions);
 	if (open_all(&program, &error) < 0) {
 		log_error("start_failed", "reason=%s", log_quote(str_from(error.text)));

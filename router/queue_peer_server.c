@@ -338,6 +338,14 @@ static void on_open(void *arg)
 	const struct tls_peer *peer = stream_peer(holder->stream);
 
 	snprintf(holder->name, sizeof(holder->name), "%s", peer->name);
+	bool is_salvage = strcmp(peer->role, "node") == 0 || strcmp(peer->role, "ctl") == 0;
+	if (is_salvage && holder->router->on_salvage != NULL) {
+		struct router *router = holder->router;
+		struct stream *stream = holder->stream;
+		holder_free(holder);
+		router->on_salvage(router, stream);
+		return;
+	}
 	if (strcmp(peer->role, "router") != 0) {
 		log_warn("queue_peer_refused", "name=%s role=%s", log_quote(str_from(peer->name)),
 			log_quote(str_from(peer->role)));

@@ -15,11 +15,13 @@
 #include "core/tls.h"
 #include "core/vitals.h"
 
+struct stream;
+
 struct router_metrics {
 	struct metric *smtp_sessions, *imap_sessions; /* gauges */
 	struct metric *accepted, *refused, *queued;   /* messages */
 	struct metric *smtp_turned_away, *imap_turned_away; /* over the sessions' limit */
-	struct metric *logins, *logins_refused;
+	struct metric *logins, *logins_refused, *salvage_logins;
 	struct metric *accept_seconds;                /* end of data to the reply */
 };
 
@@ -39,6 +41,9 @@ struct router {
 	struct queue_peers *queue_peers;
 	struct queue_peer_server *queue_peer_server; /* NULL: nothing is held for others */
 	struct proxies *proxies;
+	/* Takes the stream of a node or of `pando`, which come where peer routers do
+	 * (imap_login.h); NULL: they are refused. */
+	void (*on_salvage)(struct router *router, struct stream *stream);
 	unsigned smtp_session_count, imap_session_count;
 	unsigned finishing_count; /* messages that are whole and have no reply yet */
 	bool is_stopping;         /* sessions end between two messages */

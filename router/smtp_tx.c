@@ -452,9 +452,17 @@ static void tx_report(struct smtp_tx *tx)
 }
 
 /* Every home has answered, or will not in time. */
+/* Too much came to the mailbox within a day (node/mailbox/rate.h): who floods it is to keep the
+ * rest himself, not our queue. */
+static bool target_is_over_rate(const struct tx_target *target)
+{
+	const struct forward_recipient *result = target->result;
+	return result != NULL && result->code == 452 && strncmp(result->reply, "4.2.2 ", 6) == 0;
+}
+
 static void tx_conclude(struct smtp_tx *tx)
 {
-	unsigned delivered = 0, refused = 0;
+	unsigned delivered = 0, refused = 0, over_rate = 0;
 	bool wants_report = false;
 	const struct forward_recipient *first_refusal = NULL, *first_delay = NULL;
 
@@ -462,6 +470,7 @@ static void tx_conclude(struct smtp_tx *tx)
 	CHECK(tx->jobs_open == 0 && tx->target_count > 0);
 	for (unsigned i = 0; i < tx->target_count; i++) {
 		const struct tx_target *target = &tx->targets[i];
+		over_rate += target_is_over_rate(target);
 		if (target_is_delivered(target)) {
 			delivered++;
 			wants_report |= (target->notify & SMTP_NOTIFY_SUCCESS) != 0;
@@ -478,6 +487,8 @@ static void tx_conclude(struct smtp_tx *tx)
 		tx_reply(tx, "250 2.0.0 Ok: %s", tx->id);
 	else if (refused == tx->target_count)
 		tx_reply(tx, "%u %s", first_refusal->code, first_refusal->reply);
+	else if (over_rate == tx->target_count)
+		tx_reply(tx, "452 %s", tx->targets[0].result->reply);
 	else if (tx->strict)
 		tx_reply(tx, "451 %s", first_delay ? first_delay->reply : "4.3.0 Try again later");
 	else if (tx->abandoned)

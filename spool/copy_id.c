@@ -3,6 +3,7 @@
 #include "core/digest.h"
 #include "core/encode.h"
 #include "core/rand.h"
+#include "spool/replace.h"
 
 #include <errno.h>
 
@@ -32,24 +33,14 @@ int copy_id_read(struct disk *disk, const char *directory, struct copy_id *id_ou
 static int save(struct disk *disk, const char *directory, const struct copy_id *id)
 {
 	uint8_t bytes[FILE_LENGTH];
-	struct disk_file *file = NULL;
-	struct buf path = { 0 }, new_path = { 0 };
+	struct buf path = { 0 };
 	buf_printf(&path, "%s/copy", directory);
-	buf_printf(&new_path, "%s/copy.new", directory);
 	memcpy(bytes, id->bytes, COPY_ID_LENGTH);
 	put_le32(bytes + COPY_ID_LENGTH, id->owner);
 	put_le32(bytes + FILE_LENGTH - 4, crc32c(0, bytes, FILE_LENGTH - 4));
-	(void)!disk_remove_file(buf_terminated(&new_path));
-	int result = disk_file_open(disk, buf_terminated(&new_path), true, &file);
-	if (result == 0)
-		result = disk_write_now(file, bytes, sizeof(bytes), 0);
-	if (result == 0)
-		result = disk_sync_now(file);
-	disk_file_close(&file);
-	if (result == 0)
-		result = disk_rename(buf_terminated(&new_path), buf_terminated(&path));
+	int result = replace_file(
+		disk, buf_terminated(&path), str_of((const char *)bytes, sizeof(bytes)));
 	buf_deinit(&path);
-	buf_deinit(&new_path);
 	return result;
 }
 

@@ -190,7 +190,11 @@ static void on_cut_work(void *arg)
 {
 	struct cut *cut = arg;
 	struct volume_log *log = cut->log;
-	cut->status = find_new_end(cut, cut->from);
+	cut->status = log_punch_drop(&cut->files);
+	if (cut->status == 0)
+		cut->status = log_mend_drop(&cut->files);
+	if (cut->status == 0)
+		cut->status = find_new_end(cut, cut->from);
 	epochs_truncate(&cut->state.epochs, cut->end);
 	if (cut->status == 0)
 		cut->status =
@@ -245,6 +249,8 @@ void volume_log_cut(
 		return;
 	}
 	log_prepare_wait(log);
+	log_punch_wait(log);
+	log_mend_wait(log);
 	log_files_close_idle(&log->files);
 	struct cut *cut = mem_alloc(sizeof(*cut));
 	const struct epoch_entry *last = epochs_last(&log->state.epochs);

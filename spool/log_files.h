@@ -66,4 +66,8 @@ int log_files_read_group(struct log_files *files, uint32_t volume, uint64_t lsn,
  * the disk's health. */
 bool log_is_refusal(int result);
 
+/* Copies [from, to) into salvage-<epoch>-<from>-<to>.log, durably. May run on a pool thread. */
+int log_save_range(struct log_files *files, uint32_t volume, uint64_t epoch, uint64_t from,
+	uint64_t to) must_check;
+
 #endif

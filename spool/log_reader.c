@@ -194,8 +194,16 @@ static int skim_record(struct skim *skim, size_t at, size_t *length_out)
 	size_t end = at + record_padded(record.body.length);
 	*length_out = end - at;
 	bool is_mail = record.type == RECORD_MESSAGE || record.type == RECORD_SUMMARY;
-	if (!is_mail || record.state != RECORD_PRESENT || record.body.length <= LOG_SKIM_BODY_MAX)
-		return skim_load(skim, end);
+	bool is_short = record.body.length <= LOG_SKIM_BODY_MAX;
+	if (!is_mail || record.state != RECORD_PRESENT || is_short) {
+		result = skim_load(skim, end);
+		/* A body that is damaged is passed over too: whoever reads it learns of that. */
+		if (result < 0 || !is_mail || record.state != RECORD_PRESENT ||
+			record_verify(str_of((char *)header, RECORD_HEADER_LENGTH),
+				str_of((char *)header + RECORD_HEADER_LENGTH, record.body.length),
+				skim->lsn + at))
+			return result;
+	}
 	if (end > skim->bytes->length)
 		return -EBADMSG;
 	record_header_punch(header);
@@ -259,14 +267,31 @@ int log_reader_skim(struct log_reader *reader, uint64_t lsn, uint64_t limit, siz
 	return 0;
 }
 
+/* What the groups below say of an address where none can be read: -EINVAL: it is inside one of them
+ * or behind the last of its segment; -EBADMSG: a group begins there, and is damaged, or one below
+ * is. */
+static int judge_boundary(struct log_reader *reader, uint64_t lsn, uint64_t limit)
+{
+	struct group group;
+	uint64_t at = segment_of(lsn) * segment_length;
+	while (at < lsn) {
+		int result = find_group(reader, &at, limit, &group);
+		if (result < 0)
+			return result;
+		at += group_padded(group.used);
+	}
+	return at == lsn ? -EBADMSG : -EINVAL;
+}
+
 int log_reader_chain(struct log_reader *reader, uint64_t lsn, uint64_t limit, uint64_t *chain_out)
 {
 	struct group group;
+	uint64_t at = lsn;
 	if (lsn > limit || lsn % GROUP_ALIGNMENT != 0)
 		return -EINVAL;
-	int result = find_group(reader, &lsn, limit, &group);
+	int result = find_group(reader, &at, limit, &group);
 	if (result == -EBADMSG)
-		return -EINVAL;
+		return judge_boundary(reader, lsn, limit);
 	if (result < 0)
 		return result;
 	*chain_out = group.chain;

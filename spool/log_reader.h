@@ -33,14 +33,15 @@ int log_reader_next(struct log_reader *reader, uint64_t lsn, uint64_t limit, siz
 uint64_t log_reader_chain_behind(const struct log_reader *reader, struct str bytes);
 
 /* As log_reader_next, verified, for who replays the log and needs no mail: of MESSAGE and SUMMARY
- * the bodies that are longer than LOG_SKIM_BODY_MAX are neither read nor checked. Their records
- * come as punched, with zeroes for a body, whatever they are on disk. */
+ * the bodies that are longer than LOG_SKIM_BODY_MAX are neither read nor checked, and those that
+ * are damaged are passed over. Their records come as punched, with zeroes for a body, whatever they
+ * are on disk. */
 int log_reader_skim(struct log_reader *reader, uint64_t lsn, uint64_t limit, size_t bytes_target,
 	struct bytes **bytes_out, uint64_t *lsn_out, uint64_t *next_out) must_check;
 
 /* The chain at `lsn`, which is a boundary between groups below `limit`: read from the header of the
  * group that begins there (or in the next segment). -ENODATA at the limit itself: ask the writer;
- * -EINVAL: no group begins there. */
+ * -EINVAL: no group begins there; -EBADMSG: damage hides whether one does, or what it says. */
 int log_reader_chain(
 	struct log_reader *reader, uint64_t lsn, uint64_t limit, uint64_t *chain_out) must_check;
 

@@ -25,6 +25,10 @@ int log_state_load(struct volume_log *log, struct error *error)
 			log->files.directory);
 	/* Also a new volume; else log_find_end reads the vector of the last segment. */
 	log->must_save_state = result == -EUCLEAN || log->state.epochs.count == 0;
+	/* Whether a replica was being filled is known no more: until it follows somebody it counts
+	 * as if it were. */
+	if (log->must_save_state && log->was_replica)
+		log->state.whole_from = UINT64_MAX;
 	if (result == -EUCLEAN)
 		result = 0;
 	if (result == -EPROTONOSUPPORT)
@@ -66,15 +70,21 @@ int log_copy_id_load(struct volume_log *log, uint32_t owner, struct error *error
 
 /* ---- the mark of a replica ---- */
 
-bool log_replica_mark_exists(struct volume_log *log)
+int log_replica_mark_load(struct volume_log *log, struct error *error)
 {
 	struct disk_file *file;
 	char *path = log_files_path(&log->files, "replica");
 	int result = disk_file_open(log->disk, path, false, &file);
-	free(path);
+	log->was_replica = result == 0;
 	if (result == 0)
 		disk_file_close(&file);
-	return result == 0;
+	/* Whether it is there decides what is torn: not known is not no. */
+	if (result == -ENOENT)
+		result = 0;
+	else if (result < 0)
+		error_set(error, result, "cannot open %s: %s", path, strerror(-result));
+	free(path);
+	return result;
 }
 
 int log_replica_mark_set(struct volume_log *log, bool is_replica)
@@ -231,11 +241,11 @@ static int64_t last_used_segment(struct volume_log *log, int64_t highest, struct
 	return -1;
 }
 
-/* Walks the groups of one segment from its start; sets end, last group and chain. A group
+/* Walks the groups of one segment from `lsn` on; sets end, last group and chain. A group
  * that is not the one that was told of here ends the log, as an invalid one does. */
-static int walk_segment(struct volume_log *log, uint64_t segment, struct error *error)
+static int walk_from(struct volume_log *log, uint64_t lsn, struct error *error)
 {
-	uint64_t lsn = segment * segment_length, limit = lsn + segment_length;
+	uint64_t segment = segment_of(lsn), limit = (segment + 1) * segment_length;
 	int result = 0;
 	while (lsn < limit) {
 		struct bytes *bytes;
@@ -266,13 +276,48 @@ static int walk_segment(struct volume_log *log, uint64_t segment, struct error *
 	return 0;
 }
 
+static bool is_zero(const char *bytes, size_t length)
+{
+	return length == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0);
+}
+
+/* A write that was on its way has left each sector as it was to be, or zero, as the file is filled
+ * before: what has no zero sector, and is no sound group, was written, and has changed since. */
+static bool is_surely_rot(struct volume_log *log, uint64_t lsn)
+{
+	enum { SECTOR = 512 };
+	char sector[SECTOR];
+	struct disk_file *file;
+	struct group group;
+	if (log_files_get(&log->files, segment_of(lsn), false, &file) < 0 ||
+		disk_read_now(file, sector, sizeof(sector), lsn % segment_length) < 0 ||
+		is_zero(sector, sizeof(sector)))
+		return false;
+	if (!group_header_decode(str_of(sector, sizeof(sector)), lsn, log->volume, &group))
+		return true;
+	struct bytes *bytes = bytes_create(group.used);
+	bool is_rot = disk_read_now(file, bytes->data, group.used, lsn % segment_length) == 0 &&
+		!group_verify(bytes_str(bytes), lsn, log->volume, &group);
+	for (size_t at = 0; is_rot && at < bytes->length; at += SECTOR) {
+		size_t left = bytes->length - at;
+		is_rot = !is_zero(bytes->data + at, left < SECTOR ? left : SECTOR);
+	}
+	bytes_unref(&bytes);
+	return is_rot;
+}
+
 /* Whether groups behind an invalid one are what a replica's last write left of itself: such a write
- * holds many groups, a primary's holds one. The leader ships the range again. */
-static bool is_torn_receive(const struct volume_log *log, const struct tail *tail)
+ * holds many groups, a primary's holds one, and all lie in one segment. What else is not zero,
+ * where no group of ours stands, has rotted where nothing was yet, and is no sign that the write
+ * had been whole. The leader ships the range again. */
+static bool is_torn_receive(struct volume_log *log, const struct tail *tail)
 {
 	uint64_t segment = segment_of(tail->bytes_begin);
 	uint64_t from = segment == segment_of(log->end) ? log->end : segment * segment_length;
-	return log->was_replica && tail->later_end <= from + RECEIVE_BYTES_MAX;
+	bool is_one_write = tail->later_end == 0 ||
+		(segment_of(tail->later_end - 1) == segment &&
+			tail->later_end <= from + RECEIVE_BYTES_MAX);
+	return log->was_replica && is_one_write && !is_surely_rot(log, from);
 }
 
 /* Cuts off what stands behind the end, after it was saved if it may be worth something. */
@@ -291,28 +336,46 @@ static int drop_tail(struct volume_log *log, const struct tail *tail, bool save)
 	return result == 0 ? log_cut_files(&log->files, log->end) : result;
 }
 
+/* What is told of this log, by itself and by who opens it. */
+static uint64_t known_of(const struct volume_log *log, const struct log_told *told)
+{
+	return log->told.told.lsn > told->lsn ? log->told.told.lsn : told->lsn;
+}
+
+static int scan_behind(
+	struct volume_log *log, int64_t highest, struct tail *tail, struct error *error)
+{
+	for (int64_t segment = (int64_t)segment_of(log->end); segment <= highest; segment++) {
+		uint64_t lsn = (uint64_t)segment * segment_length;
+		uint64_t before = tail->bytes_end;
+		int result = scan_segment(log, lsn < log->end ? log->end : lsn, tail);
+		if (result < 0)
+			return cannot_read(log, (uint64_t)segment, result, error);
+		tail->segments += tail->bytes_end != before;
+		if (tail->segments > 1 && tail->later_group == 0)
+			tail->later_group = lsn;
+	}
+	return 0;
+}
+
+static bool is_torn_tail(struct volume_log *log, const struct tail *tail, uint64_t known)
+{
+	bool is_one_group = tail->segments <= 1 && tail->later_group == 0;
+	return log->end >= known && (is_one_group || is_torn_receive(log, tail));
+}
+
 /* Everything behind the end must be nothing, or a torn write that may be cut off; nothing of it may
  * have been told to anybody. */
 static int check_behind_end(struct volume_log *log, int64_t highest, const struct log_told *told,
 	uint64_t *rotten_lsn_out, struct error *error)
 {
 	struct tail tail = { 0 };
-	uint64_t known = log->told.told.lsn > told->lsn ? log->told.told.lsn : told->lsn;
-	int result = 0;
-	for (int64_t segment = (int64_t)segment_of(log->end); result == 0 && segment <= highest;
-		segment++) {
-		uint64_t lsn = (uint64_t)segment * segment_length;
-		uint64_t before = tail.bytes_end;
-		result = scan_segment(log, lsn < log->end ? log->end : lsn, &tail);
-		if (result < 0)
-			return cannot_read(log, (uint64_t)segment, result, error);
-		tail.segments += tail.bytes_end != before;
-		if (tail.segments > 1 && tail.later_group == 0)
-			tail.later_group = lsn;
-	}
+	uint64_t known = known_of(log, told);
+	int result = scan_behind(log, highest, &tail, error);
+	if (result < 0)
+		return result;
 	bool was_told = log->end < known;
-	bool is_torn = !was_told && tail.segments <= 1 &&
-		(tail.later_group == 0 || is_torn_receive(log, &tail));
+	bool is_torn = is_torn_tail(log, &tail, known);
 	if (!is_torn && !told->repair) {
 		*rotten_lsn_out = log->end;
 		if (was_told)
@@ -346,6 +409,77 @@ static int check_behind_end(struct volume_log *log, int64_t highest, const struc
 		return error_set(error, result, "cannot cut %s at %llu: %s", log->files.directory,
 			(unsigned long long)log->end, strerror(-result));
 	return 0;
+}
+
+/* ---- damage that the log goes on behind ---- */
+
+/* The next sound group of ours from `lsn` on, into what the log then ends with; -ENODATA: none. */
+static int find_sound(struct volume_log *log, uint64_t lsn, int64_t highest, uint64_t *lsn_out)
+{
+	uint64_t limit = ((uint64_t)highest + 1) * segment_length;
+	for (; lsn < limit; lsn += GROUP_ALIGNMENT) {
+		struct bytes *bytes;
+		struct group group;
+		int result = log_files_read_header(&log->files, log->volume, lsn, &group);
+		if (result == 0 && is_known(log, &group) && group.previous_lsn >= log->last_group)
+			result = log_files_read_group(
+				&log->files, log->volume, lsn, &bytes, &group);
+		else if (result == 0)
+			result = -ENODATA;
+		if (result == 0) {
+			bytes_unref(&bytes);
+			log->is_empty = false;
+			log->last_group = group.previous_lsn;
+			log->chain = group.chain;
+			*lsn_out = lsn;
+			return 0;
+		}
+		if (result != -ENODATA && result != -EBADMSG && result != -EIO)
+			return result;
+	}
+	return -ENODATA;
+}
+
+/* As long as what stands behind the end is neither torn nor nothing. */
+static int pass_over_damage(struct volume_log *log, int64_t highest, const struct log_told *told,
+	struct error *error)
+{
+	uint64_t known = known_of(log, told);
+	while (true) {
+		struct tail tail = { 0 };
+		uint64_t from = log->end;
+		int result = scan_behind(log, highest, &tail, error);
+		if (result < 0 || is_torn_tail(log, &tail, known) || tail.bytes_end == 0)
+			return result;
+		uint64_t lsn = 0, last_group = log->last_group, chain = log->chain;
+		bool was_empty = log->is_empty;
+		result = find_sound(log, from + GROUP_ALIGNMENT, highest, &lsn);
+		if (result == -ENODATA)
+			return 0; /* nothing to go on with */
+		if (result < 0)
+			return cannot_read(log, segment_of(from), result, error);
+		result = walk_from(log, lsn, error);
+		if (result == 0 && log->end == from) {
+			/* Sound, and not what was told of: nothing to go on with either. */
+			log->last_group = last_group;
+			log->chain = chain;
+			log->is_empty = was_empty;
+			return 0;
+		}
+		log_error("damage_passed_over",
+			"volume=%u from=%llu to=%llu "
+			"effect=\"what stood there is not readable until it is mended\" "
+			"next=\"the other copies are asked for it\"",
+			log->volume, (unsigned long long)from, (unsigned long long)lsn);
+		if (log->passed_over == UINT64_MAX)
+			log->passed_over = from;
+		/* And on, as long as a segment follows what stands before. */
+		for (uint64_t segment = segment_of(lsn) + 1;
+			result == 0 && segment <= (uint64_t)highest; segment++)
+			result = walk_from(log, segment * segment_length, error);
+		if (result < 0)
+			return result;
+	}
 }
 
 /* After a write that the disk has failed, memory may hold what no disk does. */
@@ -412,6 +546,7 @@ int log_find_end(struct volume_log *log, const struct log_told *told, uint64_t *
 	int64_t highest = log_files_highest(&log->files);
 	log->end = log->last_group = log->chain = 0;
 	log->is_empty = true;
+	log->passed_over = UINT64_MAX;
 	log_prepared_reset(log);
 	if (highest < -1)
 		return error_set(error, (int)highest, "cannot list %s: %s", log->files.directory,
@@ -422,7 +557,9 @@ int log_find_end(struct volume_log *log, const struct log_told *told, uint64_t *
 		return (int)last;
 	/* When not even the first group is what was told of, the log ends in the segment before. */
 	for (; result == 0 && last >= 0 && log->is_empty; last--)
-		result = walk_segment(log, (uint64_t)last, error);
+		result = walk_from(log, (uint64_t)last * segment_length, error);
+	if (result == 0 && told->passes_over)
+		result = pass_over_damage(log, highest, told, error);
 	if (result == 0)
 		result = check_behind_end(log, highest, told, rotten_lsn_out, error);
 	if (result == 0)

@@ -2,6 +2,7 @@
 
 #include "core/digest.h"
 #include "core/encode.h"
+#include "spool/replace.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -91,22 +92,11 @@ static void encode(const struct log_state *state, struct buf *out)
 
 int log_state_save(struct disk *disk, const char *directory, const struct log_state *state)
 {
-	struct buf bytes = { 0 }, path = { 0 }, new_path = { 0 };
-	struct disk_file *file = NULL;
+	struct buf bytes = { 0 }, path = { 0 };
 	buf_printf(&path, "%s/epochs", directory);
-	buf_printf(&new_path, "%s/epochs.new", directory);
 	encode(state, &bytes);
-	(void)!disk_remove_file(buf_terminated(&new_path));
-	int result = disk_file_open(disk, buf_terminated(&new_path), true, &file);
-	if (result == 0)
-		result = disk_write_now(file, buf_str(&bytes).bytes, buf_length(&bytes), 0);
-	if (result == 0)
-		result = disk_sync_now(file);
-	disk_file_close(&file);
-	if (result == 0)
-		result = disk_rename(buf_terminated(&new_path), buf_terminated(&path));
+	int result = replace_file(disk, buf_terminated(&path), buf_str(&bytes));
 	buf_deinit(&bytes);
 	buf_deinit(&path);
-	buf_deinit(&new_path);
 	return result;
 }

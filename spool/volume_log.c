@@ -11,8 +11,9 @@ enum {
 	/* Zero-filled ahead of the end, so that a commit is a plain overwrite: at 100 MB/s of mail
 	 * this is 80 ms of warning, ten times what filling takes on a slow disk cache. */
 	PREPARE_STEP = 8 << 20,
-	/* With less than this left it goes on. */
-	PREPARE_LOW = 4 << 20,
+	/* Of a log that is shorter than a step: as much as it has, and at least this, so that a
+	 * volume without mail costs no room. */
+	PREPARE_STEP_MIN = 256 << 10,
 	/* Vectors of one write, below the kernel's 1024. A record takes up to four; one record's
 	 * worth is for the group's own header and padding, one for a SEGMENT record. */
 	VECTORS_MAX = 1000,
@@ -23,6 +24,11 @@ enum {
 static const char zeroes[GROUP_ALIGNMENT];
 
 /* ---- state ---- */
+
+uint64_t volume_log_passed_over(const struct volume_log *log)
+{
+	return log->passed_over;
+}
 
 uint64_t volume_log_end(const struct volume_log *log)
 {
@@ -207,10 +213,11 @@ static int start_prepare(struct volume_log *log, uint64_t segment, uint64_t leng
 static int prepare_ahead(struct volume_log *log, uint64_t segment, uint64_t length)
 {
 	struct prepared *prepared = prepared_of(log, segment);
-	uint64_t wanted =
-		length + PREPARE_LOW < segment_length ? length + PREPARE_LOW : segment_length;
-	uint64_t target =
-		length + PREPARE_STEP < segment_length ? length + PREPARE_STEP : segment_length;
+	uint64_t step = log->end < PREPARE_STEP_MIN ? PREPARE_STEP_MIN : log->end;
+	step = step > PREPARE_STEP ? PREPARE_STEP : step;
+	/* With less than half of that left it goes on. */
+	uint64_t wanted = length + step / 2 < segment_length ? length + step / 2 : segment_length;
+	uint64_t target = length + step < segment_length ? length + step : segment_length;
 	if (prepared->length >= wanted || log->preparing != NULL)
 		return 0;
 	return start_prepare(log, segment, target);
@@ -695,9 +702,21 @@ int volume_log_open(struct loop *loop, struct disk *disk, const char *directory,
 	uint64_t rotten;
 	struct volume_log *log = create(loop, disk, directory, volume);
 	int result = take_lock(log, error);
-	if (result == 0) {
-		log->was_replica = log_replica_mark_exists(log);
+	if (result == 0)
+		result = log_replica_mark_load(log, error);
+	if (result == 0)
 		result = log_state_load(log, error);
+	if (result == 0) {
+		result = log_mend_finish(&log->files, volume, &log->state.epochs);
+		if (result < 0)
+			error_set(error, result, "cannot finish what %s/mend says: %s", directory,
+				strerror(-result));
+	}
+	if (result == 0) {
+		result = log_punch_finish(&log->files, volume);
+		if (result < 0)
+			error_set(error, result, "cannot finish what %s/punch says: %s", directory,
+				strerror(-result));
 	}
 	if (result == 0) {
 		result = log_told_open(disk, directory, &log->told);
@@ -726,6 +745,8 @@ void volume_log_close(struct volume_log **log_pointer)
 	loop_cancel_deferred(log->loop, &log->commit_task);
 	log_prepare_wait(log);
 	log_hold_wait(log);
+	log_punch_abandon(log);
+	log_mend_abandon(log);
 	if (!log->fenced && log->told.file != NULL && log->end > log->told.told.lsn)
 		/* Without it the next opening knows a little less. */
 		(void)!log_told_write(

@@ -8,7 +8,8 @@
  *
  * A volume's directory holds `lock`, `epochs` (log_state.h), `copy` (who this copy is), segments
  * `%016x.log` (named by their number), `replica` (empty, there while the last writer received),
- * `salvage-*` (what was cut off), and `told` (log_told.h).
+ * `salvage-*` (what was cut off), `told` (log_told.h), and `mend` and `punch` while something is
+ * written in place.
  *
  * Invariants:
  * 1. One writer per directory, held by the lock file.
@@ -17,7 +18,8 @@
  * 4. A write that the disk has failed (EIO) fences the log: every later append fails with -EIO
  * until the process starts anew, and nothing is believed from the page cache. What is refused for
  * now (ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM) changes nothing: the next append is tried again.
- * 5. A block that holds durable data is never written again.
+ * 5. A block that holds durable data is never written again, but where it is damaged (log_mend.h)
+ * or a body is given back (log_punch.h).
  *
  * Belongs to one loop.
  */
@@ -45,6 +47,9 @@ struct log_told {
 	/* Everything below was once confirmed to somebody; 0: nothing is known. Below it nothing is
 	 * ever taken for a torn write. */
 	uint64_t lsn;
+	/* Damage that groups of this log follow is passed over: it stays where it is, is read as
+	 * such, and is mended when another copy has what stood there (log_mend.h). */
+	bool passes_over;
 	/* The log is damaged and is to be filled again from a copy: what stands from the first
 	 * invalid group on is saved as by volume_log_cut and the log ends there. */
 	bool repair;
@@ -64,6 +69,8 @@ int volume_log_open(struct loop *loop, struct disk *disk, const char *directory,
  * is accepted. */
 void volume_log_close(struct volume_log **log);
 
+/* The first address of what was passed over when it was opened; UINT64_MAX: nothing was. */
+uint64_t volume_log_passed_over(const struct volume_log *log);
 /* Everything below is durable; the next group starts at or after it. */
 uint64_t volume_log_end(const struct volume_log *log);
 /* The chain at the end: with it, (end, chain) names everything in the log. */

@@ -38,6 +38,7 @@ struct volume_log {
 	struct timer *told_timer; /* runs while a durable group is not named there yet */
 	struct copy_id copy_id;
 	uint64_t end, last_group, chain;
+	uint64_t passed_over; /* UINT64_MAX: nothing */
 	bool is_empty, fenced, may_append, mark_first, is_cutting;
 	bool was_replica;     /* the last writer received; the file `replica` says so */
 	bool must_save_state; /* the file was lost: the vector comes from the segments */
@@ -62,7 +63,9 @@ struct volume_log {
 	struct prepared prepared[2];   /* of the segments with even and odd numbers */
 	struct prepare_job *preparing; /* NULL: none */
 
-	struct hold_job *holding; /* log_hold.c; NULL: none */
+	struct hold_job *holding;   /* log_hold.c; NULL: none */
+	struct punch_job *punching; /* log_punch.c; NULL: none */
+	struct mend_job *mending;   /* log_mend.c; NULL: none */
 
 	struct volume_append barrier;
 	struct buf barrier_body;
@@ -83,12 +86,25 @@ int log_copy_id_load(struct volume_log *log, uint32_t owner, struct error *error
 /* The vector in the first record of a group, if it is BARRIER or SEGMENT. */
 bool log_vector_of(const struct group *group, struct str bytes, struct epochs *epochs_out);
 /* Remembers which kind of writer this log has, durably: their torn writes look different. */
-bool log_replica_mark_exists(struct volume_log *log);
+int log_replica_mark_load(struct volume_log *log, struct error *error) must_check;
 int log_replica_mark_set(struct volume_log *log, bool is_replica) must_check;
 /* Waits until no zero-filling writes to the files; its result is forgotten. */
 void log_prepare_wait(struct volume_log *log);
 /* Waits until a hold is written; nobody is told. */
 void log_hold_wait(struct volume_log *log);
+/* Does what an earlier process began to punch, before anything else is read. */
+int log_punch_finish(struct log_files *files, uint32_t volume) must_check;
+/* What was begun is of a log that is about to change: it must not be done again. */
+int log_punch_drop(struct log_files *files) must_check;
+/* Waits until nothing is being punched; abandon: and nobody is told. */
+void log_punch_wait(struct volume_log *log);
+void log_punch_abandon(struct volume_log *log);
+/* The same of what was begun to be mended; before the punches, which may be of the same groups. */
+int log_mend_finish(
+	struct log_files *files, uint32_t volume, const struct epochs *epochs) must_check;
+int log_mend_drop(struct log_files *files) must_check;
+void log_mend_wait(struct volume_log *log);
+void log_mend_abandon(struct volume_log *log);
 /* Forgets what is known of the files' prepared lengths (after opening or cutting). */
 void log_prepared_reset(struct volume_log *log);
 /* True when `length` bytes of the segment may be written now; else they will be, and log_try_write
@@ -105,9 +121,6 @@ void log_begin_write(struct volume_log *log, struct disk_file *file);
 void log_report_later(
 	struct loop *loop, void (*done)(void *arg, int status), void *arg, int status);
 
-/* Copies [from, to) into salvage-<epoch>-<from>-<to>.log, durably. May run on a pool thread. */
-int log_save_range(struct log_files *files, uint32_t volume, uint64_t epoch, uint64_t from,
-	uint64_t to) must_check;
 /* Cuts the files off at `lsn`: from the last down, then one truncation. May run on a pool thread.
  */
 int log_cut_files(struct log_files *files, uint64_t lsn) must_check;

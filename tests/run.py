@@ -192,7 +192,7 @@ def main():
     if built and wanted("e2e"):
         say("== end to end")
         command = [sys.executable, os.path.join(TOP, "tests/e2e/run.py"), "--match", options.match]
-        run_program(totals, "e2e", command + (["--quick"] if options.quick else []), 1800, {"PANDO_BUILD": plain})
+        run_program(totals, "e2e", command + (["--quick"] if options.quick else []), 2700, {"PANDO_BUILD": plain})
     if built and chaos:
         # In our place: it goes on for long, and says what it does.
         os.execve(sys.executable, [sys.executable, os.path.join(TOP, "tests/e2e/chaos.py"), "--minutes",

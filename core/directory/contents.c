@@ -9,20 +9,21 @@
 #include <string.h>
 
 struct copy_row {
-	uint64_t volume_id, node_id;
+	uint64_t id, volume_id, node_id;
 	uint8_t slot;
+	bool is_seeding;
 };
 
 struct domain_row {
 	uint64_t id;
 	char *name;
+	unsigned keep_expunged_days; /* 0: it keeps none */
 	/* The postmaster when no entry names one; 0 when the domain is empty. */
 	uint64_t first_mailbox_id;
 };
 
 struct mailbox_row {
 	struct directory_mailbox mailbox;
-	uint64_t domain_id;
 	int own_durability; /* -1: the volume's */
 	char *address;
 };
@@ -46,11 +47,6 @@ enum {
 static uint64_t number(const char *text)
 {
 	return text ? strtoull(text, NULL, 10) : 0;
-}
-
-static bool truth(const char *text)
-{
-	return text && (text[0] == 't' || text[0] == '1');
 }
 
 static void copy_text(char *out, size_t size, const char *text)
@@ -224,7 +220,7 @@ static void *add_volume(const struct directory_row *row)
 	volume->primary_node_id = (uint32_t)number(row->columns[3]);
 	int durability = durability_of(row->columns[4]);
 	volume->durability = durability < 0 ? DURABILITY_REMOTE : (enum durability)durability;
-	volume->unclean = truth(row->columns[5]);
+	volume->unclean = sql_is_true(row->columns[5]);
 	volume->epoch_start_lsn = number(row->columns[6]);
 	volume->token = number(row->columns[7]);
 	volume->clean_after = number(row->columns[8]);
@@ -242,6 +238,9 @@ static void *add_domain(struct contents *contents, const struct directory_row *r
 	struct str stored = str_from(row->columns[0] ? row->columns[0] : "");
 	struct str name = domain_canonical(stored, space);
 	domain->name = str_to_heap(name.length > 0 ? name : stored);
+	uint64_t days = number(row->columns[1]);
+	domain->keep_expunged_days =
+		days < KEEP_EXPUNGED_DAYS_MAX ? (unsigned)days : KEEP_EXPUNGED_DAYS_MAX;
 	map_set(contents->domain_names, str_from(domain->name), domain);
 	return domain;
 }
@@ -251,14 +250,14 @@ static void *add_mailbox(struct contents *contents, const struct directory_row *
 	char space[DIRECTORY_ADDRESS_MAX];
 	struct mailbox_row *mailbox = mem_alloc(sizeof(*mailbox));
 	mailbox->address = heap_text(row->columns[0]);
-	mailbox->domain_id = number(row->columns[1]);
 	mailbox->own_durability = durability_of(row->columns[3]);
 	mailbox->mailbox = (struct directory_mailbox){
 		.id = row->id,
 		.address = str_from(mailbox->address),
 		.volume_id = (uint32_t)number(row->columns[2]),
-		.enabled = truth(row->columns[4]),
+		.enabled = sql_is_true(row->columns[4]),
 		.quota_bytes = number(row->columns[5]),
+		.domain_id = number(row->columns[1]),
 	};
 	if (!decode_hex(str_from(row->columns[6] ? row->columns[6] : ""), mailbox->mailbox.mark,
 		    MAILBOX_MARK_LENGTH))
@@ -341,9 +340,11 @@ static void add(struct contents *contents, const struct directory_row *row)
 	case KIND_VOLUME: added = add_volume(row); break;
 	case KIND_VOLUME_COPY: {
 		struct copy_row *copy = added = mem_alloc(sizeof(*copy));
+		copy->id = row->id;
 		copy->volume_id = number(row->columns[0]);
 		copy->node_id = number(row->columns[1]);
 		copy->slot = (uint8_t)number(row->columns[3]);
+		copy->is_seeding = sql_is_true(row->columns[4]);
 		break;
 	}
 	case KIND_DOMAIN: added = add_domain(contents, row); break;
@@ -372,8 +373,11 @@ static void link_copies(struct contents *contents)
 			continue;
 		if (volume->primary_node_id == copy->node_id) {
 			volume->primary_slot = copy->slot;
+			volume->primary_copy = copy->id;
 		} else if (volume->replica_count < VOLUME_COPIES_MAX) {
 			volume->replica_slots[volume->replica_count] = copy->slot;
+			volume->replica_copies[volume->replica_count] = copy->id;
+			volume->replica_seeding[volume->replica_count] = copy->is_seeding;
 			volume->replica_node_ids[volume->replica_count++] = (uint32_t)copy->node_id;
 		}
 	}
@@ -392,7 +396,8 @@ static void link_mailboxes(struct contents *contents)
 		struct mailbox_row *mailbox = row;
 		struct directory_volume *volume =
 			by_id(contents, KIND_VOLUME, mailbox->mailbox.volume_id);
-		struct domain_row *domain = by_id(contents, KIND_DOMAIN, mailbox->domain_id);
+		struct domain_row *domain =
+			by_id(contents, KIND_DOMAIN, mailbox->mailbox.domain_id);
 		if (mailbox->own_durability >= 0)
 			mailbox->mailbox.durability = (enum durability)mailbox->own_durability;
 		else
@@ -573,6 +578,35 @@ bool directory_find_credential(const struct directory *directory, uint64_t mailb
 		return false;
 	*credential_out = *row;
 	return true;
+}
+
+static int compare_keepings(const void *a, const void *b)
+{
+	const struct directory_keeping *left = a, *right = b;
+	return (left->domain_id > right->domain_id) - (left->domain_id < right->domain_id);
+}
+
+struct directory_keeping *directory_keepings(const struct directory *directory, size_t *count_out)
+{
+	struct directory_keeping *keepings = NULL;
+	const struct contents *contents = contents_of(directory);
+	size_t count = 0, capacity = 0;
+	void *row;
+	for (size_t i = 0; map_next(contents->rows[KIND_DOMAIN], &i, NULL, &row);) {
+		const struct domain_row *domain = row;
+		if (domain->keep_expunged_days == 0)
+			continue;
+		if (count == capacity) {
+			capacity = capacity * 2 + 8;
+			keepings = mem_resize(keepings, capacity * sizeof(*keepings));
+		}
+		keepings[count++] =
+			(struct directory_keeping){ domain->id, domain->keep_expunged_days };
+	}
+	if (count > 0)
+		qsort(keepings, count, sizeof(*keepings), compare_keepings);
+	*count_out = count;
+	return keepings;
 }
 
 uint64_t directory_access(const struct directory *directory, uint64_t mailbox_id)

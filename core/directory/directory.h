@@ -32,6 +32,8 @@ enum {
 	/* Twice what `pando` gives; accounts imported from elsewhere may have longer
 	 * ones than 16. */
 	SCRAM_SALT_MAX = 32,
+	/* Of a domain's `keep_expunged_days`: a year; who wants mail for longer archives it. */
+	KEEP_EXPUNGED_DAYS_MAX = 365,
 };
 
 struct directory_site {
@@ -63,6 +65,11 @@ struct directory_volume {
 	uint32_t replica_node_ids[VOLUME_COPIES_MAX]; /* the other copies */
 	/* The class of each copy: epochs given to it are this number modulo VOLUME_COPIES_MAX. */
 	uint8_t primary_slot, replica_slots[VOLUME_COPIES_MAX];
+	/* Which copies they are: a node that lost its copy, or has thrown it away, gets another one
+	 * when it gets one anew. */
+	uint64_t primary_copy, replica_copies[VOLUME_COPIES_MAX];
+	/* It has not been in step yet since it was added: it counts as no copy. */
+	bool replica_seeding[VOLUME_COPIES_MAX];
 	enum durability durability;
 	/* What was recorded when the current epoch was given, for people to read: whether the old
 	 * primary's last bytes may be missing, and the LSN that the chosen copy had reached (0 when
@@ -90,6 +97,13 @@ struct directory_mailbox {
 	enum durability durability; /* already resolved against the volume's default */
 	bool enabled;
 	uint64_t quota_bytes; /* 0: none */
+	uint64_t domain_id;
+};
+
+/* How long a domain keeps what is expunged from its mailboxes. */
+struct directory_keeping {
+	uint64_t domain_id;
+	unsigned days; /* 1 to KEEP_EXPUNGED_DAYS_MAX */
 };
 
 /* RFC 5802 keys; iterations 0: no password set. */
@@ -171,6 +185,9 @@ const struct directory_mailbox *directory_find_mailbox(
 /* False when the mailbox has no password. */
 bool directory_find_credential(const struct directory *directory, uint64_t mailbox_id,
 	struct directory_credential *credential_out);
+
+/* The domains that keep expunged mail, rising by id, on the heap; NULL: none does. */
+struct directory_keeping *directory_keepings(const struct directory *directory, size_t *count_out);
 
 uint64_t directory_access(const struct directory *directory, uint64_t mailbox_id);
 /* What a session is told that began with another access than this one, now the mailbox's. */

@@ -7,9 +7,77 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static struct directory *places_of(const struct directory_batch *batch)
+struct sorted_row {
+	struct directory_row row;
+	const char *key; /* within its kind */
+};
+
+/* What an earlier row of the kind that a column refers to is sorted by. */
+static const char *key_of(
+	struct map *const keys[KIND_COUNT], enum directory_kind kind, const char *column)
+{
+	uint64_t id = column ? strtoull(column, NULL, 10) : 0;
+	const char *key = map_get(keys[kind], map_key_u64(&id));
+	return key ? key : "";
+}
+
+static int compare_sorted_rows(const void *a, const void *b)
+{
+	const struct sorted_row *one = a, *other = b;
+	if (one->row.kind != other->row.kind)
+		return one->row.kind < other->row.kind ? -1 : 1;
+	int order = str_compare_natural(str_from(one->key), str_from(other->key));
+	return order ? order : (one->row.id > other->row.id) - (one->row.id < other->row.id);
+}
+
+/* Nodes and routers by site and name, copies by volume and node, the others by name. */
+static const char *make_key(struct directory_batch *batch, struct map *const keys[KIND_COUNT],
+	const struct directory_row *row)
+{
+	const char *const *columns = row->columns, *outer = "", *inner = columns[0];
+	if (row->kind == KIND_NODE || row->kind == KIND_ROUTER) {
+		outer = key_of(keys, KIND_SITE, columns[0]);
+		inner = columns[1];
+	} else if (row->kind == KIND_VOLUME_COPY) {
+		outer = key_of(keys, KIND_VOLUME, columns[0]);
+		inner = key_of(keys, KIND_NODE, columns[1]);
+	}
+	/* What separates them is below every character of a name. */
+	return pool_copy_terminated(
+		batch->pool, pool_printf(batch->pool, "%s\001%s", outer, inner ? inner : ""));
+}
+
+/* A database gives rows in any order, and in another one after a change; people look for a name. */
+static void sort_places(struct directory_batch *batch)
+{
+	struct map *keys[KIND_COUNT];
+	struct directory_row *rows = (void *)(batch->rows_buf.memory + batch->rows_buf.start);
+	size_t count = batch_row_count(batch), found = 0;
+	struct sorted_row *sorted = mem_alloc((count + 1) * sizeof(*sorted));
+	for (unsigned kind = 0; kind < KIND_COUNT; kind++)
+		keys[kind] = map_create();
+	/* The kinds stand in an order that satisfies references (schema.h). */
+	for (unsigned kind = 0; kind < KIND_COUNT; kind++)
+		for (size_t i = 0; i < count; i++) {
+			if (rows[i].kind != kind)
+				continue;
+			struct sorted_row *entry = &sorted[found++];
+			*entry = (struct sorted_row){ rows[i], make_key(batch, keys, &rows[i]) };
+			map_set(keys[kind], map_key_u64(&entry->row.id),
+				(void *)(uintptr_t)entry->key);
+		}
+	qsort(sorted, found, sizeof(*sorted), compare_sorted_rows);
+	for (size_t i = 0; i < found; i++)
+		rows[i] = sorted[i].row;
+	for (unsigned kind = 0; kind < KIND_COUNT; kind++)
+		map_destroy(&keys[kind]);
+	free(sorted);
+}
+
+static struct directory *places_of(struct directory_batch *batch)
 {
 	struct directory_head *head = mem_alloc(sizeof(*head));
+	sort_places(batch);
 	contents_init(&head->contents);
 	contents_apply(&head->contents, batch);
 	return (struct directory *)(void *)head;
@@ -90,7 +158,10 @@ static const char *const listings[] = {
 		"from volume v join node n on n.id = v.primary_node_id join site s on s.id = "
 		"n.site_id "
 		"where v.name like $1 order by v.id",
-	[LIST_DOMAINS] = "select d.name as domain, "
+	[LIST_NUMBERS] = "select l.volume_id, l.slot as number, l.node_id from volume_slot l "
+			 "join volume v on v.id = l.volume_id where v.name like $1 "
+			 "order by l.volume_id, l.slot",
+	[LIST_DOMAINS] = "select d.name as domain, d.keep_expunged_days, "
 			 "(select count(*) from mailbox m where m.domain_id = d.id) as mailboxes "
 			 "from domain d where d.name like $1 order by d.name",
 	[LIST_MAILBOXES] =
@@ -103,6 +174,13 @@ static const char *const listings[] = {
 		"v.primary_node_id "
 		"join site s on s.id = n.site_id left join credential c on c.id = m.id "
 		"where lower(m.address) like lower($1) escape '\\' order by lower(m.address)",
+	[LIST_REMOVED_MAILBOXES] =
+		"select m.id, m.address, v.name as volume, n.name as home, m.removed_at, "
+		"m.keep_until, case when m.purging then 'yes' else 'no' end as purged_now "
+		"from removed_mailbox m join volume v on v.id = m.volume_id "
+		"join node n on n.id = v.primary_node_id "
+		"where lower(m.address) like lower($1) escape '\\' "
+		"order by lower(m.address), m.removed_at",
 	[LIST_ALIASES] =
 		("select address as alias, target from alias where lower(address) like lower($1) "
 		 "escape '\\' order by lower(address), lower(target)"),
@@ -126,6 +204,32 @@ int directory_last_mailbox_id(
 		&result, error);
 	if (code == 0)
 		*id_out = sql_value_u64(result, 0, 0);
+	sql_result_free(&result);
+	return code;
+}
+
+int directory_find_place(struct directory_writer *writer, const char *address,
+	struct mailbox_place *place_out, struct error *error)
+{
+	struct sql_result *result = NULL;
+	struct buf canonical = { 0 };
+	directory_canonical_address(address, &canonical);
+	int code = sql_query(directory_writer_sql(writer),
+		"select m.id, m.volume_id, m.mark, d.name, d.keep_expunged_days from mailbox m "
+		"join domain d on d.id = m.domain_id where lower(m.address) = lower($1)",
+		SQL_VALUES(buf_terminated(&canonical)), &result, error);
+	buf_deinit(&canonical);
+	if (code == 0 && sql_rows(result) == 0)
+		code = error_set(error, -ENOENT,
+			"there is no mailbox `%s`: see `pando mailbox list`", address);
+	if (code == 0) {
+		*place_out = (struct mailbox_place){ .id = sql_value_u64(result, 0, 0),
+			.volume_id = (uint32_t)sql_value_u64(result, 0, 1),
+			.keep_expunged_days = (unsigned)sql_value_u64(result, 0, 4) };
+		snprintf(place_out->mark, sizeof(place_out->mark), "%s", sql_value(result, 0, 2));
+		snprintf(place_out->domain, sizeof(place_out->domain), "%s",
+			sql_value(result, 0, 3));
+	}
 	sql_result_free(&result);
 	return code;
 }

@@ -26,6 +26,14 @@ static int canonical_domain(
 	struct str name, char out[DOMAIN_LENGTH_MAX + 1], struct error *error)
 {
 	struct str domain = domain_canonical(name, out);
+	/* RFC 3696 section 2: the last label is not all digits, so that no address is a name. */
+	size_t at = domain.length;
+	while (at > 0 && ascii_is_digit(domain.bytes[at - 1]))
+		at--;
+	if (at < domain.length && (at == 0 || domain.bytes[at - 1] == '.'))
+		return error_set(error, -EINVAL,
+			"`" STR_FORMAT "` is no domain name: its last part is a number",
+			STR_ARG(name));
 	/* RFC 1035 section 3.1, in text. */
 	if (domain.length == 0 || domain.length > 253)
 		return error_set(error, -EINVAL,
@@ -59,15 +67,20 @@ void directory_canonical_address(const char *address, struct buf *out)
 }
 
 /* Canonical form in `out` (the domain's, the local part as it is) and the domain's id. */
-static int check_address(struct directory_writer *writer, const char *address, struct buf *out,
+int writer_check_address(struct directory_writer *writer, const char *address, struct buf *out,
 	char domain_id_out[24], struct error *error)
 {
 	char canonical[DOMAIN_LENGTH_MAX + 1];
 	struct str text = str_from(address);
 	ptrdiff_t at = str_find_last_byte(text, '@');
-	/* RFC 5321 section 4.5.3.1.1: 64 octets of local part. */
-	if (at < 1 || at > 64 || (size_t)at + 1 == text.length || text.length > 320 ||
-		!is_printable(address) || strpbrk(address, " <>()[],;:\\\""))
+	/* RFC 5321 section 4.5.3.1.1 and .3. */
+	if (at > 64 || text.length > 254)
+		return error_set(error, -EINVAL,
+			"`%s` is too long: mail has room for 64 bytes in front of the @, and for "
+			"254 in all",
+			address);
+	if (at < 1 || (size_t)at + 1 == text.length || !is_printable(address) ||
+		strpbrk(address, " <>()[],;:\\\""))
 		return error_set(
 			error, -EINVAL, "`%s` is no address: write it as user@domain", address);
 	if (canonical_domain(str_from_index(text, (size_t)at + 1), canonical, error) < 0)
@@ -89,7 +102,8 @@ static int load_volumes(struct directory_writer *writer, struct error *error)
 	int code = writer_query(writer, error,
 		"select v.id, (select count(*) from mailbox m where m.volume_id = v.id), "
 		"case when exists (select 1 from volume_copy c join node n on n.id = c.node_id "
-		"where c.volume_id = v.id and n.site_id <> p.site_id) then 1 else 0 end "
+		"where c.volume_id = v.id and n.site_id <> p.site_id and not c.seeding) "
+		"then 1 else 0 end "
 		"from volume v join node p on p.id = v.primary_node_id order by v.id",
 		NULL, 0, &result);
 	for (unsigned i = 0; code == 0 && i < sql_rows(result); i++) {
@@ -128,7 +142,7 @@ static int least_loaded(struct directory_writer *writer, char id_out[24], struct
 	return 0;
 }
 
-static int put_credential(
+int writer_put_credential(
 	struct directory_writer *writer, const char *id, const char *scram, struct error *error)
 {
 	struct directory_credential credential;
@@ -143,7 +157,7 @@ static int put_credential(
 		SQL_VALUES(id, scram), NULL);
 }
 
-static int refuse_alias_address(
+int writer_refuse_alias(
 	struct directory_writer *writer, const char *address, struct error *error)
 {
 	struct sql_result *result = NULL;
@@ -170,14 +184,14 @@ static int insert_mailbox(struct directory_writer *writer,
 {
 	char id[24], domain_id[24], volume_id[24], quota[24];
 	struct buf address = { 0 }, mark = { 0 };
-	int code = check_address(writer, mailbox->address, &address, domain_id, error);
+	int code = writer_check_address(writer, mailbox->address, &address, domain_id, error);
 	random_mark(&mark);
 	if (code == 0)
 		code = mailbox->volume
 			? writer_find_id(writer, "volume", mailbox->volume, volume_id, error)
 			: least_loaded(writer, volume_id, error);
 	if (code == 0)
-		code = refuse_alias_address(writer, buf_terminated(&address), error);
+		code = writer_refuse_alias(writer, buf_terminated(&address), error);
 	if (code == 0)
 		code = writer_raise_ids(writer, "mailbox", mailbox->id_above, error);
 	if (code == 0)
@@ -195,7 +209,7 @@ static int insert_mailbox(struct directory_writer *writer,
 				NULL),
 			"mailbox", mailbox->address, error);
 	if (code == 0 && mailbox->scram)
-		code = put_credential(writer, id, mailbox->scram, error);
+		code = writer_put_credential(writer, id, mailbox->scram, error);
 	if (code == 0)
 		code = writer_audit(writer, "mailbox add", buf_terminated(&address), error);
 	buf_deinit(&mark);
@@ -215,7 +229,7 @@ int directory_add_mailbox(struct directory_writer *writer,
 	return writer_leave(writer, own, insert_mailbox(writer, mailbox, error), error);
 }
 
-static int find_mailbox(
+int writer_find_mailbox(
 	struct directory_writer *writer, const char *address, char id_out[24], struct error *error)
 {
 	struct sql_result *result = NULL;
@@ -269,38 +283,11 @@ int directory_set_mailbox(struct directory_writer *writer, const char *address,
 		code = writer_enter(writer, &own, error);
 	if (code < 0)
 		return code;
-	code = find_mailbox(writer, address, id, error);
+	code = writer_find_mailbox(writer, address, id, error);
 	if (code == 0)
 		code = update_mailbox(writer, id, settings, error);
 	if (code == 0)
 		code = writer_audit(writer, "mailbox set", address, error);
-	return writer_leave(writer, own, code, error);
-}
-
-int directory_remove_mailbox(
-	struct directory_writer *writer, const char *address, struct error *error)
-{
-	char id[24];
-	bool own;
-	struct buf canonical = { 0 };
-	int code = writer_enter(writer, &own, error);
-	if (code < 0)
-		return code;
-	directory_canonical_address(address, &canonical);
-	code = find_mailbox(writer, address, id, error);
-	if (code == 0)
-		code = writer_query(writer, error, "delete from credential where id = $1",
-			SQL_VALUES(id), NULL);
-	if (code == 0)
-		code = writer_query(
-			writer, error, "delete from mailbox where id = $1", SQL_VALUES(id), NULL);
-	if (code == 0)
-		code = writer_query(writer, error,
-			"delete from alias where lower(target) = lower($1)",
-			SQL_VALUES(buf_terminated(&canonical)), NULL);
-	if (code == 0)
-		code = writer_audit(writer, "mailbox remove", address, error);
-	buf_deinit(&canonical);
 	return writer_leave(writer, own, code, error);
 }
 
@@ -334,9 +321,25 @@ static int replace_row(struct directory_writer *writer, const char *old_id, cons
 				NULL),
 			"mailbox", id, error);
 	if (code == 0 && sql_rows(key) > 0)
-		code = put_credential(writer, id, sql_value(key, 0, 0), error);
+		code = writer_put_credential(writer, id, sql_value(key, 0, 0), error);
 	sql_result_free(&row);
 	sql_result_free(&key);
+	return code;
+}
+
+/* What a removed mailbox left in its volume is that one's. */
+static int refuse_removed(struct directory_writer *writer, const char *id, const char *mark,
+	struct error *error)
+{
+	struct sql_result *result = NULL;
+	int code = writer_query(writer, error,
+		"select address from removed_mailbox where id = $1 and mark = $2",
+		SQL_VALUES(id, mark), &result);
+	if (code == 0 && sql_rows(result) > 0)
+		code = error_set(error, -EEXIST,
+			"mailbox %s is `%s`, which was removed: `pando mailbox restore %s`", id,
+			sql_value(result, 0, 0), sql_value(result, 0, 0));
+	sql_result_free(&result);
 	return code;
 }
 
@@ -345,7 +348,7 @@ static int adopt(struct directory_writer *writer, const char *address,
 {
 	char old_id[24], id[24], volume_id[24];
 	struct buf detail = { 0 };
-	int code = find_mailbox(writer, address, old_id, error);
+	int code = writer_find_mailbox(writer, address, old_id, error);
 	if (code < 0)
 		return code;
 	if (strtoull(old_id, NULL, 10) != adoption->expected_id)
@@ -353,7 +356,9 @@ static int adopt(struct directory_writer *writer, const char *address,
 			"`%s` has been changed by somebody else meanwhile: try again", address);
 	snprintf(id, sizeof(id), "%llu", (unsigned long long)adoption->id);
 	snprintf(volume_id, sizeof(volume_id), "%u", adoption->volume_id);
-	code = writer_raise_ids(writer, "mailbox", adoption->id, error);
+	code = refuse_removed(writer, id, adoption->mark, error);
+	if (code == 0)
+		code = writer_raise_ids(writer, "mailbox", adoption->id, error);
 	if (code == 0)
 		code = replace_row(writer, old_id, id, volume_id, adoption->mark, error);
 	buf_printf(&detail, "%s: mailbox %s of volume %s, mark %s, was mailbox %s", address, id,
@@ -382,9 +387,9 @@ int directory_set_credential(struct directory_writer *writer, const char *addres
 	int code = writer_enter(writer, &own, error);
 	if (code < 0)
 		return code;
-	code = find_mailbox(writer, address, id, error);
+	code = writer_find_mailbox(writer, address, id, error);
 	if (code == 0)
-		code = put_credential(writer, id, scram, error);
+		code = writer_put_credential(writer, id, scram, error);
 	if (code == 0)
 		code = writer_audit(writer, "mailbox passwd", address, error);
 	return writer_leave(writer, own, code, error);
@@ -412,7 +417,7 @@ static int check_alias(struct directory_writer *writer, const char *address, con
 	char id[24];
 	bool loops = false;
 	struct sql_result *result = NULL;
-	if (find_mailbox(writer, address, id, NULL) == 0)
+	if (writer_find_mailbox(writer, address, id, NULL) == 0)
 		return error_set(error, -EEXIST,
 			"`%s` is a mailbox: an alias cannot have its address", address);
 	int code = writer_query(writer, error,
@@ -440,7 +445,7 @@ static int insert_alias(struct directory_writer *writer, const char *address, co
 {
 	char id[24], domain_id[24];
 	struct buf canonical = { 0 }, canonical_target = { 0 };
-	int code = check_address(writer, address, &canonical, domain_id, error);
+	int code = writer_check_address(writer, address, &canonical, domain_id, error);
 	directory_canonical_address(target, &canonical_target);
 	if (code == 0)
 		code = check_alias(writer, buf_terminated(&canonical),

@@ -3,6 +3,7 @@
 #include "core/clock.h"
 #include "core/directory/schema.h"
 #include "core/encode.h"
+#include "core/nearest.h"
 #include "core/net_address.h"
 #include "core/rand.h"
 
@@ -15,6 +16,13 @@
 
 /* Changes kept for followers that come back; older ones load everything, which takes a second. */
 #define CHANGES_KEPT "100000"
+enum {
+	/* A server that is restarted is back within a second or two, on a busy machine in five; a
+	 * failover that has fenced has ten for its decision. */
+	RECONNECT_MS = 6000,
+	RECONNECT_PAUSE_MS = 50,
+};
+
 void directory_server_memory(const struct config *config, struct buf *out)
 {
 	buf_printf(out, "%s/pando-directory.server", config->data_dir);
@@ -26,22 +34,40 @@ int writer_query(struct directory_writer *writer, struct error *error, const cha
 	return sql_query(writer->sql, text, values, count, result_out, error);
 }
 
+/* In the place of a connection that is lost, which stays when there is no other. */
+static int connect_postgres(struct directory_writer *writer, struct error *error)
+{
+	struct buf path = { 0 };
+	struct sql *sql = NULL;
+	struct error refusal = { 0 };
+	directory_server_memory(writer->config, &path);
+	int code = sql_open_postgres(
+		writer->config->directory, buf_terminated(&path), &sql, &refusal, error);
+	if (code == 0) {
+		sql_close(&writer->sql);
+		writer->sql = sql;
+		writer->why_read_only = refusal;
+		writer->is_read_only = refusal.text[0] != '\0';
+		writer->moves.are_lost = buf_length(&writer->moves.doing) > 0;
+	}
+	buf_deinit(&path);
+	return code;
+}
+
 int directory_writer_open(
 	const struct config *config, struct directory_writer **writer_out, struct error *error)
 {
 	struct directory_writer *writer = mem_alloc(sizeof(*writer));
 	struct buf path = { 0 };
 	int code;
+	writer->config = config;
 	if (strcmp(config->directory, "standalone") == 0) {
 		directory_file_path(config, &path);
 		code = sql_open_file(buf_terminated(&path), false, &writer->sql, error);
 		if (code == 0)
 			code = sql_script(writer->sql, "pragma foreign_keys = on", error);
 	} else {
-		directory_server_memory(config, &path);
-		code = sql_open_postgres(config->directory, buf_terminated(&path), &writer->sql,
-			&writer->why_read_only, error);
-		writer->is_read_only = writer->why_read_only.text[0] != '\0';
+		code = connect_postgres(writer, error);
 	}
 	if (code == 0 &&
 		writer_query(writer, NULL, "select max(number) from migration", NULL, 0, NULL) < 0)
@@ -49,7 +75,8 @@ int directory_writer_open(
 			"the directory has not been initialised: run `pando init` first");
 	else if (code == -ENOENT)
 		code = error_set(error, -ENOENT,
-			"there is no directory file %s: run `pando init --standalone` first",
+			"there is no directory file %s: `pando init --standalone` makes one, "
+			"`pando restore --directory` brings one back out of a backup",
 			buf_terminated(&path));
 	buf_deinit(&path);
 	if (code < 0)
@@ -64,6 +91,7 @@ void directory_writer_close(struct directory_writer **writer)
 		return;
 	sql_close(&(*writer)->sql);
 	buf_deinit(&(*writer)->loads);
+	writer_forget_moves(*writer);
 	free(*writer);
 	*writer = NULL;
 }
@@ -74,14 +102,38 @@ int directory_check_writable(const struct directory_writer *writer, struct error
 				    : 0;
 }
 
+static int begin_once(struct directory_writer *writer, struct error *error)
+{
+	int code = directory_check_writable(writer, error);
+	if (code == 0 && writer->moves.are_lost)
+		code = writer_take_moves(writer, error);
+	if (code < 0)
+		return code;
+	return sql_script(writer->sql,
+		sql_is_postgres(writer->sql) ? SCHEMA_BEGIN_WRITING : "begin immediate", error);
+}
+
+/* A server was restarted: nothing of the transaction was there yet, so that it can begin on another
+ * connection, with the volumes that were taken there. Volumes may stand still for it. */
+static int begin_again(struct directory_writer *writer, struct error *error)
+{
+	uint64_t end_us = clock_mono_us() + RECONNECT_MS * 1000u;
+	int code;
+	do {
+		clock_sleep_ms(RECONNECT_PAUSE_MS);
+		code = connect_postgres(writer, error);
+		if (code == 0)
+			code = begin_once(writer, error);
+	} while (code < 0 && sql_is_lost(writer->sql) && clock_mono_us() < end_us);
+	return code;
+}
+
 int directory_begin(struct directory_writer *writer, struct error *error)
 {
 	CHECK(!writer->in_transaction);
-	int code = directory_check_writable(writer, error);
-	if (code < 0)
-		return code;
-	code = sql_script(writer->sql,
-		sql_is_postgres(writer->sql) ? SCHEMA_BEGIN_WRITING : "begin immediate", error);
+	int code = begin_once(writer, error);
+	if (code < 0 && sql_is_lost(writer->sql))
+		code = begin_again(writer, error);
 	writer->in_transaction = code == 0;
 	/* A lock that was waited for in vain leaves a transaction that has failed. */
 	if (code < 0 && sql_is_postgres(writer->sql))
@@ -129,18 +181,27 @@ int writer_leave(struct directory_writer *writer, bool own, int code, struct err
 	return code;
 }
 
-int writer_audit(struct directory_writer *writer, const char *action, const char *detail,
-	struct error *error)
+void writer_who(char who_out[64])
 {
 	const char *who = getenv("SUDO_USER");
 	const struct passwd *account = who ? NULL : getpwuid(getuid());
-	char number[32];
 	if (account)
 		who = account->pw_name;
-	if (!who) {
-		snprintf(number, sizeof(number), "uid %u", (unsigned)getuid());
-		who = number;
-	}
+	if (who)
+		snprintf(who_out, 64, "%s", who);
+	else
+		snprintf(who_out, 64, "uid %u", (unsigned)getuid());
+	/* Accounts are named in ASCII; a variable may hold what no database takes. */
+	for (char *c = who_out; *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
+}
+
+int writer_audit(struct directory_writer *writer, const char *action, const char *detail,
+	struct error *error)
+{
+	char who[64];
+	writer_who(who);
 	return writer_query(writer, error,
 		"insert into audit (who, action, detail) values ($1, $2, $3)",
 		SQL_VALUES(who, action, detail), NULL);
@@ -232,6 +293,20 @@ int directory_check_endpoint(const char *what, const char *address, struct error
 		address, what);
 }
 
+static int no_such_row(
+	struct directory_writer *writer, const char *table, const char *name, struct error *error)
+{
+	char text[96];
+	struct sql_result *result = NULL;
+	struct nearest nearest = { .wanted = str_from(name) };
+	snprintf(text, sizeof(text), "select name from %s order by name", table);
+	if (error && writer_query(writer, NULL, text, NULL, 0, &result) == 0)
+		for (unsigned row = 0; row < sql_rows(result); row++)
+			nearest_offer(&nearest, str_from(sql_value(result, row, 0)));
+	sql_result_free(&result);
+	return nearest_refuse(&nearest, table, error);
+}
+
 /* The id of a row by its name; -ENOENT with a sentence. */
 int writer_find_id(struct directory_writer *writer, const char *table, const char *name,
 	char id_out[24], struct error *error)
@@ -241,8 +316,7 @@ int writer_find_id(struct directory_writer *writer, const char *table, const cha
 	snprintf(text, sizeof(text), "select id from %s where name = $1", table);
 	int code = writer_query(writer, error, text, SQL_VALUES(name), &result);
 	if (code == 0 && sql_rows(result) == 0)
-		code = error_set(error, -ENOENT, "there is no %s `%s`: see `pando %s list`", table,
-			name, table);
+		code = no_such_row(writer, table, name, error);
 	else if (code == 0)
 		snprintf(id_out, 24, "%s", sql_value(result, 0, 0));
 	sql_result_free(&result);
@@ -297,6 +371,60 @@ static int check_node(const struct node_description *node, struct error *error)
 	return code;
 }
 
+/* Before its addresses, which are taken then too. */
+static int check_name_is_free(
+	struct directory_writer *writer, const char *table, const char *name, struct error *error)
+{
+	char id[24];
+	int code = writer_find_id(writer, table, name, id, NULL);
+	return code == -ENOENT ? 0
+		: code < 0     ? error_set(error, code, "the directory cannot be read")
+			       : writer_exists_already(-EEXIST, table, name, error);
+}
+
+/* Two daemons at one address are a slip of the hand that shows as somebody else's answers. */
+static int check_unused(struct directory_writer *writer, const char *const *addresses,
+	unsigned count, struct error *error)
+{
+	int code = 0;
+	for (unsigned i = 0; i < count && code == 0; i++) {
+		struct sql_result *result = NULL;
+		for (unsigned k = 0; k < i && addresses[i][0]; k++)
+			if (strcmp(addresses[i], addresses[k]) == 0)
+				return error_set(error, -EINVAL,
+					"the address `%s` is given twice: everything that listens "
+					"has its own",
+					addresses[i]);
+		if (addresses[i][0])
+			code = writer_query(writer, error,
+				"select 'node', name from node "
+				"where $1 in (lmtp, imap, control, replicator) "
+				"union all select 'router', name from router "
+				"where $1 in (control, queue)",
+				SQL_VALUES(addresses[i]), &result);
+		if (code == 0 && addresses[i][0] && sql_rows(result) > 0)
+			code = error_set(error, -EEXIST,
+				"`%s` is an address of the %s `%s` already: everything that "
+				"listens has its own",
+				addresses[i], sql_value(result, 0, 0), sql_value(result, 0, 1));
+		sql_result_free(&result);
+	}
+	return code;
+}
+
+int writer_check_unused(struct directory_writer *writer, const char *address, const char *column,
+	const char *node_id, struct error *error)
+{
+	char text[96];
+	struct sql_result *result = NULL;
+	snprintf(text, sizeof(text), "select id from node where id = $1 and %s = $2", column);
+	int code = writer_query(writer, error, text, SQL_VALUES(node_id, address), &result);
+	bool is_its_own = code == 0 && sql_rows(result) > 0;
+	sql_result_free(&result);
+	return code < 0 || is_its_own ? code
+				      : check_unused(writer, &address, 1, error);
+}
+
 int directory_add_node(
 	struct directory_writer *writer, const struct node_description *node, struct error *error)
 {
@@ -308,6 +436,13 @@ int directory_add_node(
 	if (code < 0)
 		return code;
 	code = writer_find_id(writer, "site", node->site, site_id, error);
+	if (code == 0)
+		code = check_name_is_free(writer, "node", node->name, error);
+	if (code == 0)
+		code = check_unused(writer,
+			(const char *const[]){
+				node->lmtp, node->imap, node->control, node->replicator },
+			4, error);
 	if (code == 0)
 		code = writer_next_id(writer, "node", id, error);
 	if (code == 0)
@@ -340,6 +475,11 @@ int directory_add_router(struct directory_writer *writer, const struct router_de
 	if (code < 0)
 		return code;
 	code = writer_find_id(writer, "site", router->site, site_id, error);
+	if (code == 0)
+		code = check_name_is_free(writer, "router", router->name, error);
+	if (code == 0)
+		code = check_unused(
+			writer, (const char *const[]){ router->control, router->queue }, 2, error);
 	if (code == 0)
 		code = writer_next_id(writer, "router", id, error);
 	if (code == 0)
@@ -379,6 +519,10 @@ static int add_copy(struct directory_writer *writer, const char *volume_id, cons
 			SQL_VALUES(id, volume_id, node_id, preferred ? "1" : "0", slot_text), NULL);
 	if (code == -EEXIST)
 		code = error_set(error, code, "the node `%s` is named twice for one volume", node);
+	if (code == 0)
+		code = writer_query(writer, error,
+			"insert into volume_slot (volume_id, slot, node_id) values ($1, $2, $3)",
+			SQL_VALUES(volume_id, slot_text, node_id), NULL);
 	return code;
 }
 
@@ -478,6 +622,12 @@ static int promote_one(
 		code = writer_audit(
 			writer, promotion->action ? promotion->action : "promote", detail, error);
 	}
+	/* Who is primary has what there is of it, whatever was said of that copy before. */
+	if (code == 0 && !promotion->is_stale)
+		code = writer_query(writer, error,
+			"update volume_copy set seeding = false "
+			"where volume_id = $1 and node_id = $2 and seeding",
+			SQL_VALUES(id, node_id), NULL);
 	sql_result_free(&result);
 	buf_deinit(&reign);
 	buf_deinit(&expected_reign);
@@ -485,11 +635,8 @@ static int promote_one(
 }
 
 /* Nobody else changes the row from here on; waiting for one who does is bounded. */
-static int lock_volume(
-	struct directory_writer *writer, const struct promotion *promotion, struct error *error)
+int writer_lock_volume(struct directory_writer *writer, const char *id, struct error *error)
 {
-	char id[24];
-	snprintf(id, sizeof(id), "%u", promotion->volume_id);
 	return writer_query(writer, error,
 		sql_is_postgres(writer->sql) ? "select id from volume where id = $1 for update"
 					     : "select id from volume where id = $1",
@@ -499,9 +646,12 @@ static int lock_volume(
 static int promote_all(struct directory_writer *writer, struct promotion *promotions,
 	unsigned count, uint64_t decide_by_us, struct error *error)
 {
+	char id[24];
 	int code = 0;
-	for (unsigned i = 0; i < count && code == 0; i++)
-		code = lock_volume(writer, &promotions[i], error);
+	for (unsigned i = 0; i < count && code == 0; i++) {
+		snprintf(id, sizeof(id), "%u", promotions[i].volume_id);
+		code = writer_lock_volume(writer, id, error);
+	}
 	if (code == 0 && decide_by_us && clock_mono_us() > decide_by_us)
 		code = error_set(error, -ETIMEDOUT,
 			"the directory was locked too late for what the copies said: nothing was "
@@ -522,29 +672,33 @@ int directory_promote(struct directory_writer *writer, struct promotion *promoti
 	return writer_leave(writer, own, code, error);
 }
 
-int directory_note_opening(struct directory_writer *writer, uint32_t volume_id, uint64_t epoch,
-	uint64_t incarnation, struct error *error)
+int directory_note_service(
+	struct directory_writer *writer, const struct volume_service *service, struct error *error)
 {
-	char id[24], epoch_text[24], text[24];
-	snprintf(id, sizeof(id), "%u", volume_id);
-	snprintf(epoch_text, sizeof(epoch_text), "%llu", (unsigned long long)epoch);
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)incarnation);
-	return writer_query(writer, error,
-		"update volume set incarnation = $1 where id = $2 and epoch = $3",
-		SQL_VALUES(text, id, epoch_text), NULL);
-}
-
-int directory_raise_uid_slacks(struct directory_writer *writer, uint32_t volume_id, uint64_t epoch,
-	uint64_t uid_slacks, struct error *error)
-{
-	char id[24], epoch_text[24], text[24];
-	snprintf(id, sizeof(id), "%u", volume_id);
-	snprintf(epoch_text, sizeof(epoch_text), "%llu", (unsigned long long)epoch);
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)uid_slacks);
-	return writer_query(writer, error,
-		"update volume set uid_slacks = $1 "
-		"where id = $2 and epoch = $3 and uid_slacks < $1",
-		SQL_VALUES(text, id, epoch_text), NULL);
+	char id[24], epoch[24], incarnation[24], slacks[24];
+	snprintf(id, sizeof(id), "%u", service->volume_id);
+	snprintf(epoch, sizeof(epoch), "%llu", (unsigned long long)service->epoch);
+	snprintf(
+		incarnation, sizeof(incarnation), "%llu", (unsigned long long)service->incarnation);
+	snprintf(slacks, sizeof(slacks), "%llu", (unsigned long long)service->uid_slacks);
+	int code = writer_query(writer, error,
+		"update volume set incarnation = $1, "
+		"uid_slacks = case when uid_slacks < $2 then $2 else uid_slacks end "
+		"where id = $3 and epoch = $4 and (incarnation <> $1 or uid_slacks < $2)",
+		SQL_VALUES(incarnation, slacks, id, epoch), NULL);
+	for (unsigned i = 0; code == 0 && i < VOLUME_COPIES_MAX; i++) {
+		char copy[24];
+		if (service->filled_copies[i] == 0)
+			continue;
+		snprintf(copy, sizeof(copy), "%llu",
+			(unsigned long long)service->filled_copies[i]);
+		code = writer_query(writer, error,
+			"update volume_copy set seeding = false where id = $1 and volume_id = $2 "
+			"and seeding and exists "
+			"(select 1 from volume where id = $2 and epoch = $3)",
+			SQL_VALUES(copy, id, epoch), NULL);
+	}
+	return code;
 }
 
 struct sql *directory_writer_sql(struct directory_writer *writer)

@@ -9,8 +9,9 @@ const struct directory_table directory_tables[KIND_COUNT] = {
 	[KIND_VOLUME] = { "volume", 11,
 		{ "name", "epoch", "reign", "primary_node_id", "durability", "unclean",
 			"epoch_start_lsn", "token", "clean_after", "incarnation", "uid_slacks" } },
-	[KIND_VOLUME_COPY] = { "volume_copy", 4, { "volume_id", "node_id", "preferred", "slot" } },
-	[KIND_DOMAIN] = { "domain", 1, { "name" } },
+	[KIND_VOLUME_COPY] = { "volume_copy", 5,
+		{ "volume_id", "node_id", "preferred", "slot", "seeding" } },
+	[KIND_DOMAIN] = { "domain", 2, { "name", "keep_expunged_days" } },
 	[KIND_MAILBOX] = { "mailbox", 7,
 		{ "address", "domain_id", "volume_id", "durability", "enabled", "quota_bytes",
 			"mark" } },
@@ -107,7 +108,7 @@ static int apply(struct sql *sql, const struct migration *migration, struct erro
 	return code;
 }
 
-int schema_migrate(struct sql *sql, bool tables_only, unsigned *applied_out, struct error *error)
+static int migrate(struct sql *sql, bool tables_only, unsigned *applied_out, struct error *error)
 {
 	const struct migration *migration =
 		sql_is_postgres(sql) ? migrations_postgres : migrations_sqlite;
@@ -136,5 +137,24 @@ int schema_migrate(struct sql *sql, bool tables_only, unsigned *applied_out, str
 	}
 	if (applied_out)
 		*applied_out = applied;
+	return code;
+}
+
+/* Of two that begin with nothing the second would stumble over the first one's tables; so would one
+ * that is run again at once over the session of its predecessor, which was killed. */
+#define MIGRATE_ALONE                                                                              \
+	"set lock_timeout = '30s'; select pg_advisory_lock(707166545); set lock_timeout = 0"
+
+int schema_migrate(struct sql *sql, bool tables_only, unsigned *applied_out, struct error *error)
+{
+	struct error unlocked;
+	if (!sql_is_postgres(sql))
+		return migrate(sql, tables_only, applied_out, error);
+	int code = sql_script(sql, MIGRATE_ALONE, error);
+	if (code < 0)
+		return code;
+	code = migrate(sql, tables_only, applied_out, error);
+	/* Its session's end would do the same. */
+	(void)!sql_script(sql, "select pg_advisory_unlock(707166545)", &unlocked);
 	return code;
 }

@@ -62,8 +62,12 @@ void schema_snapshot_statement(struct buf *out);
 /* For each lock: an import holds the feed's for seconds; a failover that waited longer would decide
  * on what is no longer so. SQLite's own bound is the same. */
 #define LOCK_TIMEOUT "set local lock_timeout = '5s'"
+/* A command that is stopped, or whose machine is, holds the lock that everybody's writing needs:
+ * the server ends it. Longer than a busy machine lets a command wait between two statements; with
+ * the 10 seconds in which a failover decides it stays below FENCE_MS_MAX. */
+#define IDLE_TIMEOUT "set local idle_in_transaction_session_timeout = '10s'"
 /* Of PostgreSQL. After an error the caller rolls back. */
-#define SCHEMA_BEGIN_WRITING "begin; " LOCK_TIMEOUT "; " FEED_LOCK
+#define SCHEMA_BEGIN_WRITING "begin; " LOCK_TIMEOUT "; " IDLE_TIMEOUT "; " FEED_LOCK
 
 struct migration {
 	int number;

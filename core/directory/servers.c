@@ -169,14 +169,15 @@ int servers_check_writable(const struct servers *servers, struct error *error)
 		code = error_set(error, -EROFS,
 			"the directory's PostgreSQL cannot be reached for writing, only a standby "
 			"that is read-only: %s. Start the primary, or promote the standby if the "
-			"primary is lost",
+			"primary is lost (docs/operating.md, A site is lost)",
 			buf_terminated(&names));
 	} else if (code == 0) {
 		for (unsigned i = 0; i < servers->count; i++)
 			buf_printf(&names, "%s%s", i ? "; " : "", servers->list[i].reason);
 		code = error_set(error, -EHOSTUNREACH,
 			"the directory's PostgreSQL cannot be reached for writing: %s. Check that "
-			"it runs and the `directory` line of the configuration",
+			"it runs and the `directory` line of the configuration; if its server is "
+			"lost, promote the standby (docs/operating.md, A site is lost)",
 			buf_terminated(&names));
 	}
 	buf_deinit(&names);

@@ -14,9 +14,13 @@
  */
 enum { FILE_BUSY_TIMEOUT_MS = 5000 };
 
+/* SQLSTATE of idle_in_transaction_session_timeout. */
+#define IDLE_IN_TRANSACTION "25P03"
+
 struct sql {
 	PGconn *postgres; /* one of the two is set */
 	sqlite3 *file;
+	bool ended_as_idle;
 	/* The statement prepared last: imports and snapshots run one again and again. */
 	sqlite3_stmt *statement;
 	char *statement_text;
@@ -28,6 +32,15 @@ struct sql_result {
 	unsigned rows, columns;
 	struct buf cells; /* const char * each, column names first */
 };
+
+/* A server says why it ends a connection before the next statement finds it ended. */
+static void on_notice(void *arg, const PGresult *notice)
+{
+	struct sql *sql = arg;
+	const char *state = PQresultErrorField(notice, PG_DIAG_SQLSTATE);
+	if (state && strcmp(state, IDLE_IN_TRANSACTION) == 0)
+		sql->ended_as_idle = true;
+}
 
 int sql_open_postgres(const char *conninfo, const char *memory_path, struct sql **sql_out,
 	struct error *refusal_out, struct error *error)
@@ -48,6 +61,7 @@ int sql_open_postgres(const char *conninfo, const char *memory_path, struct sql 
 	struct sql *sql = mem_alloc(sizeof(*sql));
 	sql->postgres = servers_take(&servers);
 	servers_release(&servers);
+	PQsetNoticeReceiver(sql->postgres, on_notice, sql);
 	code = sql_script(sql, "set client_min_messages = warning; set search_path = pando", error);
 	if (code < 0)
 		sql_close(&sql);
@@ -74,6 +88,24 @@ int sql_open_file(const char *path, bool create, struct sql **sql_out, struct er
 	return code;
 }
 
+int sql_open_memory(struct sql **sql_out, struct error *error)
+{
+	/* The name is SQLite's. */
+	return sql_open_file(":memory:", true, sql_out, error);
+}
+
+int sql_serialize(struct sql *sql, struct bytes **bytes_out, struct error *error)
+{
+	sqlite3_int64 size = 0;
+	unsigned char *image = sqlite3_serialize(sql->file, "main", &size, 0);
+	if (!image)
+		return error_set(
+			error, -ENOMEM, "there is no memory for the directory's file as a whole");
+	*bytes_out = bytes_create_copy(str_of(image, (size_t)size));
+	sqlite3_free(image);
+	return 0;
+}
+
 void sql_close(struct sql **sql_pointer)
 {
 	struct sql *sql = *sql_pointer;
@@ -93,10 +125,16 @@ bool sql_is_postgres(const struct sql *sql)
 	return sql->postgres != NULL;
 }
 
-static int postgres_error(PGconn *connection, const PGresult *rows, struct error *error)
+bool sql_is_lost(const struct sql *sql)
 {
+	return sql->postgres && PQstatus(sql->postgres) == CONNECTION_BAD;
+}
+
+static int postgres_error(struct sql *sql, const PGresult *rows, struct error *error)
+{
+	PGconn *connection = sql->postgres;
 	const char *state = PQresultErrorField(rows, PG_DIAG_SQLSTATE);
-	struct str reason = str_trim(str_from(PQerrorMessage(connection)));
+	struct str reason = str_trim(str_from(PQerrorMessage(connection))), line = { 0 }, rest;
 	int code = -EIO;
 	if (state && strcmp(state, "23505") == 0)
 		code = -EEXIST;
@@ -106,6 +144,16 @@ static int postgres_error(PGconn *connection, const PGresult *rows, struct error
 		return error_set(error, -EAGAIN,
 			"the directory is being written by somebody else, who takes long: nothing "
 			"was changed, run the command again");
+	else if (sql->ended_as_idle || (state && strcmp(state, IDLE_IN_TRANSACTION) == 0))
+		return error_set(error, -ETIMEDOUT,
+			"this command stood still for too long while others waited to write in the "
+			"directory: nothing was changed, run the command again");
+	rest = reason;
+	if (PQstatus(connection) == CONNECTION_BAD && str_next(&rest, '\n', &line))
+		return error_set(error, -ECONNRESET,
+			"the connection to the directory was lost (" STR_FORMAT
+			"): run the command again, which completes or repeats what it was writing",
+			STR_ARG(line));
 	return error_set(error, code, "the directory refused: " STR_FORMAT, STR_ARG(reason));
 }
 
@@ -134,7 +182,7 @@ int sql_script(struct sql *sql, const char *text, struct error *error)
 	ExecStatusType status = PQresultStatus(rows);
 	int code = 0;
 	if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
-		code = postgres_error(sql->postgres, rows, error);
+		code = postgres_error(sql, rows, error);
 	PQclear(rows);
 	return code;
 }
@@ -207,7 +255,7 @@ int sql_query(struct sql *sql, const char *text, const char *const *values, unsi
 		PQexecParams(sql->postgres, text, (int)value_count, NULL, values, NULL, NULL, 0);
 	ExecStatusType status = PQresultStatus(rows);
 	if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
-		int code = postgres_error(sql->postgres, rows, error);
+		int code = postgres_error(sql, rows, error);
 		PQclear(rows);
 		return code;
 	}
@@ -262,6 +310,11 @@ uint64_t sql_value_u64(const struct sql_result *result, unsigned row, unsigned c
 {
 	const char *text = sql_value(result, row, column);
 	return text ? strtoull(text, NULL, 10) : 0;
+}
+
+bool sql_is_true(const char *value)
+{
+	return value && (value[0] == 't' || value[0] == '1');
 }
 
 void sql_result_free(struct sql_result **result_pointer)

@@ -8,6 +8,7 @@
  * loop's thread.
  */
 
+#include "core/bytes.h"
 #include "core/error.h"
 
 #include <stdbool.h>
@@ -25,15 +26,22 @@ int sql_open_postgres(const char *conninfo, const char *memory_path, struct sql 
 /* With `create` the file is made when missing. A writer waits up to 5 seconds for another one. */
 int sql_open_file(
 	const char *path, bool create, struct sql **sql_out, struct error *error) must_check;
+/* As a file that nothing but this process's memory holds. */
+int sql_open_memory(struct sql **sql_out, struct error *error) must_check;
+/* What such a one would be as a file, outside of a transaction; the caller's reference. -ENOMEM.
+ */
+int sql_serialize(struct sql *sql, struct bytes **bytes_out, struct error *error) must_check;
 /* Sets *sql to NULL; NULL is accepted. */
 void sql_close(struct sql **sql);
 bool sql_is_postgres(const struct sql *sql);
+/* The server is gone, or has ended this connection: every further statement fails. */
+bool sql_is_lost(const struct sql *sql);
 
 /* Several statements without values. */
 int sql_script(struct sql *sql, const char *text, struct error *error) must_check;
 /* One statement. `result_out` may be NULL. -EEXIST for a violated uniqueness, -EBUSY for a
- * reference still in use, -EAGAIN when another process holds a file or lock for too long, -ENOSPC,
- * -EIO else. */
+ * reference still in use, -EAGAIN when another process holds a file or lock for too long,
+ * -ETIMEDOUT when the caller did, -ECONNRESET when the connection is lost, -ENOSPC, -EIO else. */
 int sql_query(struct sql *sql, const char *text, const char *const *values, unsigned value_count,
 	struct sql_result **result_out, struct error *error) must_check;
 #define SQL_VALUES(...) \
@@ -46,6 +54,8 @@ const char *sql_column_name(const struct sql_result *result, unsigned column);
 /* NULL for an SQL null. */
 const char *sql_value(const struct sql_result *result, unsigned row, unsigned column);
 uint64_t sql_value_u64(const struct sql_result *result, unsigned row, unsigned column);
+/* As either database writes a boolean; NULL is false. */
+bool sql_is_true(const char *value);
 /* Sets *result to NULL; NULL is accepted. */
 void sql_result_free(struct sql_result **result);
 

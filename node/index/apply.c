@@ -53,10 +53,44 @@ static int find_folder(struct index *index, const struct action *action, uint32_
 	return result;
 }
 
+/* Before anything is changed. A copy of what is gone by now has no ground. */
+static int check_added(
+	struct index *index, const struct folder *folder, const struct action *action)
+{
+	uint32_t uidnext = folder->uidnext;
+	const struct kept_message *kept;
+	int result = 0;
+	for (size_t i = 0; i < action->added_count; i++) {
+		const struct added_message *added = &action->added[i];
+		if (added->uid < uidnext || added->uid == UINT32_MAX)
+			return -EUCLEAN;
+		uidnext = added->uid + 1;
+		if (result == 0 && action->recovers)
+			result = bodies_find_kept(index, added->body_lsn, action->mailbox_id,
+				mailbox_mark_number(folder->mailbox), &kept);
+		if (result == 0 && added->body_lsn != 0)
+			result = bodies_has(index, added->body_lsn);
+	}
+	return result;
+}
+
+static int take_body(struct index *index, const struct added_message *added, uint64_t mailbox_id,
+	uint64_t lsn)
+{
+	int result = added->body_lsn != 0
+		? bodies_refer(index, added->body_lsn, mailbox_id)
+		: bodies_store(index, lsn - added->body_back,
+			  body_length(added->size, added->summary_length), mailbox_id);
+	/* It was there a moment ago: else it means something that it is not. */
+	return result == -ENOENT ? -EUCLEAN : result;
+}
+
 static int apply_add(struct index *index, const struct action *action, uint64_t lsn)
 {
 	struct folder *folder;
 	int result = find_folder(index, action, action->folder_id, &folder);
+	if (result == 0)
+		result = check_added(index, folder, action);
 	if (result < 0)
 		return result;
 	result = apply_keywords(folder, action);
@@ -64,8 +98,6 @@ static int apply_add(struct index *index, const struct action *action, uint64_t 
 		return result;
 	for (size_t i = 0; i < action->added_count; i++) {
 		const struct added_message *added = &action->added[i];
-		if (added->uid < folder->uidnext || added->uid == UINT32_MAX)
-			return -EUCLEAN;
 		struct message message = { .uid = added->uid,
 			.size = added->size,
 			.flags = added->flags,
@@ -73,11 +105,15 @@ static int apply_add(struct index *index, const struct action *action, uint64_t 
 			.body_lsn = added->body_lsn ? added->body_lsn : lsn - added->body_back,
 			.internal_date_s = added->internal_date_s,
 			.summary_length = added->summary_length };
+		result = take_body(index, added, action->mailbox_id, lsn);
+		if (result < 0)
+			return result;
 		CHECK(folder->message_count == 0 ||
 			folder->messages[folder->message_count - 1].uid < added->uid);
 		folder_push_message(folder, &message);
 		folder_mark_dirty(folder, added->uid);
 		folder->uidnext = added->uid + 1;
+		index_note_uidnext(index, folder->uidnext);
 		folder->recent_count++;
 		folder->unseen_count += !(added->flags & MESSAGE_SEEN);
 		folder->total_bytes += added->size;
@@ -95,9 +131,24 @@ static int apply_add(struct index *index, const struct action *action, uint64_t 
 	return 0;
 }
 
+/* The body of a message that goes for good; where the log says that it is kept, as it is now. */
+static int release_body(struct folder *folder, const struct action *action,
+	const struct message *message, struct buf *texts)
+{
+	struct kept_message kept = { .mailbox_id = folder->mailbox->id,
+		.domain_id = action->kept_domain,
+		.mark = mailbox_mark_number(folder->mailbox),
+		.expunged_s = action->kept_at_s };
+	if (action->kept_at_s == 0)
+		return bodies_release(folder->mailbox->index, message->body_lsn, NULL);
+	kept_describe(&kept, folder, message, texts);
+	return bodies_release(folder->mailbox->index, message->body_lsn, &kept);
+}
+
 static int apply_expunge(struct index *index, const struct action *action, uint32_t folder_id)
 {
 	struct folder *folder;
+	struct buf texts = { 0 };
 	int result = find_folder(index, action, folder_id, &folder);
 	if (result < 0)
 		return result;
@@ -111,6 +162,9 @@ static int apply_expunge(struct index *index, const struct action *action, uint3
 		while (range < action->uid_range_count && action->uids[range].last < message->uid)
 			range++;
 		if (range < action->uid_range_count && action->uids[range].first <= message->uid) {
+			result = release_body(folder, action, message, &texts);
+			if (result < 0)
+				break;
 			folder_mark_dirty(folder, message->uid);
 			folder->recent_count -= message->uid >= folder->first_recent_uid;
 			folder->unseen_count -= !(message->flags & MESSAGE_SEEN);
@@ -121,6 +175,9 @@ static int apply_expunge(struct index *index, const struct action *action, uint3
 			folder->messages[kept++] = *message;
 		}
 	}
+	buf_deinit(&texts);
+	if (result < 0)
+		return result;
 	if (removed > 0)
 		memmove(&folder->messages[kept], &folder->messages[i],
 			(folder->message_count - i) * sizeof(*folder->messages));
@@ -239,6 +296,7 @@ static int apply_folders(struct index *index, const struct action *action)
 static int apply_delete(struct index *index, const struct action *action)
 {
 	struct folder *folder;
+	struct buf texts = { 0 };
 	int result = find_folder(index, action, action->folder_id, &folder);
 	if (result < 0)
 		return result;
@@ -249,6 +307,11 @@ static int apply_delete(struct index *index, const struct action *action)
 		session->folder = NULL;
 		session->on_gone(session, true);
 	}
+	for (uint32_t i = 0; i < folder->message_count && result == 0; i++)
+		result = release_body(folder, action, &folder->messages[i], &texts);
+	buf_deinit(&texts);
+	if (result < 0)
+		return result;
 	index->message_count -= folder->message_count;
 	folder_note_removed(folder);
 	mailbox_mark_dirty(folder->mailbox);
@@ -303,6 +366,7 @@ static int apply_uid_slack(struct index *index, const struct action *action)
 			struct folder *folder = mailbox->folders[k];
 			uint32_t room = UINT32_MAX - folder->uidnext;
 			folder->uidnext += action->uid_slack < room ? action->uid_slack : room;
+			index_note_uidnext(index, folder->uidnext);
 			folder->private->modseq_floor = modseq;
 			if (folder->private->loaded)
 				folder_raise_to_floor(folder);
@@ -314,6 +378,40 @@ static int apply_uid_slack(struct index *index, const struct action *action)
 	index->slack_count += action->uid_slack / UID_SLACK;
 	index->half_slack_count += action->uid_slack % UID_SLACK / (UID_SLACK / 2);
 	return 0;
+}
+
+/* Nobody is to be served by it any more: all that is left of it is that its number was given. */
+static int apply_purge(struct index *index, const struct action *action)
+{
+	struct mailbox *mailbox = index_find_mailbox(index, action->mailbox_id);
+	int result = 0;
+	if (mailbox == NULL || action->mark.length != CHANGE_MARK_LENGTH ||
+		memcmp(mailbox->mark, action->mark.bytes, CHANGE_MARK_LENGTH) != 0)
+		return -ENOENT;
+	mailbox_tell_gone(mailbox);
+	for (uint32_t i = 0; i < mailbox->folder_count && result == 0; i++) {
+		struct folder *folder = mailbox->folders[i];
+		result = folder_load(folder);
+		for (uint32_t k = 0; k < folder->message_count && result == 0; k++)
+			result = bodies_release(index, folder->messages[k].body_lsn, NULL);
+	}
+	CHECK(result != -ENOENT);
+	if (result < 0)
+		return result;
+	for (uint32_t i = 0; i < mailbox->folder_count; i++) {
+		index->message_count -= mailbox->folders[i]->message_count;
+		folder_note_removed(mailbox->folders[i]);
+	}
+	index_drop_mailbox(mailbox);
+	return 0;
+}
+
+static int apply_free(struct index *index, const struct action *action)
+{
+	int result = 0;
+	for (size_t i = 0; i < action->body_count && result == 0; i++)
+		result = bodies_free(index, action->bodies[i]);
+	return result;
 }
 
 static int apply_action(struct index *index, const struct action *action, uint64_t lsn,
@@ -336,6 +434,8 @@ static int apply_action(struct index *index, const struct action *action, uint64
 	case ACTION_RENAME: return apply_rename(index, action);
 	case ACTION_SUBSCRIBE: return apply_subscribe(index, action);
 	case ACTION_UID_SLACK: return apply_uid_slack(index, action);
+	case ACTION_FREE: return apply_free(index, action);
+	case ACTION_PURGE: return apply_purge(index, action);
 	}
 	return -EUCLEAN; /* written by a later version */
 }

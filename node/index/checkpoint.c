@@ -16,7 +16,8 @@
  *   "v"           volume header: u32 version, u32 volume, u64 applied, u64 slack epoch,
  *                 u64 messages, u32 dedupe count, u32 dedupe next, u32 slack count, u32 folders,
  *                 u64 applied epoch, 16 bytes its reign, u64 acknowledged elsewhere,
- *                 u32 half slacks, u64 incarnation that wrote what is applied
+ *                 u32 half slacks, u64 incarnation that wrote what is applied, u32 segments,
+ *                 u64 highest mailbox that there ever was
  *   "d" chunk     1024 dedupe keys of 16 bytes
  *   "m" mailbox   16 bytes its mark, u32 next folder id, u32 last uidvalidity, u64 modseq, u16
  *                 length + address for which it was made, then subscriptions: u16 length, bytes,
@@ -29,24 +30,36 @@
  *   "c" mailbox folder chunk
  *                 messages of 48 bytes: u32 uid, u32 size, u64 flags, u64 modseq,
  *                 u64 body LSN, i64 internal date, u32 summary length, u32 0
+ *   "b" range     bodies of 12 bytes (bodies.h): u32 offset, u32 references, u32 length
+ *   "k" range     kept messages of its bodies (kept.h), 72 bytes and texts each: u32 offset, u32
+ *                 uid, u32 size, u32 folder, u32 summary length, u64 mailbox, u64 domain, u64
+ *                 beginning of the mark, u64 flags, i64 internal date, i64 expunged at, u32 length
+ *                 of the texts, texts: u16 length, bytes, ...; no row where there are none
+ *   "s" chunk     use of 1024 segments, 40 bytes each: u64 live bytes, u64 dead ones, u64 free
+ *                 ones, u64 kept ones, u32 bits of the ranges that there are, u32 of those that
+ *                 have kept messages
  *
- * In keys a mailbox is a u64, a folder and a chunk a u32. A message's modseq is the higher of its
- * own and its folder's floor.
+ * In keys a mailbox is a u64, a folder, a chunk and a range a u32. A message's modseq is the higher
+ * of its own and its folder's floor.
  *
  * A store is valid if and only if every row's checksum is right; it has a volume header of this
- * version and volume, or no row at all; every folder's mailbox is there, and as many folders and
- * dedupe keys as the header says; and every folder's messages rise by uid, below its uidnext, and
- * are as many as it says.
+ * version and volume, or no row at all; every folder's mailbox is there, and as many folders,
+ * dedupe keys and segments as the header says; every segment's ranges are there, and their bodies
+ * rise by offset, their kept messages by offset and mailbox; and every folder's messages rise by
+ * uid, below its uidnext, and are as many as it says.
  */
 
 enum {
-	STORE_VERSION = 5, /* another one is set aside, and the log replayed */
+	STORE_VERSION = 9, /* another one is set aside, and the log replayed */
 	MAILBOX_BYTES = CHANGE_MARK_LENGTH + 16, /* without address and subscriptions */
 	MESSAGE_BYTES = 48,
 	FOLDER_BYTES = 56, /* without name and keywords */
 	CHECKSUM_BYTES = 4,
 	DEDUPE_CHUNK = 1024,
-	VOLUME_HEADER_BYTES = 92,
+	BODY_BYTES = 12,
+	SEGMENT_CHUNK = 1024,
+	SEGMENT_BYTES = 40,
+	VOLUME_HEADER_BYTES = 104,
 };
 
 static struct str make_key(
@@ -62,7 +75,7 @@ static struct str make_key(
 		put_be(out + length, folder, 4);
 		length += 4;
 	}
-	if (kind == 'c' || kind == 'd') {
+	if (kind == 'c' || kind == 'd' || kind == 'b' || kind == 'k' || kind == 's') {
 		put_be(out + length, chunk, 4);
 		length += 4;
 	}
@@ -73,22 +86,6 @@ static struct str make_key(
 static uint64_t key_number(struct str key, size_t at, size_t length)
 {
 	return at + length <= key.length ? get_be(key.bytes + at, length) : 0;
-}
-
-static void add_text(struct buf *out, struct str text)
-{
-	append_le16(out, (uint16_t)text.length);
-	buf_append_str(out, text);
-}
-
-/* A text of add_text off the front of `rest`. */
-static bool take_text(struct str *rest, struct str *text_out)
-{
-	if (rest->length < 2 || rest->length - 2 < get_le16(rest->bytes))
-		return false;
-	*text_out = str_of(rest->bytes + 2, get_le16(rest->bytes));
-	*rest = str_from_index(*rest, 2 + text_out->length);
-	return true;
 }
 
 static uint32_t checksum(struct str key, struct str value)
@@ -114,9 +111,9 @@ static int save_mailbox(struct index *index, struct mailbox *mailbox, struct buf
 	append_le32(value, mailbox->next_folder_id);
 	append_le32(value, mailbox->last_uidvalidity);
 	append_le64(value, mailbox->modseq);
-	add_text(value, mailbox->made_for);
+	append_text16(value, mailbox->made_for);
 	for (size_t i = 0; map_next(mailbox->subscriptions, &i, &name, NULL);)
-		add_text(value, name);
+		append_text16(value, name);
 	return put_row(index, make_key(key, 'm', mailbox->id, 0, 0), value);
 }
 
@@ -135,9 +132,9 @@ static int save_folder_header(struct index *index, const struct folder *folder, 
 	append_le32(value, folder->first_recent_uid);
 	append_le32(value, folder->recent_count);
 	append_le64(value, folder->private->modseq_floor);
-	add_text(value, folder->name);
+	append_text16(value, folder->name);
 	for (unsigned i = 0; i < folder->keyword_count; i++)
-		add_text(value, folder->keywords[i]);
+		append_text16(value, folder->keywords[i]);
 	return put_row(
 		index, make_key(key, 'f', folder->mailbox->id, folder->id, 0), value);
 }
@@ -198,6 +195,53 @@ static int save_dedupe(struct index *index, struct buf *value)
 	}
 }
 
+static int save_range(struct index *index, const struct body_range *range, struct buf *value)
+{
+	uint8_t key[32];
+	buf_clear(value);
+	for (uint32_t i = 0; i < range->count; i++) {
+		append_le32(value, range->bodies[i].offset);
+		append_le32(value, range->bodies[i].references);
+		append_le32(value, range->bodies[i].length);
+	}
+	int result = put_row(index, make_key(key, 'b', 0, 0, (uint32_t)range->number), value);
+	struct str kept = make_key(key, 'k', 0, 0, (uint32_t)range->number);
+	if (result < 0 || (range->kept.count == 0 && !range->has_kept_row))
+		return result;
+	if (range->kept.count == 0)
+		return store_remove(index->store, kept);
+	buf_clear(value);
+	kept_list_encode(&range->kept, value);
+	return put_row(index, kept, value);
+}
+
+static int save_bodies(struct index *index, struct buf *value)
+{
+	const struct bodies *bodies = &index->bodies;
+	uint8_t key[32];
+	int result = 0;
+	list_for_each (entry, &bodies->dirty)
+		if (result == 0)
+			result = save_range(
+				index, list_entry(entry, struct body_range, dirty_link), value);
+	for (uint32_t chunk = bodies->dirty_from / SEGMENT_CHUNK;
+		result == 0 && chunk * SEGMENT_CHUNK < bodies->dirty_to; chunk++) {
+		uint32_t end = (chunk + 1) * SEGMENT_CHUNK;
+		end = end < bodies->segment_count ? end : bodies->segment_count;
+		buf_clear(value);
+		for (uint32_t i = chunk * SEGMENT_CHUNK; i < end; i++) {
+			append_le64(value, bodies->segments[i].live);
+			append_le64(value, bodies->segments[i].dead);
+			append_le64(value, bodies->segments[i].free);
+			append_le64(value, bodies->segments[i].kept);
+			append_le32(value, bodies->segments[i].ranges);
+			append_le32(value, bodies->segments[i].kept_ranges);
+		}
+		result = put_row(index, make_key(key, 's', 0, 0, chunk), value);
+	}
+	return result;
+}
+
 static int save_volume_header(struct index *index, struct buf *value)
 {
 	buf_clear(value);
@@ -215,6 +259,8 @@ static int save_volume_header(struct index *index, struct buf *value)
 	append_le64(value, index->acked_lsn);
 	append_le32(value, index->half_slack_count);
 	append_le64(value, index->applied_incarnation);
+	append_le32(value, index->bodies.segment_count);
+	append_le64(value, index->highest_mailbox_id);
 	return put_row(index, STR("v"), value);
 }
 
@@ -264,6 +310,8 @@ static int save_all(struct index *index, struct buf *value)
 			result = save_folder(index, private->folder, value);
 	}
 	if (result == 0)
+		result = save_bodies(index, value);
+	if (result == 0)
 		result = save_dedupe(index, value);
 	return result == 0 ? save_volume_header(index, value) : result;
 }
@@ -281,6 +329,8 @@ static void mark_clean(struct index *index)
 		private->dirty_count = 0;
 		list_remove(entry);
 	}
+	bodies_mark_clean(&index->bodies);
+	bodies_trim(&index->bodies);
 	index->dedupe.saved_next = index->dedupe.next;
 	index->dedupe.all_dirty = false;
 	index->reset_store = false;
@@ -368,10 +418,10 @@ static int load_mailbox(void *arg, struct str key, struct str value)
 	if (index->highest_mailbox_id < mailbox->id)
 		index->highest_mailbox_id = mailbox->id;
 	value = str_from_index(value, MAILBOX_BYTES);
-	if (!take_text(&value, &name))
+	if (!take_text16(&value, &name))
 		return -EUCLEAN;
 	mailbox_set_made_for(mailbox, name);
-	while (take_text(&value, &name))
+	while (take_text16(&value, &name))
 		map_set(mailbox->subscriptions, name, mailbox->subscriptions);
 	return value.length == 0 ? 0 : -EUCLEAN;
 }
@@ -384,12 +434,13 @@ static int load_folder(void *arg, struct str key, struct str value)
 		return -EUCLEAN;
 	struct mailbox *mailbox = index_find_mailbox(index, key_number(key, 1, 8));
 	rest = str_from_index(value, FOLDER_BYTES);
-	if (mailbox == NULL || !take_text(&rest, &name))
+	if (mailbox == NULL || !take_text16(&rest, &name))
 		return -EUCLEAN;
 	struct folder *folder = mailbox_add_folder(mailbox, (uint32_t)key_number(key, 9, 4), name);
 	const char *p = value.bytes;
 	folder->uidvalidity = get_le32(p);
 	folder->uidnext = get_le32(p + 4);
+	index_note_uidnext(index, folder->uidnext);
 	folder->highest_modseq = get_le64(p + 8);
 	folder->special_use = (enum special_use)get_le32(p + 16);
 	folder->message_count = get_le32(p + 20);
@@ -400,7 +451,7 @@ static int load_folder(void *arg, struct str key, struct str value)
 	folder->recent_count = get_le32(p + 44);
 	folder->private->modseq_floor = get_le64(p + 48);
 	for (uint32_t i = 0; i < get_le32(p + 28); i++)
-		if (!take_text(&rest, &name) || folder_set_keyword(folder, i, name, 0) < 0)
+		if (!take_text16(&rest, &name) || folder_set_keyword(folder, i, name, 0) < 0)
 			return -EUCLEAN;
 	return rest.length == 0 ? 0 : -EUCLEAN;
 }
@@ -414,6 +465,26 @@ static int load_dedupe(void *arg, struct str key, struct str value)
 	for (; value.length >= 16; value = str_from_index(value, 16))
 		if (index->dedupe.count < DEDUPE_IDS_MAX)
 			dedupe_add(&index->dedupe, (const uint8_t *)value.bytes);
+	return 0;
+}
+
+static int load_segments(void *arg, struct str key, struct str value)
+{
+	struct index *index = arg;
+	uint32_t segment = (uint32_t)key_number(key, 1, 4) * SEGMENT_CHUNK;
+	if (key.length != 5 || value.length % SEGMENT_BYTES != 0 ||
+		value.length > SEGMENT_CHUNK * SEGMENT_BYTES)
+		return -EUCLEAN;
+	for (; value.length > 0; value = str_from_index(value, SEGMENT_BYTES)) {
+		const char *p = value.bytes;
+		struct segment_use use = { .live = get_le64(p),
+			.dead = get_le64(p + 8),
+			.free = get_le64(p + 16),
+			.kept = get_le64(p + 24),
+			.ranges = get_le32(p + 32),
+			.kept_ranges = get_le32(p + 36) };
+		bodies_set_segment(&index->bodies, segment++, use);
+	}
 	return 0;
 }
 
@@ -438,6 +509,8 @@ static int load_all(struct index *index)
 		result = each_row(index, STR("f"), load_folder, index);
 	if (result == 0)
 		result = each_row(index, STR("d"), load_dedupe, index);
+	if (result == 0)
+		result = each_row(index, STR("s"), load_segments, index);
 	if (result == 0) {
 		index->applied_lsn = index->saved_lsn = get_le64(p + 8);
 		index->slack_epoch = get_le64(p + 16);
@@ -448,9 +521,12 @@ static int load_all(struct index *index)
 		index->acked_lsn = get_le64(p + 72);
 		index->half_slack_count = get_le32(p + 80);
 		index->applied_incarnation = get_le64(p + 84);
+		if (index->highest_mailbox_id < get_le64(p + 96))
+			index->highest_mailbox_id = get_le64(p + 96);
 		index->is_from_log = false;
 		if (index->dedupe.count != get_le32(p + 32) ||
-			index->folder_count != get_le32(p + 44))
+			index->folder_count != get_le32(p + 44) ||
+			index->bodies.segment_count != get_le32(p + 92))
 			result = -EUCLEAN;
 		index->dedupe.next = index->dedupe.saved_next = get_le32(p + 36) % DEDUPE_IDS_MAX;
 	}
@@ -510,6 +586,17 @@ int index_open(struct index *index, struct error *error)
 		strerror(-result));
 }
 
+static struct message read_message(const char *p)
+{
+	return (struct message){ .uid = get_le32(p),
+		.size = get_le32(p + 4),
+		.flags = get_le64(p + 8),
+		.modseq = get_le64(p + 16),
+		.body_lsn = get_le64(p + 24),
+		.internal_date_s = (int64_t)get_le64(p + 32),
+		.summary_length = get_le32(p + 40) };
+}
+
 static int load_chunk(void *arg, struct str key, struct str value)
 {
 	struct folder *folder = arg;
@@ -523,13 +610,7 @@ static int load_chunk(void *arg, struct str key, struct str value)
 			: 0;
 		if (get_le32(p) <= last || get_le32(p) >= folder->uidnext)
 			return -EUCLEAN;
-		struct message message = { .uid = get_le32(p),
-			.size = get_le32(p + 4),
-			.flags = get_le64(p + 8),
-			.modseq = get_le64(p + 16),
-			.body_lsn = get_le64(p + 24),
-			.internal_date_s = (int64_t)get_le64(p + 32),
-			.summary_length = get_le32(p + 40) };
+		struct message message = read_message(p);
 		folder_push_message(folder, &message);
 	}
 	return 0;
@@ -564,6 +645,95 @@ int folder_load(struct folder *folder)
 	return 0;
 }
 
+int folder_look_at_chunk(struct folder *folder, uint32_t chunk,
+	void (*fn)(void *arg, const struct message *message), void *arg)
+{
+	uint8_t name[32];
+	struct buf row = { 0 };
+	struct index *index = folder->mailbox->index;
+	struct str key = make_key(name, 'c', folder->mailbox->id, folder->id, chunk);
+	if (folder->private->loaded) {
+		uint32_t i = folder_find_uid(folder, chunk << CHUNK_UID_BITS);
+		for (; i < folder->message_count &&
+			folder->messages[i].uid >> CHUNK_UID_BITS == chunk;
+			i++)
+			fn(arg, &folder->messages[i]);
+		return 0;
+	}
+	if (index->store == NULL || index->reset_store)
+		return 0;
+	int result = store_get(index->store, key, &row);
+	struct str value = buf_str(&row);
+	if (result == 0)
+		result = check_row(key, &value);
+	if (result == 0 && value.length % MESSAGE_BYTES != 0)
+		result = -EUCLEAN;
+	for (; result == 0 && value.length > 0; value = str_from_index(value, MESSAGE_BYTES)) {
+		struct message message = read_message(value.bytes);
+		fn(arg, &message);
+	}
+	buf_deinit(&row);
+	if (result == -EUCLEAN)
+		index_break(index, "a folder cannot be loaded");
+	return result == -ENOENT ? 0 : result;
+}
+
+static int load_range(struct body_range *range, struct str value)
+{
+	if (value.length % BODY_BYTES != 0)
+		return -EUCLEAN;
+	for (; value.length > 0; value = str_from_index(value, BODY_BYTES)) {
+		struct body body = { get_le32(value.bytes), get_le32(value.bytes + 4),
+			get_le32(value.bytes + 8) };
+		if (range->count > 0 && body.offset <= range->bodies[range->count - 1].offset)
+			return -EUCLEAN;
+		body_range_push(range, &body);
+	}
+	return 0;
+}
+
+/* Only of one that has some, as its segment says. */
+static int load_kept(struct index *index, struct body_range *range)
+{
+	uint8_t name[32];
+	struct buf row = { 0 };
+	struct str key = make_key(name, 'k', 0, 0, (uint32_t)range->number);
+	int result = store_get(index->store, key, &row);
+	struct str value = buf_str(&row);
+	if (result == 0)
+		result = check_row(key, &value);
+	if (result == 0 && !kept_list_decode(&range->kept, value))
+		result = -EUCLEAN;
+	range->has_kept_row = true;
+	buf_deinit(&row);
+	return result == -ENOENT || range->kept.count == 0 ? -EUCLEAN : result;
+}
+
+int index_load_bodies(struct index *index, uint64_t number, struct body_range **range_out)
+{
+	uint8_t name[32];
+	struct buf row = { 0 };
+	struct str key = make_key(name, 'b', 0, 0, (uint32_t)number);
+	struct body_range *range = *range_out = bodies_make_range(&index->bodies, number);
+	/* What stands in a store that is to be cleared is of another log. */
+	int result = index->store == NULL || index->reset_store
+		? -ENOENT
+		: store_get(index->store, key, &row);
+	struct str value = buf_str(&row);
+	if (result == 0)
+		result = check_row(key, &value);
+	if (result == 0)
+		result = load_range(range, value);
+	buf_deinit(&row);
+	if (result == 0 && bodies_has_kept_range(&index->bodies, number))
+		result = load_kept(index, range);
+	if (result == -ENOENT)
+		result = bodies_has_range(&index->bodies, number) ? -EUCLEAN : 0;
+	if (result < 0)
+		index_break(index, "a range of bodies cannot be loaded");
+	return result;
+}
+
 void folder_note_removed(struct folder *folder)
 {
 	uint8_t key[32];
@@ -583,60 +753,8 @@ void folder_note_removed(struct folder *folder)
 						  folder->private->dirty_chunks[i]));
 }
 
-/* ---- comparing ---- */
-
-static uint64_t mix(uint64_t digest, uint64_t value)
+void mailbox_note_removed(struct mailbox *mailbox)
 {
-	digest = (digest ^ value) * 0xff51afd7ed558ccdu;
-	return digest ^ digest >> 29;
-}
-
-static uint64_t digest_folder(struct folder *folder)
-{
-	uint64_t digest = str_hash(folder->name);
-	if (folder_load(folder) < 0)
-		return 0;
-	digest = mix(digest, folder->id);
-	digest = mix(digest, folder->uidvalidity);
-	digest = mix(digest, folder->uidnext);
-	digest = mix(digest, folder->highest_modseq);
-	digest = mix(digest, folder->unseen_count);
-	digest = mix(digest, folder->total_bytes);
-	digest = mix(digest, folder->private->modseq_floor);
-	for (unsigned i = 0; i < folder->keyword_count; i++)
-		digest = mix(digest, str_hash(folder->keywords[i]));
-	for (uint32_t i = 0; i < folder->message_count; i++) {
-		const struct message *message = &folder->messages[i];
-		digest = mix(digest, (uint64_t)message->uid << 32 | message->size);
-		digest = mix(digest, message->flags);
-		digest = mix(digest, message->modseq);
-		digest = mix(digest, message->body_lsn);
-		digest = mix(digest, (uint64_t)message->internal_date_s);
-		digest = mix(digest, message->summary_length);
-	}
-	return digest;
-}
-
-uint64_t index_digest(struct index *index)
-{
-	uint64_t digest = 0;
-	void *value;
-	/* Mailboxes in any order: sums commute. */
-	for (size_t i = 0; map_next(index->mailboxes, &i, NULL, &value);) {
-		struct mailbox *mailbox = value;
-		if (mailbox->folder_count == 0)
-			continue; /* not in the log: its first folders were refused */
-		uint64_t one = mix(mailbox->id, mailbox->modseq);
-		struct str name;
-		uint64_t names = 0;
-		for (size_t k = 0; map_next(mailbox->subscriptions, &k, &name, NULL);)
-			names += str_hash(name);
-		one = mix(one, names);
-		one = mix(one, str_hash(str_of(mailbox->mark, CHANGE_MARK_LENGTH)));
-		one = mix(one, str_hash(mailbox->made_for));
-		for (uint32_t k = 0; k < mailbox->folder_count; k++)
-			one = mix(one, digest_folder(mailbox->folders[k]));
-		digest += mix(one, mailbox->next_folder_id);
-	}
-	return mix(digest, index->message_count);
+	uint8_t key[32];
+	index_note_removed(mailbox->index, make_key(key, 'm', mailbox->id, 0, 0));
 }

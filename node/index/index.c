@@ -35,6 +35,7 @@ void dedupe_add(struct dedupe *dedupe, const uint8_t key[16])
 	} else {
 		map_remove(dedupe->set, str_of(dedupe->ring[dedupe->next], 16));
 	}
+	dedupe->added++;
 	memcpy(dedupe->ring[dedupe->next], key, 16);
 	map_set(dedupe->set, str_of(key, 16), dedupe);
 	dedupe->next = (dedupe->next + 1) % DEDUPE_IDS_MAX;
@@ -49,11 +50,17 @@ void dedupe_deinit(struct dedupe *dedupe)
 
 /* ---- the index ---- */
 
+uint64_t mailbox_mark_number(const struct mailbox *mailbox)
+{
+	return get_le64(mailbox->mark);
+}
+
 void index_init(struct index *index, void *owner, uint32_t volume_id, const char *store_path)
 {
 	*index = (struct index){ .owner = owner, .volume_id = volume_id };
 	index->store_path = str_to_heap(str_from(store_path));
 	index->mailboxes = map_create();
+	bodies_init(&index->bodies);
 	list_init(&index->dirty_mailboxes);
 	list_init(&index->dirty_folders);
 	list_init(&index->ahead_mailboxes);
@@ -95,6 +102,7 @@ static void free_contents(struct index *index)
 		mailbox_free(value);
 	map_destroy(&index->mailboxes);
 	dedupe_deinit(&index->dedupe);
+	bodies_deinit(&index->bodies);
 	buf_deinit(&index->removed_keys);
 }
 
@@ -111,12 +119,14 @@ void index_reset(struct index *index)
 {
 	free_contents(index);
 	index->mailboxes = map_create();
+	bodies_init(&index->bodies);
 	list_init(&index->dirty_mailboxes);
 	list_init(&index->dirty_folders);
 	CHECK(list_is_empty(&index->ahead_mailboxes) && list_is_empty(&index->ahead_folders));
 	index->applied_lsn = index->saved_lsn = index->slack_epoch = index->message_count = 0;
 	index->slack_count = index->half_slack_count = index->folder_count = 0;
 	index->highest_mailbox_id = 0;
+	index->highest_uidnext = 0;
 	index->applied_epoch = index->applied_incarnation = index->acked_lsn = 0;
 	index->reset_store = true;
 	index->ahead_is_stale = true;
@@ -134,6 +144,12 @@ void index_break(struct index *index, const char *reason)
 		log_quote(str_from(reason)));
 	if (index->on_broken != NULL)
 		index->on_broken(index->owner);
+}
+
+void index_note_uidnext(struct index *index, uint32_t uidnext)
+{
+	if (index->highest_uidnext < uidnext)
+		index->highest_uidnext = uidnext;
 }
 
 uint32_t index_first_uid(const struct index *index)
@@ -180,6 +196,15 @@ struct mailbox *index_make_mailbox(struct index *index, uint64_t mailbox_id)
 	list_init(&mailbox->ahead.link);
 	map_set(index->mailboxes, map_key_u64(&mailbox_id), mailbox);
 	return mailbox;
+}
+
+void index_drop_mailbox(struct mailbox *mailbox)
+{
+	struct index *index = mailbox->index;
+	mailbox_note_removed(mailbox);
+	index->folder_count -= mailbox->folder_count;
+	map_remove(index->mailboxes, map_key_u64(&mailbox->id));
+	mailbox_free(mailbox);
 }
 
 void mailbox_set_made_for(struct mailbox *mailbox, struct str address)
@@ -353,18 +378,21 @@ void mailbox_tell_access(struct mailbox *mailbox, uint64_t access, const char *r
 	}
 }
 
+void mailbox_tell_gone(struct mailbox *mailbox)
+{
+	list_for_each_safe (entry, following, &mailbox->sessions) {
+		struct mailbox_session *session =
+			list_entry(entry, struct mailbox_session, mailbox_link);
+		mailbox_detach(session);
+		session->on_gone(session, false);
+	}
+}
+
 void index_tell_gone(struct index *index)
 {
 	void *value;
-	for (size_t i = 0; map_next(index->mailboxes, &i, NULL, &value);) {
-		struct mailbox *mailbox = value;
-		list_for_each_safe (entry, following, &mailbox->sessions) {
-			struct mailbox_session *session =
-				list_entry(entry, struct mailbox_session, mailbox_link);
-			mailbox_detach(session);
-			session->on_gone(session, false);
-		}
-	}
+	for (size_t i = 0; map_next(index->mailboxes, &i, NULL, &value);)
+		mailbox_tell_gone(value);
 }
 
 bool mailbox_is_subscribed(struct mailbox *mailbox, struct str name)

@@ -14,6 +14,7 @@
 
 #include "core/map.h"
 #include "core/store.h"
+#include "node/index/bodies.h"
 #include "node/index/folder.h"
 #include "proto/disk/change.h"
 #include "proto/disk/epochs.h"
@@ -35,6 +36,7 @@ struct dedupe {
 	struct map *set;      /* 16-byte key -> non-NULL */
 	uint8_t (*ring)[16];  /* oldest first, once full */
 	uint32_t count, next; /* entries; slot of the next one */
+	uint64_t added;       /* since this process opened it */
 	uint32_t saved_next;  /* slots from here on are not in the store yet */
 	bool all_dirty;
 };
@@ -90,6 +92,11 @@ struct folder_private {
 	uint64_t opened_end; /* that end */
 };
 
+/* How much has come to it lately (node/mailbox/rate.h): not of the log. */
+struct mailbox_rate {
+	uint64_t bytes, at_us;
+};
+
 struct mailbox {
 	uint64_t id;
 	/* Which of the mailboxes that ever had this id it is; of the log, so nothing before there
@@ -104,18 +111,26 @@ struct mailbox {
 	uint64_t modseq; /* highest applied */
 	struct mailbox_ahead ahead;
 	bool dirty;
+	struct mailbox_rate rate;
 	bool told_another; /* the log has a line of who was refused */
+	/* Of the directory, as whoever opened it last was told; 0: nobody has. By its setting it is
+	 * decided whether what is expunged is kept. */
+	uint64_t domain_id;
 	/* By what its owner is let in, as far as the directory has told since this process runs. */
 	bool is_access_told;
 	uint64_t access;
 	struct list sessions, dirty_link;
 };
 
+/* The beginning of its mark as a number, for struct kept_message. */
+uint64_t mailbox_mark_number(const struct mailbox *mailbox);
+
 struct index {
 	void *owner; /* of the floors above: struct volume */
 	uint32_t volume_id;
 	struct map *mailboxes; /* u64 -> struct mailbox */
 	struct dedupe dedupe;
+	struct bodies bodies;
 	struct store *store;
 	char *store_path;
 	uint64_t applied_lsn; /* every group below is applied */
@@ -135,6 +150,8 @@ struct index {
 	uint32_t folder_count;
 	/* Of every mailbox that is in the log, whether the directory still knows it or not. */
 	uint64_t highest_mailbox_id;
+	/* Every UID that any folder here has given, or passed over, is below it; never lower. */
+	uint32_t highest_uidnext;
 	/* What a replica at another site was known to have; kept for the next start. */
 	uint64_t acked_lsn;
 	bool reset_store; /* the store holds something else: clear it with the next checkpoint */
@@ -174,8 +191,12 @@ void index_reset(struct index *index);
 void index_break(struct index *index, const char *reason);
 /* Where folders made now begin. */
 uint32_t index_first_uid(const struct index *index);
+/* A folder's next UID has become this one. */
+void index_note_uidnext(struct index *index, uint32_t uidnext);
 struct mailbox *index_find_mailbox(const struct index *index, uint64_t mailbox_id);
 struct mailbox *index_make_mailbox(struct index *index, uint64_t mailbox_id);
+/* Takes it out and frees it, with its folders; sessions have been told. */
+void index_drop_mailbox(struct mailbox *mailbox);
 void mailbox_set_made_for(struct mailbox *mailbox, struct str address);
 /* The session hears of changes from now on. */
 void mailbox_register(struct mailbox *mailbox, struct mailbox_session *session);
@@ -184,7 +205,8 @@ void mailbox_register(struct mailbox *mailbox, struct mailbox_session *session);
 void mailbox_tell_access(struct mailbox *mailbox, uint64_t access, const char *reason);
 /* Whether a session that began with this may go on. */
 bool mailbox_allows(const struct mailbox *mailbox, uint64_t access);
-/* Tells every session of every mailbox that it goes; they are detached before. */
+/* Tells every session of it, or of every mailbox, that it goes; they are detached before. */
+void mailbox_tell_gone(struct mailbox *mailbox);
 void index_tell_gone(struct index *index);
 /* Whether so many more bytes are within the quota (0: none). What is on its way to the log is not
  * counted yet: a mailbox can go past it by the messages of one moment. */
@@ -237,11 +259,21 @@ int index_checkpoint(struct index *index) must_check;
 bool index_is_dirty(const struct index *index);
 /* Loads the folder's messages. A folder whose rows are damaged breaks the index. */
 int folder_load(struct folder *folder) must_check;
-/* Keys of the folder's records in the store, to be removed with it. */
+/* Calls fn for the messages of one chunk (uid >> CHUNK_UID_BITS); a folder that is not loaded is
+ * read in the store, and stays so. Rows that are damaged break the index. */
+int folder_look_at_chunk(struct folder *folder, uint32_t chunk,
+	void (*fn)(void *arg, const struct message *message), void *arg) must_check;
+/* The range as it stands in the store; empty where that has none. -EUCLEAN breaks the index. */
+int index_load_bodies(
+	struct index *index, uint64_t number, struct body_range **range_out) must_check;
+/* Keys of its records in the store, to be removed with it. */
 void folder_note_removed(struct folder *folder);
+void mailbox_note_removed(struct mailbox *mailbox);
+
+/* ---- digest.c ---- */
 
 /* A digest of everything visible, for comparing an index with its rebuilt twin.
- * Loads all folders. */
+ * 0: it cannot be, or its table of bodies is not what its folders say. Loads all folders. */
 uint64_t index_digest(struct index *index);
 
 #endif

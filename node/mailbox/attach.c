@@ -124,6 +124,7 @@ void mailbox_attach(struct volume *volume, const struct mailbox_identity *who,
 		operation_answer(volume, op, -EKEYREJECTED);
 		return;
 	}
+	mailbox->domain_id = who->domain_id ? who->domain_id : mailbox->domain_id;
 	if (mailbox->folder_count > 0) {
 		mailbox_register(mailbox, session);
 		operation_answer(volume, op, 0);

@@ -23,8 +23,8 @@ struct delivery_target {
 	enum durability durability;
 	uint64_t quota_bytes; /* 0: none */
 	/* 0 stored as the policy asks (also when this id was delivered there before); -EROFS not
-	 * the home; -ENOSPC; -EDQUOT; -EIO; -EAGAIN `strict` and no replica in time; -EKEYREJECTED
-	 * what is stored under the id is another mailbox. */
+	 * the home; -ENOSPC; -EDQUOT; -ENOBUFS (rate.h); -EIO; -EAGAIN `strict` and no replica in
+	 * time; -EKEYREJECTED what is stored under the id is another mailbox. */
 	int status;
 	uint32_t uid; /* for logs; 0 for a duplicate */
 };

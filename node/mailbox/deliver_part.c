@@ -1,4 +1,5 @@
 #include "node/mailbox/deliver_part.h"
+#include "node/mailbox/rate.h"
 
 #include "core/clock.h"
 #include "node/index/ahead.h"
@@ -50,6 +51,14 @@ static int outcome(
 	return part->pending.result.action_statuses[action] < 0 ? -EAGAIN : 0;
 }
 
+static void note_written(const struct delivery_part *part, const struct delivery_target *target)
+{
+	struct mailbox *mailbox =
+		index_find_mailbox(&part->volume->index, target->mailbox_id);
+	if (mailbox != NULL)
+		rate_note(mailbox, part->delivery->body->length);
+}
+
 static void on_delivered(struct pending_change *pending, int status, bool at_risk)
 {
 	struct delivery_part *part = container_of(pending, struct delivery_part, pending);
@@ -60,6 +69,8 @@ static void on_delivered(struct pending_change *pending, int status, bool at_ris
 		target->status = outcome(part, target, status);
 		if (target->status != 0)
 			target->uid = 0;
+		if (target->uid != 0)
+			note_written(part, target);
 		if (target->status == 0 && at_risk && target->uid != 0 &&
 			target->durability != DURABILITY_LOCAL) {
 			struct at_risk entry = { .lsn = pending->append.end_lsn,
@@ -97,8 +108,7 @@ static bool is_wanted(struct delivery_part *part, struct delivery_target *target
 		target->status = -EAGAIN; /* on its way on another connection: ask again */
 		return false;
 	}
-	if (target->durability == DURABILITY_STRICT && volume_has_replica(volume) &&
-		!volume_has_live_replica(volume)) {
+	if (target->durability == DURABILITY_STRICT && !volume_has_live_replica(volume)) {
 		target->status = -EAGAIN;
 		return false;
 	}
@@ -120,6 +130,11 @@ static void add_target(struct delivery_part *part, struct delivery_target *targe
 	struct mailbox *mailbox = index_find_mailbox(&volume->index, target->mailbox_id);
 	if (!mailbox_has_room(mailbox, target->quota_bytes, part->delivery->body->length)) {
 		target->status = -EDQUOT;
+		return;
+	}
+	if (!rate_allows(mailbox, target->quota_bytes, volume->options.write_quotas_per_day,
+		    part->delivery->body->length)) {
+		target->status = -ENOBUFS;
 		return;
 	}
 	struct folder *inbox =

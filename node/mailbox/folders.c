@@ -74,6 +74,7 @@ void mailbox_delete_folder(struct folder *folder, struct mailbox_op *op)
 	}
 	action->kind = ACTION_DELETE;
 	action->folder_id = folder->id;
+	volume_keep(operation_volume(mailbox), mailbox, action);
 	action->modseq = volume_next_modseq(operation_volume(mailbox), mailbox);
 	operation_submit(change);
 }

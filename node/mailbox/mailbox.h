@@ -20,6 +20,7 @@ struct mailbox_identity {
 	uint64_t id;
 	uint8_t mark[MAILBOX_MARK_LENGTH];
 	struct str address; /* that the log notes, should the mailbox be made */
+	uint64_t domain_id; /* 0: not said */
 };
 
 /* Opens (and for a mailbox never used before prepares) the mailbox. The identity is copied; its
@@ -41,7 +42,8 @@ uint32_t mailbox_select(struct mailbox_session *session, struct folder *folder, 
  * Changes. Every call takes an operation that the caller keeps alive until done; done is called on
  * the worker's loop, never from inside the call, after the change is visible and as durable as the
  * call says. status: 0; -EROFS fenced or not primary (end the session with BYE); -EIO; -ENOENT;
- * -EEXIST; -EINVAL (name); -ENOSPC; -EDQUOT (past the quota); -E2BIG (a limit: folders, name; of a
+ * -EEXIST; -EINVAL (name); -ENOSPC; -EDQUOT (past the quota); -ENOBUFS (too much
+ * came lately, rate.h); -E2BIG (a limit: folders, name; of a
  * store: nothing but keywords that have no place); -EFBIG (more than a segment of the log holds: a
  * million messages and more); -EAGAIN (durability `strict` and no replica in time: the change may
  * exist here but may not be confirmed; or the folder's uids would run too far ahead of its replica:
@@ -93,7 +95,24 @@ struct append_request {
 	unsigned keyword_count;
 	int64_t internal_date_s;
 	struct mailbox_policy policy;
+	/* What was stored under this id before is not stored again: count is 0 with status 0. NULL:
+	 * none. */
+	const uint8_t *delivery_id; /* 16 bytes; copied */
+	/* With it: of mailbox_salvage_point. -ESTALE: more has been stored since than is remembered
+	 * by its id. */
+	uint64_t ids_before;
 };
+
+/*
+ * Who brings messages that were accepted once, and asks for the first time, knows by the log which
+ * ids are stored below `end`, where the log has this chain; from then on they are remembered here,
+ * as long as not too many come.
+ */
+struct salvage_point {
+	uint64_t end, chain, ids_before;
+};
+
+struct salvage_point mailbox_salvage_point(const struct mailbox *mailbox);
 
 void mailbox_append(
 	struct folder *folder, const struct append_request *request, struct mailbox_op *op);
@@ -107,6 +126,18 @@ void mailbox_expunge(
  * thousands, in one call: the uids that a folder may run ahead of its replica bound it. */
 void mailbox_copy(struct folder *from, const uint32_t *uids, uint32_t count, struct folder *to,
 	bool move, const struct mailbox_policy *policy, struct mailbox_op *op);
+/* Brings back messages that the mailbox keeps since they were expunged (node/index/kept.h), each
+ * with its flags but \Deleted, under a new uid, and without a second body. The operation's status
+ * is 0 when something was submitted and is as durable as the policy asks; what became of each
+ * message stands with it: -ENOENT when it is not kept (any more), or was brought back meanwhile. */
+struct recovered {
+	uint64_t body_lsn;
+	/* Results. */
+	uint32_t uid;
+	int status;
+};
+void mailbox_recover(struct folder *folder, struct recovered *messages, uint32_t count,
+	const struct mailbox_policy *policy, struct mailbox_op *op);
 /* Missing parents are made too (RFC 3501 section 6.3.3). */
 void mailbox_create_folder(struct mailbox *mailbox, struct str name, enum special_use special_use,
 	struct mailbox_op *op);

@@ -1,4 +1,5 @@
 #include "node/mailbox/operation.h"
+#include "node/mailbox/rate.h"
 
 #include "node/index/ahead.h"
 
@@ -23,9 +24,7 @@ static void add_keyword(
 		(struct action_keyword){ bit, pool_copy(pool, name) };
 }
 
-/* The bits of keywords; those for which the folder has no bit any more are left out and counted
- * (RFC 9051 section 7.1: without \* in PERMANENTFLAGS a new keyword is not stored). */
-static unsigned take_keywords(struct folder *folder, const struct str *names, unsigned count,
+unsigned operation_take_keywords(struct folder *folder, const struct str *names, unsigned count,
 	struct pool *pool, struct action *action, uint64_t *flags)
 {
 	unsigned dropped = 0;
@@ -75,11 +74,44 @@ static void add_uids(struct folder *folder, const uint32_t *uids, uint32_t count
 
 /* ---- messages ---- */
 
-/* `strict` cannot be met now. */
-static bool lacks_replica(const struct volume *volume, enum durability durability)
+bool operation_lacks_replica(const struct volume *volume, enum durability durability)
 {
-	return durability == DURABILITY_STRICT && volume_has_replica(volume) &&
-		!volume_has_live_replica(volume);
+	return durability == DURABILITY_STRICT && !volume_has_live_replica(volume);
+}
+
+struct salvage_point mailbox_salvage_point(const struct mailbox *mailbox)
+{
+	const struct volume *volume = operation_volume(mailbox);
+	struct salvage_point point = { .ids_before = mailbox->index->dedupe.added };
+	volume_numbers_end(&volume->numbers, &point.end, &point.chain);
+	return point;
+}
+
+/* Whether nothing is stored under the request's id yet, nor on its way. `*status_out` where it is
+ * not to be stored: 0, or why it cannot be told or has to come again. */
+static bool is_new(const struct mailbox_change *change, const struct append_request *request,
+	int *status_out)
+{
+	uint8_t key[16];
+	const struct volume *volume = change->pending.volume;
+	const struct dedupe *dedupe = &volume->index.dedupe;
+	dedupe_key(request->delivery_id, change->mailbox_id, key);
+	*status_out = 0;
+	if (dedupe_has(dedupe, key))
+		return false;
+	if (volume_has_pending_delivery(volume, key))
+		*status_out = -EAGAIN;
+	else if (dedupe->added - request->ids_before >= DEDUPE_IDS_MAX)
+		*status_out = -ESTALE;
+	return *status_out == 0;
+}
+
+/* It is stored: a change without actions stands behind it in the log for its durability. */
+static void submit_again(struct mailbox_change *change)
+{
+	change->pending.change.action_count = 0;
+	change->pending.waits_for_replica = true;
+	operation_submit(change);
 }
 
 void mailbox_append(
@@ -94,21 +126,35 @@ void mailbox_append(
 	change->folder_id = folder->id;
 	int status = folder_load(folder);
 	if (status == 0 && (volume_is_uid_slack_used(volume, folder, 1) ||
-				   lacks_replica(volume, request->policy.durability)))
+				   operation_lacks_replica(volume, request->policy.durability)))
 		status = -EAGAIN;
 	if (status == 0 && !mailbox_has_room(mailbox, request->policy.quota_bytes,
 				   request->body->length))
 		status = -EDQUOT;
+	if (status == 0 && !rate_allows(mailbox, request->policy.quota_bytes,
+				   volume->options.write_quotas_per_day,
+				   request->body->length))
+		status = -ENOBUFS;
 	if (status < 0) {
 		operation_refuse(change, status);
 		return;
 	}
 	change->pending.durability = request->policy.durability;
-	op->keywords_dropped = take_keywords(folder, request->keywords, request->keyword_count,
-		change->pending.pool, action, &flags);
+	if (request->delivery_id != NULL && !is_new(change, request, &status)) {
+		if (status < 0)
+			operation_refuse(change, status);
+		else
+			submit_again(change);
+		return;
+	}
+	op->keywords_dropped = operation_take_keywords(folder, request->keywords,
+		request->keyword_count, change->pending.pool, action, &flags);
 	struct str summary = pool_copy(change->pending.pool, request->summary);
 	action->kind = ACTION_ADD;
 	action->folder_id = folder->id;
+	if (request->delivery_id != NULL)
+		action->delivery_id = pool_copy(change->pending.pool,
+			str_of(request->delivery_id, CHANGE_DELIVERY_ID_LENGTH));
 	action->modseq = volume_next_modseq(volume, mailbox);
 	action->added_count = 1;
 	action->added = pool_alloc(change->pending.pool, sizeof(*action->added));
@@ -156,7 +202,7 @@ void mailbox_store(
 	if (request->mode == STORE_REMOVE)
 		find_keywords(folder, request, change->pending.pool, action, &flags);
 	else
-		op->keywords_dropped = take_keywords(folder, request->keywords,
+		op->keywords_dropped = operation_take_keywords(folder, request->keywords,
 			request->keyword_count, change->pending.pool, action, &flags);
 	if (op->keywords_dropped > 0 && flags == 0) {
 		operation_refuse(change, -E2BIG);
@@ -190,6 +236,7 @@ void mailbox_expunge(
 	action->folder_id = folder->id;
 	action->modseq = volume_next_modseq(operation_volume(mailbox), mailbox);
 	add_uids(folder, uids, count, change->pending.pool, action);
+	volume_keep(operation_volume(mailbox), mailbox, action);
 	op->modseq = action->modseq;
 	operation_submit(change);
 }
@@ -211,7 +258,8 @@ static uint64_t translate_flags(const struct folder *from, const struct message 
 		if (!(keywords >> bit & 1) || from->keywords[bit].length == 0)
 			continue;
 		if (!(map->asked >> bit & 1))
-			take_keywords(to, &from->keywords[bit], 1, pool, action, &map->flags[bit]);
+			operation_take_keywords(
+				to, &from->keywords[bit], 1, pool, action, &map->flags[bit]);
 		map->asked |= 1ull << bit;
 		flags |= map->flags[bit];
 	}
@@ -261,7 +309,7 @@ void mailbox_copy(struct folder *from, const uint32_t *uids, uint32_t count, str
 	if (status == 0)
 		status = folder_load(to);
 	if (status == 0 && (volume_is_uid_slack_used(volume, to, count) ||
-				   lacks_replica(volume, policy->durability)))
+				   operation_lacks_replica(volume, policy->durability)))
 		status = -EAGAIN;
 	uint32_t first_uid = ahead_uidnext(to);
 	if (status == 0)

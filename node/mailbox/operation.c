@@ -1,4 +1,5 @@
 #include "node/mailbox/operation.h"
+#include "node/mailbox/rate.h"
 
 #include "core/clock.h"
 
@@ -48,6 +49,8 @@ static void on_change_done(struct pending_change *pending, int status, bool at_r
 	struct mailbox *mailbox = index_find_mailbox(&pending->volume->index, change->mailbox_id);
 	op->folder = is_applied && mailbox ? mailbox_folder_by_id(mailbox, change->folder_id)
 					   : NULL;
+	if (is_applied && mailbox && change->body && op->count > 0)
+		rate_note(mailbox, change->body->length);
 	if (status == 0 && is_applied && at_risk && change->risk.uid != 0) {
 		change->risk.lsn = pending->append.end_lsn;
 		change->risk.since_us = clock_wall_us();

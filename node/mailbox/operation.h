@@ -22,6 +22,9 @@ struct mailbox_change {
 	uint32_t folder_id;
 	struct bytes *body;
 	struct at_risk risk;
+	/* Of mailbox_recover. */
+	struct recovered *recovered;
+	uint32_t recovered_count;
 };
 
 struct volume *operation_volume(const struct mailbox *mailbox);
@@ -33,6 +36,12 @@ struct action *operation_action(struct mailbox_change *change);
 void operation_submit(struct mailbox_change *change);
 /* Nothing was submitted: answers with a negative status. */
 void operation_refuse(struct mailbox_change *change, int status);
+/* The bits of keywords; those for which the folder has no bit any more are left out and counted
+ * (RFC 9051 section 7.1: without \* in PERMANENTFLAGS a new keyword is not stored). */
+unsigned operation_take_keywords(struct folder *folder, const struct str *names, unsigned count,
+	struct pool *pool, struct action *action, uint64_t *flags);
+/* `strict` cannot be met now. */
+bool operation_lacks_replica(const struct volume *volume, enum durability durability);
 /* An answer that needs no log: from the loop all the same. */
 void operation_answer(struct volume *volume, struct mailbox_op *op, int status);
 

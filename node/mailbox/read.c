@@ -7,22 +7,36 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Reading message bytes back from the log. The caller's struct may go before a read
- * in flight ends. */
+/* Reading message bytes back from the log; what is damaged is mended first, if a copy has it.
+ * The caller's struct may go before a read in flight ends. */
 
 struct pending_read {
 	struct record_read record;
+	struct mend_wait mend;
+	struct task task;
+	size_t length;
+	bool is_mended;            /* it is read once more */
 	struct message_read *read; /* NULL: cancelled */
 	struct volume *volume;
-	uint64_t lsn;
+	uint64_t lsn, body_lsn;
 };
+
+/* What another copy may have: other bytes than were written, or none. */
+static bool is_damage(const struct pending_read *pending)
+{
+	int status = pending->record.status;
+	/* Expunged long ago, and its room is coming back just now. */
+	return (status == -EBADMSG || status == -ENOENT || status == -ENODATA || status == -EIO) &&
+		!bodies_is_free(&pending->volume->index, pending->body_lsn);
+}
 
 static void finish(struct pending_read *pending)
 {
 	struct message_read *read = pending->read;
 	int status = pending->record.status;
-	if (status == -EBADMSG)
-		log_error("message_corrupt", "volume=%u lsn=%llu hint=\"pando failover\"",
+	if (status < 0 && is_damage(pending))
+		log_error("message_corrupt",
+			"volume=%u lsn=%llu hint=\"pando check: bring its other copies back\"",
 			pending->volume->options.id, (unsigned long long)pending->lsn);
 	if (read != NULL) {
 		read->status = status < 0 ? -EIO : 0;
@@ -34,16 +48,51 @@ static void finish(struct pending_read *pending)
 	free(pending);
 }
 
-static void on_record(struct record_read *record)
+static void tell(struct pending_read *pending)
 {
-	struct pending_read *pending = container_of(record, struct pending_read, record);
 	struct message_read *read = pending->read;
 	finish(pending);
 	if (read != NULL)
 		read->done(read);
 }
 
-static bool start(struct folder *folder, uint64_t lsn, size_t length, struct message_read *read)
+static void on_mended(struct mend_wait *wait, int status)
+{
+	struct pending_read *pending = container_of(wait, struct pending_read, mend);
+	pending->is_mended = true;
+	if (status < 0 || pending->volume->log == NULL ||
+		volume_log_read(
+			pending->volume->log, pending->lsn, pending->length, &pending->record))
+		tell(pending);
+}
+
+/* Goes on from the loop, when it is mended or is not going to be. */
+static void mend(void *arg)
+{
+	struct pending_read *pending = arg;
+	volume_mend(pending->volume, pending->lsn, &pending->mend);
+}
+
+static bool mends_first(struct pending_read *pending)
+{
+	if (pending->is_mended || !is_damage(pending))
+		return false;
+	bytes_unref(&pending->record.bytes);
+	pending->mend.done = on_mended;
+	pending->task = (struct task){ .run = mend, .arg = pending };
+	loop_defer(pending->volume->options.loop, &pending->task);
+	return true;
+}
+
+static void on_record(struct record_read *record)
+{
+	struct pending_read *pending = container_of(record, struct pending_read, record);
+	if (!mends_first(pending))
+		tell(pending);
+}
+
+static bool start(struct folder *folder, const struct message *message, uint64_t lsn, size_t length,
+	struct message_read *read)
 {
 	struct volume *volume = folder->mailbox->index->owner;
 	read->bytes = NULL;
@@ -57,8 +106,10 @@ static bool start(struct folder *folder, uint64_t lsn, size_t length, struct mes
 	pending->read = read;
 	pending->volume = volume;
 	pending->lsn = lsn;
+	pending->body_lsn = message->body_lsn;
+	pending->length = length;
 	read->pending = pending;
-	if (!volume_log_read(volume->log, lsn, length, &pending->record))
+	if (!volume_log_read(volume->log, lsn, length, &pending->record) || mends_first(pending))
 		return false;
 	finish(pending);
 	return true;
@@ -67,14 +118,14 @@ static bool start(struct folder *folder, uint64_t lsn, size_t length, struct mes
 bool message_read_body(
 	struct folder *folder, const struct message *message, struct message_read *read)
 {
-	return start(folder, message->body_lsn, message->size, read);
+	return start(folder, message, message->body_lsn, message->size, read);
 }
 
 bool message_read_summary(
 	struct folder *folder, const struct message *message, struct message_read *read)
 {
 	uint64_t lsn = message->body_lsn + record_padded(message->size);
-	return start(folder, lsn, message->summary_length, read);
+	return start(folder, message, lsn, message->summary_length, read);
 }
 
 void message_read_cancel(struct message_read *read)

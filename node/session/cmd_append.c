@@ -14,6 +14,8 @@ struct append {
 const char *imap_append_check(struct imap_session *session, const struct imap_append *append,
 	uint64_t length)
 {
+	if (append->has_id && !session->login->is_salvage)
+		return "BAD XPANDOID is for salvage";
 	if (length > session->login->config->message_bytes_max)
 		return "NO [TOOBIG] Message too long";
 	if (!length)
@@ -62,6 +64,8 @@ static enum imap_wait append_done(struct imap_session *session, struct imap_comm
 		return imap_reply(command, "NO [TRYCREATE] No such folder");
 	if (change->status)
 		return imap_no_status(command, change->status);
+	if (change->count == 0)
+		return imap_reply(command, "OK [XPANDOSTORED] Stored before");
 	return imap_reply(command, "OK [APPENDUID %u %u] Stored", change->uidvalidity,
 		change->first_uid);
 }
@@ -101,6 +105,8 @@ enum imap_wait cmd_append(struct imap_session *session, struct imap_command *com
 		.policy = session->login->policy,
 		.internal_date_s =
 			arguments->has_date ? arguments->date_s : clock_wall_us() / 1000000,
+		.delivery_id = arguments->has_id ? arguments->id : NULL,
+		.ids_before = session->salvage.ids_before,
 	};
 	mailbox_append(folder, &request, imap_change(session));
 	return IMAP_WAIT_CHANGE;

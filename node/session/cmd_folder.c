@@ -24,17 +24,25 @@ static enum imap_wait invalid_name(struct imap_command *command)
 	return imap_reply(command, "NO [CANNOT] Not a possible folder name");
 }
 
-/* A name that a folder may get: levels that are not empty, no wildcards, no controls. */
+/* What RFC 6855 section 3 takes out of names, and wildcards. What turns text round stays: names of
+ * scripts that are written from right to left have it. */
+static bool may_stand_in_name(int32_t c)
+{
+	return c >= 0x20 && (c < 0x7f || c > 0x9f) && c != 0x2028 && c != 0x2029 && c != '*' &&
+		c != '%';
+}
+
+/* A name that a folder may get: UTF-8, levels that are not empty, no wildcards, no controls. */
 static bool name_is_possible(struct str name)
 {
 	struct str rest = name, level;
 
-	if (!name.length || name.length > FOLDER_NAME_MAX || !utf8_is_valid(name))
+	if (!name.length || name.length > FOLDER_NAME_MAX)
 		return false;
-	for (size_t i = 0; i < name.length; i++)
-		if ((unsigned char)name.bytes[i] < 0x20 || name.bytes[i] == 0x7f ||
-			name.bytes[i] == '*' || name.bytes[i] == '%')
+	while (rest.length > 0)
+		if (!may_stand_in_name(utf8_next(&rest)))
 			return false;
+	rest = name;
 	while (str_next(&rest, '/', &level))
 		if (!level.length)
 			return false;

@@ -24,6 +24,7 @@ struct imap_login {
 	struct imap_reader reader;
 	struct imap_login_result *result;
 	bool waits_for_response; /* AUTHENTICATE without an initial response */
+	bool is_salvage;         /* the mechanism of AUTHENTICATE */
 	unsigned bad_count;
 };
 
@@ -88,25 +89,54 @@ static void on_handed_over(struct volume *volume, struct stream *stream, void *a
 
 /* ---- commands ---- */
 
+/* XPANDO-SALVAGE names the mailbox by its mark too, "32*hex address": what was cut off, or is in a
+ * backup, was of this one, and not of another that has the address by now. It is let in where its
+ * owner is not. Behind a NUL stands who comes, if it is no node. */
+static const struct directory_mailbox *find_salvaged(
+	const struct directory *directory, struct str identity, struct str *who_out)
+{
+	uint8_t mark[MAILBOX_MARK_LENGTH];
+	size_t length = 2 * sizeof(mark);
+	ptrdiff_t end = str_find_byte(identity, 0);
+	*who_out = end < 0 ? STR("node") : str_from_index(identity, (size_t)end + 1);
+	identity = end < 0 ? identity : str_first(identity, (size_t)end);
+	if (identity.length <= length || identity.bytes[length] != ' ' ||
+		!decode_hex(str_first(identity, length), mark, sizeof(mark)))
+		return NULL;
+	const struct directory_mailbox *mailbox =
+		directory_find_login(directory, str_from_index(identity, length + 1));
+	return mailbox && memcmp(mailbox->mark, mark, sizeof(mark)) == 0 ? mailbox : NULL;
+}
+
 /* The authorization identity decides; RFC 4422 appendix A allows it to be any UTF-8 without NUL. */
 static enum login_step authenticate(struct imap_login *login, struct str identity)
 {
 	struct imap_login_result *result = login->result;
 	struct str tag = str_from(result->tag);
 	const struct directory_mailbox *mailbox = NULL;
+	struct str who = STR("");
 
-	if (identity.length && str_find_byte(identity, 0) < 0)
+	if (login->is_salvage)
+		mailbox = find_salvaged(login->front->directory, identity, &who);
+	else if (identity.length && str_find_byte(identity, 0) < 0)
 		mailbox = directory_find_login(login->front->directory, identity);
-	if (!mailbox || !mailbox->enabled) {
+	if (!mailbox || (!mailbox->enabled && !login->is_salvage)) {
 		log_info("imap_login_refused", "session=%s identity=%s peer=%s", result->session_id,
 			log_quote(identity), stream_peer_address(login->stream));
 		return say(login, tag, "NO [AUTHENTICATIONFAILED] No such mailbox");
 	}
+	if (login->is_salvage)
+		log_info("salvage_login", "session=%s mailbox=" STR_FORMAT " who=%s",
+			result->session_id, STR_ARG(mailbox->address), log_quote(who));
 	result->config = login->front->config;
 	result->who.id = mailbox->id;
 	memcpy(result->who.mark, mailbox->mark, sizeof(result->who.mark));
+	result->who.domain_id = mailbox->domain_id;
 	result->access = directory_access(login->front->directory, mailbox->id);
-	result->policy = (struct mailbox_policy){ mailbox->durability, mailbox->quota_bytes };
+	/* What was accepted once passes over the quota. */
+	result->policy = (struct mailbox_policy){ mailbox->durability,
+		login->is_salvage ? 0 : mailbox->quota_bytes };
+	result->is_salvage = login->is_salvage;
 	snprintf(result->address, sizeof(result->address), STR_FORMAT, STR_ARG(mailbox->address));
 	result->who.address = str_from(result->address);
 
@@ -144,7 +174,8 @@ static enum login_step login_authenticate(struct imap_login *login, struct str t
 	struct str mechanism;
 	if (!imap_space(parser) || !imap_atom(parser, &mechanism))
 		return say(login, tag, "BAD Missing mechanism");
-	if (!str_equal_ignore_case(mechanism, STR("EXTERNAL")))
+	login->is_salvage = str_equal_ignore_case(mechanism, STR("XPANDO-SALVAGE"));
+	if (!login->is_salvage && !str_equal_ignore_case(mechanism, STR("EXTERNAL")))
 		return say(login, tag, "NO [CANNOT] Only EXTERNAL is offered");
 	snprintf(login->result->tag, sizeof(login->result->tag), STR_FORMAT, STR_ARG(tag));
 	if (imap_try_byte(parser, ' '))

@@ -149,6 +149,8 @@ enum imap_wait imap_no_status(struct imap_command *command, int status)
 	case -EINVAL: return imap_reply(command, "NO [CANNOT] Not possible with this folder name");
 	case -ENOSPC: return imap_reply(command, "NO [UNAVAILABLE] The server's disk is full");
 	case -EDQUOT: return imap_reply(command, "NO [OVERQUOTA] The mailbox is full");
+	case -ENOBUFS:
+		return imap_reply(command, "NO [LIMIT] Too much came to this mailbox within a day");
 	case -EACCES:
 		return imap_reply(command,
 			"NO [AUTHENTICATIONFAILED] The mailbox has changed, log in again");
@@ -157,6 +159,7 @@ enum imap_wait imap_no_status(struct imap_command *command, int status)
 			"place, its mail is not shown: `pando check` tells the operator more");
 	case -EFBIG: return imap_reply(command, "NO [LIMIT] Too much for one command");
 	case -E2BIG: return imap_reply(command, "NO [LIMIT] Too many folders, or too long a name");
+	case -ESTALE: return imap_reply(command, "NO [UNAVAILABLE] Log in again");
 	case -EAGAIN:
 		return imap_reply(command, "NO [UNAVAILABLE] No second copy could be made in time");
 	default: return imap_reply(command, "NO [SERVERBUG] Storage failed");
@@ -579,6 +582,12 @@ static enum imap_wait attach_done(struct imap_session *session, struct imap_comm
 	session->is_attached = true;
 	log_info("imap_opened", "session=%s mailbox=%s peer=%s", session->login->session_id,
 		session->login->address, stream_peer_address(session->stream));
+	if (session->login->is_salvage) {
+		session->salvage = mailbox_salvage_point(session->mailbox.mailbox);
+		return imap_reply(command, "OK [XPANDOEND %llu %016llx] Logged in",
+			(unsigned long long)session->salvage.end,
+			(unsigned long long)session->salvage.chain);
+	}
 	return imap_reply(command, "OK [CAPABILITY %s] Logged in", imap_capabilities);
 }
 

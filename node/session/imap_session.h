@@ -41,6 +41,9 @@ struct imap_login_result {
 	char session_id[IMAP_SESSION_ID_LENGTH + 1];
 	char address[IMAP_ADDRESS_MAX];
 	char tag[IMAP_TAG_LENGTH_MAX + 1];
+	/* It is a node of the cluster that brings home what was cut off (node/salvage/), or `pando`
+	 * that brings mail back: no quota, and APPEND with XPANDOID. */
+	bool is_salvage;
 };
 
 /* On the volume's worker, with a detached stream. Answers the tagged
@@ -121,6 +124,7 @@ struct imap_session {
 	struct stream *stream;
 	struct volume *volume;
 	struct imap_login_result *login;
+	struct salvage_point salvage; /* of a login for salvage */
 	struct imap_reader reader;
 	struct buf *input;   /* while on_input runs */
 	struct buf out;      /* not yet given to the stream */

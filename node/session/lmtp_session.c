@@ -123,6 +123,7 @@ static const char *status_reply(int status)
 	case -EROFS: return "451 4.3.0 Mailbox is not served here now";
 	case -ENOSPC: return "452 4.3.1 Insufficient system storage";
 	case -EDQUOT: return "552 5.2.2 Mailbox is full";
+	case -ENOBUFS: return "452 4.2.2 Too much came to this mailbox within a day";
 	case -EFBIG: return "552 5.3.4 Message too long";
 	case -EKEYREJECTED:
 		return "451 4.3.5 Another mailbox is stored in this one's place: `pando check` "

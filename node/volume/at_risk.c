@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The list of messages at risk, made from the log: at an opening, and when a copy at another site
- * has less than it had said. */
+/* The list of messages at risk, also made from the log: at an opening, and when other sites have
+ * less than they had said. */
 
 /* Read at a time; bodies are passed over. */
 enum { LIST_BYTES = 1 << 20 };
@@ -114,6 +114,33 @@ static bool is_too_long(const struct volume *volume, uint64_t from, uint64_t end
 	return end - from > AT_RISK_SCAN_MAX;
 }
 
+static void add(struct volume *volume, const struct at_risk *entry)
+{
+	volume->at_risk_total++;
+	if (volume->at_risk_count >= AT_RISK_LISTED_MAX)
+		return;
+	if (volume->at_risk_first + volume->at_risk_count == volume->at_risk_capacity) {
+		if (volume->at_risk_count > 0)
+			memmove(volume->at_risk, volume->at_risk + volume->at_risk_first,
+				volume->at_risk_count * sizeof(*volume->at_risk));
+		volume->at_risk_first = 0;
+		if (volume->at_risk_count * 2 >= volume->at_risk_capacity) {
+			volume->at_risk_capacity =
+				volume->at_risk_capacity ? volume->at_risk_capacity * 2 : 16;
+			volume->at_risk = mem_resize(volume->at_risk,
+				volume->at_risk_capacity * sizeof(*volume->at_risk));
+		}
+	}
+	volume->at_risk[volume->at_risk_first + volume->at_risk_count++] = *entry;
+	volume_publish(volume);
+}
+
+void volume_add_at_risk(struct volume *volume, const struct at_risk *entry)
+{
+	if (entry->lsn > volume->listed_end)
+		add(volume, entry);
+}
+
 /* Those that another site has by now stay out. */
 static void add_all(struct volume *volume, struct str entries)
 {
@@ -121,13 +148,21 @@ static void add_all(struct volume *volume, struct str entries)
 		struct at_risk entry;
 		memcpy(&entry, entries.bytes + i, sizeof(entry));
 		if (entry.lsn > volume->index.acked_lsn)
-			volume_add_at_risk(volume, &entry);
+			add(volume, &entry);
 	}
 }
 
-/* What was found replaces what was listed as far as the log could be read: what stands behind that
- * is as true as it was. */
-static void replace_list(struct volume *volume, struct str found, uint64_t reached)
+/* What stands below `end` could not be listed, and is counted as one. */
+static void note_unlisted(struct volume *volume, uint64_t end)
+{
+	volume->at_risk_total += volume->unlisted_end == 0;
+	if (volume->unlisted_end < end)
+		volume->unlisted_end = end;
+}
+
+/* What was found, in what was read for it up to `end`, replaces what was listed as far as the log
+ * could be read: what stands behind that is as true as it was. */
+static void replace_list(struct volume *volume, struct str found, uint64_t reached, uint64_t end)
 {
 	struct buf kept = { 0 };
 	for (size_t i = 0; i < volume->at_risk_count; i++) {
@@ -136,8 +171,13 @@ static void replace_list(struct volume *volume, struct str found, uint64_t reach
 			buf_append(&kept, entry, sizeof(*entry));
 	}
 	volume->at_risk_first = volume->at_risk_count = volume->at_risk_total = 0;
+	volume->unlisted_end = 0;
 	add_all(volume, found);
 	add_all(volume, buf_str(&kept));
+	if (volume->listed_end < reached)
+		volume->listed_end = reached;
+	if (reached < end)
+		note_unlisted(volume, end);
 	buf_deinit(&kept);
 }
 
@@ -145,7 +185,7 @@ static void replace_list(struct volume *volume, struct str found, uint64_t reach
 
 /* Whoever wrote an epoch has all of the log that came before it: where that was at another site, it
  * is there. A copy at this site, or this one itself, says nothing of others. */
-static uint64_t written_elsewhere(const struct volume *volume)
+uint64_t volume_written_elsewhere(const struct volume *volume)
 {
 	const struct epochs *epochs = volume_log_epochs(volume->log);
 	uint64_t end = 0;
@@ -174,7 +214,7 @@ static void note_opened_uids(struct volume *volume, struct str uids)
 		if (!private || given.end_lsn <= start)
 			continue;
 		if (private->opened_end != volume->opened_end || given.uid < private->opened_uid)
-		private->opened_uid = given.uid;
+			private->opened_uid = given.uid;
 		private->opened_end = volume->opened_end;
 	}
 }
@@ -182,20 +222,27 @@ static void note_opened_uids(struct volume *volume, struct str uids)
 void volume_find_at_risk(struct volume *volume)
 {
 	const struct volume_options *options = &volume->options;
-	uint64_t end = volume_log_end(volume->log), elsewhere = written_elsewhere(volume);
+	uint64_t end = volume_log_end(volume->log), elsewhere = volume_written_elsewhere(volume);
 	struct found found = { 0 };
 	volume->opened_end = end;
+	volume->listed_end = 0;
 	if (volume->index.acked_lsn < elsewhere)
 		volume->index.acked_lsn = elsewhere;
-	if (!volume_has_replica(volume) || volume->index.acked_lsn >= end ||
-		is_too_long(volume, volume->index.acked_lsn, end))
+	if (!volume_has_replica(volume))
+		volume->index.acked_lsn = 0;
+	/* Without any other copy it is the volume that is at risk. */
+	if (volume->replica_count == 0 || volume->index.acked_lsn >= end) {
+		replace_list(volume, STR(""), end, end);
 		return;
+	}
+	if (is_too_long(volume, volume->index.acked_lsn, end)) {
+		note_unlisted(volume, end);
+		return;
+	}
 	uint64_t reached = list_range(options->disk, options->log_directory, options->id,
 		volume->index.acked_lsn, end, &found);
 	/* A reign that goes on lists anew what it listed before. */
-	replace_list(volume, buf_str(&found.entries), reached);
-	volume->unlisted_end = reached < end ? end : 0;
-	volume->at_risk_total += reached < end;
+	replace_list(volume, buf_str(&found.entries), reached, end);
 	note_opened_uids(volume, buf_str(&found.uids));
 	found_deinit(&found);
 }
@@ -226,7 +273,8 @@ static void on_listed(void *arg)
 	if (volume != NULL) {
 		volume->listing = NULL;
 		if (volume->writes && volume->desired.epoch == listing->epoch)
-			replace_list(volume, buf_str(&listing->found.entries), listing->reached);
+			replace_list(volume, buf_str(&listing->found.entries), listing->reached,
+				listing->end);
 		volume_publish(volume);
 		/* It went back further meanwhile. */
 		if (volume->writes && volume->index.acked_lsn < listing->from)
@@ -242,8 +290,12 @@ void volume_list_anew(struct volume *volume, uint64_t shipped)
 	const struct volume_options *options = &volume->options;
 	uint64_t end = volume_log_end(volume->log);
 	volume->index.acked_lsn = shipped;
-	if (volume->listing != NULL || shipped >= end || is_too_long(volume, shipped, end))
+	if (volume->listing != NULL || shipped >= end)
 		return;
+	if (is_too_long(volume, shipped, end)) {
+		note_unlisted(volume, end);
+		return;
+	}
 	log_warn("copy_went_back", "volume=%u shipped=%llu end=%llu effect=\"at risk again\"",
 		options->id, (unsigned long long)shipped, (unsigned long long)end);
 	struct at_risk_listing *listing = mem_alloc(sizeof(*listing));
@@ -255,6 +307,8 @@ void volume_list_anew(struct volume *volume, uint64_t shipped)
 		.from = shipped,
 		.end = end };
 	volume->listing = listing;
+	/* Until it has come back. */
+	note_unlisted(volume, end);
 	loop_work(options->loop, run_listing, on_listed, listing);
 }
 

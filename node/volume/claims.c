@@ -10,8 +10,8 @@
 /*
  * What a node writes in the directory, which is little: an epoch that a copy gives itself, which
  * opening of a volume was the last, and how many uids a later reign is to pass over. All on a pool
- * thread; all for volumes that the directory names this node for, or that are served here in an
- * epoch above the directory's.
+ * thread; all for volumes that the directory names this node for, or, once it was put back, that
+ * are served here in an epoch above its own, or are about to be, with all other copies heard.
  */
 
 enum {
@@ -22,9 +22,8 @@ enum {
 
 struct write_job {
 	struct slot *slot;
-	struct promotion promotion; /* epoch 0: only the opening is noted */
-	uint64_t opened_epoch, incarnation;
-	uint64_t uid_slacks; /* above 0: only these are raised */
+	struct promotion promotion; /* epoch 0: only the service is noted */
+	struct volume_service service;
 	int result;
 	struct error error;
 };
@@ -34,12 +33,8 @@ static void run_write(void *arg)
 	struct write_job *job = arg;
 	struct directory_writer *writer = NULL;
 	job->result = directory_writer_open(job->slot->volumes->config, &writer, &job->error);
-	if (job->result == 0 && job->uid_slacks > 0)
-		job->result = directory_raise_uid_slacks(writer, job->slot->id, job->opened_epoch,
-			job->uid_slacks, &job->error);
-	else if (job->result == 0 && job->promotion.epoch == 0)
-		job->result = directory_note_opening(writer, job->slot->id, job->opened_epoch,
-			job->incarnation, &job->error);
+	if (job->result == 0 && job->promotion.epoch == 0)
+		job->result = directory_note_service(writer, &job->service, &job->error);
 	else if (job->result == 0)
 		job->result = directory_promote(writer, &job->promotion, 1, 0, &job->error);
 	directory_writer_close(&writer);
@@ -50,18 +45,22 @@ static void on_written(void *arg)
 	struct write_job *job = arg;
 	struct slot *slot = job->slot;
 	bool is_stale = job->result == 0 && job->promotion.is_stale;
+	bool is_refused = job->result < 0 || is_stale;
 	slot->is_claiming = false;
-	slot->is_untold = job->result < 0 || is_stale;
+	/* What there was to tell meanwhile may be told by no other event: an idle volume has none.
+	 */
+	slot->is_untold = is_refused || slot->has_more_to_tell;
+	slot->has_more_to_tell = false;
 	if (slot->is_untold)
 		timer_start(slot->volumes->tell_timer, TELL_AGAIN_MS);
-	if (slot->is_untold && !slot->told_untold)
+	if (is_refused && !slot->told_untold)
 		log_warn("directory_not_told", "volume=%u epoch=%llu reason=%s", slot->id,
 			(unsigned long long)(job->promotion.epoch ? job->promotion.epoch
-								  : job->opened_epoch),
+								  : job->service.epoch),
 			log_quote(is_stale ? STR("its row has been changed meanwhile")
 					   : str_from(job->error.text)));
-	slot->told_untold = slot->is_untold;
-	if (!slot->is_untold && job->promotion.epoch != 0)
+	slot->told_untold = is_refused;
+	if (!is_refused && job->promotion.epoch != 0)
 		log_warn("epoch_claimed", "volume=%u epoch=%llu before=%llu", slot->id,
 			(unsigned long long)job->promotion.epoch,
 			(unsigned long long)job->promotion.expected_epoch);
@@ -80,7 +79,7 @@ void slot_claim(struct slot *slot, const struct volume_claim *claim)
 {
 	struct volumes *volumes = slot->volumes;
 	if (slot->is_claiming || !directory_is_fresh(volumes->directory) ||
-		slot->epoch != claim->expected_epoch || !slot->wants_primary)
+		slot->epoch != claim->expected_epoch || (!slot->wants_primary && !claim->is_heard))
 		return;
 	struct promotion promotion = { .volume_id = slot->id,
 		.expected_epoch = claim->expected_epoch,
@@ -111,6 +110,22 @@ static void claim_served(struct slot *slot, const struct directory_volume *entry
 		start(slot, &(struct write_job){ .slot = slot, .promotion = promotion });
 }
 
+/* Copies that were being filled and are in step by now, where the directory does not say so yet. */
+static bool find_filled(const struct slot *slot, const struct directory_volume *entry,
+	struct volume_service *service)
+{
+	bool any = false;
+	for (unsigned i = 0; i < entry->replica_count; i++)
+		for (unsigned k = 0; k < VOLUME_COPIES_MAX; k++)
+			if (entry->replica_seeding[i] &&
+				atomic_load(&slot->volume->numbers.filled_copies[k]) ==
+					entry->replica_copies[i]) {
+				service->filled_copies[i] = entry->replica_copies[i];
+				any = true;
+			}
+	return any;
+}
+
 void slot_tell_directory(struct slot *slot)
 {
 	struct volumes *volumes = slot->volumes;
@@ -119,19 +134,23 @@ void slot_tell_directory(struct slot *slot)
 	uint64_t epoch = atomic_load(&numbers->epoch);
 	uint64_t incarnation = atomic_load(&numbers->incarnation);
 	uint64_t slacks = atomic_load(&numbers->uid_slacks);
+	slot->has_more_to_tell |= slot->is_claiming;
 	if (slot->is_claiming || slot->is_untold || entry == NULL ||
 		!directory_is_fresh(volumes->directory) ||
 		atomic_load(&numbers->state) != VOLUME_PRIMARY)
 		return;
 	if (entry->epoch < epoch)
 		claim_served(slot, entry, epoch);
-	else if (entry->epoch == epoch && entry->incarnation != incarnation)
-		start(slot, &(struct write_job){ .slot = slot,
-				    .opened_epoch = epoch,
-				    .incarnation = incarnation });
-	else if (entry->epoch == epoch && entry->uid_slacks < slacks)
-		start(slot, &(struct write_job){
-				    .slot = slot, .opened_epoch = epoch, .uid_slacks = slacks });
+	else if (entry->epoch == epoch) {
+		struct write_job job = { .slot = slot,
+			.service = { .volume_id = slot->id,
+				.epoch = epoch,
+				.incarnation = incarnation,
+				.uid_slacks = slacks } };
+		if (find_filled(slot, entry, &job.service) || entry->incarnation != incarnation ||
+			entry->uid_slacks < slacks)
+			start(slot, &job);
+	}
 }
 
 void volumes_tell_again(void *arg)

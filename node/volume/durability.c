@@ -89,14 +89,38 @@ static uint64_t acked_elsewhere(const struct volume *volume)
 	return acked;
 }
 
-/* What a copy that was not heard since this process started had is what was known before. */
+static bool has_heard(const struct volume *volume)
+{
+	for (unsigned i = 0; i < volume->replica_count; i++)
+		if (volume->replicas[i].counted &&
+			(volume->replicas[i].connected || volume->replicas[i].acked_lsn > 0))
+			return true;
+	return false;
+}
+
+/* What a copy that was not heard since this process started had is what was known before. Where all
+ * are being filled, nothing is anywhere. */
 uint64_t volume_shipped_end(const struct volume *volume)
 {
-	bool any = false;
+	if (volume->replica_count > 0 && !volume_has_replica(volume))
+		return 0;
+	return has_heard(volume) ? acked_elsewhere(volume) : volume->index.acked_lsn;
+}
+
+/* What was known before may be of the one that is gone: those that are left have what one of them
+ * wrote, or has said. */
+uint64_t volume_left_end(const struct volume *volume)
+{
+	return has_heard(volume) ? acked_elsewhere(volume) : volume_written_elsewhere(volume);
+}
+
+/* Of those that count as copies. */
+static unsigned count_copies(const struct volume *volume)
+{
+	unsigned count = 0;
 	for (unsigned i = 0; i < volume->replica_count; i++)
-		any |= volume->replicas[i].counted &&
-			(volume->replicas[i].connected || volume->replicas[i].acked_lsn > 0);
-	return any ? acked_elsewhere(volume) : volume->index.acked_lsn;
+		count += !volume->replicas[i].is_seeding;
+	return count;
 }
 
 /* What the nearest and the farthest of all copies have of this reign, those that are away as far as
@@ -107,11 +131,14 @@ static bool find_distances(const struct volume *volume, const struct epoch_entry
 	uint64_t *nearest_out, uint64_t *farthest_out)
 {
 	bool is_known = true;
+	unsigned copies = count_copies(volume);
 	*nearest_out = reign->start_lsn;
 	*farthest_out = UINT64_MAX;
 	for (unsigned i = 0; i < volume->replica_count; i++) {
 		uint64_t acked = volume->replicas[i].acked_lsn;
-		is_known &= acked >= reign->start_lsn || volume->replica_count == 1;
+		if (volume->replicas[i].is_seeding)
+			continue;
+		is_known &= acked >= reign->start_lsn || copies == 1;
 		if (acked < reign->start_lsn)
 			acked = reign->start_lsn;
 		*nearest_out = acked > *nearest_out ? acked : *nearest_out;
@@ -186,18 +213,22 @@ bool volume_is_uid_slack_used(struct volume *volume, struct folder *folder, uint
 	uint64_t nearest, farthest, last = (uint64_t)next + count;
 	if (last > UINT32_MAX) /* past the last uid there is */
 		return true;
-	if (volume->replica_count == 0)
-		return last - folder->uidnext > UID_SLACK / 2;
+	unsigned copies = count_copies(volume);
+	bool is_any_seeding = copies < volume->replica_count;
 	bool is_known = find_distances(volume, reign, &nearest, &farthest);
+	if (copies == 0 && last - folder->uidnext > UID_SLACK / 2)
+		return true;
 	/* An opening that all copies agree to passes over half a slack: what is lost here then was
 	 * never more. */
-	if (last - first_unshipped_uid(volume, folder, reign, nearest, &private->nearest) >
-		UID_SLACK / 2)
+	if (copies > 0 &&
+		last - first_unshipped_uid(volume, folder, reign, nearest, &private->nearest) >
+			UID_SLACK / 2)
 		return true;
-	if (volume->replica_count == 1)
+	if (copies <= 1 && !is_any_seeding)
 		return false;
 	want_slacks(volume, last);
-	if (is_known &&
+	/* One that is being filled may yet be all that is left, and a reign begin there. */
+	if (is_known && !is_any_seeding &&
 		last - first_unshipped_uid(volume, folder, reign, farthest, &private->farthest) <=
 			UID_SLACK / 2)
 		return false;
@@ -217,27 +248,6 @@ static void forget_shipped(struct volume *volume, uint64_t acked)
 		volume->at_risk_first = 0;
 		volume->at_risk_total = volume->unlisted_end > 0;
 	}
-}
-
-void volume_add_at_risk(struct volume *volume, const struct at_risk *entry)
-{
-	volume->at_risk_total++;
-	if (volume->at_risk_count >= AT_RISK_LISTED_MAX)
-		return;
-	if (volume->at_risk_first + volume->at_risk_count == volume->at_risk_capacity) {
-		if (volume->at_risk_count > 0)
-			memmove(volume->at_risk, volume->at_risk + volume->at_risk_first,
-				volume->at_risk_count * sizeof(*volume->at_risk));
-		volume->at_risk_first = 0;
-		if (volume->at_risk_count * 2 >= volume->at_risk_capacity) {
-			volume->at_risk_capacity =
-				volume->at_risk_capacity ? volume->at_risk_capacity * 2 : 16;
-			volume->at_risk = mem_resize(volume->at_risk,
-				volume->at_risk_capacity * sizeof(*volume->at_risk));
-		}
-	}
-	volume->at_risk[volume->at_risk_first + volume->at_risk_count++] = *entry;
-	volume_publish(volume);
 }
 
 /* How long an answer waits that begins to wait now: from the last hope on; never in the past. */
@@ -335,6 +345,28 @@ void volume_on_wait_timer(void *arg)
 	volume_settle_waits(arg);
 }
 
+/* A copy that is being filled has been in step when it has what stood here a moment ago. Each time
+ * that it has what stood here when it was looked at last, that is less. */
+static void note_filling(struct volume *volume, struct volume_replica *replica)
+{
+	uint64_t end = volume_durable_end(volume);
+	if (!replica->is_seeding || !replica->connected || volume->state != VOLUME_PRIMARY ||
+		replica->copy == 0 || replica->fill_lsn == 0 ||
+		replica->acked_lsn < replica->fill_lsn)
+		return;
+	if (end - replica->fill_lsn > FILLED_WITHIN) {
+		replica->fill_lsn = end;
+		return;
+	}
+	for (unsigned i = 0; i < VOLUME_COPIES_MAX; i++)
+		if (atomic_load(&volume->numbers.filled_copies[i]) == replica->copy)
+			return;
+	log_info("copy_filled", "volume=%u node=%u lsn=%llu", volume->options.id, replica->node_id,
+		(unsigned long long)replica->acked_lsn);
+	atomic_store(&volume->numbers.filled_copies[replica - volume->replicas], replica->copy);
+	volume->options.events.changed(volume->options.events.arg, volume);
+}
+
 static void note_ack(
 	struct volume *volume, struct volume_replica *replica, uint64_t lsn, bool connected)
 {
@@ -348,7 +380,7 @@ static void note_ack(
 			replica->node_id, (unsigned long long)lsn);
 	bool was_stalled = is_stalled(replica);
 	if (begins)
-		replica->in_step_lsn = volume_durable_end(volume);
+		replica->in_step_lsn = replica->fill_lsn = volume_durable_end(volume);
 	if (begins || moved)
 		replica->moved_us = now;
 	replica->connected = connected;
@@ -357,8 +389,37 @@ static void note_ack(
 		replica->acked_lsn = lsn;
 		replica->diverged = false;
 	}
+	note_filling(volume, replica);
 	if (was_stalled)
 		publish_stalls(volume);
+}
+
+/* Whoever waits for copies that are no more, or away, has nothing to wait for. */
+void volume_recount(struct volume *volume)
+{
+	uint64_t acked = acked_elsewhere(volume), now = clock_mono_us();
+	for (unsigned i = 0; i < VOLUME_COPIES_MAX; i++) {
+		uint64_t filled = atomic_load(&volume->numbers.filled_copies[i]);
+		bool is_seeding = false;
+		for (unsigned k = 0; k < volume->replica_count; k++)
+			is_seeding |= volume->replicas[k].copy == filled &&
+				volume->replicas[k].is_seeding;
+		if (!is_seeding)
+			atomic_store(&volume->numbers.filled_copies[i], 0);
+	}
+	publish_stalls(volume);
+	if (volume->state != VOLUME_PRIMARY)
+		return;
+	if (acked > volume->index.acked_lsn)
+		volume->index.acked_lsn = acked;
+	note_shipped(volume, acked);
+	forget_shipped(volume, acked);
+	if (!volume_has_replica(volume)) {
+		volume->hope_us = 0;
+		list_for_each (link, &volume->waits)
+			list_entry(link, struct ack_wait, link)->deadline_us = now;
+	}
+	volume_settle_waits(volume);
 }
 
 void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool connected)
@@ -366,11 +427,12 @@ void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool co
 	for (unsigned i = 0; i < volume->replica_count; i++)
 		if (volume->replicas[i].node_id == node_id)
 			note_ack(volume, &volume->replicas[i], lsn, connected);
-	uint64_t acked = acked_elsewhere(volume);
+	/* A copy that counts as none says nothing of what another site has. */
+	uint64_t acked = acked_elsewhere(volume), shipped = volume_shipped_end(volume);
 	if (acked > volume->index.acked_lsn)
 		volume->index.acked_lsn = acked;
-	else if (connected && volume->writes && acked < volume->index.acked_lsn)
-		volume_list_anew(volume, acked);
+	else if (connected && volume->writes && shipped < volume->index.acked_lsn)
+		volume_list_anew(volume, shipped);
 	note_shipped(volume, acked);
 	forget_shipped(volume, acked);
 	volume_settle_waits(volume);

@@ -54,9 +54,9 @@ static void become_replica(struct volume *volume)
 		volume->desired.epoch <= volume->hold_epoch && volume_log_unhold(volume->log) < 0)
 		log_warn("hold_not_taken_back", "volume=%u", volume->options.id);
 	volume->reader_end = volume_durable_end(volume);
-	volume_log_close(&volume->log);
+	volume_close_log(volume);
 	volume->branch_is_checked = volume->writes = volume->was_served = false;
-	volume->is_asked = false;
+	volume->is_asked = volume->is_let_go = false;
 	volume->token = volume->known_end = 0;
 	volume->is_behind = false;
 	volume->passes_over = false;
@@ -65,8 +65,20 @@ static void become_replica(struct volume *volume)
 	volume_await_explanation(volume);
 }
 
+void volume_stop(struct volume *volume, struct end_wait *wait)
+{
+	volume->is_stopping = true;
+	volume_fence(volume, false, wait);
+}
+
 void volume_finish_fence(struct volume *volume)
 {
+	/* Nobody who decides is waited for: what this process has said is in the machine's memory.
+	 * The token that it gave stays as it is. */
+	if (volume->state == VOLUME_FENCED && volume->is_stopping && is_drained(volume)) {
+		end_waits(volume, -ESTALE);
+		return;
+	}
 	/* Of one that is being proven, the replicator may still be writing the log. */
 	if (volume->state != VOLUME_FENCED || !is_drained(volume) || volume->is_releasing)
 		return;
@@ -172,7 +184,7 @@ void volume_fence(struct volume *volume, bool lasting, struct end_wait *wait)
 void volume_poll_fence(struct volume *volume)
 {
 	volume_finish_fence(volume);
-	if (volume->state != VOLUME_FENCED)
+	if (volume->state != VOLUME_FENCED || (volume->is_stopping && is_drained(volume)))
 		return;
 	if (is_drained(volume) && volume_may_be_primary(volume) && has_stood_still(volume)) {
 		volume_begin_opening(volume);
@@ -227,8 +239,8 @@ static void on_hold_noted(void *arg, int status)
 {
 	struct volume *volume = arg;
 	CHECK(volume->state == VOLUME_HELD);
-	if (status < 0 && !log_is_refusal(status)) {
-		end_waits(volume, status);
+	if (volume->is_let_go || (status < 0 && !log_is_refusal(status))) {
+		end_waits(volume, volume->is_let_go ? -ESTALE : status);
 		become_replica(volume);
 		return;
 	}
@@ -261,6 +273,7 @@ void volume_hold(struct volume *volume, uint64_t epoch, struct end_wait *wait)
 		return;
 	}
 	list_append(&volume->end_waits, &wait->link);
+	volume->is_let_go = false; /* who asks last decides */
 	volume->hold_epoch = epoch;
 	volume->is_asked = true;
 	volume->still_since_us = clock_mono_us();
@@ -275,7 +288,11 @@ void volume_hold(struct volume *volume, uint64_t epoch, struct end_wait *wait)
 
 void volume_unhold(struct volume *volume)
 {
-	if (volume->state != VOLUME_HELD || !is_drained(volume))
+	if (volume->state != VOLUME_HELD)
+		return;
+	/* What is just being written is taken back behind it. */
+	volume->is_let_go = !is_drained(volume);
+	if (volume->is_let_go)
 		return;
 	end_waits(volume, -ESTALE);
 	become_replica(volume);
@@ -283,7 +300,8 @@ void volume_unhold(struct volume *volume)
 
 void volume_finish_hold(struct volume *volume)
 {
-	bool is_over = volume->desired.epoch > volume->hold_epoch || has_stood_still(volume);
+	bool is_over = volume->is_let_go || volume->desired.epoch > volume->hold_epoch ||
+		has_stood_still(volume);
 	if (!is_drained(volume))
 		return;
 	if (volume_may_be_primary(volume)) {

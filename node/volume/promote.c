@@ -17,6 +17,7 @@ void volume_begin_opening(struct volume *volume)
 	volume->is_reopening = volume->writes = volume->was_served = volume->is_asked = false;
 	volume->passes_over = false;
 	volume->opening = (struct volume_opening){ 0 };
+	volume->replay_mended = 0;
 	/* What they had of an earlier branch says nothing of this one. */
 	for (unsigned i = 0; i < volume->replica_count; i++)
 		volume->replicas[i].acked_lsn = 0;
@@ -52,8 +53,9 @@ void volume_check_opening(struct volume *volume)
 	if (volume->state != VOLUME_OPENING || volume->opening.ack_lsn == 0)
 		return;
 	for (unsigned i = 0; i < volume->replica_count; i++)
-		if (!volume->replicas[i].connected ||
-			volume->replicas[i].acked_lsn < volume->opening.ack_lsn)
+		if (!volume->replicas[i].is_seeding &&
+			(!volume->replicas[i].connected ||
+				volume->replicas[i].acked_lsn < volume->opening.ack_lsn))
 			return;
 	volume_enter(volume, VOLUME_PRIMARY);
 }
@@ -149,8 +151,8 @@ int volume_take_log(struct volume *volume)
 	struct error error;
 	const struct volume_options *options = &volume->options;
 	int result = volume_log_open(options->loop, options->disk, options->log_directory,
-		options->id, &(struct log_told){ .owner = options->node_id }, &volume->log, NULL,
-		&error);
+		options->id, &(struct log_told){ .passes_over = true, .owner = options->node_id },
+		&volume->log, NULL, &error);
 	if (result < 0 && result != -EAGAIN)
 		log_error("volume_unusable", "volume=%u reason=%s", options->id,
 			log_quote(str_from(error.text)));
@@ -197,13 +199,33 @@ static void give_up_reading(struct volume *volume, int status)
 		volume->options.id, (unsigned long long)volume->index.applied_lsn,
 		log_quote(str_from(strerror(-status))));
 	volume->opening.is_applying = false;
-	volume_log_close(&volume->log);
+	volume_close_log(volume);
 	volume_retry_later(volume);
+}
+
+static void on_replay_mended(struct mend_wait *wait, int status)
+{
+	struct volume *volume = container_of(wait, struct volume, replay_wait);
+	if (volume->state != VOLUME_OPENING || !volume->opening.is_applying || volume->log == NULL)
+		return;
+	/* What is sound and cannot be read is no damage of the log. */
+	if (status < 0 || volume->replay_mended == 1 + wait->lsn) {
+		give_up_reading(volume, status < 0 ? status : -EBADMSG);
+		return;
+	}
+	volume->replay_mended = 1 + wait->lsn;
+	timer_start(volume->apply_timer, APPLY_PAUSE_MS);
 }
 
 void volume_apply_opening(struct volume *volume)
 {
 	int result = volume_apply_up_to(volume, volume_log_end(volume->log));
+	if (result == -EBADMSG) {
+		/* Read on when it is mended. */
+		volume->replay_wait.done = on_replay_mended;
+		volume_mend(volume, volume->index.applied_lsn, &volume->replay_wait);
+		return;
+	}
 	if (result < 0) {
 		give_up_reading(volume, result);
 		return;

@@ -163,6 +163,7 @@ static bool has_last_opening(struct volume *volume)
 	bool found = includes_opening(
 		&state.epochs, volume->opening.ready_end, volume->desired.incarnation);
 	volume->whole_from = state.whole_from;
+	volume->opening.ready_epoch = epochs_epoch_below(&state.epochs, volume->opening.ready_end);
 	log_state_deinit(&state);
 	return found;
 }
@@ -205,7 +206,7 @@ void volume_ask_for_proof(struct volume *volume)
 		opening->is_proven = false;
 		opening->is_heard = true;
 		opening->has_last_opening = has_last_opening(volume);
-		volume_log_close(&volume->log);
+		volume_close_log(volume);
 		timer_start(volume->retry_timer, LOCK_RETRY_MS);
 		volume_publish(volume);
 		return;
@@ -214,7 +215,7 @@ void volume_ask_for_proof(struct volume *volume)
 	*opening = (struct volume_opening){ .is_proving = true, .since_us = since_us };
 	if (volume->replica_count == 0)
 		prove_alone(volume);
-	volume_log_close(&volume->log);
+	volume_close_log(volume);
 	log_reader_close(&volume->reader);
 	volume->branch_is_checked = false;
 	if (!opening->is_proven && volume->replica_count > 0)
@@ -241,9 +242,11 @@ void volume_proving(struct volume *volume, bool is_ready, uint64_t end, uint64_t
 {
 	if (known_end > end)
 		volume_know_end(volume, known_end);
+	bool is_news = is_ready || end != volume->opening.ready_end;
 	volume->opening.is_ready = is_ready;
 	volume->opening.ready_end = end;
-	volume->opening.has_last_opening = is_ready && has_last_opening(volume);
+	if (is_news)
+		volume->opening.has_last_opening = has_last_opening(volume) && is_ready;
 	volume_publish(volume);
 }
 
@@ -265,13 +268,14 @@ enum volume_wait volume_waits_for(const struct volume *volume)
 
 /* ---- without the others ---- */
 
-/* One epoch has one reign, however often it is asked for. False when there is no later epoch. */
-static bool make_claim(struct volume *volume)
+/* An epoch above all that are known and `passed_over` more. One epoch has one reign, however often
+ * it is asked for. False when there is no later epoch. */
+static bool make_claim(struct volume *volume, uint64_t passed_over)
 {
 	struct volume_claim *claim = &volume->claim;
 	uint64_t above = volume->highest_epoch > volume->desired.epoch ? volume->highest_epoch
 								       : volume->desired.epoch;
-	uint64_t epoch = epochs_next(above, volume->desired.slot);
+	uint64_t epoch = epochs_next(above + passed_over, volume->desired.slot);
 	if (epoch > EPOCH_MAX)
 		return false;
 	if (epoch != claim->epoch)
@@ -280,6 +284,7 @@ static bool make_claim(struct volume *volume)
 	claim->expected_epoch = volume->row_epoch;
 	memcpy(claim->expected_reign, volume->row_reign, GROUP_REIGN_LENGTH);
 	claim->end_lsn = volume->opening.ready_end;
+	claim->is_heard = volume->opening.is_heard;
 	/* This process has stood still since it was started: what it finds named is its own. */
 	if (volume->token == 0)
 		volume->token = rand_u64() | 1;
@@ -287,9 +292,9 @@ static bool make_claim(struct volume *volume)
 	return true;
 }
 
-static void claim(struct volume *volume)
+static void claim(struct volume *volume, uint64_t passed_over)
 {
-	if (make_claim(volume))
+	if (make_claim(volume, passed_over))
 		volume->options.events.claim(volume->options.events.arg, volume, &volume->claim);
 }
 
@@ -302,7 +307,7 @@ void volume_poll_opening(struct volume *volume)
 			return;
 		}
 		volume->writes = false;
-		volume_log_close(&volume->log);
+		volume_close_log(volume);
 		volume_retry_later(volume);
 		return;
 	}
@@ -310,13 +315,13 @@ void volume_poll_opening(struct volume *volume)
 		/* A copy that has answered takes nothing: its disk is full, or it is far behind.
 		 * All have been heard: an epoch of its own needs nobody. */
 		if (has_waited(volume))
-			claim(volume);
+			claim(volume, 0);
 	} else if (!volume->is_releasing && volume->log == NULL && !opening->is_heard &&
 		(opening->is_proven || !opening->is_proving)) {
 		volume_try_open(volume);
 		return;
 	} else if (opening->is_proving && may_go_alone(volume)) {
-		claim(volume);
+		claim(volume, 0);
 	}
 	timer_start(volume->retry_timer, PROVE_LOOK_MS);
 }
@@ -329,16 +334,19 @@ int volume_open_alone(struct volume *volume, bool by_itself)
 		return -ESTALE;
 	if (volume_waits_for(volume) == WAIT_NONE)
 		return -EAGAIN;
+	/* A log that lacks what is known to have been there may be of any age: one that somebody
+	 * has copied back. */
+	uint64_t passed_over = volume_waits_for(volume) == WAIT_LOST ? RESTORED_EPOCHS : 0;
 	log_warn("opens_alone", "volume=%u epoch=%llu end=%llu", volume->options.id,
 		(unsigned long long)volume->desired.epoch,
 		(unsigned long long)volume->opening.ready_end);
 	if (!by_itself) {
-		claim(volume);
+		claim(volume, passed_over);
 		return 0;
 	}
 	/* The directory is away: it hears of it when it is back (claims.c). */
 	struct volume_desired desired = volume->desired;
-	if (!make_claim(volume))
+	if (!make_claim(volume, passed_over))
 		return -ESTALE;
 	desired.epoch = volume->claim.epoch;
 	desired.token = volume->claim.token;

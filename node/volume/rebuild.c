@@ -62,8 +62,10 @@ int volume_open_index(struct volume *volume)
 	struct error error;
 	if (volume->index.store != NULL)
 		return 0;
-	/* What was applied without a store goes: the store may have more. */
+	/* What was applied without a store goes: the store may have more, and of a branch that was
+	 * cut off meanwhile. */
 	index_reset(&volume->index);
+	volume->branch_is_checked = false;
 	int result = index_open(&volume->index, &error);
 	if (result < 0)
 		log_error("index_unusable", "volume=%u reason=%s", volume->options.id,

@@ -93,14 +93,30 @@ void volume_on_apply_timer(void *arg)
 		volume_apply_opening(volume);
 }
 
-void volume_received(struct volume *volume, uint64_t lsn, uint64_t leader_end, uint64_t time_us)
+void volume_received(struct volume *volume, uint64_t lsn, uint64_t whole_from, uint64_t leader_end,
+	uint64_t time_us)
 {
+	if (volume->log == NULL) /* else the log here says it itself */
+		atomic_store(&volume->numbers.whole_from, whole_from);
 	atomic_store(&volume->numbers.leader_lsn, leader_end);
 	atomic_store(&volume->numbers.leader_time_us, time_us);
-	if (volume->state != VOLUME_REPLICA || lsn < volume->reader_end)
+	if (volume->state != VOLUME_REPLICA)
 		return;
+	if (lsn < volume->reader_end) {
+		/* It was cut, or made anew, and the word of that was lost with who gave it. */
+		volume_was_cut(volume, lsn);
+		return;
+	}
 	volume->reader_end = lsn;
 	apply_received(volume);
+}
+
+void volume_unheard(struct volume *volume)
+{
+	if (volume->state != VOLUME_REPLICA)
+		return;
+	log_reader_close(&volume->reader);
+	volume->branch_is_checked = false;
 }
 
 void volume_was_cut(struct volume *volume, uint64_t lsn)
@@ -111,5 +127,5 @@ void volume_was_cut(struct volume *volume, uint64_t lsn)
 	/* Open files may be of segments that are gone. */
 	log_reader_close(&volume->reader);
 	volume->branch_is_checked = volume->contradicts_log = false;
-	volume_received(volume, lsn, 0, 0);
+	volume_received(volume, lsn, atomic_load(&volume->numbers.whole_from), 0, 0);
 }

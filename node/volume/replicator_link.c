@@ -5,6 +5,7 @@
 #include "core/log.h"
 #include "core/net.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 /*
@@ -18,8 +19,8 @@ enum {
 	RECONNECT_MS = 100,
 	/* The other process may be writing to a slow disk. */
 	CONNECT_MS_MAX = 1000,
-	/* Messages only: chunks never come this way. */
-	LINK_PAYLOAD_MAX = FRAME_MESSAGE_MAX,
+	/* A chunk that mends, of a whole segment at most. */
+	LINK_PAYLOAD_MAX = FRAME_PAYLOAD_MAX,
 };
 
 struct replicator_link {
@@ -145,16 +146,76 @@ static void tell_anew(struct replicator_link *link, struct slot *slot)
 	replicator_link_tell(link, slot);
 }
 
+static void run_punched(struct worker_call *call)
+{
+	volume_punched(call->slot->volume, call->a, (int)(int64_t)call->b);
+}
+
+static void on_punched(struct slot *slot, uint64_t number, int status)
+{
+	struct worker_call *call = slot_call(slot, run_punched);
+	call->a = number;
+	call->b = (uint64_t)(int64_t)status;
+	slot_send(call);
+}
+
+void replicator_link_punch(struct replicator_link *link, struct slot *slot,
+	const struct cluster_message *message)
+{
+	if (link->open)
+		send_message(link, message);
+	else
+		on_punched(slot, message->end, -EAGAIN);
+}
+
+static void run_mend_with(struct worker_call *call)
+{
+	volume_mend_with(call->slot->volume, call->a, call->arg);
+}
+
+/* NULL: no copy has it. */
+static void on_groups(struct slot *slot, uint64_t lsn, struct bytes *groups)
+{
+	struct worker_call *call = slot_call(slot, run_mend_with);
+	call->a = lsn;
+	call->arg = groups;
+	slot_send(call);
+}
+
+void replicator_link_mend(struct replicator_link *link, struct slot *slot,
+	const struct cluster_message *message)
+{
+	if (link->open)
+		send_message(link, message);
+	else
+		on_groups(slot, message->lsn, NULL);
+}
+
+void replicator_link_scrub(struct replicator_link *link, struct slot *slot, uint64_t lsn)
+{
+	if (link->open)
+		send_message(link,
+			&(struct cluster_message){ .kind = MESSAGE_DAMAGED,
+				.volume = slot->id,
+				.lsn = lsn,
+				.connected = true });
+}
+
 /* ---- hearing ---- */
 
 static void run_received(struct worker_call *call)
 {
-	volume_received(call->slot->volume, call->a, call->b, call->c);
+	volume_received(call->slot->volume, call->a, call->d, call->b, call->c);
 }
 
 static void run_was_cut(struct worker_call *call)
 {
 	volume_was_cut(call->slot->volume, call->a);
+}
+
+static void run_unheard(struct worker_call *call)
+{
+	volume_unheard(call->slot->volume);
 }
 
 static void run_acked(struct worker_call *call)
@@ -180,6 +241,11 @@ static void run_behind(struct worker_call *call)
 static void run_mend_state(struct worker_call *call)
 {
 	volume_mend_state(call->slot->volume);
+}
+
+static void run_rotten(struct worker_call *call)
+{
+	volume_mend(call->slot->volume, call->a, NULL);
 }
 
 static void run_proving(struct worker_call *call)
@@ -228,6 +294,7 @@ static void note_ack(struct slot *slot, const struct cluster_message *ack)
 	if (replica->verdict_since_us == 0 || replica->verdict != ack->verdict)
 		replica->verdict_since_us = clock_wall_us();
 	replica->node_id = ack->node;
+	replica->copy = ack->copy;
 	replica->connected = ack->connected;
 	replica->verdict = ack->verdict;
 	replica->verified_lsn = ack->end;
@@ -235,8 +302,21 @@ static void note_ack(struct slot *slot, const struct cluster_message *ack)
 		replica->acked_lsn = ack->lsn;
 }
 
+/* It is of no copy: of a node that has none any more, or of one that was thrown away and is being
+ * filled anew. */
+static bool is_outdated(const struct slot *slot, const struct cluster_message *ack)
+{
+	for (unsigned i = 0; i < slot->other_count; i++)
+		if (slot->others[i].node_id == ack->node)
+			return ack->connected && slot->others[i].is_seeding &&
+				ack->copy < slot->others[i].copy;
+	return slot->is_member;
+}
+
 static void on_acked(struct slot *slot, const struct cluster_message *message)
 {
+	if (is_outdated(slot, message))
+		return;
 	bool diverged = message->verdict == COPY_DIVERGED;
 	struct worker_call *call = slot_call(slot, diverged ? run_diverged : run_acked);
 	note_ack(slot, message);
@@ -256,6 +336,7 @@ static void on_message(struct replicator_link *link, const struct cluster_messag
 	case MESSAGE_HELLO: tell_anew(link, slot); return;
 	case MESSAGE_RELEASED: on_released(link, slot, message); return;
 	case MESSAGE_PROVING: on_proving(slot, message); return;
+	case MESSAGE_PUNCHED: on_punched(slot, message->end, message->status); return;
 	case MESSAGE_ACKED: on_acked(slot, message); return;
 	case MESSAGE_RECEIVED:
 		slot->verdict = message->verdict;
@@ -263,6 +344,7 @@ static void on_message(struct replicator_link *link, const struct cluster_messag
 		call->a = message->lsn;
 		call->b = message->end;
 		call->c = message->time_us;
+		call->d = message->whole_from;
 		slot_send(call);
 		return;
 	case MESSAGE_WAS_CUT:
@@ -273,6 +355,12 @@ static void on_message(struct replicator_link *link, const struct cluster_messag
 	case MESSAGE_HIGHER_EPOCH:
 		call = slot_call(slot, run_higher_epoch);
 		call->a = message->epoch;
+		slot_send(call);
+		return;
+	case MESSAGE_NOT_MENDED: on_groups(slot, message->lsn, NULL); return;
+	case MESSAGE_ROTTEN:
+		call = slot_call(slot, run_rotten);
+		call->a = message->lsn;
 		slot_send(call);
 		return;
 	case MESSAGE_DAMAGED: slot_send(slot_call(slot, run_mend_state)); return;
@@ -287,6 +375,17 @@ static void on_message(struct replicator_link *link, const struct cluster_messag
 	}
 }
 
+static void on_chunk(struct replicator_link *link, const struct bytes *payload)
+{
+	struct chunk chunk;
+	if (!chunk_decode(bytes_str(payload), &chunk) || !chunk.mends)
+		return;
+	struct slot *slot = volumes_find_slot(link->volumes, chunk.volume);
+	if (slot != NULL)
+		on_groups(slot, chunk.lsn,
+			bytes_create_copy(str_from_index(bytes_str(payload), CHUNK_HEADER_LENGTH)));
+}
+
 static void on_input(void *arg, struct buf *input)
 {
 	struct replicator_link *link = arg;
@@ -297,8 +396,9 @@ static void on_input(void *arg, struct buf *input)
 		FRAME_DONE) {
 		struct cluster_message message;
 		pool_reset(link->pool);
-		if (type == FRAME_MESSAGE &&
-			message_decode(bytes_str(payload), link->pool, &message))
+		if (type == FRAME_CHUNK)
+			on_chunk(link, payload);
+		else if (message_decode(bytes_str(payload), link->pool, &message))
 			on_message(link, &message);
 		bytes_unref(&payload);
 	}
@@ -339,6 +439,7 @@ static void forget_replicas(struct replicator_link *link)
 			call->a = slot->replicas[k].node_id;
 			slot_send(call);
 		}
+		slot_send(slot_call(slot, run_unheard));
 		slot->sent_question = 0;
 		replicator_link_tell(link, slot);
 	}

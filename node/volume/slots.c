@@ -1,5 +1,7 @@
 #include "node/volume/volumes_internal.h"
 
+#include "core/encode.h"
+
 #include <stdlib.h>
 
 /* A volume between its worker and the front thread: calls one way, events the other. */
@@ -75,6 +77,78 @@ static void on_volume_claim(void *arg, struct volume *volume, const struct volum
 	loop_post(slot->volumes->front, &call->task);
 }
 
+struct punch_call {
+	struct task task;
+	struct slot *slot;
+	uint64_t number, applied_lsn, incarnation;
+	struct buf bodies;
+};
+
+static void on_punch(void *arg)
+{
+	struct punch_call *call = arg;
+	replicator_link_punch(call->slot->volumes->link, call->slot,
+		&(struct cluster_message){ .kind = MESSAGE_PUNCH,
+			.volume = call->slot->id,
+			.end = call->number,
+			.lsn = call->applied_lsn,
+			.incarnation = call->incarnation,
+			.bodies = buf_str(&call->bodies) });
+	buf_deinit(&call->bodies);
+	free(call);
+}
+
+static void on_volume_punch(void *arg, struct volume *volume, uint64_t number,
+	const struct body_at *bodies, size_t count)
+{
+	struct slot *slot = arg;
+	struct punch_call *call = mem_alloc(sizeof(*call));
+	*call = (struct punch_call){ .task.run = on_punch,
+		.slot = slot,
+		.number = number,
+		.applied_lsn = volume->index.applied_lsn,
+		.incarnation = volume->index.applied_incarnation };
+	call->task.arg = call;
+	for (size_t i = 0; i < count; i++) {
+		append_le64(&call->bodies, bodies[i].lsn);
+		append_le32(&call->bodies, bodies[i].length);
+	}
+	loop_post(slot->volumes->front, &call->task);
+}
+
+struct mend_call {
+	struct task task;
+	struct slot *slot;
+	struct log_damage damage;
+	unsigned passed_over;
+};
+
+static void on_mend(void *arg)
+{
+	struct mend_call *call = arg;
+	replicator_link_mend(call->slot->volumes->link, call->slot,
+		&(struct cluster_message){ .kind = MESSAGE_MEND,
+			.volume = call->slot->id,
+			.lsn = call->damage.from,
+			.end = call->damage.to,
+			.opening = call->passed_over });
+	free(call);
+}
+
+static void on_volume_mend(void *arg, struct volume *volume, const struct log_damage *damage,
+	unsigned passed_over)
+{
+	struct slot *slot = arg;
+	struct mend_call *call = mem_alloc(sizeof(*call));
+	(void)volume;
+	*call = (struct mend_call){ .task.run = on_mend,
+		.slot = slot,
+		.damage = *damage,
+		.passed_over = passed_over };
+	call->task.arg = call;
+	loop_post(slot->volumes->front, &call->task);
+}
+
 /* On the front thread, as often as it is free. */
 static void on_slot_changed(void *arg)
 {
@@ -87,6 +161,8 @@ struct volume_events slot_events(struct slot *slot)
 {
 	return (struct volume_events){ .release = on_volume_release,
 		.claim = on_volume_claim,
+		.punch = on_volume_punch,
+		.mend = on_volume_mend,
 		.changed = on_volume_changed,
 		.arg = slot };
 }

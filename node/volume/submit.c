@@ -98,8 +98,10 @@ static void answer_or_wait(struct volume *volume, struct pending_change *pending
 	/* It is in a tail that the next primary may lack: whoever sent it tries again there. */
 	if (status == 0 && volume_is_in_doubt(volume))
 		status = -EROFS;
+	/* Where the only other copy is being filled, nothing is waited for, and it is at risk. */
 	bool must_wait = status == 0 && pending->waits_for_replica &&
-		pending->durability != DURABILITY_LOCAL && volume_has_replica(volume);
+		(pending->durability == DURABILITY_STRICT ||
+			(pending->durability != DURABILITY_LOCAL && volume->replica_count > 0));
 	if (!must_wait) {
 		finish_change(pending, status, false);
 	} else {
@@ -140,7 +142,7 @@ uint64_t volume_body_back(size_t message_length, size_t summary_length)
 	return record_padded(message_length) + (summary_length ? record_padded(summary_length) : 0);
 }
 
-static void fail_later(struct pending_change *pending);
+static void fail_later(struct pending_change *pending, int status);
 
 void volume_submit(struct volume *volume, struct pending_change *pending, struct str message,
 	struct str summary)
@@ -153,7 +155,13 @@ void volume_submit(struct volume *volume, struct pending_change *pending, struct
 	if (volume->log == NULL || (volume->index.is_broken && needs_index) ||
 		(volume->state != VOLUME_PRIMARY && volume->state != VOLUME_OPENING)) {
 		volume_release_reserved(volume);
-		fail_later(pending);
+		fail_later(pending, -EROFS);
+		return;
+	}
+	if (message.length > 0 && volume->options.is_short_of_room != NULL &&
+		atomic_load(volume->options.is_short_of_room)) {
+		volume_release_reserved(volume);
+		fail_later(pending, -ENOSPC);
 		return;
 	}
 	/* Else it would be answered as stored, and stand nowhere. */
@@ -181,20 +189,23 @@ void volume_submit(struct volume *volume, struct pending_change *pending, struct
 struct failed_change {
 	struct task task;
 	struct pending_change *pending;
+	int status;
 };
 
 static void on_failed_change(void *arg)
 {
 	struct failed_change *failed = arg;
-	finish_change(failed->pending, -EROFS, false);
+	finish_change(failed->pending, failed->status, false);
 	free(failed);
 }
 
 /* The refusal comes from the loop, as every answer does. */
-static void fail_later(struct pending_change *pending)
+static void fail_later(struct pending_change *pending, int status)
 {
 	struct failed_change *failed = mem_alloc(sizeof(*failed));
-	*failed = (struct failed_change){ { .run = on_failed_change, .arg = failed }, pending };
+	*failed = (struct failed_change){
+		{ .run = on_failed_change, .arg = failed }, pending, status
+	};
 	loop_defer(pending->volume->options.loop, &failed->task);
 }
 
@@ -204,7 +215,7 @@ void volume_answer_unseen(struct volume *volume)
 		struct pending_change *pending =
 			list_entry(volume->unseen.next, struct pending_change, link);
 		list_remove(&pending->link);
-		fail_later(pending);
+		fail_later(pending, -EROFS);
 	}
 }
 

@@ -48,7 +48,8 @@ static uint64_t count_uids(const struct action *action)
 
 static void count_action(struct unshipped *unshipped, const struct action *action, uint64_t end)
 {
-	if (action->kind == ACTION_UID_SLACK)
+	if (action->kind == ACTION_UID_SLACK || action->kind == ACTION_FREE ||
+		action->kind == ACTION_PURGE)
 		return; /* nobody's change */
 	struct unshipped_mailbox *mailbox = mailbox_of(unshipped, action->mailbox_id);
 	mailbox->end_lsn = end;
@@ -68,7 +69,9 @@ static void count_action(struct unshipped *unshipped, const struct action *actio
 	case ACTION_RENAME: mailbox->folders += action->folder_count; break;
 	case ACTION_DELETE: mailbox->folders++; break;
 	case ACTION_SUBSCRIBE: mailbox->subscriptions++; break;
-	case ACTION_UID_SLACK: break;
+	case ACTION_UID_SLACK:
+	case ACTION_FREE:
+	case ACTION_PURGE: break;
 	}
 }
 

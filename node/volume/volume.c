@@ -2,6 +2,7 @@
 
 #include "core/log.h"
 #include "core/metric.h"
+#include "core/rand.h"
 
 #include <stdlib.h>
 
@@ -21,12 +22,22 @@ static uint64_t log_epoch(const struct volume *volume)
 		const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
 		return last ? last->epoch : 0;
 	}
+	if (volume->state == VOLUME_OPENING)
+		return volume->opening.ready_epoch;
 	return volume->reader_end > 0 ? volume->index.applied_epoch : 0;
 }
 
 uint64_t volume_durable_end(const struct volume *volume)
 {
 	return volume->log ? volume_log_end(volume->log) : volume->reader_end;
+}
+
+/* For those who compare copies: of a log that is not proven it counts for nothing but against
+ * moving to a copy that has less. */
+static uint64_t end_to_show(const struct volume *volume)
+{
+	bool is_asking = volume->state == VOLUME_OPENING && volume->log == NULL;
+	return is_asking ? volume->opening.ready_end : volume_durable_end(volume);
 }
 
 /* One thread writes: the volume's. */
@@ -76,7 +87,7 @@ static void publish_reign(struct volume *volume)
 void volume_publish(struct volume *volume)
 {
 	struct volume_numbers *numbers = &volume->numbers;
-	uint64_t durable = volume_durable_end(volume), epoch = log_epoch(volume);
+	uint64_t durable = end_to_show(volume), epoch = log_epoch(volume);
 	/* Others read the rest when they want to; these the replicator waits for, of a writer. */
 	bool changed = !volume->is_published ||
 		atomic_load(&numbers->state) != (int)volume->state ||
@@ -92,11 +103,19 @@ void volume_publish(struct volume *volume)
 	atomic_store(&numbers->is_proven, volume_is_proven_end(volume));
 	atomic_store(&numbers->epoch, epoch);
 	publish_end(numbers, durable, volume->log ? volume_log_chain(volume->log) : 0);
+	if (volume->log != NULL)
+		atomic_store(&numbers->whole_from, volume_log_whole_from(volume->log));
 	atomic_store(&numbers->applied_lsn, volume->index.applied_lsn);
 	atomic_store(&numbers->messages, volume->index.message_count);
+	atomic_store(&numbers->live_bytes, volume->index.bodies.live_bytes);
+	atomic_store(&numbers->dead_bytes, volume->index.bodies.dead_bytes);
+	atomic_store(&numbers->kept_bytes, volume->index.bodies.kept_bytes);
+	atomic_store(&numbers->free_bytes, volume->index.bodies.free_bytes);
 	if (atomic_load(&numbers->highest_mailbox_id) < volume->index.highest_mailbox_id)
 		atomic_store(&numbers->highest_mailbox_id, volume->index.highest_mailbox_id);
 	atomic_store(&numbers->at_risk, volume->at_risk_total);
+	if (atomic_load(&numbers->highest_uidnext) < volume->index.highest_uidnext)
+		atomic_store(&numbers->highest_uidnext, volume->index.highest_uidnext);
 	if (atomic_load(&numbers->uid_slacks) < volume->uid_slacks)
 		atomic_store(&numbers->uid_slacks, volume->uid_slacks);
 	atomic_store(&numbers->lag_ms, volume_lag_ms(volume));
@@ -121,11 +140,15 @@ void volume_enter(struct volume *volume, enum volume_state state)
 			volume->options.id, state_names[volume->state], state_names[state],
 			(unsigned long long)volume->desired.epoch,
 			(unsigned long long)volume_durable_end(volume));
+	if (volume->state != state)
+		volume_forget_space(volume);
 	volume->state = state;
 	if (state == VOLUME_PRIMARY) {
 		volume->retry_ms = 0;
 		volume->was_served = true;
 		volume_remember(volume);
+		if (volume_log_passed_over(volume->log) != UINT64_MAX)
+			volume_mend(volume, volume_log_passed_over(volume->log), NULL);
 	}
 	if (state == VOLUME_PRIMARY || state == VOLUME_REPLICA)
 		volume_answer_unseen(volume);
@@ -147,6 +170,9 @@ struct volume *volume_create(const struct volume_options *options)
 			options->id, options->witness_path, log_quote(str_from(strerror(-result))));
 	volume->options.witness_path = NULL;
 	volume->state = VOLUME_REPLICA;
+	/* No answer to a process before this one, and none that was given to it, is taken for one
+	 * of ours. Half of the numbers are enough for ever. */
+	volume->question = rand_u64() >> 1;
 	list_init(&volume->waits);
 	list_init(&volume->pending);
 	list_init(&volume->unseen);
@@ -159,6 +185,7 @@ struct volume *volume_create(const struct volume_options *options)
 	volume->checkpoint_timer = timer_new(options->loop, on_checkpoint, volume);
 	volume->retry_timer = timer_new(options->loop, on_retry, volume);
 	volume->apply_timer = timer_new(options->loop, volume_on_apply_timer, volume);
+	volume_begin_mending(volume);
 	index_init(&volume->index, volume, options->id, volume->options.index_path);
 	volume->index.on_broken = volume_on_index_broken;
 	if (index_open(&volume->index, &error) < 0)
@@ -183,8 +210,11 @@ void volume_destroy(struct volume **volume_pointer)
 	timer_destroy(&volume->retry_timer);
 	timer_destroy(&volume->apply_timer);
 	volume_end_listing(volume);
+	volume_forget_space(volume);
+	free(volume->keeping.domains);
 	log_reader_close(&volume->reader);
-	volume_log_close(&volume->log);
+	volume_close_log(volume);
+	volume_end_mending(volume);
 	witness_close(&volume->witness);
 	index_deinit(&volume->index);
 	map_destroy(&volume->pending_deliveries);
@@ -200,13 +230,14 @@ static void on_checkpoint(void *arg)
 {
 	struct volume *volume = arg;
 	timer_start(volume->checkpoint_timer, CHECKPOINT_MS);
-	if (volume->index.store == NULL || volume->index.is_broken ||
-		!index_is_dirty(&volume->index))
+	if (volume->index.store == NULL || volume->index.is_broken)
 		return;
-	int result = index_checkpoint(&volume->index);
+	int result = index_is_dirty(&volume->index) ? index_checkpoint(&volume->index) : 0;
 	if (result < 0)
 		log_warn("checkpoint_failed", "volume=%u reason=%s", volume->options.id,
 			log_quote(str_from(strerror(-result))));
+	else
+		volume_look_at_space(volume);
 }
 
 /* ---- the directory's word ---- */
@@ -233,22 +264,36 @@ bool volume_has_new_reign(const struct volume *volume)
 		volume->desired.epoch > volume->reign_epoch;
 }
 
-static void take_replicas(struct volume *volume, const struct volume_desired *desired)
+/* One that is to be filled anew has nothing of what its node had before. */
+static bool is_same_copy(const struct volume_replica *before, const struct volume_replica *now)
 {
+	return before->node_id == now->node_id && (before->copy == now->copy || !now->is_seeding);
+}
+
+/* True where one that counted has gone, or counts no more. */
+static bool take_replicas(struct volume *volume, const struct volume_desired *desired)
+{
+	unsigned counted_before = 0, still_counted = 0;
 	struct volume_replica before[VOLUME_COPIES_MAX];
 	unsigned count_before = volume->replica_count;
 	memcpy(before, volume->replicas, sizeof(before));
+	for (unsigned k = 0; k < count_before; k++)
+		counted_before += before[k].counted;
 	volume->replica_count = desired->replica_count;
 	for (unsigned i = 0; i < desired->replica_count; i++) {
 		struct volume_replica *replica = &volume->replicas[i];
 		*replica = desired->replicas[i];
 		for (unsigned k = 0; k < count_before; k++)
-			if (before[k].node_id == replica->node_id) {
+			if (is_same_copy(&before[k], replica)) {
+				still_counted += before[k].counted && desired->replicas[i].counted;
 				*replica = before[k];
+				replica->copy = desired->replicas[i].copy;
 				replica->counted = desired->replicas[i].counted;
+				replica->is_seeding = desired->replicas[i].is_seeding;
 				replica->slot = desired->replicas[i].slot;
 			}
 	}
+	return still_counted < counted_before;
 }
 
 void volume_set_desired(struct volume *volume, const struct volume_desired *desired)
@@ -286,7 +331,7 @@ void volume_take_desired(struct volume *volume, const struct volume_desired *des
 	volume->has_desired = true;
 	if (desired->uid_slacks > volume->uid_slacks)
 		volume->uid_slacks = desired->uid_slacks;
-	take_replicas(volume, desired);
+	bool has_lost_copy = take_replicas(volume, desired);
 	if (desired->epoch > volume->highest_epoch)
 		volume->highest_epoch = desired->epoch;
 	if (volume->state == VOLUME_FENCED)
@@ -299,6 +344,11 @@ void volume_take_desired(struct volume *volume, const struct volume_desired *des
 		(!volume_may_be_primary(volume) || volume_has_new_reign(volume)))
 		volume_fence(volume, false, NULL);
 	volume_await_explanation(volume);
+	/* Without any other copy it is the volume that is at risk. */
+	has_lost_copy &= volume->writes && volume->replica_count > 0;
+	if (has_lost_copy && volume_left_end(volume) < volume->index.acked_lsn)
+		volume_list_anew(volume, volume_left_end(volume));
+	volume_recount(volume);
 	volume_publish(volume);
 }
 

@@ -28,6 +28,7 @@
 #include "core/witness.h"
 #include "node/index/index.h"
 #include "node/volume/volumes.h"
+#include "spool/log_mend.h"
 #include "spool/log_reader.h"
 #include "spool/log_state.h"
 #include "spool/volume_log.h"
@@ -47,6 +48,11 @@ struct volume_replica {
 	uint32_t node_id;
 	uint8_t slot;   /* the class of its epochs */
 	bool counted;   /* at another site: its acknowledgement is what `remote` means */
+	/* Of struct directory_volume; is_seeding: it counts as no copy, so it is not counted. */
+	uint64_t copy;
+	bool is_seeding;
+	/* It is in step when it has this: the durable end of when it had what stood here before. */
+	uint64_t fill_lsn;
 	bool connected;
 	uint64_t acked_lsn;
 	/* Its log is another one than the leader's: it counts for nothing, and acked_lsn is 0. */
@@ -72,6 +78,9 @@ struct volume_desired {
 
 /* A reign that a copy gives itself: compare-and-swap on the expected row. */
 struct volume_claim {
+	/* All other copies have answered, as replicas: nobody writes, whomever the row names. A
+	 * directory that was put back may name another than who was given the last epoch. */
+	bool is_heard;
 	uint64_t expected_epoch, epoch, token, end_lsn;
 	uint8_t expected_reign[GROUP_REIGN_LENGTH], reign[GROUP_REIGN_LENGTH];
 };
@@ -82,8 +91,18 @@ struct volume_events {
 	 * volume->passes_over, passed over: first all other copies are heard. */
 	void (*release)(void *arg, struct volume *volume, uint64_t prove_epoch);
 	/* The directory is to give this copy an epoch of its own, as `claim` says, if it still
-	 * names this node and can be written; otherwise nothing happens. */
+	 * names this node, or all have been heard, and can be written; otherwise nothing
+	 * happens. */
 	void (*claim)(void *arg, struct volume *volume, const struct volume_claim *claim);
+	/* Of a replica: the replicator is to give the room of these bodies back, which the index
+	 * here, applied up to volume->index.applied_lsn, says are free; answer with volume_punched
+	 * and the number. They are good until it returns. */
+	void (*punch)(void *arg, struct volume *volume, uint64_t number,
+		const struct body_at *bodies, size_t count);
+	/* The replicator is to find what other copies have of this damaged range, passing over the
+	 * first `passed_over` that could answer; answer with volume_mend_with. */
+	void (*mend)(void *arg, struct volume *volume, const struct log_damage *damage,
+		unsigned passed_over);
 	/* Durable end or state have changed: tell the replicator. */
 	void (*changed)(void *arg, struct volume *volume);
 	void *arg;
@@ -99,6 +118,12 @@ struct volume_options {
 	uint64_t remote_wait_ms_max;
 	/* How long silent copies are waited for before an opening goes on without them. */
 	uint64_t alone_after_ms;
+	/* How long a dead body keeps its room: somebody may be reading it. */
+	uint64_t free_wait_ms;
+	/* How often a mailbox may be filled up (node/mailbox/rate.h); 0: as often as it is. */
+	uint64_t write_quotas_per_day;
+	/* Bodies are refused: what is left on the disk is for other records. NULL: never. */
+	const atomic_bool *is_short_of_room;
 	struct volume_events events;
 };
 
@@ -154,6 +179,11 @@ enum {
 	PROVE_LOOK_MS = 500,
 	/* While another process lets go of the log: a sync or two. */
 	LOCK_RETRY_MS = 20,
+	/* Who reads a message waits for one answer of the replicator, which passes over a copy that
+	 * does not answer after 2 s: as long, and a person has not given up yet. */
+	MEND_WAIT_MS_MAX = 5000,
+	/* After one that failed: a mailbox with much that is lost is not read at its pace. */
+	MEND_AGAIN_MS = 10000,
 	/* After an opening that failed, and doubled each time: a second is nothing beside a
 	 * failover, and a disk that stays broken costs one look a minute. */
 	OPEN_RETRY_MS_MIN = 1000,
@@ -162,6 +192,9 @@ enum {
 	FENCE_MS_MAX = HELD_MS_MAX,
 	/* How late that may be noticed. */
 	FENCE_POLL_MS = 500,
+	/* A copy that is being filled has been in step when it lacks no more than was written while
+	 * the last of it was on its way: what a line takes in a few hundredths of a second. */
+	FILLED_WITHIN = 1 << 20,
 	/* Unshipped commits whose age is known one by one; those beyond take the age of the newest
 	 * kept. */
 	LAG_SAMPLES_MAX = 4096,
@@ -198,7 +231,7 @@ struct volume_opening {
 	bool is_heard;
 	/* Not all have answered; what those have that did has been fetched, up to here. */
 	bool is_ready, has_last_opening;
-	uint64_t ready_end;
+	uint64_t ready_end, ready_epoch; /* and of what the last bytes there are; 0: of nothing */
 	/* The first records of a proven opening: served when all copies have them; 0: does not
 	 * apply. */
 	uint64_t ack_lsn;
@@ -220,10 +253,21 @@ struct volume_numbers {
 	atomic_uint_fast64_t reign[2], incarnation;
 	/* epoch: of the last bytes of the log here; 0: none, or not read yet. */
 	atomic_uint_fast64_t epoch, durable_lsn, applied_lsn, leader_lsn, messages, at_risk;
+	/* Of the log that is written here: damaged ranges that other copies have mended, and 1
+	 * while the last one that was met could not be; since the process began. */
+	atomic_uint_fast64_t mended, not_mended;
+	/* Of the log here: bytes of messages that are shown; that no mailbox shows any more; and of
+	 * those that may go, whose room has not come back yet. */
+	atomic_uint_fast64_t live_bytes, dead_bytes, free_bytes;
+	/* And of those that no mailbox shows and some mailbox may recover. */
+	atomic_uint_fast64_t kept_bytes;
 	/* Of the log at durable_lsn, while `writes`; read both by volume_numbers_end. */
 	atomic_uint_fast64_t durable_chain;
 	atomic_uint end_stamp; /* odd while they change */
 	atomic_uint_fast64_t leader_time_us;
+	/* The log says of itself that it is whole from here on only: one that ends below is being
+	 * filled, or has lost some of what it had. */
+	atomic_uint_fast64_t whole_from;
 	/* Of all mailboxes that were ever in the log here; never lower while the process runs. */
 	atomic_uint_fast64_t highest_mailbox_id;
 	/* What the directory should say at least, as struct directory_volume means it; never lower
@@ -231,8 +275,70 @@ struct volume_numbers {
 	atomic_uint_fast64_t uid_slacks;
 	/* Age of the oldest byte that the farthest counted replica lacks. */
 	atomic_uint_fast64_t lag_ms;
+	/* Every UID here is below it; never lower while the process runs. */
+	atomic_uint_fast64_t highest_uidnext;
+	/* Copies that were being filled and have been in step, as the directory is to say; 0: none.
+	 */
+	atomic_uint_fast64_t filled_copies[VOLUME_COPIES_MAX];
 	/* Ids of the replicas that are stalled; 0: none. */
 	atomic_uint_fast32_t stalled_nodes[VOLUME_COPIES_MAX];
+};
+
+/* Room that comes back (space.c). */
+struct volume_space {
+	/* Dead ones that are to be said free when every copy has the log up to mark_lsn, and not
+	 * before a while: somebody may be reading them. */
+	uint64_t *dead;
+	size_t dead_count;
+	uint64_t mark_lsn, since_us;
+	/* Of index.bodies when they were found: one that has been shown again since is of a later
+	 * mark. */
+	uint64_t revived;
+	bool is_freeing; /* the log is being told */
+	/* Of a pass over the kept ones (keeping.c): the next range, when it began, and those that
+	 * are kept no longer. */
+	uint64_t kept_next, kept_since_us;
+	bool is_passing;
+	struct body_at *over;
+	size_t over_count;
+	uint64_t over_bytes;
+	/* Free ones whose room is coming back just now. */
+	struct body_at *punched;
+	size_t punched_count;
+	uint64_t number, asked_us; /* of a replica's question; 0: none */
+	bool makes_no_holes;       /* the file system: it has said so */
+};
+
+/* The domains that keep what is expunged from their mailboxes (keeping.c). */
+struct volume_keeping {
+	struct directory_keeping *domains; /* rising by id, on the heap */
+	size_t count;
+	bool is_fresh; /* until the directory itself has said so, nothing that is kept goes */
+};
+
+/* Somebody who waits until the log can be read at `lsn`. Embedded in its owner; not to be given up.
+ */
+struct mend_wait {
+	struct list link;
+	uint64_t lsn; /* private */
+	/* A scrub: nobody waits for what it asks. It is not held up because a reader's has failed,
+	 * and does not hold one up when it fails. */
+	bool is_scrub;
+	/* 0: read again; a negative errno: it cannot be mended now. May come at once. */
+	void (*done)(struct mend_wait *wait, int status);
+};
+
+/* What is being mended in the log of a primary (mend.c). */
+struct volume_mend {
+	struct list waits;
+	/* IDLE: nothing; LOCATING: where; FETCHING: the replicator asks other copies; WRITING. */
+	enum { MEND_IDLE, MEND_LOCATING, MEND_FETCHING, MEND_WRITING } state;
+	uint64_t lsn;             /* of whom it is done for */
+	bool is_for_scrub;
+	unsigned passed_over, ranges;
+	struct log_locate locate;
+	struct timer *timer;
+	uint64_t again_us; /* before it nothing is tried: it has just failed */
 };
 
 struct volume {
@@ -252,6 +358,11 @@ struct volume {
 	uint64_t highest_epoch;
 	struct witness_file *witness;
 	struct volume_opening opening;
+	struct volume_space space;
+	struct volume_keeping keeping;
+	struct volume_mend mend;
+	struct mend_wait replay_wait; /* of an opening that has met damage */
+	uint64_t replay_mended; /* 1 + where that was last; 0: nowhere */
 	uint64_t question; /* of the last event `release` */
 	/* The log here must reach this to count as whole: what is known to have been confirmed. */
 	uint64_t known_end;
@@ -297,6 +408,8 @@ struct volume {
 	uint64_t at_risk_total;
 	/* Up to here the log could not be read for the list: counted as one until a copy has it. */
 	uint64_t unlisted_end;
+	/* Up to here the log was read for it: also mail whose answer still waited then. */
+	uint64_t listed_end;
 	struct at_risk_listing *listing; /* under way (at_risk.c); NULL: none */
 	struct map *pending_deliveries; /* dedupe key -> pending_change on its way */
 	/* Changes that are in the log and that a broken index did not take: answered when the log
@@ -309,12 +422,34 @@ struct volume {
 	 * or the volume is opened anew. */
 	bool contradicts_log;
 	uint64_t retry_ms; /* after the last failed opening; 0: there was none */
+	bool is_stopping;  /* FENCED for the end of the process */
 	/* FENCED and HELD. */
 	struct list end_waits;
 	uint64_t still_since_us, hold_epoch;
+	bool is_let_go; /* HELD: follows again as soon as the hold that is being written is there */
 	struct volume_numbers numbers;
 };
 
+/* The directory's word on what is kept, or with `is_fresh` false that of a copy which may be old;
+ * `domains` is copied. */
+void volume_set_keeping(struct volume *volume, const struct directory_keeping *domains,
+	size_t count, bool is_fresh);
+/* For how many days this domain keeps what is expunged; 0: not at all, as far as is known. */
+unsigned volume_days_kept(const struct volume *volume, uint64_t domain_id);
+/* What an action says that lets messages of this mailbox go for good. */
+void volume_keep(const struct volume *volume, const struct mailbox *mailbox, struct action *action);
+/* Until when it can be recovered, in seconds since 1970; 0: not, or not any more. */
+int64_t volume_kept_until(const struct volume *volume, const struct kept_message *kept);
+
+/* The log, which is open here, cannot be read at `lsn`: what stood there is fetched from another
+ * copy and written back, and `wait` (NULL: nobody does) is told. */
+void volume_mend(struct volume *volume, uint64_t lsn, struct mend_wait *wait);
+/* The replicator's answer to the event `mend`: groups that begin at `lsn` (one reference is taken),
+ * none where the segment ends there elsewhere; NULL: no other copy than those that were passed over
+ * has it. */
+void volume_mend_with(struct volume *volume, uint64_t lsn, struct bytes *groups);
+/* The replicator has answered a question of the event `punch`. -EAGAIN: not now. */
+void volume_punched(struct volume *volume, uint64_t number, int status);
 /* On any thread: durable_lsn and the chain of one moment. */
 void volume_numbers_end(
 	const struct volume_numbers *numbers, uint64_t *lsn_out, uint64_t *chain_out);
@@ -334,10 +469,14 @@ void volume_proving(struct volume *volume, bool is_ready, uint64_t end, uint64_t
  * `by_itself` the directory is away, and the epoch is this copy's own word until it is back.
  * -EALREADY: it is served; -ESTALE: it is not to be served here; -EAGAIN: it is being opened. */
 int volume_open_alone(struct volume *volume, bool by_itself) must_check;
-/* The replica's log here is durable up to `lsn`; the primary's was up to `leader_end` at `time_us`;
- * 0: it was not heard. */
-void volume_received(struct volume *volume, uint64_t lsn, uint64_t leader_end, uint64_t time_us);
+/* The replica's log here is durable up to `lsn`, and whole where that is `whole_from` or more; the
+ * primary's was durable up to `leader_end` at `time_us`; 0: it was not heard. */
+void volume_received(struct volume *volume, uint64_t lsn, uint64_t whole_from, uint64_t leader_end,
+	uint64_t time_us);
 void volume_was_cut(struct volume *volume, uint64_t lsn);
+/* Of a replica: who writes its log is not heard any more. It may be cut, and grow past where it
+ * ended, before he is heard again. */
+void volume_unheard(struct volume *volume);
 /* What a primary knows beside its log cannot be read there any more. */
 void volume_mend_state(struct volume *volume);
 void volume_acked(struct volume *volume, uint32_t node_id, uint64_t lsn, bool connected);
@@ -357,6 +496,10 @@ void volume_close(struct volume *volume);
  * tried again, stands still too: its proof ends, and what this machine remembers of it proves
  * nothing any more. -ESTALE for `wait` at once where the volume is not to be primary. */
 void volume_fence(struct volume *volume, bool lasting, struct end_wait *wait);
+/* Before it is destroyed, of one whose log is open: `wait` is told, with whatever status, as soon
+ * as everything taken is durable, and nothing is begun any more. Who decides by where it stands is
+ * not waited for. */
+void volume_stop(struct volume *volume, struct end_wait *wait);
 /* Where the log of a volume that stands still ends is where everything that it ever confirmed
  * ends: it was served since it was opened, or is a replica. */
 bool volume_is_proven_end(const struct volume *volume);
@@ -364,7 +507,8 @@ bool volume_is_proven_end(const struct volume *volume);
  * come into its log. -ESTALE at once for a volume that is no replica or knows a later epoch. */
 void volume_hold(struct volume *volume, uint64_t epoch, struct end_wait *wait);
 /* A hold that an earlier command has left is over, its token void: the copy follows again. For who
- * has fenced the primary, so that nothing comes but what the fence has ended. */
+ * has fenced the primary, so that nothing comes but what the fence has ended. One that is just
+ * being written ends when it is: a hold that is asked for before that goes on. */
 void volume_unhold(struct volume *volume);
 
 /* ---- for operations and deliveries ---- */

@@ -131,10 +131,38 @@ void volume_wait(struct volume *volume, struct ack_wait *wait);
 /* Ends the waits that are met, or that have waited long enough. */
 void volume_settle_waits(struct volume *volume);
 void volume_on_wait_timer(void *arg);
+/* Other copies count than before: what waits for one that has gone is answered at once. */
+/* Up to where those copies have the log that are left when one is gone. */
+uint64_t volume_left_end(const struct volume *volume);
+void volume_recount(struct volume *volume);
 /* The volume is given up: no success may be claimed. */
 void volume_fail_waits(struct volume *volume);
+
+/* ---- space.c ---- */
+
+/* From time to time, when the index has been saved. */
+void volume_look_at_space(struct volume *volume);
+
+/* ---- keeping.c ---- */
+
+/* Goes on with the pass over what is kept in the segments below one: what is kept no longer comes
+ * to space->over. True when the pass has ended. */
+bool volume_look_at_kept(struct volume *volume, uint64_t below_segment);
+void volume_forget_kept(struct volume *volume);
+/* Another log, or another reign: what was found says nothing any more. */
+void volume_forget_space(struct volume *volume);
+
+/* ---- mend.c ---- */
+
+void volume_begin_mending(struct volume *volume);
+/* Closes the log, if it is open; who waits for what is mended in it is told. */
+void volume_close_log(struct volume *volume);
+void volume_end_mending(struct volume *volume);
+
 /* ---- at_risk.c ---- */
 
+/* Up to where another site's copy that counts has the log for sure, as it wrote it. */
+uint64_t volume_written_elsewhere(const struct volume *volume);
 /* At an opening: lists what no other site may have of what was answered before. */
 void volume_find_at_risk(struct volume *volume);
 /* No other site has the log beyond `shipped` any more, though one had: a copy was cut, made anew,

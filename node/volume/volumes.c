@@ -74,6 +74,9 @@ static void run_create(struct worker_call *call)
 		.witness_path = witness_path,
 		.remote_wait_ms_max = config->remote_wait_ms_max,
 		.alone_after_ms = config->alone_after_s * 1000,
+		.free_wait_ms = config->free_after_s * 1000,
+		.write_quotas_per_day = config->write_quotas_per_day,
+		.is_short_of_room = &slot->volumes->is_short_of_room,
 		.events = slot_events(slot) });
 	sem_post((sem_t *)call->arg);
 }
@@ -119,12 +122,15 @@ static void fill_replicas(struct volumes *volumes, const struct directory_volume
 		struct volume_replica *replica = &desired->replicas[desired->replica_count++];
 		replica->node_id = node->id;
 		replica->slot = entry->replica_slots[i];
-		replica->counted = me == NULL || node->site_id != me->site_id;
+		replica->copy = entry->replica_copies[i];
+		replica->is_seeding = entry->replica_seeding[i];
+		replica->counted =
+			!replica->is_seeding && (me == NULL || node->site_id != me->site_id);
 		any_elsewhere |= replica->counted;
 	}
 	/* Two nodes of one site are still better than one. */
 	for (unsigned i = 0; !any_elsewhere && i < desired->replica_count; i++)
-		desired->replicas[i].counted = true;
+		desired->replicas[i].counted = !desired->replicas[i].is_seeding;
 }
 
 /* The class of this node's copy. */
@@ -144,6 +150,58 @@ static bool is_member(const struct directory_volume *entry, uint32_t node_id)
 	return member;
 }
 
+static const struct slot_other *find_other(const struct slot *slot, uint32_t node_id)
+{
+	for (unsigned i = 0; i < slot->other_count; i++)
+		if (slot->others[i].node_id == node_id)
+			return &slot->others[i];
+	return NULL;
+}
+
+/* What was reported of copies that are no more, or are made anew, is of no copy. True when there
+ * are some of which nothing may have been taken yet: the replicator says it again. */
+static bool take_others(struct slot *slot, const struct directory_volume *entry, uint32_t me)
+{
+	unsigned kept = 0, count = 0;
+	struct slot_other others[VOLUME_COPIES_MAX] = { 0 };
+	bool any_new = false;
+	for (unsigned i = 0; i < entry->replica_count; i++) {
+		if (entry->replica_node_ids[i] == me)
+			continue;
+		any_new |= find_other(slot, entry->replica_node_ids[i]) == NULL;
+		others[count++] = (struct slot_other){ entry->replica_node_ids[i],
+			entry->replica_copies[i], entry->replica_seeding[i] };
+	}
+	memcpy(slot->others, others, sizeof(others));
+	slot->other_count = count;
+	for (unsigned i = 0; i < slot->replica_count; i++) {
+		const struct slot_other *other = find_other(slot, slot->replicas[i].node_id);
+		if (other != NULL &&
+			(!other->is_seeding || other->copy == slot->replicas[i].copy))
+			slot->replicas[kept++] = slot->replicas[i];
+	}
+	slot->replica_count = kept;
+	return any_new;
+}
+
+/* Volumes that the directory has no more: they are let go, and their files stay. */
+static void forget_gone(struct volumes *volumes)
+{
+	void *value;
+	for (size_t i = 0; map_next(volumes->slots, &i, NULL, &value);) {
+		struct slot *slot = value;
+		if (!slot->is_member || directory_find_volume(volumes->directory, slot->id) != NULL)
+			continue;
+		log_warn("volume_gone", "volume=%u name=%s", slot->id, slot->name);
+		struct worker_call *call = slot_call(slot, run_set_desired);
+		call->desired = (struct volume_desired){ .epoch = slot->epoch };
+		memcpy(call->desired.reign, slot->reign, sizeof(call->desired.reign));
+		slot->is_member = slot->wants_primary = false;
+		slot->other_count = slot->replica_count = 0;
+		slot_send(call);
+	}
+}
+
 void volumes_reconcile(struct volumes *volumes)
 {
 	const struct directory_volume *entry;
@@ -157,6 +215,7 @@ void volumes_reconcile(struct volumes *volumes)
 		return;
 	volumes->node_id = me->id;
 	size_t slots_before = map_count(volumes->slots);
+	bool any_new = false;
 	while ((entry = directory_next_volume(volumes->directory, &position)) != NULL) {
 		struct slot *slot = volumes_find_slot(volumes, entry->id);
 		if (slot == NULL && !is_member(entry, me->id))
@@ -165,10 +224,13 @@ void volumes_reconcile(struct volumes *volumes)
 			slot = make_slot(volumes, entry->id);
 		if (entry->epoch < slot->epoch) {
 			/* A stale copy of the directory, or one that was put back: the volume
-			 * refuses it too. */
+			 * refuses it too. Who its copies are it does not know either: by it this
+			 * one may be a replica of who follows it. */
 			slot_tell_directory(slot);
 			continue;
 		}
+		slot->is_member = is_member(entry, me->id);
+		any_new |= take_others(slot, entry, me->id);
 		struct worker_call *call = slot_call(slot, run_set_desired);
 		call->desired =
 			(struct volume_desired){ .primary = entry->primary_node_id == me->id,
@@ -187,7 +249,9 @@ void volumes_reconcile(struct volumes *volumes)
 		slot_send(call);
 		slot_tell_directory(slot);
 	}
-	if (map_count(volumes->slots) > slots_before)
+	forget_gone(volumes);
+	volumes_tell_keeping(volumes);
+	if (map_count(volumes->slots) > slots_before || any_new)
 		replicator_link_greet(volumes->link);
 }
 
@@ -242,6 +306,7 @@ int volumes_create(struct loop *front, const struct config *config, struct direc
 	volumes->start_timer = timer_new(front, on_start_timer, volumes);
 	timer_start(volumes->start_timer, DIRECTORY_WAIT_MS);
 	volumes->tell_timer = timer_new(front, volumes_tell_again, volumes);
+	volumes_watch_room(volumes);
 	*volumes_out = volumes;
 	return 0;
 }
@@ -253,7 +318,7 @@ struct stop_wait {
 	sem_t *done;
 };
 
-static void on_fenced_at_stop(struct end_wait *wait, int status, uint64_t end)
+static void on_stopped(struct end_wait *wait, int status, uint64_t end)
 {
 	struct stop_wait *stop = container_of(wait, struct stop_wait, wait);
 	(void)status;
@@ -262,7 +327,7 @@ static void on_fenced_at_stop(struct end_wait *wait, int status, uint64_t end)
 	free(stop);
 }
 
-static void run_fence_at_stop(struct worker_call *call)
+static void run_stop(struct worker_call *call)
 {
 	/* One that is being proven has nothing to drain, and the replicator is heard no more. It
 	 * does not open its log any more either. */
@@ -272,8 +337,8 @@ static void run_fence_at_stop(struct worker_call *call)
 		return;
 	}
 	struct stop_wait *stop = mem_alloc(sizeof(*stop));
-	*stop = (struct stop_wait){ .wait.done = on_fenced_at_stop, .done = call->arg };
-	volume_fence(call->slot->volume, false, &stop->wait);
+	*stop = (struct stop_wait){ .wait.done = on_stopped, .done = call->arg };
+	volume_stop(call->slot->volume, &stop->wait);
 }
 
 static void run_destroy(struct worker_call *call)
@@ -300,7 +365,7 @@ void volumes_destroy(struct volumes **volumes_pointer)
 	for (int step = 0; step < 2; step++) {
 		for (size_t i = 0; map_next(volumes->slots, &i, NULL, &value);) {
 			struct worker_call *call =
-				slot_call(value, step == 0 ? run_fence_at_stop : run_destroy);
+				slot_call(value, step == 0 ? run_stop : run_destroy);
 			call->arg = &done;
 			slot_send(call);
 		}

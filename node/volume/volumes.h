@@ -59,6 +59,9 @@ bool volumes_are_settled(const struct volumes *volumes);
 
 /* Keeps the metrics of all volumes up to date from now on. Once, for the life of the process. */
 void volumes_measure(struct volumes *volumes);
+/* Takes removed mailboxes whose time is over out of the volumes that are served here, from now on.
+ * Once, for the life of the process. */
+void volumes_purge(struct volumes *volumes);
 /* For `pando status`: appends members of an object, without braces. */
 void volumes_status(struct volumes *volumes, struct buf *json_out);
 /* JSON for `pando at-risk`: messages accepted while no other site had them, and what the logs of
@@ -91,8 +94,23 @@ enum volumes_end {
 int volumes_end(struct volumes *volumes, enum volumes_end how, struct str list,
 	void (*done)(void *arg, struct str json), void *arg) must_check;
 
-/* JSON for `pando salvage list`. */
-void volumes_salvage(struct volumes *volumes, void (*done)(void *arg, struct str json), void *arg);
+/* The ids of all volumes that are held here, on the heap. */
+uint32_t *volumes_ids(const struct volumes *volumes, size_t *count_out);
+/* Where the log of a volume ends here, durably; 0: not held, or not read yet. */
+uint64_t volumes_log_end(const struct volumes *volumes, uint32_t volume_id);
+/* The copy of a volume that is held here, for who looks through its log (node/scrub/). */
+struct volumes_copy {
+	const char *name;     /* of the volume; "": not known yet */
+	bool is_primary;      /* its log is written here; else it is a replica */
+	uint64_t end;         /* the log is durable up to here; 0: not read yet */
+};
+/* False where this node holds none, or its log is just moving from one writer to another. */
+bool volumes_find_copy(
+	const struct volumes *volumes, uint32_t volume_id, struct volumes_copy *copy_out);
+/* Of a replica: what stands at `lsn` has rotted and is to be mended, if another copy has it. */
+void volumes_mend_replica(struct volumes *volumes, uint32_t volume_id, uint64_t lsn);
+/* JSON for `pando check`: folders of copies that this node holds no more. */
+void volumes_kept(struct volumes *volumes, void (*done)(void *arg, struct str json), void *arg);
 /* `pando open --alone`: see volume_open_alone. -ENOENT: not held here. */
 int volumes_open_alone(struct volumes *volumes, uint32_t volume_id,
 	void (*done)(void *arg, int status), void *arg) must_check;

@@ -26,11 +26,19 @@ struct worker {
 struct slot_replica {
 	uint32_t node_id;
 	bool connected;
+	uint64_t copy; /* its number, as it said; 0: it did not */
 	uint64_t acked_lsn;
 	uint64_t connected_us; /* since when */
 	enum copy_verdict verdict;
 	int64_t verdict_since_us; /* wall clock: since when without a break */
 	uint64_t verified_lsn;    /* where it was last seen to be this log */
+};
+
+/* Another copy, as the directory says (struct directory_volume). */
+struct slot_other {
+	uint32_t node_id;
+	uint64_t copy;
+	bool is_seeding;
 };
 
 /* A volume as the front thread holds it. Never goes while the process runs. */
@@ -55,6 +63,7 @@ struct slot {
 	/* What the replicator says that a proof waits for. */
 	char waits_for[256];
 	bool is_claiming; /* the directory is being asked (claims.c) */
+	bool has_more_to_tell; /* something has changed since it was asked */
 	bool is_untold;   /* it did not take what it had to hear: told again by the clock alone */
 	bool told_untold; /* the log knows */
 	enum copy_verdict verdict; /* of the replica here, by its leader */
@@ -63,7 +72,11 @@ struct slot {
 	uint64_t epoch;
 	uint8_t reign[GROUP_REIGN_LENGTH];
 	char name[64];
+	uint64_t told_keeping; /* of volumes.keeping_number; 0: nothing */
 	bool wants_primary;
+	bool is_member; /* this node has a copy of it, as the directory says */
+	struct slot_other others[VOLUME_COPIES_MAX];
+	unsigned other_count;
 	struct slot_metrics *metrics; /* NULL until the volume has a name */
 };
 
@@ -80,10 +93,21 @@ struct volumes {
 	unsigned worker_count;
 	struct map *slots; /* u64 id -> struct slot */
 	struct replicator_link *link;
-	struct timer *start_timer, *tell_timer;
+	struct timer *start_timer, *tell_timer, *room_timer;
+	atomic_bool is_short_of_room; /* volumes_room.c; read by the workers */
 	bool may_use_copy; /* the wait for a fresh directory is over */
 	uint32_t node_id;
+	/* What the directory says is kept, for volumes_tell_keeping; it has a new number when it is
+	 * another, or is no old copy any more. */
+	struct directory_keeping *keepings;
+	size_t keeping_count;
+	bool keeping_is_fresh;
+	uint64_t keeping_number;
 };
+
+/* ---- volumes_room.c ---- */
+
+void volumes_watch_room(struct volumes *volumes);
 
 /* ---- calls on a worker ---- */
 
@@ -120,6 +144,11 @@ int volumes_next_pair(struct str *list, struct volumes_pair *pair_out) must_chec
 
 struct slot *volumes_find_slot(const struct volumes *volumes, uint32_t volume_id);
 
+/* ---- volumes_keeping.c ---- */
+
+/* After every change of the directory: each volume hears what is kept, if that has changed. */
+void volumes_tell_keeping(struct volumes *volumes);
+
 /* ---- claims.c ---- */
 
 /* The directory gives the slot's copy an epoch, if it can be written and names this node still. */
@@ -137,5 +166,14 @@ struct replicator_link *replicator_link_create(struct volumes *volumes);
 void replicator_link_greet(struct replicator_link *link);
 /* Something about the slot has changed that the replicator should know. */
 void replicator_link_tell(struct replicator_link *link, struct slot *slot);
+/* Sends MESSAGE_MEND, or answers that nobody is in reach. */
+void replicator_link_mend(struct replicator_link *link, struct slot *slot,
+	const struct cluster_message *message);
+/* Of a replica: a scrub has found it damaged at `lsn`. Nothing happens where nobody is in reach. */
+void replicator_link_scrub(struct replicator_link *link, struct slot *slot, uint64_t lsn);
+/* Of a replica, whose log the replicator holds: sends MESSAGE_PUNCH, or answers that it is not now.
+ */
+void replicator_link_punch(struct replicator_link *link, struct slot *slot,
+	const struct cluster_message *message);
 
 #endif

@@ -20,7 +20,7 @@ enum {
 
 struct slot_metrics {
 	struct metric *states[VOLUME_STATES];
-	struct metric *epoch, *messages, *at_risk;
+	struct metric *epoch, *messages, *live, *dead, *kept, *at_risk, *mended, *not_mended;
 	struct metric *replicas, *connected, *stalled, *verified, *diverged;
 	struct metric *lag_bytes, *lag_messages, *lag_seconds;
 	struct metric *retained, *freed;
@@ -58,8 +58,18 @@ static struct slot_metrics *metrics_of(struct slot *slot)
 	metrics->epoch = metric_gauge(
 		"pando_volume_epoch", volume, "Epoch of the last bytes of the log here");
 	metrics->messages = metric_gauge("pando_volume_messages", volume, "Messages in the index");
+	metrics->live = metric_gauge("pando_volume_live_bytes", volume,
+		"Of the log: messages that a mailbox shows, each counted once");
+	metrics->dead = metric_gauge("pando_volume_dead_bytes", volume,
+		"Of the log: messages that no mailbox shows any more");
+	metrics->kept = metric_gauge("pando_volume_kept_bytes", volume,
+		"Of the log: expunged messages that can be recovered");
 	metrics->at_risk = metric_gauge("pando_volume_at_risk_messages", volume,
 		"Messages accepted here while no other site had them");
+	metrics->mended = metric_gauge("pando_volume_mended_ranges", volume,
+		"Damaged ranges of the log written here that other copies have mended");
+	metrics->not_mended = metric_gauge("pando_volume_not_mended", volume,
+		"1 while the last damage that was met in the log written here is not mended");
 	metrics->replicas = metric_gauge("pando_volume_replicas", volume,
 		"Replicas that the primary ought to have; 0 where it is not primary");
 	metrics->connected = metric_gauge("pando_volume_replicas_connected", volume,
@@ -118,11 +128,19 @@ static void measure(struct slot *slot)
 	if (!metrics)
 		return;
 	for (int i = 0; i < VOLUME_STATES; i++)
-		metric_set(metrics->states[i], i == state);
-	metric_set(metrics->epoch, (int64_t)atomic_load(&numbers->epoch));
+		metric_set(metrics->states[i], slot->is_member && i == state);
+	/* One that was let go is in no state and no epoch, until the process ends. */
+	metric_set(metrics->epoch,
+		slot->is_member ? (int64_t)atomic_load(&numbers->epoch) : 0);
 	metric_set(metrics->messages, (int64_t)atomic_load(&numbers->messages));
+	metric_set(metrics->live, (int64_t)atomic_load(&numbers->live_bytes));
+	metric_set(metrics->dead, (int64_t)atomic_load(&numbers->dead_bytes));
+	metric_set(metrics->kept, (int64_t)atomic_load(&numbers->kept_bytes));
 	metric_set(metrics->at_risk,
 		state == VOLUME_PRIMARY ? (int64_t)atomic_load(&numbers->at_risk) : 0);
+	metric_set(metrics->mended, (int64_t)atomic_load(&numbers->mended));
+	metric_set(metrics->not_mended,
+		state == VOLUME_PRIMARY ? (int64_t)atomic_load(&numbers->not_mended) : 0);
 	measure_replicas(slot, state == VOLUME_PRIMARY, metrics);
 }
 

@@ -42,6 +42,26 @@ static void report_chain(const struct slot_replica *replica, struct buf *out)
 		(unsigned long long)(waits ? (clock_mono_us() - replica->connected_us) / 1000 : 0));
 }
 
+/* The directory says that it counts as no copy yet. */
+static bool is_seeding(const struct slot *slot, uint32_t node_id)
+{
+	for (unsigned i = 0; i < slot->other_count; i++)
+		if (slot->others[i].node_id == node_id)
+			return slot->others[i].is_seeding;
+	return false;
+}
+
+/* What the directory has to say before a copy is filled that has nothing yet: as many slacks as
+ * pass over every UID here, and one more, so that nothing waits for the next. */
+static uint64_t slacks_wanted(const struct volume_numbers *numbers)
+{
+	uint64_t epoch = atomic_load(&numbers->epoch);
+	uint64_t wanted = atomic_load(&numbers->highest_uidnext) / UID_SLACK + 2;
+	if (wanted > EPOCH_MAX)
+		wanted = EPOCH_MAX;
+	return wanted > epoch ? wanted - epoch : 0;
+}
+
 static void report_peers(struct volumes *volumes, const struct slot *slot, struct buf *out)
 {
 	uint64_t durable = atomic_load(&slot->volume->numbers.durable_lsn);
@@ -58,10 +78,11 @@ static void report_peers(struct volumes *volumes, const struct slot *slot, struc
 		buf_append_literal(out, ", \"node\": ");
 		encode_json(out, str_from(node ? node->name : ""));
 		buf_printf(out,
-			", \"connected\": %s, \"stalled\": %s, \"acked_lsn\": %llu, "
-			"\"lag_bytes\": %llu, "
+			", \"connected\": %s, \"seeding\": %s, \"stalled\": %s, "
+			"\"acked_lsn\": %llu, \"lag_bytes\": %llu, "
 			"\"lag_messages\": %llu, \"lag_ms\": %llu",
 			replica->connected ? "true" : "false",
+			is_seeding(slot, replica->node_id) ? "true" : "false",
 			volumes_is_stalled(slot, replica->node_id) ? "true" : "false",
 			(unsigned long long)replica->acked_lsn, (unsigned long long)lag,
 			(unsigned long long)(lag ? atomic_load(&slot->volume->numbers.at_risk) : 0),
@@ -103,6 +124,12 @@ static uint64_t leader_age_ms(const struct volume_numbers *numbers)
 	return then > 0 && now > then ? (now - then) / 1000 : 0;
 }
 
+/* As far as it has said: a log that nobody has opened yet says nothing. */
+static bool is_whole(const struct volume_numbers *numbers)
+{
+	return atomic_load(&numbers->durable_lsn) >= atomic_load(&numbers->whole_from);
+}
+
 void volumes_status(struct volumes *volumes, struct buf *json_out)
 {
 	void *value;
@@ -113,6 +140,8 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 	for (size_t i = 0; map_next(volumes->slots, &i, NULL, &value);) {
 		struct slot *slot = value;
 		struct volume_numbers *numbers = &slot->volume->numbers;
+		if (!slot->is_member && atomic_load(&numbers->state) == VOLUME_REPLICA)
+			continue; /* it has been let go */
 		uint64_t damaged = atomic_load(&numbers->damaged);
 		buf_printf(json_out, "%s{\"id\": %u, \"name\": ", first ? "" : ", ", slot->id);
 		encode_json(json_out, str_from(slot->name));
@@ -120,9 +149,12 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 			", \"role\": \"%s\", \"is_proven\": %s, \"epoch\": %llu, "
 			"\"seen_epoch\": %llu, "
 			"\"durable_lsn\": %llu, \"applied_lsn\": %llu, \"leader_lsn\": %llu, "
-			"\"leader_age_ms\": %llu, \"is_damaged\": %s, \"damaged_lsn\": %llu, "
+			"\"leader_age_ms\": %llu, \"is_whole\": %s, \"is_damaged\": %s, "
+			"\"damaged_lsn\": %llu, "
 			"\"index_usable\": %s, "
-			"\"at_risk\": %llu, \"messages\": %llu, \"highest_mailbox_id\": %llu, "
+			"\"at_risk\": %llu, \"messages\": %llu, \"live_bytes\": %llu, "
+			"\"dead_bytes\": %llu, \"kept_bytes\": %llu, \"highest_mailbox_id\": %llu, "
+			"\"uid_slacks_wanted\": %llu, "
 			"\"peers\": [",
 			role_of(slot), atomic_load(&numbers->is_proven) ? "true" : "false",
 			(unsigned long long)atomic_load(&numbers->epoch),
@@ -130,12 +162,17 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 			(unsigned long long)atomic_load(&numbers->durable_lsn),
 			(unsigned long long)atomic_load(&numbers->applied_lsn),
 			(unsigned long long)atomic_load(&numbers->leader_lsn),
-			(unsigned long long)leader_age_ms(numbers), damaged ? "true" : "false",
+			(unsigned long long)leader_age_ms(numbers),
+			is_whole(numbers) ? "true" : "false", damaged ? "true" : "false",
 			(unsigned long long)(damaged ? damaged - 1 : 0),
 			atomic_load(&numbers->is_index_usable) ? "true" : "false",
 			(unsigned long long)atomic_load(&numbers->at_risk),
 			(unsigned long long)atomic_load(&numbers->messages),
-			(unsigned long long)atomic_load(&numbers->highest_mailbox_id));
+			(unsigned long long)atomic_load(&numbers->live_bytes),
+			(unsigned long long)atomic_load(&numbers->dead_bytes),
+			(unsigned long long)atomic_load(&numbers->kept_bytes),
+			(unsigned long long)atomic_load(&numbers->highest_mailbox_id),
+			(unsigned long long)slacks_wanted(numbers));
 		/* A primary is what others are compared with. */
 		bool is_primary = atomic_load(&numbers->state) == VOLUME_PRIMARY;
 		if (is_primary)

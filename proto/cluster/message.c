@@ -5,6 +5,8 @@
 #include "core/encode.h"
 #include "proto/packed.h"
 
+enum { CHUNK_MENDS = 1 };
+
 static const uint32_t frame_magic = 0x31524650; /* "PFR1" */
 
 static void frame_header_encode(
@@ -36,6 +38,11 @@ void message_encode(const struct cluster_message *message, struct buf *out)
 	packed.verdict = message->verdict;
 	packed.process = message->process;
 	packed.copy_id = packed_from_str(message->copy_id);
+	packed.whole_from = message->whole_from;
+	packed.bodies = packed_from_str(message->bodies);
+	packed.incarnation = message->incarnation;
+	packed.status = message->status;
+	packed.copy = message->copy;
 	if (pool != NULL)
 		packed.text = pool_copy_terminated(pool, message->text);
 	size_t length = pando__cluster__message__get_packed_size(&packed);
@@ -52,7 +59,7 @@ void chunk_encode(const struct chunk *chunk, struct str groups,
 {
 	uint8_t *head = out + FRAME_HEADER_LENGTH;
 	put_le32(head, chunk->volume);
-	put_le32(head + 4, 0);
+	put_le32(head + 4, chunk->mends ? CHUNK_MENDS : 0);
 	put_le64(head + 8, chunk->epoch);
 	put_le64(head + 16, chunk->lsn);
 	put_le64(head + 24, chunk->leader_end);
@@ -83,6 +90,11 @@ bool message_decode(struct str payload, struct pool *pool, struct cluster_messag
 							    : COPY_UNVERIFIED,
 		.process = packed->process,
 		.copy_id = packed_to_str(packed->copy_id),
+		.whole_from = packed->whole_from,
+		.bodies = packed_to_str(packed->bodies),
+		.incarnation = packed->incarnation,
+		.status = packed->status,
+		.copy = packed->copy,
 		.reign = packed_to_str(packed->reign),
 		.epochs = packed_to_str(packed->epochs),
 		.text = str_from(packed->text),
@@ -100,7 +112,8 @@ bool chunk_decode(struct str payload, struct chunk *out)
 		.lsn = get_le64(p + 16),
 		.leader_end = get_le64(p + 24),
 		.time_us = get_le64(p + 32),
-		.length = payload.length - CHUNK_HEADER_LENGTH };
+		.length = payload.length - CHUNK_HEADER_LENGTH,
+		.mends = (get_le32(p + 4) & CHUNK_MENDS) != 0 };
 	return true;
 }
 

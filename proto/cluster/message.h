@@ -3,13 +3,14 @@
 
 /*
  * Messages between a replicator and the replicators of other sites (mutual TLS), and between a
- * replicator and the node of its machine (UNIX socket), in frames.
+ * replicator and the node of its machine (UNIX socket), in frames. So answers a replicator too when
+ * `pando` asks it for a log (replicator_export), with FOLLOWING, chunks and POSITION, or REFUSE.
  *
  * A frame (integers little-endian): u32 magic "PFR1", u32 payload length, u32 CRC-32C of the
  * payload, u32 frame type; then the payload. Type 1: a Message of cluster.proto. Type 2: a chunk:
- * u32 volume, u32 zero, u64 epoch, u64 LSN, u64 end of what is durable at the sender, u64 wall
- * clock of the sender in us, then whole groups. A frame is valid if and only if magic, length limit
- * and CRC are right; after an invalid one the connection is closed.
+ * u32 volume, u32 flags (bit 0: these answer a MEND), u64 epoch, u64 LSN, u64 end of what is
+ * durable at the sender, u64 wall clock of the sender in us, then whole groups. A frame is valid if
+ * and only if magic, length limit and CRC are right; after an invalid one the connection is closed.
  */
 
 #include "core/buf.h"
@@ -29,9 +30,11 @@ enum message_kind {
 	MESSAGE_CUT = 11,
 	/* Leader to follower: not here, not now; `text` says why, `epoch` is the highest this side
 	 * knows. Without a volume: this connection is refused, as another process is linked under
-	 * your name. */
+	 * your name. Replicator to `pando`: `end` is what could be had here (0: nothing now); by
+	 * `verdict` COPY_DIVERGED, the log here is another one than was asked for. */
 	MESSAGE_REFUSE = 12,
-	/* Leader to follower: chunks will come from `lsn`; `verdict` of what stands below. */
+	/* Leader to follower: chunks will come from `lsn`; `verdict` of what stands below. To
+	 * `pando`: up to `end`. */
 	MESSAGE_FOLLOWING = 13,
 	/* Follower to leader: everything below `lsn` is durable here, in (`epoch`, `reign`);
 	 * `chain` is that of the last byte. */
@@ -50,11 +53,21 @@ enum message_kind {
 	MESSAGE_ASK = 20,
 	/* The answer to question `end`: `text` is "replica", and then `epochs`, `lsn`, `chain` say
 	 * what stands here, and `copy_id` in which copy; or a word for why this says nothing yet.
-	 * `epoch`: the highest heard. */
+	 * `epoch`: the highest heard. Replicator to `pando`: that was all up to `lsn`, where the
+	 * log has `chain`. */
 	MESSAGE_POSITION = 21,
 	/* Send me what you have of `volume` from `lsn` on, up to where you stand; `epochs` and
 	 * `chain` are mine, and `copy_id`. Answered as FOLLOW is. */
 	MESSAGE_FETCH = 22,
+
+	/* Send me what you have of `volume` from `lsn` on, up to about `end`, which is in the same
+	 * segment: I have it damaged. The answer is a chunk that says so: whole groups, a first one
+	 * at least; none where your log has nothing more in that segment. Node to replicator: find
+	 * that for the log that I write, passing over the first `opening` members that have it; the
+	 * answer is one chunk. */
+	MESSAGE_MEND = 23,
+	/* The answer otherwise, to either: `text` says why. */
+	MESSAGE_NOT_MENDED = 24,
 
 	/* Node to replicator: I write `volume` in (`epoch`, `reign`); durable up to `lsn`, where
 	 * the log has `chain`. */
@@ -73,7 +86,8 @@ enum message_kind {
 	MESSAGE_ACKED = 34,
 	/* Replicator to node: the replica here now ends at `lsn`; the leader at
 	 * `end` at `time_us`. `verdict`: of the whole log here, by the leader that was followed
-	 * last; unverified when none was since it was opened or cut. */
+	 * last; unverified when none was since it was opened or cut. It is whole from `whole_from`
+	 * on: below it lacks some of what it had, or is still being filled. */
 	MESSAGE_RECEIVED = 35,
 	/* Replicator to node: the replica here has been cut at `lsn`. */
 	MESSAGE_WAS_CUT = 36,
@@ -90,10 +104,22 @@ enum message_kind {
 	 * heard has been fetched; the log here ends at `lsn`, and some member has said that it goes
 	 * on to `end`; `opening` members answered. */
 	MESSAGE_PROVING = 40,
-	/* Node to replicator: the replica here cannot be read at `lsn`: keep what stands from there
-	 * on as salvage, and have it shipped again. Replicator to node: the file `epochs` of the
-	 * log that you write cannot be read: write it again. */
+	/* Node to replicator: the replica here cannot be read at `lsn`: have it mended; if no copy
+	 * has what does, keep what stands from there on as salvage, and have it shipped again.
+	 * With `connected`: a scrub has found it, and nothing needs it now: where no copy has it,
+	 * it stays as it is.
+	 * Replicator to node: the file `epochs` of the log that you write cannot be read: write it
+	 * again. */
 	MESSAGE_DAMAGED = 41,
+	/* Node to replicator: give back the room of these bodies of the replica here (spool/
+	 * log_punch.h): `bodies` is u64 LSN, u32 length of each, little-endian. What says so is
+	 * applied up to `lsn`, whose last byte is of `incarnation`. `end` numbers the question. */
+	MESSAGE_PUNCH = 42,
+	/* Replicator to node: the answer to that, `status` 0 or a negative errno; -EAGAIN: not now,
+	 * or not of this log. */
+	MESSAGE_PUNCHED = 43,
+	/* Replicator to node: the log that you write cannot be read at `lsn`: mend it. */
+	MESSAGE_ROTTEN = 44,
 };
 
 /* Whether another copy's log is a prefix of the leader's, by the chain that it showed last. */
@@ -106,11 +132,15 @@ enum copy_verdict {
 struct cluster_message {
 	enum message_kind kind;
 	uint32_t volume, node;
-	uint64_t epoch, lsn, end, time_us, chain;
+	uint64_t epoch, lsn, end, time_us, chain, whole_from;
 	uint32_t opening;
 	enum copy_verdict verdict;
-	uint64_t process;
-	struct str reign, epochs, text, copy_id;
+	uint64_t process, incarnation;
+	/* FOLLOW and ACKED: the number of the follower's copy, as the directory gives them (struct
+	 * directory_volume); 0: not known. */
+	uint64_t copy;
+	int32_t status;
+	struct str reign, epochs, text, copy_id, bodies;
 	bool connected;
 };
 
@@ -129,6 +159,7 @@ struct chunk {
 	uint32_t volume;
 	uint64_t epoch, lsn, leader_end, time_us;
 	size_t length; /* of the groups */
+	bool mends;    /* the answer to a MEND */
 };
 
 /* Appends a whole frame. */

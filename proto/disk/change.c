@@ -79,6 +79,11 @@ static Pando__Disk__Action *pack_action(struct pool *pool, const struct action *
 	to->subscribed = from->subscribed;
 	to->uid_slack = from->uid_slack;
 	to->mark = packed_from_str(from->mark);
+	to->n_bodies = from->body_count;
+	to->bodies = from->bodies;
+	to->kept_at_s = from->kept_at_s;
+	to->kept_domain = from->kept_domain;
+	to->recovers = from->recovers;
 	return to;
 }
 
@@ -119,6 +124,10 @@ static void unpack_lists(struct pool *pool, const Pando__Disk__Action *from, str
 	for (size_t i = 0; i < to->uid_range_count; i++)
 		to->uids[i] =
 			(struct uid_range){ from->uid_ranges[2 * i], from->uid_ranges[2 * i + 1] };
+	to->body_count = from->n_bodies;
+	to->bodies = pool_alloc(pool, from->n_bodies * sizeof(*to->bodies));
+	for (size_t i = 0; i < from->n_bodies; i++)
+		to->bodies[i] = from->bodies[i];
 	to->folder_count = from->n_folders;
 	to->folders = pool_alloc(pool, from->n_folders * sizeof(*to->folders));
 	for (size_t i = 0; i < from->n_folders; i++)
@@ -155,6 +164,9 @@ bool change_decode(struct str bytes, struct pool *pool, struct change *change_ou
 		to->subscribed = from->subscribed;
 		to->uid_slack = from->uid_slack;
 		to->mark = packed_to_str(from->mark);
+		to->kept_at_s = from->kept_at_s;
+		to->kept_domain = from->kept_domain;
+		to->recovers = from->recovers;
 		unpack_lists(pool, from, to);
 	}
 	return true;

@@ -22,12 +22,17 @@ enum action_kind {
 	ACTION_UID_SLACK =
 		9, /* every folder of the volume: UIDNEXT rises by uid_slack, and every message has
 		      changed at this modseq or a higher one (unclean promotion) */
+	ACTION_PURGE = 11, /* the mailbox goes, with all that it has, if it has this `mark` */
+	ACTION_FREE = 10, /* `bodies` are dead at every copy: their room is given back. Of no
+			     mailbox */
 };
 
 enum {
 	/* 128 random bits: no two are the same. */
 	CHANGE_DELIVERY_ID_LENGTH = 16,
 	CHANGE_MARK_LENGTH = 16,
+	/* Of one ACTION_FREE: a record of 8 KiB. */
+	CHANGE_BODIES_MAX = 1024,
 };
 
 struct added_message {
@@ -76,6 +81,13 @@ struct action {
 	bool subscribed;
 	uint32_t uid_slack;
 	struct str mark; /* of the mailbox that is made: 16 bytes; else empty */
+	uint64_t *bodies; /* addresses of MESSAGE records */
+	size_t body_count;
+	/* Of EXPUNGE and DELETE whose messages can be recovered: when, and the domain whose setting
+	 * says for how long; 0: they cannot. */
+	int64_t kept_at_s;
+	uint64_t kept_domain;
+	bool recovers; /* of ADD: of bodies that the mailbox keeps, and no others */
 };
 
 struct change {

@@ -172,6 +172,12 @@ int epochs_common_end(const struct epochs *follower, uint64_t follower_end,
 	return 0;
 }
 
+uint64_t epochs_restored(int64_t now_s)
+{
+	uint64_t minute = (uint64_t)now_s / 60;
+	return RESTORED_EPOCHS + minute % RESTORED_STEPS * EPOCH_CLASSES;
+}
+
 uint64_t epochs_next(uint64_t above, unsigned slot)
 {
 	uint64_t next = above - above % EPOCH_CLASSES + slot % EPOCH_CLASSES;

@@ -36,6 +36,16 @@ enum {
 	/* What somebody else says is believed up to here, so that a number which a mistaken or
 	 * stolen machine shows leaves epochs, and half of all uids, for the next reign. */
 	EPOCH_HEARD_MAX = EPOCH_MAX / 2,
+	/* So many epochs are passed over, at least, where a log goes on that may be of any age: one
+	 * that was restored from a backup, or lacks what is known to have been there. Each stands
+	 * for 65,536 uids of every folder: 16 million messages that a client may have been shown
+	 * since, and 32 failovers. */
+	RESTORED_EPOCHS = 256,
+	/* And up to so many times a class more, by the minute at which it is restored: nobody may
+	 * be left who knows how often that was done with the same backup. Two restorations within
+	 * three hours, and not within a minute, pass over different numbers, any other two in all
+	 * but one of 224 cases. There are epochs for 32 of them. */
+	RESTORED_STEPS = 224,
 };
 
 struct epoch_entry {
@@ -83,6 +93,9 @@ void epochs_truncate(struct epochs *epochs, uint64_t lsn);
 int epochs_common_end(const struct epochs *follower, uint64_t follower_end,
 	const struct epochs *leader, uint64_t leader_end, uint64_t *common_out) must_check;
 
+/* How many epochs a restoration at this time (seconds since 1970) passes over: a multiple of
+ * EPOCH_CLASSES. */
+uint64_t epochs_restored(int64_t now_s);
 /* The least epoch above `above` of the class `slot`. */
 uint64_t epochs_next(uint64_t above, unsigned slot);
 

@@ -1,6 +1,6 @@
 #include "proto/mail/address.h"
 
-#include "proto/mail/utf7.h"
+#include "proto/mail/legible.h"
 
 #include <arpa/inet.h>
 
@@ -99,7 +99,7 @@ bool address_is_domain(struct str text)
 {
 	bool literal;
 	return text.length > 0 && scan_domain(text, &literal) == text.length &&
-		utf8_is_valid(text);
+		legible_find_control(text) == LEGIBLE;
 }
 
 /* local@domain at the start of `text`. */
@@ -121,7 +121,7 @@ static bool scan_mailbox(struct str text, struct address *address_out, struct st
 	for (size_t i = 0; i < whole.length; i++)
 		address_out->has_utf8 |= is_utf8_byte(whole.bytes[i]);
 	*rest_out = rest;
-	return utf8_is_valid(whole);
+	return legible_find_control(whole) == LEGIBLE;
 }
 
 /* "@a,@b:" of RFC 5321 appendix C. */

@@ -3,7 +3,8 @@
 
 /*
  * Addresses as SMTP writes them (RFC 5321 section 4.1.2, RFC 6531): `<local@domain>`, `<>`,
- * `<postmaster>`. The parts point into the text that was parsed.
+ * `<postmaster>`. The parts point into the text that was parsed. Beyond ASCII they are UTF-8, every
+ * character that stands for itself (legible.h): no C1 control, no bidirectional one.
  */
 
 #include "core/buf.h"

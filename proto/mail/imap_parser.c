@@ -1,5 +1,7 @@
 #include "proto/mail/imap_parser.h"
 
+#include "core/encode.h"
+
 #include "proto/mail/mime.h"
 #include "proto/mail/utf7.h"
 
@@ -392,6 +394,17 @@ bool imap_date_time(struct imap_parser *parser, int64_t *utc_s_out)
 	return true;
 }
 
+/* "XPANDOID 32*hex ". */
+static bool append_id(struct imap_parser *parser, struct imap_append *append)
+{
+	struct str word, id;
+	append->has_id = imap_atom(parser, &word) && str_equal(word, STR("XPANDOID")) &&
+		imap_space(parser) && imap_atom(parser, &id) &&
+		decode_hex(id, append->id, sizeof(append->id));
+	return (append->has_id && imap_space(parser)) ||
+		fail(parser, "Expected the message's literal");
+}
+
 bool imap_append_arguments(struct imap_parser *parser, struct imap_append *append_out)
 {
 	*append_out = (struct imap_append){ 0 };
@@ -407,5 +420,7 @@ bool imap_append_arguments(struct imap_parser *parser, struct imap_append *appen
 			return false;
 		append_out->has_date = true;
 	}
+	if (peek(parser) == 'X' && !append_id(parser, append_out))
+		return false;
 	return peek(parser) == '{' || fail(parser, "Expected the message's literal");
 }

@@ -233,6 +233,10 @@ struct imap_append {
 	struct imap_flags flags;
 	bool has_date;
 	int64_t date_s;
+	/* XPANDOID, of salvage alone (node/salvage/): what is stored under this id is not stored
+	 * again. */
+	bool has_id;
+	uint8_t id[16];
 };
 
 bool imap_append_arguments(struct imap_parser *parser, struct imap_append *append_out);

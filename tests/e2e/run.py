@@ -21,23 +21,27 @@ import world  # noqa: E402
 
 
 
-def load_tests(match, quick):
+def load_tests(match, quick, begin=""):
+    has_begun = not begin
     for path in sorted(glob.glob(os.path.join(HERE, "test_*.py"))):
         module = importlib.import_module(os.path.basename(path)[:-3])
         if quick and getattr(module, "SLOW", False):
             continue
         for name, function in list(vars(module).items()):
-            if name.startswith("test_") and match in f"{module.__name__}.{name}":
+            full = f"{module.__name__}.{name}"
+            has_begun = has_begun or (name.startswith("test_") and begin in full)
+            if name.startswith("test_") and match in full and has_begun:
                 yield f"{module.__name__[5:]}: {name[5:].replace('_', ' ')}", function
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--match", default="")
+    parser.add_argument("--from", dest="begin", default="", help="the first whose name holds this, and all behind it")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--keep", action="store_true", help="leave the cluster running")
     options = parser.parse_args()
-    tests = list(load_tests(options.match, options.quick))
+    tests = list(load_tests(options.match, options.quick, options.begin))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     passed = failed = 0
     folder = tempfile.mkdtemp(prefix="pando-e2e-", dir="/var/tmp")

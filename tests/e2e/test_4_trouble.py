@@ -1,5 +1,6 @@
 """The directory away, a peer with the wrong certificate, a wrong configuration, one site's link cut."""
 
+import json
 import os
 import re
 import signal
@@ -46,14 +47,41 @@ def test_postgres_away_changes_nothing_and_daemons_restart(c):
     wait_for("every router's directory", 5, lambda: c.send("site-a", name))
 
 
+def test_a_dry_run_without_the_directory_says_what_would_move_and_what_is_missing(c):
+    planned = c.pando_json("failover", "site-a", "--to", "site-b", "--dry-run")["volumes"]
+    c.postgres_stop("immediate")
+    try:
+        def run(*arguments):
+            done = subprocess.run([demo.PANDO, "--config", c.conf, *arguments], stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, text=True, timeout=30)
+            return done.returncode, done.stdout, done.stderr
+        code, output, errors = run("failover", "site-a", "--to", "site-b", "--dry-run", "--json")
+        plan = json.loads(output)
+        assert code == 1 and [(v["volume"], v["to"], v["result"]) for v in plan["volumes"]] == [
+            (v["volume"], v["to"], v["result"]) for v in planned], plan
+        assert plan["preflight"][0]["item"] == "directory" and "A site is lost" in errors.splitlines()[-1], errors
+        assert "\n## A site is lost\n" in open(os.path.join(demo.TOP, "docs", "operating.md")).read()
+        code, output, errors = run("failover", "site-a", "--to", "site-b")
+        assert code == 1 and not output and "promote the standby (docs/operating.md, A site is lost)" in errors, errors
+        code, _, errors = run("failback", "site-a", "--dry-run")
+        assert code == 1 and "stands in the directory alone" in errors and errors.count("A site is lost") == 1, errors
+        assert run("failover", "nowhere", "--dry-run")[0] == 1
+        assert all(v["state"] == "primary" for v in c.status()["volumes"])
+    finally:
+        c.heal()
+
+
 def test_directory_unit_tests_hold_on_postgres_too(c):
     url = re.search(r"^directory = (.*)$", open(c.conf).read(), re.M).group(1)
     subprocess.run([f"{demo.POSTGRES_BIN}/psql", "-q", url, "-c", "drop database if exists unittest", "-c",
                     "create database unittest"], check=True, stderr=subprocess.DEVNULL)
-    done = subprocess.run([os.path.join(demo.BUILD, "tests", "unit", "core_directory_test")], text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
-                          env={**os.environ, "PANDO_TEST_POSTGRES": re.sub(r"/pando$", "/unittest", url)})
-    assert done.returncode == 0 and "directory_connected" in done.stdout, done.stdout[-2000:]
+    for program in ("core_directory_test", "core_directory_undo_test", "core_directory_copies_test"):
+        done = subprocess.run([os.path.join(demo.BUILD, "tests", "unit", program)], text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
+                              env={**os.environ, "PANDO_TEST_POSTGRES": re.sub(r"/pando$", "/unittest", url)})
+        assert done.returncode == 0, done.stdout[-2000:]
+        # A daemon's side has read it there; copies are the operator's alone.
+        assert "directory_connected" in done.stdout or program == "core_directory_copies_test", done.stdout[-2000:]
 
 
 def test_new_mailbox_is_known_within_a_moment_and_removed_again(c):

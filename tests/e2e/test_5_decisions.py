@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,8 +11,8 @@ import time
 import demo
 from demo import POSTGRES_BIN
 from test_5_failover import same_mail, snapshot
-from test_6_disks import data_of
-from test_6_restarts import FEED_LOCK, Command, DirectoryLock, freeze, logged, processes, psql, thaw
+from test_6_disks import data_of, replace_disk
+from test_6_restarts import FEED_LOCK, FEED_LOCKS, Command, DirectoryLock, freeze, logged, processes, psql, start, thaw
 from world import unmount, user, wait_for
 
 NODE, OTHER = "node-a1", "node-b1"
@@ -148,6 +149,45 @@ def test_what_a_killed_command_left_goes_on_by_itself(c):
     c.wait_serving()
 
 
+# ---- two commands at once ----
+
+def test_a_second_command_is_told_who_moves_the_volumes_and_disturbs_nothing(c):
+    c.heal()
+    volumes, users = names_of(c)
+    before, primary = snapshot(c, "site-b", users), processes(c, NODE, "node")[0]
+    lock, since = DirectoryLock(c), os.path.getsize(primary.log)
+    try:
+        first = Command(c, "failover", NODE, "--to", "site-b")
+        lock.wait_wanted()
+        second = subprocess.run([demo.PANDO, "--config", c.conf, "failover", volumes[0], "--to", "site-b"],
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert second.returncode == 1, second.stdout
+        assert f"volume {volumes[0]} is being moved by another command" in second.stdout, second.stdout
+        assert f"pid {first.process.pid}: pando failover {NODE}" in second.stdout, second.stdout
+        # A dry run moves nothing, and waits for nobody.
+        c.pando_json("failover", NODE, "--to", "site-b", "--dry-run", check=False)
+    finally:
+        lock.release()
+    told = first.process.communicate(timeout=30)[0]
+    assert first.process.returncode == 0, told
+    wait_for("the volumes at the other site", 5, lambda: is_at(c, OTHER, volumes))
+    with open(primary.log, errors="replace") as log:
+        log.seek(since)
+        assert len([line for line in log if "to=fenced" in line]) == len(volumes)
+    same_mail(before, snapshot(c, "site-a", users))
+    # Nor is it in anybody's way when it has died.
+    lock = DirectoryLock(c)
+    try:
+        first = Command(c, "failback", "site-a")
+        lock.wait_wanted()
+        first.kill()
+    finally:
+        lock.release()
+    c.pando("failback", "site-a")
+    c.wait_serving()
+    same_mail(before, snapshot(c, "site-b", users))
+
+
 # ---- one volume of many ----
 
 def test_a_row_that_was_changed_meanwhile_holds_up_no_other(c):
@@ -161,7 +201,7 @@ def test_a_row_that_was_changed_meanwhile_holds_up_no_other(c):
          "-c", f"begin; set search_path = pando; select pg_advisory_xact_lock({FEED_LOCK}); select pg_sleep(2); "
                f"update volume set epoch = epoch + 8, reign = md5(name), token = 0, clean_after = 0 where name = '{bad}'; commit"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/", text=True)
-    wait_for("the lock", 5, lambda: psql(c, "select count(*) from pg_locks where locktype = 'advisory' and granted") != "0")
+    wait_for("the lock", 5, lambda: psql(c, FEED_LOCKS + "and l.granted and a.query like '%pg_sleep(2)%'") == "1")
     result = c.pando_json("failover", NODE, "--to", "site-b", check=False)
     assert holder.wait(10) == 0, holder.stderr.read()
     rows = {v["volume"]: v["result"] for v in result["volumes"]}
@@ -208,11 +248,15 @@ def test_a_target_without_room_is_refused_before_anything_is_fenced(c):
             result = c.pando_json("failover", NODE, "--to", "site-b", *more, check=False)
             assert all("is not fit to serve it (disk)" in v["result"] for v in result["volumes"]), result
             assert {row["volume"] for row in result["preflight"]} == set(volumes), result
+            # No epoch begins where nothing moves.
+            assert all(v[column] is None for v in result["volumes"]
+                       for column in ("epoch", "clean", "start_lsn", "served_after_ms")), result
             assert all(row["node"] == OTHER and row["item"] == "disk" and "MiB are needed" in row["problem"]
                        and "--to" in row["help"] for row in result["preflight"]), result
         code = subprocess.run([demo.PANDO, "--config", c.conf, "failover", NODE, "--to", "site-b"],
                               stdout=subprocess.PIPE, text=True)
         assert code.returncode == 1 and "not ready:" in code.stdout, code.stdout
+        assert all(re.search(rf"^{name} .*see what fails above +- +- +- +- ", code.stdout, re.M) for name in volumes), code.stdout
         assert is_at(c, NODE, volumes) and not logged(primary, "to=fenced", since)
         c.send("site-b", users[0])
     c.wait_nodes()
@@ -315,6 +359,45 @@ def test_the_last_lag_is_said_of_a_leader_that_was_heard_only(c):
     for daemon in processes(c, NODE):
         daemon.start()
     c.wait_serving(seconds=60)
+
+
+def leave_half_filled(c, volume):
+    """The copy's disk is new, and its primary dies as it begins to be filled, or soon after."""
+    follower, leader = processes(c, OTHER, "replicator")[0], processes(c, NODE)
+    replace_disk(c, OTHER)
+    since = os.path.getsize(follower.log)
+    start(c, OTHER)
+    demo.wait_for("the filling", 60, lambda: logged(follower, f"follows volume={volume} ", since))
+    for daemon in leader:
+        daemon.send(signal.SIGKILL)
+    for daemon in leader:
+        daemon.stop(signal.SIGKILL)
+
+
+def test_a_copy_that_is_being_filled_is_no_choice_and_a_dry_run_knows(c):
+    c.heal()
+    _, users = names_of(c)
+    name = [m for m in c.pando_json("mailbox", "list") if m["address"] == users[0]][0]["volume"]
+    volume = int(psql(c, f"select id from volume where name = '{name}'"))
+    for _ in range(20):
+        c.send("site-a", users[0], size=4 << 20)
+    c.heal()
+    for attempt in range(10):
+        leave_half_filled(c, volume)
+        wait_for("the copy's node", 10, lambda: is_up(c, OTHER))
+        said = c.pando_json("failover", name, "--to", "site-b", "--dry-run", check=False)["volumes"][0]["result"]
+        if "being filled" in said:
+            break
+        # It was quicker than its primary's death.
+        start(c, NODE)
+        c.heal()
+    assert said.startswith(f"{OTHER} is still being filled"), said
+    real = c.pando_json("failover", name, "--to", "site-b", check=False)["volumes"][0]
+    assert real["result"] == said and real["epoch"] is None, (real, said)
+    start(c, NODE)
+    c.wait_serving(seconds=60)
+    c.heal()
+    wait_for("the copy to be whole", 30, lambda: "filled" not in str(c.status()["volumes"]))
 
 
 def test_a_target_whose_index_does_not_open_is_no_choice(c):

@@ -42,19 +42,27 @@ class Disk:
     def run(self, *command):
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
-    def cut_power(self):
+    def fail(self):
         descriptor = os.open(self.data, os.O_RDONLY)
         try:
             fcntl.ioctl(descriptor, SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
         finally:
             os.close(descriptor)
-        self.each(lambda d: d.stop(signal.SIGKILL))
+
+    def mount_again(self):
         unmount(self.data)
         self.run("mount", "-o", "loop", self.image, self.data)
+
+    def cut_power(self):
+        self.fail()
+        self.each(lambda d: d.stop(signal.SIGKILL))
+        self.mount_again()
         self.each(lambda d: d.start())
 
     def give_back(self):
         self.each(lambda d: d.stop())
+        # Whatever a test that did not come to its end has left: a disk that can be read.
+        self.mount_again()
         self.run("rm", "-r", self.before)
         self.run("cp", "-a", self.data, self.before)
         unmount(self.data)

@@ -31,6 +31,10 @@ def psql(c, statement):
                          "-U", "pando", "-d", "pando", "-c", f"set search_path = pando; {statement}").strip()
 
 
+FEED_LOCKS = (f"select count(*) from pg_locks l join pg_stat_activity a using (pid) where l.locktype = 'advisory' "
+              f"and l.classid = 0 and l.objid = {FEED_LOCK} ")
+
+
 class DirectoryLock:
     """Whoever wants to write in the directory waits."""
 
@@ -41,11 +45,13 @@ class DirectoryLock:
             [f"{POSTGRES_BIN}/psql", "-q", "-h", c.postgres_folder, "-p", str(c.postgres_port()), "-U", "pando", "-d", "pando",
              "-c", f"begin; select pg_advisory_xact_lock({FEED_LOCK}); select pg_sleep(60)"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
-        wait_for("the lock", 5, lambda: psql(c, "select count(*) from pg_locks where locktype = 'advisory' and granted") != "0")
+        wait_for("the lock", 5, lambda: psql(c, FEED_LOCKS + "and l.granted and a.query like '%pg_sleep(60)%'") == "1")
 
     def wait_wanted(self):
+        """By a command that moves volumes, which locks them first: daemons write there as well."""
         wait_for("the command to come to the directory", 15, lambda: psql(
-            self.c, "select count(*) from pg_locks where locktype = 'advisory' and not granted") != "0")
+            self.c, FEED_LOCKS + "and not l.granted and exists (select from pg_locks moves where moves.pid = l.pid "
+                                 "and moves.locktype = 'advisory' and moves.objsubid = 2 and moves.granted)") == "1")
 
     def release(self):
         if self.holder.poll() is None:

@@ -200,6 +200,15 @@ def fill_and_follow(c, disk):
     book.says("mail for it waits at the routers")
     said = book.command("pando check", code=1)
     assert re.search(r"^node node-a1 disk \(volumes\) +FAILED", said, re.M), said
+    # What is left is for deleting, which is as safe as ever, and for moving away.
+    free = os.statvfs(disk.folder)
+    assert logged(c.daemon("node-a1/node"), "short_of_room") and free.f_bavail * free.f_frsize > 32 << 20, free
+    imap = c.imap("site-a", name)
+    imap.select("INBOX")
+    assert imap.append("INBOX", None, None, make_message("too much"))[0] == "NO"
+    assert imap.store("1", "+FLAGS", "(\\Deleted)")[0] == imap.expunge()[0] == "OK"
+    imap.logout()
+    accepted.pop(0)
     # Reading goes on.
     before = mail_of(c, [name])
     assert len(before[name][0]) == len(accepted) - len({id for _, id in queued(c)})
@@ -221,6 +230,52 @@ def fill_and_follow(c, disk):
         v["primary"] == "node-a1" and v["state"] == "primary" for v in c.status()["volumes"]))
     found = c.subjects(name)
     assert all(found.count(subject) == 1 for subject in accepted)
+
+
+def test_what_a_full_disk_receives_leaves_room_for_what_is_served_from_it(c):
+    if os.getuid() != 0:
+        return  # only root can make a small disk
+    one = world.World(os.path.join(c.folder, "another"), world.free_offset())
+    try:
+        one.create(["site-a", "site-b"], 1)
+        one.start()
+        one.wait_serving()
+        one.wait_nodes()
+        with SmallDisk([one.daemon("node-b1/node"), one.daemon("node-b1/replicator")]) as disk:
+            one.wait_serving(seconds=60)
+            fill_from_elsewhere(one, disk)
+    finally:
+        one.end()
+
+
+def fill_from_elsewhere(c, disk):
+    away, here = users_at(c, "node-a1")[0], "here@" + world.DOMAIN
+    c.pando("volume", "add", "b1-1", "--node", "node-b1", "--replica", "node-a1")
+    c.pando("mailbox", "add", here, "--volume", "b1-1", "--password", world.PASSWORD)
+    wait_for("its mailbox", 20, lambda: c.send("site-b", here))
+    wait_for("replicas in step", 60, c.in_step)
+    replicator = c.daemon("node-b1/replicator")
+    for _ in range(150):
+        with c.smtp("site-a") as smtp:
+            assert not smtp.sendmail("s@example.net", [away], make_message(c.unique("fill"), 2000000))
+        if logged(replicator, "short_of_room"):
+            break
+    assert logged(replicator, "short_of_room")
+    # It would take more.
+    for _ in range(8):
+        with c.smtp("site-a") as smtp:
+            smtp.sendmail("s@example.net", [away], make_message(c.unique("more"), 2000000))
+    free = os.statvfs(disk.folder)
+    assert free.f_bavail * free.f_frsize > 16 << 20, free
+    assert not c.in_step(), c.lag()
+    # Who is served there deletes.
+    imap = c.imap("site-b", here)
+    imap.select("INBOX")
+    assert imap.store("1:*", "+FLAGS", "(\\Deleted)")[0] == imap.expunge()[0] == "OK"
+    imap.logout()
+    disk.grow()
+    wait_for("replicas in step", 60, c.in_step)
+    assert logged(replicator, "room_again")
 
 
 def test_a_standby_that_was_promoted_without_the_last_commits(c):

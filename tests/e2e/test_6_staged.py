@@ -90,12 +90,22 @@ def test_run_dir_is_cleared_while_all_runs(c):
         served(c)
         c.pando("failback", "site-a")
         served(c)
+        # What this boot wrote is forgotten, so the node has to ask; the replicator's socket went too, and is made again.
         c.daemon(f"{NODE}/node").stop(signal.SIGKILL)
         c.daemon(f"{NODE}/node").start()
-        # The replicator's socket went too: the node finds it when the replicator has started again.
+        served(c)
+
+
+def test_a_node_whose_replicator_is_away_says_which_daemon_to_restart(c):
+    book, users = Book(), mine(c)
+    with load(c, users, book):
+        for kind in ("node", "replicator"):
+            c.daemon(f"{NODE}/{kind}").stop(signal.SIGKILL)
+        for path in run_files(c, NODE):
+            os.unlink(path)
+        c.daemon(f"{NODE}/node").start()
         wait_for("the check to say so", 20, lambda: any(
             "its replicator does not answer; restart pando-replicator on its node" in row["detail"] for row in c.pando_json("check", check=False)))
-        c.daemon(f"{NODE}/replicator").stop(signal.SIGKILL)
         c.daemon(f"{NODE}/replicator").start()
         served(c)
 

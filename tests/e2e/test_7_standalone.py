@@ -63,17 +63,48 @@ class Machine:
         return number
 
 
+def backed_up(machine):
+    """Its replicator has nothing else to do."""
+    target, key = os.path.join(machine.folder, "backup"), os.path.join(machine.folder, "backup.key")
+    os.mkdir(target)
+    public = re.search("pando-backup-public:[0-9a-f]{64}", machine.pando("backup", "key", "--out", key)).group()
+    command = [demo.PANDO, "--config", machine.conf, "backup", "--to", target, "--key", public, "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and "cannot be reached" in done.stderr, done.stderr
+    replicator = demo.Daemon(machine.folder, "replicator", "main")
+    replicator.start()
+    try:
+        wait_for("a backup", 15, lambda: subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0)
+        machine.pando("backup", "verify", "--from", target, "--key", key)
+        assert "GOOD" in machine.pando("restore", "--from", target, "--key", key, "--drill")
+        back = machine.pando("restore", "--from", target, "--key", key, "--mailbox", NAME)
+        assert "1 messages brought back" in back, back
+    finally:
+        replicator.stop()
+
+
 def test_standalone_serves_and_moves_to_postgres(c):
     folder = tempfile.mkdtemp(prefix="pando-alone-")
     machine = Machine(folder)
     try:
+        done = subprocess.run([demo.PANDO, "--config", machine.conf, "check"], stdout=subprocess.PIPE, text=True)
+        assert done.returncode == 1 and "it has one copy: start its node\n" in done.stdout, done.stdout
         machine.start()
         machine.pando("mailbox", "add", NAME, "--password", "secret word")
         wait_for("the standalone door", 15, lambda: machine.send("one"))
         wait_for("its mail", 5, lambda: machine.count() == 1)
+        # A volume without much mail takes little room, its index included.
+        volumes = [name for name in os.listdir(f"{machine.folder}/data/volumes") if name.isdigit()]
+        taken = sum(os.stat(os.path.join(folder, name)).st_blocks * 512
+                    for part in ("volumes", "index") for folder, _, names in os.walk(f"{machine.folder}/data/{part}")
+                    for name in names)
+        assert volumes and taken < len(volumes) << 20, taken
         for daemon in machine.daemons:
             uids = re.search(r"^Uid:(.*)$", open(f"/proc/{daemon.pid()}/status").read(), re.M).group(1)
             assert "0" not in uids.split(), uids
+        machine.pando("mailbox", "add", "gone@alone.example", "--no-password")
+        machine.pando("mailbox", "remove", "gone@alone.example")
+        backed_up(machine)
         url = re.search(r"^directory = (.*)$", open(c.conf).read(), re.M).group(1)
         subprocess.run([f"{demo.POSTGRES_BIN}/psql", "-q", url, "-c", "create database alone"], check=True)
         machine.pando("init", "--postgres", re.sub(r"/pando$", "/alone", url))
@@ -84,6 +115,8 @@ def test_standalone_serves_and_moves_to_postgres(c):
         wait_for("both messages", 5, lambda: machine.count() == 2)
         listed = machine.pando("mailbox", "list", "--json")
         assert NAME in listed
+        machine.pando("mailbox", "restore", "gone@alone.example")
+        assert "gone@alone.example" in machine.pando("mailbox", "list")
     finally:
         machine.stop()
         shutil.rmtree(folder)

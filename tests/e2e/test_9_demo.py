@@ -22,6 +22,15 @@ def run_demo(code, *arguments):
     return done.stdout
 
 
+def test_a_wrong_step_builds_nothing(c):
+    environment = {name: value for name, value in os.environ.items() if name != "PANDO_BUILD"}
+    for code, *arguments in ((2, "frob"), (0, "up", "--help"), (0, "-h")):
+        done = subprocess.run([os.path.join(demo.TOP, "deploy/demo"), *arguments], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, env=environment, timeout=120)
+        assert done.returncode == code and "usage: demo" in done.stdout, (arguments, done)
+        assert "building" not in done.stdout, done.stdout
+
+
 def test_demo_steps_may_be_repeated(c):
     with tempfile.TemporaryDirectory(prefix="pando demo ", dir="/var/tmp") as top:
         os.chmod(top, 0o755)

@@ -57,6 +57,10 @@ def test_metrics_follow_the_conventions_and_stand_in_the_table(c):
     c.send("site-a", user(1))
     c.imap("site-a").logout()
     printed = {}
+    # What is measured now and then is there after the first time.
+    measured = ("pando_volume_state", "pando_scrub_pass_age_seconds")
+    wait_for("measures of volumes", 10, lambda: all(
+        name in c.http(port, "/metrics") for name in measured for who, port in ports(c) if who.startswith("node")))
     for who, port in ports(c):
         text = c.http(port, "/metrics")
         types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))

@@ -1,6 +1,7 @@
-/* Headers, charsets, folder names and dates of any bytes. */
+/* Headers, charsets, folder names, dates and what is shown of any bytes. */
 
 #include "proto/mail/charset.h"
+#include "proto/mail/legible.h"
 #include "proto/mail/mime.h"
 #include "proto/mail/mime_address.h"
 #include "proto/mail/utf7.h"
@@ -35,6 +36,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 		utf7_encode(buf_str(&out), &again);
 		CHECK(!is_ascii || str_equal(buf_str(&again), input));
 	}
+	/* Whatever is shown is text on which no terminal acts, and shown again it is the same. */
+	buf_clear(&out);
+	buf_clear(&again);
+	legible_append(&out, input, false);
+	CHECK(legible_find_control(buf_str(&out)) == LEGIBLE);
+	legible_append(&again, buf_str(&out), false);
+	CHECK(str_equal(buf_str(&again), buf_str(&out)));
 	(void)mime_parse_date(input, &date, &zone);
 	struct mime_addresses addresses = { .rest = input };
 	struct mime_address address;

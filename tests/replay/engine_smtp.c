@@ -91,6 +91,7 @@ static void start(struct str arguments)
 		metric_gauge("pando_replay_gauge", "", "");
 	metrics->accepted = metrics->refused = metrics->queued = metrics->logins = counter;
 	metrics->smtp_turned_away = metrics->imap_turned_away = metrics->logins_refused = counter;
+	metrics->salvage_logins = counter;
 	metrics->accept_seconds = metric_histogram("pando_replay_seconds", "", "");
 	router.login = login_create(&router);
 	router.clients = clients_create();
@@ -103,7 +104,9 @@ static struct stream *open_session(struct str arguments)
 	bool tls = str_equal(arguments, STR("submissions")) || str_equal(arguments, STR("imaps"));
 	struct stream *stream = world_accept(tls ? "client" : "");
 
-	if (str_starts_with(arguments, STR("imap")))
+	if (str_equal(arguments, STR("salvage")))
+		imap_login_start_salvage(&router, stream);
+	else if (str_starts_with(arguments, STR("imap")))
 		imap_login_start(&router, tls, stream);
 	else
 		smtp_session_start(&router,

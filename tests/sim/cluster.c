@@ -78,12 +78,23 @@ static void tell_directory(struct machine *machine, unsigned v)
 	memcpy(desired.reign, truth->reign, sizeof(desired.reign));
 	for (unsigned m = 0; m < machine_count; m++) {
 		volume.members[m] = m + 1;
+		volume.copies[m] = truth->copies[m];
+		volume.is_seeding[m] = truth->is_seeding[m];
 		if (primary && m != machine->number)
 			desired.replicas[desired.replica_count++] =
 				(struct volume_replica){ .node_id = m + 1,
 					.slot = (uint8_t)cluster_slot(v, m),
-					.counted = site_of[m] != site_of[machine->number] };
+					.copy = truth->copies[m],
+					.is_seeding = truth->is_seeding[m],
+					.counted = !truth->is_seeding[m] &&
+						site_of[m] != site_of[machine->number] };
 	}
+	slot->is_member = true;
+	slot->other_count = 0;
+	for (unsigned m = 0; m < machine_count; m++)
+		if (m != machine->number)
+			slot->others[slot->other_count++] = (struct slot_other){ m + 1,
+				truth->copies[m], truth->is_seeding[m] };
 	memcpy(slot->reign, truth->reign, sizeof(slot->reign));
 	slot->epoch = truth->epoch;
 	volume_set_desired(slot->volume, &desired);
@@ -194,7 +205,8 @@ bool cluster_is_whole(void)
 	bool whole = !is_split;
 	for (unsigned m = 0; m < machine_count; m++) {
 		for (unsigned v = 0; v < CLUSTER_VOLUMES && whole; v++)
-			whole &= world_is_running(truths[v].primary) && is_in_step(m, v);
+			whole &= world_is_running(truths[v].primary) && is_in_step(m, v) &&
+				!truths[v].is_seeding[m];
 		for (unsigned other = 0; other < m; other++)
 			whole &= link_is_up(m, other);
 	}
@@ -274,8 +286,50 @@ void slot_claim(struct slot *slot, const struct volume_claim *claim)
 {
 	unsigned machine = slot->volumes->node_id - 1;
 	if (!slot->is_claiming && !is_cut_off[machine] && slot->epoch == claim->expected_epoch &&
-		known[machine][slot->id - 1].primary == machine)
+		(claim->is_heard || known[machine][slot->id - 1].primary == machine))
 		write_soon(slot, claim);
+}
+
+void cluster_reseed(uint32_t volume_id, unsigned machine)
+{
+	static uint64_t last;
+	unsigned v = volume_id - 1;
+	struct truth *truth = &truths[v];
+	const struct volume *primary = machines[truth->primary]->slots[v].volume;
+	uint64_t wanted = primary->index.highest_uidnext / UID_SLACK + 2;
+	CHECK(machine != truth->primary);
+	truth->copies[machine] = ++last;
+	truth->is_seeding[machine] = true;
+	truth->thrown_us[machine] = world_now_us();
+	if (wanted > truth->epoch + truth->uid_slacks)
+		truth->uid_slacks = wanted - truth->epoch;
+	for (unsigned m = 0; m < machine_count; m++)
+		cluster_spread(m, v, world_pick(30000));
+}
+
+bool cluster_has_just_thrown(uint32_t volume_id, unsigned machine)
+{
+	enum { ON_ITS_WAY_US = 50000 };
+	uint64_t then = truths[volume_id - 1].thrown_us[machine];
+	return then > 0 && world_now_us() - then < ON_ITS_WAY_US;
+}
+
+/* Who serves has seen copies in step that were being filled. */
+static void note_filled(const struct slot *slot, unsigned machine)
+{
+	unsigned v = slot->id - 1;
+	struct truth *truth = &truths[v];
+	for (unsigned i = 0; i < VOLUME_COPIES_MAX; i++)
+		for (unsigned m = 0; m < machine_count; m++) {
+			uint64_t filled = slot->volume->numbers.filled_copies[i];
+			if (filled == 0 || truth->copies[m] != filled || !truth->is_seeding[m] ||
+				is_cut_off[machine] ||
+				truth->epoch != slot->volume->numbers.epoch)
+				continue;
+			truth->is_seeding[m] = false;
+			for (unsigned k = 0; k < machine_count; k++)
+				cluster_spread(k, v, world_pick(30000));
+		}
 }
 
 void slot_tell_directory(struct slot *slot)
@@ -285,6 +339,8 @@ void slot_tell_directory(struct slot *slot)
 	const struct truth *row = &known[machine][slot->id - 1];
 	struct volume_claim claim = { .expected_epoch = row->epoch, .epoch = numbers->epoch };
 	uint64_t reign[2] = { numbers->reign[0], numbers->reign[1] };
+	if (numbers->state == VOLUME_PRIMARY)
+		note_filled(slot, machine);
 	if (slot->is_claiming || is_cut_off[machine] || numbers->state != VOLUME_PRIMARY ||
 		(row->epoch == numbers->epoch && row->incarnation == numbers->incarnation &&
 			row->uid_slacks >= numbers->uid_slacks) ||
@@ -302,6 +358,7 @@ void cluster_name(unsigned v, unsigned target, uint64_t token, uint64_t clean_af
 	history_promoted(v + 1, truth->primary, target, complete);
 	truth->epoch = epochs_next(epoch_above_all(v), cluster_slot(v, target));
 	truth->primary = target;
+	truth->is_seeding[target] = false;
 	truth->token = token;
 	truth->clean_after = clean_after;
 	for (size_t i = 0; i < GROUP_REIGN_LENGTH; i++)
@@ -334,6 +391,7 @@ static void make_slot(struct machine *machine, unsigned v)
 		.witness_path = witness,
 		.remote_wait_ms_max = CLUSTER_REMOTE_WAIT_MS,
 		.alone_after_ms = CLUSTER_ALONE_AFTER_MS,
+		.free_wait_ms = CLUSTER_FREE_WAIT_MS,
 		.events = slot_events(slot) });
 	map_set(machine->volumes.slots, map_key_u64(&id), slot);
 }

@@ -24,6 +24,7 @@ enum {
 	CLUSTER_SHARED_MAILBOXES = 2,
 	CLUSTER_REMOTE_WAIT_MS = 500,
 	CLUSTER_ALONE_AFTER_MS = 5000,
+	CLUSTER_FREE_WAIT_MS = 1000,
 	/* Of the last mailbox of a volume: full in the middle of a run. */
 	CLUSTER_QUOTA_BYTES = 400000,
 };
@@ -57,6 +58,11 @@ void cluster_promote(uint32_t volume_id, unsigned machine);
  * to the copy that has most of all that run. How many there were. */
 unsigned cluster_open_closed(void);
 
+/* `pando copy reseed`: the machine, which is no primary, is to throw its copy away. */
+void cluster_reseed(uint32_t volume_id, unsigned machine);
+/* So lately that answers are on their way which it has confirmed before. */
+bool cluster_has_just_thrown(uint32_t volume_id, unsigned machine);
+
 /* ---- directories that are not right ---- */
 
 /* Remembers the directory as it is now; puts it back, restored from a backup. */
@@ -77,6 +83,9 @@ unsigned cluster_primary(uint32_t volume_id);
 
 /* Prints what is wrong and returns false. Everything must be up, linked and quiet. */
 bool check_all(void);
+/* Reads all rows of all indexes: those that rotted are noticed when they are read, and the index is
+ * made anew; what then stays closed is looked at by the operator. */
+void check_read_indexes(void);
 /* The same of what users have read at the end (user.h). */
 bool check_read(void);
 /* Set by the checkers that watch while it runs (two primaries in an epoch). */

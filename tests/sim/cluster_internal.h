@@ -18,6 +18,11 @@ struct truth {
 	unsigned primary;
 	uint64_t token, clean_after;
 	uint64_t incarnation, uid_slacks;
+	/* Of each machine: the number of its copy (0: nobody numbers it), that it is being filled,
+	 * and when it was last told to throw away what it had. */
+	uint64_t copies[CLUSTER_MACHINES_MAX];
+	bool is_seeding[CLUSTER_MACHINES_MAX];
+	uint64_t thrown_us[CLUSTER_MACHINES_MAX];
 };
 
 struct machine {

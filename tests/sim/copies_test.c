@@ -22,6 +22,7 @@ struct caller {
 	struct pool *pool;
 	bool is_over;
 	unsigned epochs, followings; /* EPOCH and FOLLOWING heard */
+	uint64_t asked;              /* the number of volume 1's last ASK; 0: none came */
 	char refusal[256];           /* the last one's words */
 	uint32_t refused_volume;
 	/* Of the chunks received: where they end, with which chain. */
@@ -59,6 +60,8 @@ static void take_message(struct caller *caller, struct str payload)
 	EXPECT(message_decode(payload, caller->pool, &message));
 	caller->epochs += message.kind == MESSAGE_EPOCH;
 	caller->followings += message.kind == MESSAGE_FOLLOWING;
+	if (message.kind == MESSAGE_ASK && message.volume == 1)
+		caller->asked = message.end;
 	if (message.kind != MESSAGE_REFUSE)
 		return;
 	caller->refused_volume = message.volume;
@@ -188,6 +191,170 @@ TEST(a_member_that_comes_back_is_welcome_at_once_over_its_dead_line)
 	EXPECT(check_all());
 }
 
+/* It was cut off within a moment, and what ended its line has not come. */
+TEST(a_process_that_dials_anew_replaces_its_line_at_once_and_is_nobodys_twin)
+{
+	struct caller first, again, twin;
+	struct buf told = { 0 };
+	start();
+	cluster_crash(1);
+	run_us(MEMBER_SILENT_US);
+	dial(&first, 0, 2, 77);
+	EXPECT(!first.is_over && first.epochs > 0);
+	dial(&again, 0, 2, 77);
+	EXPECT(first.is_over && first.refusal[0] == '\0');
+	EXPECT(!again.is_over && again.epochs > 0);
+	replicator_report(machines[0]->replicator, &told);
+	EXPECT(strstr(buf_terminated(&told), "\"twins\": []") != NULL);
+	/* Another process is refused as ever. */
+	dial(&twin, 0, 2, 78);
+	EXPECT(twin.is_over && twin.epochs == 0);
+	EXPECT(!again.is_over);
+	buf_deinit(&told);
+	hang_up(&first);
+	hang_up(&again);
+	hang_up(&twin);
+	cluster_restart(1);
+	run_us(20 * SECOND_US);
+	EXPECT(is_confirmed());
+	EXPECT(check_all());
+}
+
+/* ---- a node that was removed, and came back under its name and address ---- */
+
+enum { OLD_NUMBER = 9 };
+
+/* As its peer knew it before: a member of volume 1. */
+static void know_old_number(void *arg)
+{
+	struct replicator *replicator = machines[1]->replicator;
+	struct replicator_volume volume = { .id = 1,
+		.epoch = truths[0].epoch,
+		.role = REPLICATOR_FOLLOW,
+		.leader_node_id = 1,
+		.members = { 1, 2, OLD_NUMBER },
+		.member_count = 3 };
+	(void)arg;
+	replicator_set_peer(replicator, OLD_NUMBER, "node-0", "machine-0:1");
+	replicator_set_volume(replicator, &volume);
+}
+
+static bool is_known(void *arg, uint32_t node_id)
+{
+	(void)arg;
+	return node_id != OLD_NUMBER;
+}
+
+static void forget_old_number(void *arg)
+{
+	(void)arg;
+	replicator_forget_peers(machines[1]->replicator, is_known, NULL);
+}
+
+static bool stays_connected(void)
+{
+	bool stays = true;
+	for (unsigned i = 0; i < 40; i++) {
+		run_us(SECOND_US / 20);
+		stays = stays && replica_of_1()->connected;
+	}
+	return stays;
+}
+
+TEST(a_node_that_has_another_number_now_is_dialled_once)
+{
+	start();
+	EXPECT(is_confirmed());
+	world_run_on(1, know_old_number, NULL);
+	cluster_spread(1, 0, 0);
+	run_us(SECOND_US);
+	/* One line ends the other. */
+	EXPECT(!stays_connected());
+	world_run_on(1, forget_old_number, NULL);
+	run_us(SECOND_US);
+	EXPECT(stays_connected());
+	EXPECT(is_confirmed());
+	EXPECT(check_all());
+}
+
+/* ---- whose question ---- */
+
+/* The primary is without power for a moment and asks the caller, who is its only other copy. */
+static uint64_t be_asked(struct caller *caller)
+{
+	cluster_crash(0);
+	cluster_restart(0);
+	run_us(SECOND_US / 2);
+	dial(caller, 0, 2, 77);
+	run_us(SECOND_US);
+	EXPECT(caller->asked != 0);
+	EXPECT_INT(WAIT_COPIES, cluster_volume(0, 1)->numbers.waits_for);
+	return caller->asked;
+}
+
+/* An empty copy. */
+static void answer(struct caller *caller, uint64_t question)
+{
+	static const uint8_t copy_id[COPY_ID_LENGTH] = { 1, 2, 3 };
+	struct buf vector = { 0 };
+	struct epochs none = { 0 };
+	epochs_encode(&none, &vector);
+	say(caller,
+		&(struct cluster_message){ .kind = MESSAGE_POSITION,
+			.volume = 1,
+			.epoch = 1,
+			.end = question,
+			.epochs = buf_str(&vector),
+			.copy_id = str_of(copy_id, sizeof(copy_id)),
+			.text = STR("replica") });
+	buf_deinit(&vector);
+	run_us(SECOND_US / 10);
+}
+
+TEST(an_answer_to_the_question_of_an_earlier_process_is_none)
+{
+	struct caller member;
+	start();
+	EXPECT(is_confirmed());
+	cluster_crash(1);
+	uint64_t earlier = be_asked(&member);
+	hang_up(&member);
+	uint64_t asked = be_asked(&member);
+	answer(&member, earlier);
+	EXPECT_INT(WAIT_COPIES, cluster_volume(0, 1)->numbers.waits_for);
+	/* All have answered: it waits for what it writes now to be there too. */
+	answer(&member, asked);
+	EXPECT_INT(WAIT_ACKS, cluster_volume(0, 1)->numbers.waits_for);
+	hang_up(&member);
+	cluster_restart(1);
+	run_us(20 * SECOND_US);
+	EXPECT(is_confirmed());
+	EXPECT(check_all());
+}
+
+/* All have answered, and one of them has another process under this name. */
+TEST(an_opening_that_is_refused_as_a_twin_says_so)
+{
+	struct caller member;
+	start();
+	EXPECT(is_confirmed());
+	cluster_crash(1);
+	be_asked(&member);
+	say(&member,
+		&(struct cluster_message){ .kind = MESSAGE_REFUSE,
+			.text = STR("node-1 has another node-0 linked, at machine-9") });
+	run_us(SECOND_US / 10);
+	EXPECT(member.is_over);
+	hang_up(&member);
+	dial(&member, 0, 2, 77);
+	run_us(SECOND_US);
+	answer(&member, member.asked);
+	run_us(SECOND_US);
+	EXPECT_INT(VOLUME_OPENING, cluster_volume(0, 1)->state);
+	EXPECT(strstr(machines[0]->slots[0].waits_for, "node-1 has another node-0 linked") != NULL);
+	hang_up(&member);
+}
+
 /* ---- whose log ---- */
 
 /* The replica's machine is gone, and the caller follows in its place, up to the leader's end. */
@@ -275,6 +442,65 @@ TEST(an_acknowledgement_with_another_chain_than_the_leaders_counts_for_nothing)
 	EXPECT_INT(COPY_VERIFIED, replica_of_1()->verdict);
 	EXPECT_INT(COPY_VERIFIED, machines[1]->slots[0].verdict);
 	EXPECT(!cluster_volume(0, 1)->replicas[0].diverged);
+	EXPECT(check_all());
+}
+
+/* The node of a copy does not hear that its log was cut, and when it hears of the log again that is
+ * longer than it ever was. */
+TEST(a_log_that_is_cut_and_grows_again_unheard_is_another_branch)
+{
+	start();
+	EXPECT(is_confirmed());
+	world_set_link(0, 1, false);
+	for (unsigned i = 0; i < 4; i++)
+		cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	run_us(5 * SECOND_US);
+	uint64_t end = volume_log_end(cluster_volume(0, 1)->log);
+	cluster_promote(1, 1);
+	run_us(5 * SECOND_US);
+	EXPECT_INT(VOLUME_REPLICA, cluster_volume(0, 1)->state);
+	EXPECT_INT(end, cluster_volume(0, 1)->reader_end);
+	/* Its node and its replicator are parted; the replicator follows. */
+	world_part_processes(0);
+	run_us(1000);
+	world_set_link(0, 0, false);
+	world_set_link(0, 1, true);
+	/* For another mailbox: what the index had before contradicts none of it. */
+	for (unsigned i = 0; i < 40; i++) {
+		cluster_deliver(1, MAILBOX + 1, DURABILITY_REMOTE);
+		run_us(SECOND_US / 4);
+	}
+	EXPECT(volume_log_end(cluster_volume(1, 1)->log) > end);
+	EXPECT_INT(end, cluster_volume(0, 1)->reader_end);
+	world_set_link(0, 0, true);
+	run_us(20 * SECOND_US);
+	EXPECT_INT(volume_log_end(cluster_volume(1, 1)->log), cluster_volume(0, 1)->reader_end);
+	EXPECT(check_all());
+}
+
+/* What follows a copy's end has rotted at its leader, in the header that says the chain there. */
+TEST(damage_where_a_copy_ends_is_no_other_log)
+{
+	char path[64];
+	start();
+	EXPECT(is_confirmed());
+	cluster_crash(1);
+	run_us(SECOND_US);
+	uint64_t end = volume_log_end(cluster_volume(0, 1)->log);
+	size_t delivery = cluster_deliver(1, MAILBOX, DURABILITY_REMOTE);
+	run_us(5 * SECOND_US);
+	EXPECT(entry(delivery)->answered_ok);
+	EXPECT_INT(segment_of(end), segment_of(volume_log_end(cluster_volume(0, 1)->log)));
+	snprintf(path, sizeof(path), "/volumes/1/%016llx.log", (unsigned long long)segment_of(end));
+	world_rot(0, path, end % segment_length + 12);
+	cluster_restart(1);
+	run_us(5 * SECOND_US);
+	EXPECT(replica_of_1()->verdict != COPY_DIVERGED);
+	EXPECT(!cluster_volume(0, 1)->replicas[0].diverged);
+	/* Somebody has mended it. */
+	world_rot(0, path, end % segment_length + 12);
+	run_us(20 * SECOND_US);
+	EXPECT_INT(COPY_VERIFIED, replica_of_1()->verdict);
 	EXPECT(check_all());
 }
 

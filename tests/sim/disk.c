@@ -567,20 +567,39 @@ int disk_file_drop_cache(struct disk_file *file)
 	return disk_sync_now(file);
 }
 
-int disk_file_zero(struct disk_file *file, uint64_t offset, uint64_t length)
+int disk_read_stored(struct disk_file *file, void *bytes, size_t length, uint64_t offset)
+{
+	return disk_read_now(file, bytes, length, offset);
+}
+
+/* What no page is written for is zero already. */
+static void zero_range(struct inode *inode, uint64_t offset, uint64_t length)
 {
 	static const char zeroes[PAGE];
-	struct fate fate = disk_begin(file->inode->machine, DISK_ZERO);
-	length = fate_part(&fate, length);
 	for (uint64_t at = offset; at < offset + length; at += PAGE - at % PAGE) {
 		uint64_t part = PAGE - at % PAGE;
 		if (part > offset + length - at)
 			part = offset + length - at;
-		if (page_of(file->inode, at, false) != NULL)
-			write_bytes(file->inode, zeroes, part, at);
+		if (page_of(inode, at, false) != NULL)
+			write_bytes(inode, zeroes, part, at);
 	}
+}
+
+int disk_file_zero(struct disk_file *file, uint64_t offset, uint64_t length)
+{
+	struct fate fate = disk_begin(file->inode->machine, DISK_ZERO);
+	length = fate_part(&fate, length);
+	zero_range(file->inode, offset, length);
 	if (fate.effect == EFFECT_WHOLE)
 		sync_range(file->inode, offset, length);
+	return disk_end(&fate, 0);
+}
+
+int disk_file_punch(struct disk_file *file, uint64_t offset, uint64_t length)
+{
+	struct fate fate = disk_begin(file->inode->machine, DISK_ZERO);
+	length = fate_part(&fate, length);
+	zero_range(file->inode, offset, length);
 	return disk_end(&fate, 0);
 }
 
@@ -652,6 +671,13 @@ static void remove_inode(struct inode *inode)
 	inode->path[0] = '\0';
 }
 
+/* A directory is there as long as a file in it is. */
+int disk_remove_directory(const char *path)
+{
+	struct fate fate = disk_begin(current_machine(), DISK_REMOVE);
+	return disk_end(&fate, directory_exists(path) ? -ENOTEMPTY : 0);
+}
+
 int disk_remove_file(const char *path)
 {
 	struct inode *inode = find_inode(current_machine(), path);
@@ -691,6 +717,8 @@ int disk_rename(const char *from, const char *to)
 	struct inode *target = find_inode(current_machine(), to);
 	if (inode == NULL && !directory_exists(from))
 		return -ENOENT;
+	if (inode == NULL && directory_exists(to))
+		return -ENOTEMPTY; /* there is none that is empty */
 	struct fate fate = disk_begin(current_machine(), DISK_RENAME);
 	if (inode == NULL) {
 		if (fate_is_done(&fate))

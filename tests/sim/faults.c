@@ -66,6 +66,18 @@ static void mend_line(unsigned machine)
 	world_set_link(machine, other_than(machine), true);
 }
 
+/* One of them dies, or hangs, for the other. */
+static void part_processes(unsigned machine)
+{
+	world_part_processes(machine);
+	world_set_link(machine, machine, false);
+}
+
+static void join_processes(unsigned machine)
+{
+	world_set_link(machine, machine, true);
+}
+
 static void change_latency(unsigned machine)
 {
 	(void)machine;
@@ -222,6 +234,14 @@ static bool is_lying(void)
 	return lies;
 }
 
+/* Refused where another copy is not in step, or the machine serves. */
+static void throw_copy_away(unsigned machine)
+{
+	uint32_t volume_id = 1 + (uint32_t)world_pick(CLUSTER_VOLUMES);
+	if (cluster_is_whole() && cluster_primary(volume_id) != machine)
+		cluster_reseed(volume_id, machine);
+}
+
 static void keep_directory(unsigned machine)
 {
 	(void)machine;
@@ -267,8 +287,9 @@ static const struct {
 	unsigned class;
 	bool mends;
 	bool nodes; /* it befalls no router */
-	/* Where disks and directories are lost in one run: only when all that was lost before has
-	 * been mended. */
+	/* Not before all that was lost before has been mended: two copies that lose what they had
+	 * in common, while the directory has not been told of it, is what no rule can mend. Where
+	 * directories are lost too, only when all is well. */
 	bool waits;
 } faults[] = {
 	{ "power cut", cut_power, 4 },
@@ -277,6 +298,8 @@ static const struct {
 	{ "start", restart, 2, .mends = true },
 	{ "line cut", cut_line, 4 },
 	{ "line mended", mend_line, 1, .mends = true },
+	{ "processes parted", part_processes, 3, .nodes = true },
+	{ "processes together", join_processes, 2, .mends = true, .nodes = true },
 	{ "latency", change_latency, 4 },
 	{ "noise", change_noise, 4 },
 	{ "write failed", fail_write, 2 },
@@ -301,6 +324,7 @@ static const struct {
 	{ "a byte of a queue rots", routers_rot, 4, FAULTS_ROT },
 	{ "a row of an index rots", rot_index, 4, FAULTS_ROT, .nodes = true },
 	{ "disk emptied", empty_disk, 1, FAULTS_DISK_LOSS, .waits = true },
+	{ "copy thrown away", throw_copy_away, 12, FAULTS_DISK_LOSS, .waits = true, .nodes = true },
 	{ "disk kept", keep_disk, 4, FAULTS_DISK_LOSS },
 	{ "disk put back", put_back_disk, 1, FAULTS_DISK_LOSS, .waits = true },
 	{ "disk lies", let_lie, 2, FAULTS_DISK_LOSS, .waits = true, .nodes = true },
@@ -312,6 +336,7 @@ static const struct {
 };
 
 static unsigned allowed;
+static bool has_unmended_loss;
 
 void faults_allow(unsigned classes)
 {
@@ -321,6 +346,7 @@ void faults_allow(unsigned classes)
 void faults_reset(void)
 {
 	memset(disks, 0, sizeof(disks));
+	has_unmended_loss = false;
 	rot_reset();
 	world_on_power_cut = on_power_cut;
 }
@@ -341,9 +367,13 @@ static void strike(bool mends)
 		left -= weight_of(i, mends);
 	if (!faults[i].nodes && world_pick(ROUTER_SHARE) == 0)
 		machine = CLUSTER_ROUTER_FIRST + (unsigned)world_pick(CLUSTER_ROUTERS);
-	bool both = (allowed & FAULTS_DISK_LOSS) && (allowed & FAULTS_DIRECTORY_LOSS);
-	if (both && faults[i].waits && !router_is(machine) && (!cluster_is_whole() || is_lying()))
-		return;
+	if (faults[i].waits && !router_is(machine)) {
+		bool both = (allowed & FAULTS_DISK_LOSS) && (allowed & FAULTS_DIRECTORY_LOSS);
+		bool is_well = cluster_is_whole() && !is_lying();
+		if (!is_well && (both || has_unmended_loss))
+			return;
+		has_unmended_loss = true;
+	}
 	tally_add(TALLY_FAULT, faults[i].name, 1);
 	faults[i].strike(machine);
 }
@@ -392,9 +422,14 @@ void faults_mend(void)
 		restart(machine);
 	}
 	world_run_until_us(world_now_us() + CALM_US);
+	faults_open_closed();
+}
+
+void faults_open_closed(void)
+{
 	/* Only what has lost a disk, or bytes of it, or its directory's word may need somebody. */
-	if (allowed != 0) {
-		for (unsigned i = 0; i < OPERATOR_ROUNDS && cluster_open_closed() > 0; i++)
-			world_run_until_us(world_now_us() + CALM_US / 2);
-	}
+	if (allowed == 0)
+		return;
+	for (unsigned i = 0; i < OPERATOR_ROUNDS && cluster_open_closed() > 0; i++)
+		world_run_until_us(world_now_us() + CALM_US / 2);
 }

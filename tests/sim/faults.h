@@ -21,5 +21,7 @@ void faults_ease(void);
 /* Everything is mended: machines run, lines and disks are well, the directory is one and reaches
  * all; then it is quiet for as long as it takes until volumes that stand still go on. */
 void faults_mend(void);
+/* The operator looks at what is closed: opens it, or moves it. */
+void faults_open_closed(void);
 
 #endif

@@ -81,9 +81,15 @@ bool history_has_losses(void)
 	return has_losses;
 }
 
+/* An index that was kept while its log was lost says what the log had. */
 static bool has(unsigned machine, const struct history_entry *entry)
 {
-	return world_is_running(machine) && history_count_in_index(machine, entry) > 0;
+	if (!world_is_running(machine))
+		return false;
+	const struct volume *volume = cluster_volume(machine, entry->volume_id);
+	/* A machine that dies while it starts has none yet. */
+	return volume != NULL && volume->numbers.durable_lsn >= volume->index.applied_lsn &&
+		history_count_in_index(machine, entry) > 0;
 }
 
 /* Copies that have been filled again hold it again; one that has cut off what was damaged, and is

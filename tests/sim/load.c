@@ -16,10 +16,15 @@
 /* Of the deliveries: by a router's queue; of the others, by LMTP. */
 enum { QUEUE_SHARE = 8, LMTP_SHARE = 3 };
 
+/* The domain of every mailbox; it begins to keep what is expunged, and stops, now and then. */
+enum { KEEPING_DOMAIN = 1, KEEPING_TURN = 300 };
+
 static bool load_is_on;
+static unsigned days_kept;
 
 void load_reset(void)
 {
+	days_kept = 1;
 	users_reset();
 	on_way_reset();
 	load_is_on = false;
@@ -65,6 +70,11 @@ static void start_delivery(void *arg)
 	struct attempt *attempt = arg;
 	struct history_entry *entry = history_entry(attempt->entry);
 	unsigned machine = truths[entry->volume_id - 1].primary;
+	/* It has moved since this was asked for, to one that died while it started. */
+	if (cluster_volume(machine, entry->volume_id) == NULL) {
+		try_again(attempt, false);
+		return;
+	}
 	entry->sent_us = world_now_us();
 	attempt->machine = machine;
 	attempt->target = (struct delivery_target){ .mailbox_id = entry->mailbox_id,
@@ -158,6 +168,54 @@ static void on_op_done(struct mailbox_op *op)
 	free(op);
 }
 
+/* As the directory would tell it. */
+static void tell_keeping(struct volume *volume)
+{
+	struct directory_keeping keeping = { KEEPING_DOMAIN, 1 };
+	void *mailbox;
+	if (world_pick(KEEPING_TURN) == 0)
+		days_kept = 1 - days_kept;
+	if (!volume->keeping.is_fresh || volume->keeping.count != days_kept)
+		volume_set_keeping(volume, &keeping, days_kept, true);
+	for (size_t i = 0; map_next(volume->index.mailboxes, &i, NULL, &mailbox);)
+		((struct mailbox *)mailbox)->domain_id = KEEPING_DOMAIN;
+}
+
+struct recovery {
+	struct mailbox_op op;
+	struct recovered one;
+};
+
+static void on_recovered(struct mailbox_op *op)
+{
+	struct recovery *recovery = container_of(op, struct recovery, op);
+	tally_add(TALLY_CHECK, "an expunged message that is kept comes back",
+		recovery->one.status == 0);
+	free(recovery);
+}
+
+/* Something that the mailbox keeps, if there is any, comes back into its Trash: in the INBOX it
+ * would be taken for one that nobody expunged. */
+static void recover_one(struct mailbox *mailbox, struct folder *trash)
+{
+	struct body_range *range;
+	uint64_t from = world_pick(64);
+	while (bodies_next_kept(mailbox->index, from, &range) > 0) {
+		for (uint32_t i = 0; i < range->kept.count; i++) {
+			const struct kept_message *kept = &range->kept.messages[i];
+			if (kept->mailbox_id != mailbox->id)
+				continue;
+			struct recovery *recovery = mem_alloc(sizeof(*recovery));
+			*recovery = (struct recovery){ .op.done = on_recovered,
+				.one.body_lsn = body_range_lsn(range, kept->offset) };
+			mailbox_recover(trash, &recovery->one, 1,
+				&(struct mailbox_policy){ DURABILITY_LOCAL, 0 }, &recovery->op);
+			return;
+		}
+		from = range->number + 1;
+	}
+}
+
 /* A session's change on a random message of a random mailbox. Expunges spare the messages that the
  * checkers look for: only folders that start with another letter are emptied. */
 static void new_change(void *arg)
@@ -168,12 +226,17 @@ static void new_change(void *arg)
 	if (!world_is_running(machine) || machine != *(unsigned *)arg)
 		return;
 	struct volume *volume = cluster_volume(machine, volume_id);
+	tell_keeping(volume);
 	struct mailbox *mailbox = index_find_mailbox(
 		&volume->index, 100 * volume_id + 1 + world_pick(CLUSTER_SHARED_MAILBOXES));
 	if (volume->state != VOLUME_PRIMARY || mailbox == NULL || mailbox->folder_count == 0)
 		return;
 	struct folder *inbox = mailbox_find_folder(mailbox, STR("INBOX"));
 	struct folder *trash = mailbox_find_folder(mailbox, STR("Trash"));
+	if (trash != NULL && world_pick(6) == 0) {
+		recover_one(mailbox, trash);
+		return;
+	}
 	struct mailbox_op *op = mem_alloc(sizeof(*op));
 	op->done = on_op_done;
 	uint32_t uid = 0;

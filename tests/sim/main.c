@@ -56,6 +56,7 @@ static bool run_seed(uint64_t seed, unsigned classes, uint64_t seconds)
 	}
 	cluster_stop_load();
 	faults_mend();
+	check_read_indexes();
 	users_read_all();
 	world_run_until_us(world_now_us() + READ_US);
 	bool good = check_all();
@@ -98,6 +99,7 @@ static bool run_apart(uint64_t seed, unsigned classes, uint64_t seconds)
 	if (WIFSIGNALED(status))
 		printf("FAIL seed=%llu ended by signal %d\n", (unsigned long long)seed,
 			WTERMSIG(status));
+	fflush(stdout); /* the next process would print it again */
 	return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS;
 }
 

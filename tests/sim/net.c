@@ -238,6 +238,19 @@ void net_machine_crashed(unsigned machine)
 			list_remove(entry);
 }
 
+void world_part_processes(unsigned machine)
+{
+	list_for_each_safe (entry, following, &streams) {
+		struct stream *stream = list_entry(entry, struct stream, link);
+		struct stream *peer = stream->peer;
+		if (stream->machine != machine || peer == NULL || peer->machine != machine)
+			continue;
+		peer->peer = stream->peer = NULL;
+		tell_closed(stream, -ECONNRESET, machine, 0);
+		tell_closed(peer, -ECONNRESET, machine, 0);
+	}
+}
+
 /* ---- connecting ---- */
 
 struct connect_event {

@@ -2,6 +2,8 @@
 
 #include "sim/scenario.h"
 
+#include <errno.h>
+
 /* ---- disks that have less than they confirmed ---- */
 
 static void expect_in_mailbox(const size_t *deliveries, unsigned count)
@@ -95,6 +97,10 @@ TEST(an_emptied_primary_does_not_go_on_with_the_half_that_it_was_given)
 		EXPECT(cluster_volume(primary, 1)->opening.ready_end > 0);
 		EXPECT_INT(VOLUME_OPENING, cluster_volume(primary, 1)->state);
 		EXPECT_INT(WAIT_LOST, cluster_volume(primary, 1)->numbers.waits_for);
+		/* Who compares copies sees what it has by now. */
+		EXPECT_INT(cluster_volume(half, 1)->reader_end,
+			cluster_volume(primary, 1)->numbers.durable_lsn);
+		EXPECT_INT(1, cluster_volume(primary, 1)->numbers.epoch);
 		cluster_crash(primary);
 		cluster_restart(primary);
 	}
@@ -264,7 +270,8 @@ TEST(an_epoch_that_all_copies_have_lost_is_not_begun_again_by_itself)
 	cluster_open_closed();
 	run_us(10 * SECOND_US);
 	EXPECT_INT(VOLUME_PRIMARY, primary_of_1()->state);
-	EXPECT(deliver_uid() > lost);
+	/* It may have been put back to any moment. */
+	EXPECT(deliver_uid() > lost + (RESTORED_EPOCHS - 1) * UID_SLACK);
 	EXPECT(check_all());
 }
 
@@ -465,6 +472,89 @@ TEST(a_hold_that_outlived_its_process_ends_by_itself)
 	EXPECT(check_all());
 }
 
+/* Its hold is being written, which takes a few syncs. */
+static const struct volume *catch_holding(struct question *hold)
+{
+	const struct volume *volume = cluster_volume(hold->machine, 1);
+	ask(hold);
+	for (unsigned i = 0; i < 10000 && (volume->log == NULL || volume_log_is_idle(volume->log));
+		i++)
+		run_us(20);
+	EXPECT(volume->state == VOLUME_HELD && !hold->answered);
+	EXPECT(volume->log != NULL && !volume_log_is_idle(volume->log));
+	return volume;
+}
+
+static void let_go(void *arg)
+{
+	volume_unhold(arg);
+}
+
+TEST(a_hold_that_is_taken_back_while_it_is_written_is_over_and_over_for_good)
+{
+	start();
+	struct question hold = { .machine = replica_of(1), .hold_epoch = 1 };
+	const struct volume *volume = catch_holding(&hold);
+	world_call_on(hold.machine, 0, let_go, cluster_volume(hold.machine, 1));
+	run_us(100000);
+	EXPECT_INT(VOLUME_REPLICA, volume->state);
+	EXPECT(hold.answered && hold.status == -ESTALE && volume->token == 0);
+	for (unsigned i = 0; i < 2; i++) {
+		size_t delivery = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+		run_us(SECOND_US);
+		EXPECT(entry(delivery)->answered_ok);
+		/* Nor does the next process find it. */
+		cluster_crash(hold.machine);
+		cluster_restart(hold.machine);
+		run_us(2 * SECOND_US);
+	}
+	EXPECT(check_all());
+}
+
+/* Of two commands the second asks for a hold while the first one's is taken back. */
+TEST(a_hold_that_is_asked_for_while_an_earlier_one_is_taken_back_holds)
+{
+	start();
+	struct question hold = { .machine = replica_of(1), .hold_epoch = 1 }, again = hold;
+	const struct volume *volume = catch_holding(&hold);
+	world_call_on(hold.machine, 0, let_go, cluster_volume(hold.machine, 1));
+	world_call_on(hold.machine, 1, on_ask, &again);
+	run_us(100000);
+	EXPECT(again.answered && again.status == 0);
+	EXPECT(volume->state == VOLUME_HELD && volume->token != 0);
+}
+
+static void name_primary(void *arg)
+{
+	struct volume *volume = arg;
+	struct volume_desired desired = volume->desired;
+	desired.primary = true;
+	desired.epoch = 2;
+	desired.incarnation = incarnation_make(1, 5);
+	volume_set_desired(volume, &desired);
+}
+
+/* Its log is empty, so what is lost is noted in it when it opens: behind the hold. */
+TEST(an_emptied_copy_that_is_named_while_its_hold_is_written_waits_for_that)
+{
+	start();
+	unsigned replica = replica_of(1);
+	deliver_uid();
+	cluster_crash(replica);
+	world_empty_disk(replica);
+	world_set_link(0, 1, false);
+	cluster_restart(replica);
+	run_us(SECOND_US);
+	struct question hold = { .machine = replica, .hold_epoch = 1 };
+	const struct volume *volume = catch_holding(&hold);
+	EXPECT_INT(0, volume_log_end(volume->log));
+	world_call_on(replica, 0, name_primary, cluster_volume(replica, 1));
+	run_us(2 * SECOND_US);
+	EXPECT(hold.answered);
+	EXPECT_INT(VOLUME_OPENING, volume->state);
+	EXPECT_INT(WAIT_LOST, volume->numbers.waits_for);
+}
+
 /* ---- directories that are behind ---- */
 
 TEST(a_directory_that_was_put_back_is_put_right_by_who_writes)
@@ -482,4 +572,94 @@ TEST(a_directory_that_was_put_back_is_put_right_by_who_writes)
 	EXPECT_INT(VOLUME_REPLICA, cluster_volume(primary, 1)->state);
 	EXPECT_INT(before + 1, deliver_uid());
 	EXPECT(check_all());
+}
+
+/* It was named, died before it began, and all copies are there: but now the row names the one that
+ * follows it, which waits for the epoch that it has heard of to be explained. */
+TEST(an_epoch_that_was_given_before_the_directory_was_put_back_is_not_waited_for)
+{
+	start();
+	unsigned primary = cluster_primary(1), named = 1 - primary;
+	uint32_t before = deliver_uid();
+	run_us(SECOND_US);
+	cluster_keep_directory();
+	cluster_crash(primary);
+	cluster_promote(1, named);
+	for (unsigned ms = 0; ms < 1000 && cluster_primary(1) != named; ms++)
+		run_us(1000);
+	cluster_crash(named);
+	cluster_restart(named);
+	run_us(2 * SECOND_US);
+	EXPECT_INT(VOLUME_OPENING, cluster_volume(named, 1)->state);
+	EXPECT_INT(WAIT_COPIES, cluster_volume(named, 1)->numbers.waits_for);
+	cluster_put_back_directory();
+	cluster_restart(primary);
+	run_us(30 * SECOND_US);
+	EXPECT_INT(named, cluster_primary(1));
+	EXPECT_INT(VOLUME_PRIMARY, primary_of_1()->state);
+	EXPECT(deliver_uid() > before);
+	EXPECT(check_all());
+}
+
+/* Its store is of a branch that was cut off while it could not be opened. */
+TEST(an_index_that_is_opened_late_is_compared_with_the_log_then)
+{
+	start();
+	unsigned first = cluster_primary(1), other = 1 - first;
+	(void)deliver_uid();
+	world_set_link(0, 1, false);
+	for (unsigned i = 0; i < 3; i++)
+		(void)cluster_deliver(1, MAILBOX, DURABILITY_LOCAL);
+	run_us(20 * SECOND_US); /* and a checkpoint */
+	uint64_t tail_end = volume_log_end(cluster_volume(first, 1)->log);
+	EXPECT_INT(tail_end, cluster_volume(first, 1)->index.saved_lsn);
+	cluster_promote(1, other);
+	cluster_crash(first);
+	run_us(5 * SECOND_US);
+	uint32_t last = 0;
+	while (volume_log_end(cluster_volume(other, 1)->log) < 2 * tail_end)
+		last = deliver_uid();
+	world_refuse_call(first, DISK_STORE_OPEN, -EIO, 0);
+	cluster_restart(first);
+	EXPECT(world_has_refused(first));
+	world_set_link(0, 1, true);
+	run_us(20 * SECOND_US);
+	cluster_promote(1, first);
+	run_us(10 * SECOND_US);
+	EXPECT_INT(first, cluster_primary(1));
+	EXPECT(deliver_uid() > last);
+	EXPECT(check_all());
+}
+
+/* It was being filled, and the file that said so has rotted: nobody moves to it for less. */
+TEST(a_replica_whose_file_of_epochs_was_lost_is_not_whole_until_it_follows)
+{
+	start();
+	unsigned primary = cluster_primary(1), replica = 1 - primary;
+	(void)deliver_uid();
+	cluster_crash(replica);
+	world_rot(replica, "/volumes/1/epochs", 12);
+	world_set_link(0, 1, false);
+	cluster_restart(replica);
+	cluster_crash(primary);
+	run_us(2 * SECOND_US);
+	struct question question = { .machine = replica, .hold_epoch = 1 };
+	ask(&question);
+	run_us(SECOND_US);
+	EXPECT(question.answered && question.status == 0);
+	struct volume *volume = cluster_volume(replica, 1);
+	EXPECT(volume->log != NULL && volume_log_whole_from(volume->log) == UINT64_MAX);
+	/* With its leader it is again. */
+	world_set_link(0, 1, true);
+	cluster_restart(primary);
+	run_us(40 * SECOND_US);
+	(void)deliver_uid();
+	cluster_crash(primary);
+	question = (struct question){ .machine = replica,
+		.hold_epoch = volume->desired.epoch };
+	ask(&question);
+	run_us(SECOND_US);
+	EXPECT(question.answered && question.status == 0);
+	EXPECT(volume->log != NULL &&
+		volume_log_whole_from(volume->log) <= volume_log_end(volume->log));
 }

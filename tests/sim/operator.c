@@ -70,6 +70,10 @@ static void write_directory(void *arg)
 	if (fenced && !complete)
 		best = best != NULL && has_more(best, &plan->primary) ? NULL : &plan->primary;
 	bool asked = fenced || plan->primary.only_waits;
+	/* Where it stands is not proven, and yet nobody passes it over for less. */
+	if (plan->primary.only_waits && best != NULL && plan->target < 0)
+		plan->refused |= plan->primary.epoch > best->epoch ||
+			(plan->primary.epoch == best->epoch && plan->primary.end > best->end);
 	bool refused = truths[plan->volume].epoch != plan->epoch || best == NULL ||
 		!still_stands(best) || (asked && !still_stands(&plan->primary)) ||
 		(plan->target < 0 && best != &plan->primary &&
@@ -118,7 +122,8 @@ static void ask_hold(void *arg)
 static void hold_all(struct plan *plan)
 {
 	for (unsigned m = 0; m < machine_count; m++) {
-		if (m == truths[plan->volume].primary)
+		/* One that is being filled is no choice, and nobody waits for it. */
+		if (m == truths[plan->volume].primary || truths[plan->volume].is_seeding[m])
 			continue;
 		plan->refused |= !world_is_running(m);
 		if (world_is_running(m))
@@ -157,8 +162,11 @@ static void on_fenced(struct end_wait *wait, int status, uint64_t end)
 	struct plan *plan = container_of(wait, struct asked_copy, wait)->plan;
 	take_answer(&plan->primary, status, end);
 	if (status == 0 && !volume_is_proven_end(plan->primary.volume)) {
+		const struct volume_numbers *numbers = &plan->primary.volume->numbers;
 		plan->primary.only_waits = true;
 		plan->primary.stands = false;
+		plan->primary.epoch = numbers->epoch;
+		plan->primary.end = numbers->durable_lsn;
 		hold_all(plan);
 		return;
 	}
@@ -250,7 +258,8 @@ static void open_alone(void *arg)
 	(void)!volume_open_alone(volume, false);
 }
 
-/* The copy that has most of those that follow, and can be read; -1: none. */
+/* The copy that has most, and can be read; one whose log nobody has read yet is held, which reads
+ * it. -1: none. */
 static int best_replica(unsigned v)
 {
 	const struct volume *best = NULL;
@@ -258,7 +267,7 @@ static int best_replica(unsigned v)
 	for (unsigned m = 0; m < machine_count; m++) {
 		const struct volume *volume = machines[m]->slots[v].volume;
 		if (m == truths[v].primary || !world_is_running(m) ||
-			volume->numbers.damaged != 0 || volume->numbers.epoch == 0)
+			volume->numbers.damaged != 0 || truths[v].is_seeding[m])
 			continue;
 		if (best == NULL || volume->numbers.epoch > best->numbers.epoch ||
 			(volume->numbers.epoch == best->numbers.epoch &&

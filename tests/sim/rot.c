@@ -121,13 +121,29 @@ static bool is_still_there(const struct rot *rot)
 		(uint8_t)value == rot->value;
 }
 
+/* The file of a segment; its volume and its address. */
+static bool is_segment(const struct rot *rot, unsigned *volume_out, unsigned long long *at_out)
+{
+	return sscanf(rot->path, "/volumes/%u/%16llx.log", volume_out, at_out) == 2;
+}
+
+bool rot_was_in(uint32_t volume_id)
+{
+	for (unsigned i = 0; i < count; i++) {
+		unsigned volume;
+		unsigned long long segment;
+		if (is_segment(&rots[i], &volume, &segment) && volume == volume_id)
+			return true;
+	}
+	return false;
+}
+
 bool rot_is_in(unsigned machine, uint32_t volume_id, uint64_t from, uint64_t to)
 {
 	for (unsigned i = 0; i < count && machine == victim; i++) {
 		unsigned volume;
 		unsigned long long segment;
-		if (sscanf(rots[i].path, "/volumes/%u/%16llx.log", &volume, &segment) != 2 ||
-			volume != volume_id)
+		if (!is_segment(&rots[i], &volume, &segment) || volume != volume_id)
 			continue;
 		uint64_t lsn = segment * segment_length + rots[i].offset;
 		if (lsn >= from && lsn < to && is_still_there(&rots[i]))

@@ -20,6 +20,8 @@ void rot_beside_log(unsigned machine);
 void rot_index(unsigned machine);
 /* Whether bytes of that range of a volume's log are rotten there, and not mended. */
 bool rot_is_in(unsigned machine, uint32_t volume_id, uint64_t from, uint64_t to);
+/* Some have been, in this run. */
+bool rot_was_in(uint32_t volume_id);
 /* Something of a log has rotted in this run; of an index. */
 bool rot_has_been(void);
 bool rot_of_index_has_been(void);

@@ -6,6 +6,7 @@
 #include "sim/cluster_internal.h"
 #include "sim/internal.h"
 #include "sim/mail.h"
+#include "sim/rot.h"
 #include "sim/tally.h"
 
 #include <stdio.h>
@@ -191,19 +192,23 @@ void routers_accept(size_t entry)
 
 /* ---- what becomes of it ---- */
 
-/* The machine that serves the volume and has stored it; -1: none. */
+/* The machine that serves the volume, in the latest epoch, and has stored it; -1: none. */
 static int home_of(const struct history_entry *entry)
 {
 	uint8_t key[16];
+	uint64_t epoch = 0;
+	int home = -1;
 	dedupe_key(entry->delivery_id, entry->mailbox_id, key);
 	for (unsigned m = 0; m < machine_count; m++) {
 		struct volume *volume =
 			world_is_running(m) ? cluster_volume(m, entry->volume_id) : NULL;
-		if (volume != NULL && volume->state == VOLUME_PRIMARY &&
-			dedupe_has(&volume->index.dedupe, key))
-			return (int)m;
+		if (volume == NULL || volume->state != VOLUME_PRIMARY ||
+			volume->desired.epoch < epoch || !dedupe_has(&volume->index.dedupe, key))
+			continue;
+		epoch = volume->desired.epoch;
+		home = (int)m;
 	}
-	return -1;
+	return home;
 }
 
 /* True: it is in no queue any more, and its home has answered. */
@@ -218,7 +223,10 @@ static bool is_handed_over(struct history_entry *entry)
 			return false;
 	if (holders != 0)
 		return false;
-	if (home >= 0)
+	/* One that was deposed, and stood still when it had stored it, has answered nobody. */
+	if (home >= 0 &&
+		cluster_volume((unsigned)home, entry->volume_id)->desired.epoch >=
+			truths[entry->volume_id - 1].epoch)
 		history_answered(entry, (unsigned)home, 0);
 	entry->handed_over = true;
 	tally_add(TALLY_CHECK,
@@ -300,7 +308,8 @@ bool routers_check(void)
 		/* A home that answered, and was passed over, is another promise. */
 		bool was_passed_over = entry->was_home ||
 			entry->queued_epoch != truths[entry->volume_id - 1].epoch ||
-			history_has_losses() || cluster_directory_has_lied();
+			history_has_losses() || rot_was_in(entry->volume_id) ||
+			cluster_directory_has_lied();
 		if (!entry->queued || entry->queue_excused)
 			continue;
 		tally_add(TALLY_CHECK, "1 what a router answered is delivered, or in a queue", 1);

@@ -12,17 +12,22 @@
 
 enum { MAILBOX = 101, SECOND_US = 1000000 };
 
-static inline void start(void)
+static inline void start_from(uint64_t seed)
 {
-	log_setup("scenario", LOG_LEVEL_ERROR);
-	world_reset(7);
+	log_setup("scenario", getenv("V") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
+	world_reset(seed);
 	cluster_start(2);
 	world_run_until_us(world_now_us() + SECOND_US);
 }
 
+static inline void start(void)
+{
+	start_from(7);
+}
+
 static inline void start_three(void)
 {
-	log_setup("scenario", LOG_LEVEL_ERROR);
+	log_setup("scenario", getenv("V") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
 	world_reset(7);
 	cluster_start(3);
 	world_run_until_us(world_now_us() + SECOND_US);

@@ -23,11 +23,15 @@ enum {
 	TEXT_MAX = 160,
 };
 
+/* Above the number of every message that is delivered. */
+enum { FIRST_DRAFT = 100000000 };
+
 enum step { STEP_LOGIN, STEP_SELECT, STEP_LOOK, STEP_CHANGE, STEP_READ_ALL };
 
 enum wish {
 	CHANGE_NONE,
 	CHANGE_APPEND,
+	CHANGE_DRAFT, /* a message that nobody is promised, and that may be expunged altogether */
 	CHANGE_CREATE,
 	CHANGE_DELETE,
 	CHANGE_RENAME,
@@ -253,6 +257,18 @@ static void append(struct user *user)
 	buf_deinit(&message);
 }
 
+static void append_draft(struct user *user)
+{
+	static uint64_t drafts;
+	struct buf message = { 0 };
+	user->mark = FIRST_DRAFT + drafts++;
+	begin_way(user);
+	mail_write(user->mark, &message);
+	ask(user, STEP_CHANGE, "APPEND Archive (%s) {%zu+}\r\n" STR_FORMAT, user->flags,
+		buf_length(&message), STR_ARG(buf_str(&message)));
+	buf_deinit(&message);
+}
+
 /* A change that needs a message, on one of those that were looked at. */
 static void change_message(struct user *user)
 {
@@ -292,6 +308,7 @@ static void change(struct user *user)
 		user->change = CHANGE_NONE;
 	switch (user->change) {
 	case CHANGE_APPEND: append(user); break;
+	case CHANGE_DRAFT: append_draft(user); break;
 	case CHANGE_CREATE: ask(user, STEP_CHANGE, "CREATE work/%u", number); break;
 	case CHANGE_DELETE: ask(user, STEP_CHANGE, "DELETE work/%u", number); break;
 	case CHANGE_RENAME:
@@ -331,7 +348,8 @@ static void note_new_uid(struct user *user, struct str reply, const char *label)
 static void on_changed(struct user *user, struct str reply)
 {
 	/* With a code it was done in part: keywords that have no place. */
-	if (user->change == CHANGE_APPEND || user->change == CHANGE_COPY)
+	if (user->change == CHANGE_APPEND || user->change == CHANGE_DRAFT ||
+		user->change == CHANGE_COPY)
 		on_way_end(user->mailbox_id, mail_length(user->mark));
 	bool is_plain = str_starts_with(reply, STR("OK ")) && str_find_byte(reply, '[') < 0;
 	switch (user->change) {
@@ -344,6 +362,10 @@ static void on_changed(struct user *user, struct str reply)
 	case CHANGE_EXPUNGE:
 		if (str_starts_with(reply, STR("OK")))
 			model_expunge_answered(user->model, user->uid, user->epoch, user->machine);
+		break;
+	case CHANGE_DRAFT:
+		if (str_starts_with(reply, STR("OK")))
+			note_new_uid(user, reply, "[APPENDUID ");
 		break;
 	case CHANGE_COPY:
 		if (str_starts_with(reply, STR("OK")))

@@ -1,6 +1,7 @@
 #include "sim/cluster_internal.h"
 
 #include "sim/on_way.h"
+#include "sim/punched.h"
 #include "sim/rot.h"
 #include "sim/tally.h"
 
@@ -13,6 +14,8 @@ enum {
 	/* Comparing bytes costs more. */
 	COPIES_US = 300000,
 	REIGNS_MAX = 1024,
+	/* As the simulation is linked. */
+	SEGMENT_BYTES = 256 << 10,
 	BLOCK = 4096,
 };
 
@@ -122,11 +125,12 @@ static bool first_group(unsigned machine, unsigned v, uint64_t segment, struct g
  * front of it is the same: the segment before is compared. */
 static void compare_copies(unsigned v, unsigned a, unsigned b)
 {
-	static char left[BLOCK], right[BLOCK];
+	static char left[SEGMENT_BYTES], right[SEGMENT_BYTES];
 	struct group of_a, of_b;
 	uint64_t segment = 1;
 	/* A disk that lied has holes that nobody knows of before they are read. */
-	if (history_has_losses())
+	if (history_has_losses() || punched_is_under_way(a, v + 1) ||
+		punched_is_under_way(b, v + 1))
 		return;
 	while (first_group(a, v, segment + 1, &of_a))
 		segment++;
@@ -138,22 +142,23 @@ static void compare_copies(unsigned v, unsigned a, unsigned b)
 	if (segment == 0)
 		return;
 	tally_add(TALLY_CHECK, "5 where (LSN, chain) is equal, the bytes are", 1);
-	for (uint64_t lsn = (segment - 1) * segment_length; lsn < segment * segment_length;
-		lsn += BLOCK) {
-		memset(left, 0, BLOCK);
-		memset(right, 0, BLOCK);
-		read_log(a, v, lsn, left, BLOCK);
-		read_log(b, v, lsn, right, BLOCK);
-		bool rotten = rot_is_in(a, v + 1, lsn, lsn + BLOCK) ||
-			rot_is_in(b, v + 1, lsn, lsn + BLOCK);
-		if (memcmp(left, right, BLOCK) != 0 && !rotten) {
-			unsigned i = 0;
-			while (left[i] == right[i])
-				i++;
-			printf("machines %u and %u, at %llu:\n", a, b, (unsigned long long)lsn + i);
-			say(v, of_a.epoch, "two copies differ in front of the same chain");
-			return;
-		}
+	CHECK(segment_length == SEGMENT_BYTES);
+	uint64_t lsn = (segment - 1) * segment_length;
+	memset(left, 0, sizeof(left));
+	memset(right, 0, sizeof(right));
+	read_log(a, v, lsn, left, sizeof(left));
+	read_log(b, v, lsn, right, sizeof(right));
+	punched_mask(v + 1, lsn, left, right, sizeof(left));
+	for (size_t at = 0; at < sizeof(left); at += BLOCK) {
+		bool rotten = rot_is_in(a, v + 1, lsn + at, lsn + at + BLOCK) ||
+			rot_is_in(b, v + 1, lsn + at, lsn + at + BLOCK);
+		if (memcmp(left + at, right + at, BLOCK) == 0 || rotten)
+			continue;
+		while (left[at] == right[at])
+			at++;
+		printf("machines %u and %u, at %llu:\n", a, b, (unsigned long long)(lsn + at));
+		say(v, of_a.epoch, "two copies differ in front of the same chain");
+		return;
 	}
 }
 
@@ -197,12 +202,18 @@ static bool is_rotten_header(unsigned machine, unsigned v, uint64_t lsn)
 	return rot_is_in(machine, v + 1, lsn, lsn + RECORD_HEADER_LENGTH);
 }
 
-/* It had it, and has cut off the damage in front of it: the list does not go back. */
+/* It had it, and has cut off the damage in front of it: the list does not go back. Its node may not
+ * know yet. */
 static bool is_being_refilled(unsigned machine, unsigned v, uint64_t lsn)
 {
+	static const char nothing[RECORD_HEADER_LENGTH];
+	char there[RECORD_HEADER_LENGTH];
 	const struct volume *volume = machines[machine]->slots[v].volume;
-	return rot_has_been() && machine == rot_machine() && volume != NULL &&
-		volume->reader_end <= lsn;
+	if (!rot_has_been() || machine != rot_machine() || volume == NULL)
+		return false;
+	return volume->reader_end <= lsn ||
+		read_log(machine, v, lsn, there, sizeof(there)) < sizeof(there) ||
+		memcmp(there, nothing, sizeof(there)) == 0;
 }
 
 void watch_safe(const struct history_entry *entry)
@@ -217,6 +228,7 @@ void watch_safe(const struct history_entry *entry)
 	for (unsigned m = 0; m < machine_count; m++)
 		copies += m != entry->answered_by &&
 			(is_being_refilled(m, v, message->body_lsn) ||
+				cluster_has_just_thrown(v + 1, m) ||
 				(read_log(m, v, message->body_lsn, there, sizeof(there)) ==
 						sizeof(there) &&
 					(memcmp(here, there, sizeof(here)) == 0 ||

@@ -47,6 +47,9 @@ void world_freeze_machine(unsigned machine, uint64_t for_us);
 
 /* While cut, nothing passes between two machines and nobody is told. */
 void world_set_link(unsigned a, unsigned b, bool connected);
+/* Ends the connections between processes of a machine. They connect again, unless its link to
+ * itself is cut. */
+void world_part_processes(unsigned machine);
 /* Adds up to this much to every delivery. */
 void world_set_latency_us(uint64_t maximum);
 

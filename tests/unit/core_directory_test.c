@@ -4,146 +4,15 @@
  * wiped.
  */
 
-#include "core/directory/directory.h"
-#include "core/directory/directory_write.h"
 #include "core/directory/domain.h"
-#include "core/timer.h"
-#include "unit/test.h"
+#include "unit/directory_world.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define SCRAM \
-	"SCRAM-SHA-256$4096:AAAAAAAAAAAAAAAAAAAAAA==$BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA=" \
-	":" \
-	"CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCCA="
-
-struct world {
-	struct loop *loop;
-	struct timer *timer;
-	struct config config;
-	struct directory *directory;
-	struct directory_writer *writer;
-	char folder[64];
-	unsigned changes;
-	/* Of the last change. */
-	bool is_news_all;
-	uint64_t news[8];
-	size_t news_count;
-	uint64_t access; /* what has_other_access waits to see changed */
-	bool is_postgres;
-	/* wait_until's condition. */
-	bool (*holds)(struct world *world);
-	unsigned polls;
-};
-
-static void on_change(void *arg)
-{
-	struct world *world = arg;
-	struct directory_news news = directory_news(world->directory);
-	world->changes++;
-	world->is_news_all = news.is_all;
-	world->news_count = 0;
-	for (size_t i = 0; i < news.count && i < array_length(world->news); i++)
-		world->news[world->news_count++] = news.mailbox_ids[i];
-}
-
-static void on_tick(void *arg)
-{
-	struct world *world = arg;
-	if (world->holds(world) || ++world->polls > 3000)
-		loop_stop(world->loop);
-	else
-		timer_start(world->timer, 1);
-}
-
-/* Runs the loop until holds() is true, 3 seconds at most. */
-static bool wait_until(struct world *world, bool (*holds)(struct world *world))
-{
-	world->holds = holds;
-	world->polls = 0;
-	timer_start(world->timer, 1);
-	loop_run(world->loop);
-	return holds(world);
-}
-
-static void open_directory(struct world *world)
-{
-	struct error error = { 0 };
-	char path[128];
-	snprintf(path, sizeof(path), "%s/snapshot.sqlite", world->folder);
-	EXPECT_INT(0,
-		directory_open(world->loop, &world->config, path, on_change, world,
-			&world->directory, &error));
-}
-
-static void open_world(struct world *world, const char *postgres)
-{
-	struct error error = { 0 };
-	char path[128];
-	*world = (struct world){ .is_postgres = postgres != NULL };
-	snprintf(world->folder, sizeof(world->folder), "/tmp/pando-directory-XXXXXX");
-	EXPECT(mkdtemp(world->folder) != NULL);
-	world->loop = loop_create();
-	world->timer = timer_new(world->loop, on_tick, world);
-	world->config.data_dir = world->folder;
-	world->config.directory = str_to_heap(str_from(postgres ? postgres : "standalone"));
-	snprintf(path, sizeof(path), "%s/directory", world->folder);
-	EXPECT_INT(0, mkdir(path, 0700));
-	snprintf(path, sizeof(path), "%s/directory/directory.sqlite", world->folder);
-	int code = postgres ? directory_init_postgres(postgres, NULL, NULL, &error)
-			    : directory_init_file(path, NULL, &error);
-	if (code == 0)
-		code = directory_writer_open(&world->config, &world->writer, &error);
-	if (code < 0)
-		test_fail(__FILE__, __LINE__, "%s", error.text);
-}
-
-static void close_world(struct world *world)
-{
-	char command[128];
-	directory_close(&world->directory);
-	directory_writer_close(&world->writer);
-	timer_destroy(&world->timer);
-	loop_destroy(&world->loop);
-	free(world->config.directory);
-	snprintf(command, sizeof(command), "rm -rf %s", world->folder);
-	EXPECT_INT(0, system(command));
-}
-
-static void expect_done(int code, const struct error *error)
-{
-	if (code < 0)
-		test_fail(__FILE__, __LINE__, "%s", error->text);
-}
-
-/* Two sites with a node each, a volume from the first to the second, one mailbox. */
-static void fill(struct directory_writer *writer)
-{
-	struct error error = { 0 };
-	struct node_description a = { "node-a1", "site-a", "127.0.0.1:1", "127.0.0.1:2",
-		"127.0.0.1:3", "127.0.0.1:4" };
-	struct node_description b = { "node-b1", "site-b", "127.0.0.1:5", "127.0.0.1:6",
-		"127.0.0.1:7", "[::1]:8" };
-	struct router_description router = { "router-a", "site-a", "127.0.0.1:9", "" };
-	struct volume_description volume = { .name = "v1",
-		.primary_node = "node-a1",
-		.replica_nodes = { "node-b1" },
-		.replica_count = 1 };
-	struct mailbox_description mailbox = { .address = "Anna@Example.org", .scram = SCRAM };
-	expect_done(directory_add_site(writer, "site-a", &error), &error);
-	expect_done(directory_add_site(writer, "site-b", &error), &error);
-	expect_done(directory_add_node(writer, &a, &error), &error);
-	expect_done(directory_add_node(writer, &b, &error), &error);
-	expect_done(directory_add_router(writer, &router, &error), &error);
-	expect_done(directory_add_volume(writer, &volume, &error), &error);
-	expect_done(directory_add_domain(writer, "example.org", &error), &error);
-	expect_done(directory_add_mailbox(writer, &mailbox, &error), &error);
-}
 
 static bool knows_anna(struct world *world)
 {
@@ -299,19 +168,114 @@ static void check_promotion(struct world *world)
 	EXPECT_INT(5, directory_find_volume(world->directory, 1)->epoch);
 }
 
-static bool has_slacks(struct world *world)
-{
-	return directory_find_volume(world->directory, 1)->uid_slacks == 7;
-}
-
-/* Of the epoch that the row names, and never fewer. */
-static void check_slacks(struct world *world)
+static void expect_setting(struct directory_writer *writer, const char *show, const char *value)
 {
 	struct error error = { 0 };
-	expect_done(directory_raise_uid_slacks(world->writer, 1, 4, 9, &error), &error);
-	expect_done(directory_raise_uid_slacks(world->writer, 1, 5, 7, &error), &error);
-	expect_done(directory_raise_uid_slacks(world->writer, 1, 5, 3, &error), &error);
-	EXPECT(wait_until(world, has_slacks));
+	struct sql_result *result = NULL;
+	expect_done(
+		sql_query(directory_writer_sql(writer), show, NULL, 0, &result, &error), &error);
+	EXPECT(strcmp(value, sql_value(result, 0, 0)) == 0);
+	sql_result_free(&result);
+}
+
+static void end_session(struct directory_writer *other, struct directory_writer *writer)
+{
+	struct error error = { 0 };
+	struct sql_result *result = NULL;
+	expect_done(sql_query(directory_writer_sql(writer), "select pg_backend_pid()", NULL, 0,
+			    &result, &error),
+		&error);
+	/* Ended when it is out of the list. */
+	expect_done(sql_query(directory_writer_sql(other), "select pg_terminate_backend($1, 5000)",
+			    SQL_VALUES(sql_value(result, 0, 0)), NULL, &error),
+		&error);
+	sql_result_free(&result);
+}
+
+static void expect_no_change(struct directory_writer *writer, int code)
+{
+	struct error error = { 0 };
+	EXPECT_INT(code, directory_add_site(writer, "behind-the-lock", &error));
+}
+
+/* A connection that is lost comes back with the volumes that it had, or changes nothing. */
+static void check_lost_session(struct world *world)
+{
+	static const struct volume_seen first[] = { { 1, 5 } }, old[] = { { 1, 1 } };
+	struct directory_writer *other = NULL, *third = NULL;
+	struct error error = { 0 };
+	expect_done(directory_writer_open(&world->config, &world->writer, &error), &error);
+	expect_done(directory_writer_open(&world->config, &other, &error), &error);
+	expect_done(directory_writer_open(&world->config, &third, &error), &error);
+	EXPECT_INT(-ESTALE, directory_begin_moves(other, "pando failover v1", old, 1, &error));
+	directory_writer_close(&other);
+	expect_done(directory_writer_open(&world->config, &other, &error), &error);
+	expect_done(directory_begin_moves(world->writer, "pando failover v1", first, 1, &error),
+		&error);
+	end_session(other, world->writer);
+	expect_done(directory_begin(world->writer, &error), &error);
+	directory_rollback(world->writer);
+	EXPECT_INT(-EBUSY, directory_begin_moves(third, "pando copy add v1", first, 1, &error));
+	end_session(other, world->writer);
+	expect_done(directory_begin_moves(other, "pando copy add v1", first, 1, &error), &error);
+	expect_no_change(world->writer, -EBUSY);
+	expect_no_change(world->writer, -EBUSY);
+	directory_writer_close(&other);
+	expect_done(directory_begin(world->writer, &error), &error);
+	directory_rollback(world->writer);
+	directory_writer_close(&third);
+	directory_writer_close(&world->writer);
+	expect_done(directory_writer_open(&world->config, &world->writer, &error), &error);
+}
+
+/* One command at a time moves a volume; others are told who does, and for how long at most. */
+static void check_moves(struct world *world)
+{
+	static const struct volume_seen first[] = { { 1, 5 } }, second[] = { { 2, 5 } },
+					both[] = { { 2, 5 }, { 1, 5 } };
+	struct directory_writer *other = NULL;
+	struct error error = { 0 };
+	expect_done(directory_writer_open(&world->config, &other, &error), &error);
+	expect_done(directory_begin_moves(world->writer, "pando failover v1", first, 1, &error),
+		&error);
+	if (world->is_postgres) {
+		EXPECT_INT(
+			-EBUSY, directory_begin_moves(other, "pando failover v2", both, 2, &error));
+		EXPECT(strstr(error.text, "volume v1 is being moved by another command") != NULL);
+		EXPECT(strstr(error.text, ": pando failover v1`") != NULL);
+		/* Where its machine dies, and where it hangs. */
+		expect_setting(world->writer, "show idle_session_timeout", "1min");
+		expect_setting(other, "show client_connection_check_interval", "500ms");
+	}
+	/* The refused one has kept nothing, and others are nobody's concern. */
+	struct directory_writer *third = NULL;
+	expect_done(directory_writer_open(&world->config, &third, &error), &error);
+	expect_done(directory_begin_moves(third, "pando failover v2", second, 1, &error), &error);
+	directory_writer_close(&third);
+	directory_writer_close(&world->writer);
+	expect_done(directory_begin_moves(other, "pando failover v1", both, 2, &error), &error);
+	directory_writer_close(&other);
+	if (world->is_postgres)
+		check_lost_session(world);
+	else
+		expect_done(directory_writer_open(&world->config, &world->writer, &error), &error);
+}
+
+static bool is_served(struct world *world)
+{
+	const struct directory_volume *volume = directory_find_volume(world->directory, 1);
+	return volume->uid_slacks == 7 && volume->incarnation == 22;
+}
+
+/* Of the epoch that the row names, and never fewer slacks. */
+static void check_service(struct world *world)
+{
+	static const struct volume_service said[] = { { 1, 4, 11, 9 }, { 1, 5, 21, 7 },
+		{ 1, 5, 22, 3 } };
+	struct error error = { 0 };
+	for (size_t i = 0; i < array_length(said); i++)
+		expect_done(directory_note_service(world->writer, &said[i], &error), &error);
+	EXPECT(wait_until(world, is_served));
 }
 
 static bool has_quota(struct world *world)
@@ -378,8 +342,10 @@ static void check_all(struct world *world)
 	check_aliases(world);
 	check_access(world);
 	check_promotion(world);
-	check_slacks(world);
-	expect_done(directory_remove_mailbox(world->writer, "ANNA@example.org", &error), &error);
+	check_moves(world);
+	check_service(world);
+	expect_done(
+		directory_remove_mailbox(world->writer, "ANNA@example.org", 60, &error), &error);
 	EXPECT(wait_until(world, does_not_know_anna));
 	struct mailbox_description anna = { .address = "anna@example.org" };
 	expect_done(directory_add_mailbox(world->writer, &anna, &error), &error);
@@ -506,7 +472,7 @@ TEST(an_internationalised_domain_is_one_in_both_forms)
 	expect_done(directory_remove_alias(world.writer, "info@" BUECHER_ASCII, "anna@" BUECHER,
 			    &error),
 		&error);
-	expect_done(directory_remove_mailbox(world.writer, "anna@" BUECHER, &error), &error);
+	expect_done(directory_remove_mailbox(world.writer, "anna@" BUECHER, 60, &error), &error);
 	EXPECT(wait_until(&world, knows_no_form));
 	close_world(&world);
 }
@@ -574,12 +540,16 @@ TEST(mailboxes_that_are_older_than_marks_get_random_ones)
 	expect_done(sql_script(directory_writer_sql(world.writer),
 			    "alter table mailbox drop column mark; "
 			    "alter table volume drop column uid_slacks; "
+			    "drop table removed_mailbox; "
+			    "alter table volume_copy drop column seeding; "
+			    "alter table domain drop column keep_expunged_days; "
+			    "drop table volume_slot; "
 			    "delete from migration where number >= 4",
 			    &error),
 		&error);
 	snprintf(path, sizeof(path), "%s/directory/directory.sqlite", world.folder);
 	expect_done(directory_init_file(path, &applied, &error), &error);
-	EXPECT_INT(2, applied);
+	EXPECT_INT(5, applied);
 	open_directory(&world);
 	EXPECT(wait_until(&world, knows_bert));
 	const struct directory_mailbox *anna =
@@ -610,6 +580,62 @@ TEST(malformed_names_are_refused_with_a_sentence)
 	test_row(NULL);
 	mailbox.address = "anna@elsewhere.example";
 	EXPECT_INT(-ENOENT, directory_add_mailbox(world.writer, &mailbox, &error));
+	close_world(&world);
+}
+
+static void expect_order(const char *wanted, struct buf *names)
+{
+	EXPECT_STR(str_from(wanted), buf_str(names));
+	buf_clear(names);
+}
+
+TEST(places_are_iterated_by_site_and_name)
+{
+	struct world world;
+	struct error error = { 0 };
+	struct directory *places = NULL;
+	struct buf names = { 0 };
+	size_t position = 0;
+	char path[128];
+	open_world(&world, NULL);
+	fill(world.writer);
+	static const char *const late[][2] = { { "c", "site-a" }, { "node-a10", "site-a" },
+		{ "node-a2", "site-a" }, { "a", "site-b" } };
+	static const char *const volumes[] = { "v10", "v2" };
+	for (unsigned i = 0; i < array_length(late); i++) {
+		char addresses[4][24];
+		for (unsigned k = 0; k < 4; k++)
+			snprintf(
+				addresses[k], sizeof(addresses[k]), "127.0.0.1:%u", 10 + 4 * i + k);
+		struct node_description node = { late[i][0], late[i][1], addresses[0], addresses[1],
+			addresses[2], addresses[3] };
+		expect_done(directory_add_node(world.writer, &node, &error), &error);
+	}
+	for (unsigned i = 0; i < array_length(volumes); i++) {
+		struct volume_description volume = { .name = volumes[i],
+			.primary_node = "node-a2",
+			.replica_nodes = { "node-b1", "node-a10", "c" },
+			.replica_count = 3 };
+		expect_done(directory_add_volume(world.writer, &volume, &error), &error);
+	}
+	snprintf(path, sizeof(path), "%s/places.db", world.folder);
+	expect_done(directory_read_places(world.writer, path, &places, &error), &error);
+	const struct directory_node *node;
+	while ((node = directory_next_node(places, &position)) != NULL)
+		buf_printf(&names, "%s ", node->name);
+	expect_order("c node-a1 node-a2 node-a10 a node-b1 ", &names);
+	const struct directory_volume *volume;
+	position = 0;
+	while ((volume = directory_next_volume(places, &position)) != NULL) {
+		buf_printf(&names, "%s:", volume->name);
+		for (unsigned i = 0; i < volume->replica_count; i++)
+			buf_printf(&names, " %s",
+				directory_find_node(places, volume->replica_node_ids[i])->name);
+		buf_append_byte(&names, '\n');
+	}
+	expect_order("v1: node-b1\nv2: c node-a10 node-b1\nv10: c node-a10 node-b1\n", &names);
+	buf_deinit(&names);
+	directory_free_places(&places);
 	close_world(&world);
 }
 
@@ -673,13 +699,8 @@ TEST(postgres_follower_sees_every_change_and_its_snapshot_survives)
 {
 	const char *postgres = getenv("PANDO_TEST_POSTGRES");
 	struct world world;
-	struct sql *sql = NULL;
-	struct error error = { 0 };
 	if (!postgres)
 		return;
-	expect_done(sql_open_postgres(postgres, NULL, &sql, NULL, &error), &error);
-	expect_done(sql_script(sql, "drop schema if exists pando cascade", &error), &error);
-	sql_close(&sql);
 	open_world(&world, postgres);
 	check_all(&world);
 	EXPECT(wait_until(&world, is_fresh));

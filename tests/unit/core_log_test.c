@@ -46,3 +46,28 @@ TEST(anything_else_gets_time_level_and_program)
 	EXPECT_STR(STR("Z warn test door_stuck key=7\n"), str_from(line + strcspn(line, "Z")));
 	EXPECT_INT(26, strcspn(line, "Z"));
 }
+
+TEST(what_a_terminal_acts_on_is_quoted)
+{
+	static const struct {
+		const char *bytes, *shown;
+	} rows[] = {
+		{ "plain", "plain" },
+		{ "gr\xc3\xbc\xc3\x9f"
+		  "e",
+			"gr\xc3\xbc\xc3\x9f"
+			"e" },
+		{ "\xc2\xa0", "\xc2\xa0" },
+		{ "a b", "\"a b\"" },
+		{ "a\033[31m", "\"a\\x1b[31m\"" },
+		{ "a\xc2\x9b"
+		  "31m",
+			"\"a\\xc2\\x9b31m\"" },
+		{ "\xc2", "\xc2" },
+	};
+	for (unsigned i = 0; i < array_length(rows); i++) {
+		test_row(rows[i].shown);
+		EXPECT_STR(str_from(rows[i].shown), str_from(log_quote(str_from(rows[i].bytes))));
+	}
+	test_row(NULL);
+}

@@ -3,6 +3,7 @@
 #include "core/digest.h"
 #include "core/encode.h"
 #include "core/map.h"
+#include "core/nearest.h"
 #include "core/pool.h"
 #include "unit/test.h"
 
@@ -75,8 +76,10 @@ TEST(json_strings_replace_what_is_not_utf8)
 {
 	struct buf out = { 0 };
 	encode_json(&out, STR("a\"\\\n\xc3\xa9\xff\xed\xa0\x80"));
+	encode_json(&out, STR("\xc2\x9b\xc2\xa0"));
 	EXPECT_STR(
-		STR("\"a\\\"\\\\\\u000a\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""),
+		STR("\"a\\\"\\\\\\u000a\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""
+		    "\"\\u009b\xc2\xa0\""),
 		buf_str(&out));
 	buf_deinit(&out);
 }
@@ -108,6 +111,36 @@ TEST(numbers_are_read_whole_or_not_at_all)
 	EXPECT(!str_to_u64(STR("11"), 10, &value));
 }
 
+TEST(numbers_in_names_compare_by_their_value)
+{
+	static const char *const sorted[] = { "", "01", "1", "2", "10", "a", "a-2", "a-10", "a1",
+		"a1-2", "a1-10", "a2", "a10", "a18446744073709551616", "a18446744073709551617",
+		"ab" };
+	for (unsigned i = 0; i < array_length(sorted); i++)
+		for (unsigned k = 0; k < array_length(sorted); k++) {
+			int order = str_compare_natural(str_from(sorted[i]), str_from(sorted[k]));
+			test_row(sorted[i]);
+			EXPECT_INT((i > k) - (i < k), (order > 0) - (order < 0));
+		}
+}
+
+TEST(the_nearest_name_is_offered_when_one_is_near)
+{
+	static const struct {
+		const char *wanted, *found;
+	} rows[] = { { "sit-a", "site-a" }, { "site-x", "site-a" }, { "node-b2", "node-b1" },
+		{ "a1-11", "a1-1" }, { "nowhere", "" }, { "", "" }, { "x", "" } };
+	static const char *const names[] = { "site-a", "site-b", "node-a1", "node-b1", "a1-1" };
+	for (unsigned i = 0; i < array_length(rows); i++) {
+		struct nearest nearest = { .wanted = str_from(rows[i].wanted) };
+		test_row(rows[i].wanted);
+		for (unsigned k = 0; k < array_length(names); k++)
+			nearest_offer(&nearest, str_from(names[k]));
+		EXPECT_STR(str_from(rows[i].found), str_from(nearest.name));
+	}
+	test_row(NULL);
+}
+
 static int load_text(const char *text, struct config *config, struct error *error)
 {
 	char path[] = "/tmp/pando-config-XXXXXX";
@@ -118,6 +151,26 @@ static int load_text(const char *text, struct config *config, struct error *erro
 	int result = config_load(config, path, error);
 	unlink(path);
 	return result;
+}
+
+TEST(a_configuration_that_cannot_be_read_says_why)
+{
+	static const struct {
+		const char *path, *expected;
+	} rows[] = {
+		{ "/tmp", "/tmp cannot be read: Is a directory" },
+		{ "/dev/zero", "/dev/zero is no configuration: it has " },
+		{ "/nonexistent", "cannot open the configuration /nonexistent: No such file" },
+	};
+	for (size_t i = 0; i < array_length(rows); i++) {
+		struct config config = { 0 };
+		struct error error = { 0 };
+		test_row(rows[i].path);
+		EXPECT(config_load(&config, rows[i].path, &error) < 0);
+		EXPECT(strstr(error.text, rows[i].expected) != NULL);
+		config_deinit(&config);
+	}
+	test_row(NULL);
 }
 
 TEST(configuration_errors_name_line_key_and_nearest_key)
@@ -132,6 +185,7 @@ TEST(configuration_errors_name_line_key_and_nearest_key)
 		{ "# comment\n\nsite = a\nsite = b\n", "line 4: `site` is set twice" },
 		{ "nonsense", "line 1: expected `key = value`" },
 		{ "site = a\n= b", "line 2: expected `key = value`" },
+		{ "site = a\033[2Jb", "line 1: it holds a control character" },
 	};
 	for (size_t i = 0; i < array_length(rows); i++) {
 		struct config config = { 0 };

@@ -82,12 +82,29 @@ static const struct stream_handler client_handler = { .on_open = on_client_open,
 	.on_input = on_client_input,
 	.on_close = on_client_close };
 
-static void run_echo(const char *address)
+static void on_second(void *arg)
+{
+	loop_stop(arg);
+}
+
+static void run_for_ms(struct loop *loop, uint64_t ms)
+{
+	struct timer *timer = timer_new(loop, on_second, loop);
+	timer_start(timer, ms);
+	loop_run(loop);
+	timer_destroy(&timer);
+}
+
+static void run_echo(const char *address, const char *file_to_remove)
 {
 	struct echo echo = { .loop = loop_create() };
 	struct error error;
 	EXPECT_INT(0,
 		listener_open(echo.loop, address, NULL, on_accept, &echo, &echo.listener, &error));
+	if (file_to_remove != NULL) {
+		EXPECT_INT(0, unlink(file_to_remove));
+		run_for_ms(echo.loop, 1500);
+	}
 	echo.client =
 		stream_connect(echo.loop, address, NULL, NULL, 1000, &client_handler, &echo);
 	loop_run(echo.loop);
@@ -105,10 +122,15 @@ static void run_echo(const char *address)
 
 TEST(a_stream_carries_megabytes_both_ways_unchanged)
 {
-	run_echo("127.0.0.1:29871");
-	run_echo("[::1]:29872");
-	run_echo("unix:/tmp/pando-net-test.sock");
+	run_echo("127.0.0.1:29871", NULL);
+	run_echo("[::1]:29872", NULL);
+	run_echo("unix:/tmp/pando-net-test.sock", NULL);
 	unlink("/tmp/pando-net-test.sock");
+}
+
+TEST(a_socket_whose_file_was_removed_is_there_again_within_a_moment)
+{
+	run_echo("unix:/tmp/pando-net-test-gone.sock", "/tmp/pando-net-test-gone.sock");
 }
 
 /* As a process does that was killed while its disk was busy. */
@@ -129,7 +151,7 @@ TEST(an_address_that_is_given_up_in_a_moment_is_waited_for)
 	EXPECT(listen(before, 1) == 0);
 	pthread_t thread;
 	EXPECT(pthread_create(&thread, NULL, let_go, &before) == 0);
-	run_echo("127.0.0.1:29873");
+	run_echo("127.0.0.1:29873", NULL);
 	pthread_join(thread, NULL);
 }
 

@@ -4,11 +4,13 @@
 #include "unit/test.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* What arrives at a socket of that name (an @ in front: abstract) when the daemon says that it is
@@ -68,4 +70,28 @@ TEST(a_daemon_makes_its_folder_and_says_which_one_it_cannot_make)
 	memset(data, 'x', sizeof(data) - 1);
 	data[sizeof(data) - 1] = '\0';
 	EXPECT_INT(-ENAMETOOLONG, process_make_folder(&config, "node", made, &error));
+}
+
+/* What is opened after a start with descriptors 0 to 2 closed; the child's exit code is its number.
+ */
+static int first_descriptor_of_child(void)
+{
+	int status = 0;
+	pid_t child = fork();
+	if (child == 0) {
+		close(STDIN_FILENO);
+		close(STDOUT_FILENO);
+		close(STDERR_FILENO);
+		process_keep_standard_descriptors();
+		bool is_refused = write(STDERR_FILENO, "x", 1) < 0;
+		_exit(is_refused ? open("/dev/zero", O_RDONLY) : 100);
+	}
+	EXPECT_INT(child, waitpid(child, &status, 0));
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(no_file_gets_the_number_of_a_closed_standard_stream)
+{
+	EXPECT(first_descriptor_of_child() > STDERR_FILENO);
+	EXPECT(first_descriptor_of_child() < 100);
 }

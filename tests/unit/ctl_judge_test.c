@@ -80,6 +80,22 @@ static const struct disk_row disks[] = {
 	{ "of no size", 0, 0, false },
 };
 
+TEST(a_disk_that_takes_no_writes_has_no_room_however_much_is_free)
+{
+	struct pool *pool = pool_create();
+	struct buf room = { 0 }, disk = { 0 };
+	const struct json *entry = json_parse(pool,
+		STR("{\"path\": \"/v\", \"free_bytes\": 134217728000, "
+		    "\"size_bytes\": 134217728000, \"read_only\": true}"));
+	EXPECT(!judge_room(entry, 1, &room));
+	EXPECT(strstr(buf_terminated(&room), "/v is on a file system that is read-only") != NULL);
+	EXPECT(!judge_disk(entry, &disk));
+	EXPECT(str_equal(buf_str(&room), buf_str(&disk)));
+	buf_deinit(&room);
+	buf_deinit(&disk);
+	pool_destroy(&pool);
+}
+
 TEST(a_disk_is_nearly_full_by_percent_or_by_bytes)
 {
 	for (unsigned i = 0; i < array_length(disks); i++) {

@@ -45,6 +45,22 @@ static const struct {
 		"\xc3\xbcser@ex\xc3\xa4mple.org", "" },
 	{ "broken UTF-8 is refused", "<\xc3@example.org>", false, "", "" },
 	{ "overlong UTF-8 is refused", "<\xc0\xaf@example.org>", false, "", "" },
+	{ "a bidirectional override is refused", "<a\xe2\x80\xae" "b@example.org>", false, "", "" },
+	{ "a C1 control is refused",
+		"<a\xc2\x9b"
+		"b@example.org>",
+		false, "", "" },
+	{ "a line separator is refused in a domain",
+		"<a@ex\xe2\x80\xa8"
+		"ample.org>",
+		false, "", "" },
+	{ "a joiner is taken, as Persian has it",
+		"<a\xe2\x80\x8c"
+		"b@example.org>",
+		true,
+		"a\xe2\x80\x8c"
+		"b@example.org",
+		"" },
 	{ "percent and bang are local text", "<a%b!c@example.org>", true, "a%b!c@example.org", "" },
 };
 

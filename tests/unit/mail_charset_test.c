@@ -1,6 +1,7 @@
 /* Charsets, encoded words, folder names and substring search. */
 
 #include "proto/mail/charset.h"
+#include "proto/mail/legible.h"
 #include "proto/mail/utf7.h"
 #include "unit/test.h"
 
@@ -139,4 +140,77 @@ TEST(unknown_charsets_are_told_apart)
 	EXPECT(charset_is_known(STR("ks_c_5601-1987")));
 	EXPECT(!charset_is_known(STR("x-nothing")));
 	EXPECT(!charset_is_known(STR("")));
+}
+
+TEST(what_is_not_seen_or_acts_on_a_screen_is_found)
+{
+	static const struct {
+		const char *text;
+		int32_t control, unseen;
+		const char *shown;
+	} rows[] = {
+		{ "anna@example.org", LEGIBLE, LEGIBLE, "anna@example.org" },
+		{ "gr\xc3\xbc\xc3\x9f"
+		  "e",
+			LEGIBLE, LEGIBLE,
+			"gr\xc3\xbc\xc3\x9f"
+			"e" },
+		{ "\xd7\xa9\xd7\x9c\xd7\x95\xd7\x9d", LEGIBLE, LEGIBLE,
+			"\xd7\xa9\xd7\x9c\xd7\x95\xd7\x9d" },
+		{ "a b", LEGIBLE, ' ', "a b" },
+		{ "a\033[2J", 0x1b, 0x1b, "a\\x1b[2J" },
+		{ "a\nb", '\n', '\n', "a\nb" },
+		{ "a\x7f", 0x7f, 0x7f, "a\\x7f" },
+		{ "a\xc2\x9b"
+		  "b",
+			0x9b, 0x9b, "a\\u009bb" },
+		{ "a\xe2\x80\xae"
+		  "b",
+			0x202e, 0x202e, "a\\u202eb" },
+		{ "a\xe2\x81\xa9"
+		  "b",
+			0x2069, 0x2069, "a\\u2069b" },
+		{ "a\xe2\x80\xa8"
+		  "b",
+			0x2028, 0x2028, "a\\u2028b" },
+		{ "a\xd8\x9c"
+		  "b",
+			0x61c, 0x61c, "a\\u061cb" },
+		{ "a\xe2\x80\x8b"
+		  "b",
+			LEGIBLE, 0x200b,
+			"a\xe2\x80\x8b"
+			"b" },
+		{ "a\xe2\x80\x8d"
+		  "b",
+			LEGIBLE, 0x200d,
+			"a\xe2\x80\x8d"
+			"b" },
+		{ "a\xef\xbb\xbf", LEGIBLE, 0xfeff, "a\xef\xbb\xbf" },
+		{ "a\xc2\xad"
+		  "b",
+			LEGIBLE, 0xad,
+			"a\xc2\xad"
+			"b" },
+		{ "a\xc2\xa0"
+		  "b",
+			LEGIBLE, 0xa0,
+			"a\xc2\xa0"
+			"b" },
+		{ "a\xe3\x85\xa4", LEGIBLE, 0x3164, "a\xe3\x85\xa4" },
+		{ "a\xee\x80\x80", LEGIBLE, 0xe000, "a\xee\x80\x80" },
+		{ "a\xff"
+		  "b\xc3",
+			LEGIBLE_MALFORMED, LEGIBLE_MALFORMED, "a\\xffb\\xc3" },
+	};
+	for (unsigned i = 0; i < array_length(rows); i++) {
+		struct buf shown = { 0 };
+		test_row(rows[i].shown);
+		EXPECT_INT(rows[i].control, legible_find_control(str_from(rows[i].text)));
+		EXPECT_INT(rows[i].unseen, legible_find_unseen(str_from(rows[i].text)));
+		legible_append(&shown, str_from(rows[i].text), true);
+		EXPECT_STR(str_from(rows[i].shown), buf_str(&shown));
+		buf_deinit(&shown);
+	}
+	test_row(NULL);
 }

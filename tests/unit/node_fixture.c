@@ -81,7 +81,10 @@ void fixture_open(struct fixture *f)
 		.witness_path = f->witness_path,
 		.alone_after_ms = 100,
 		.remote_wait_ms_max = 2000,
-		.events = { on_release, on_claim, on_changed, f } });
+		.events = { .release = on_release,
+			.claim = on_claim,
+			.changed = on_changed,
+			.arg = f } });
 }
 
 void fixture_name_primary(struct fixture *f)

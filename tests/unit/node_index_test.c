@@ -62,6 +62,12 @@ static uint64_t make_mail(struct fixture *f)
 	struct folder *inbox = fixture_folder(f, "INBOX");
 	EXPECT_INT(0, fixture_append(f, inbox, "$Key", 0, &op));
 	EXPECT_INT(0, fixture_copy(f, inbox, op.first_uid, fixture_folder(f, "Archive")));
+	/* One that was expunged and is kept. */
+	volume_set_keeping(f->volume, &(struct directory_keeping){ 5, 30 }, 1, true);
+	fixture_mailbox(f)->domain_id = 5;
+	EXPECT_INT(0, fixture_append(f, inbox, "$Other", 0, &op));
+	EXPECT_INT(0, fixture_expunge(f, inbox, op.first_uid));
+	EXPECT(f->volume->index.bodies.kept_bytes > 0);
 	uint64_t digest = index_digest(&f->volume->index);
 	fixture_stop(f);
 	read_rows(f);
@@ -204,10 +210,9 @@ static void on_crafted(struct pending_change *pending, int status, bool at_risk)
 	loop_stop(crafted->f->loop);
 }
 
-/* A message under a uid that is taken: no node writes such a change. */
-static void write_contradiction(struct fixture *f, struct crafted *crafted)
+/* A change of one action, which is to be filled; then it is submitted. */
+static struct action *craft(struct fixture *f, struct crafted *crafted)
 {
-	struct folder *inbox = fixture_folder(f, "INBOX");
 	*crafted = (struct crafted){ .f = f };
 	struct pending_change *pending = &crafted->pending;
 	pending->pool = pool_create();
@@ -215,16 +220,28 @@ static void write_contradiction(struct fixture *f, struct crafted *crafted)
 	pending->durability = DURABILITY_LOCAL;
 	pending->change.action_count = 1;
 	pending->change.actions = pool_alloc(pending->pool, sizeof(struct action));
-	struct action *action = pending->change.actions;
+	return pending->change.actions;
+}
+
+static void submit(struct fixture *f, struct crafted *crafted)
+{
+	volume_submit(f->volume, &crafted->pending, STR(""), STR(""));
+	loop_run(f->loop);
+}
+
+/* A message under a uid that is taken: no node writes such a change. */
+static void write_contradiction(struct fixture *f, struct crafted *crafted)
+{
+	struct folder *inbox = fixture_folder(f, "INBOX");
+	struct action *action = craft(f, crafted);
 	*action = (struct action){ .kind = ACTION_ADD,
 		.mailbox_id = MAILBOX,
 		.modseq = volume_next_modseq(f->volume, fixture_mailbox(f)),
 		.folder_id = inbox->id,
 		.added_count = 1 };
-	action->added = pool_alloc(pending->pool, sizeof(*action->added));
+	action->added = pool_alloc(crafted->pending.pool, sizeof(*action->added));
 	action->added[0] = (struct added_message){ .uid = 1, .size = 1, .body_lsn = 1 };
-	volume_submit(f->volume, pending, STR(""), STR(""));
-	loop_run(f->loop);
+	submit(f, crafted);
 }
 
 struct fence {
@@ -313,5 +330,53 @@ TEST(a_log_that_contradicts_itself_makes_the_volume_unusable_and_is_noted_nowher
 	EXPECT(fixture_await(&f, VOLUME_REPLICA));
 	EXPECT(first > 0 && f.volume->retry_ms > first);
 	volume_destroy(&f.volume);
+	fixture_teardown(&f);
+}
+
+static void purge(struct fixture *f, const uint8_t mark[CHANGE_MARK_LENGTH], int status)
+{
+	struct crafted crafted;
+	struct action *action = craft(f, &crafted);
+	*action = (struct action){ .kind = ACTION_PURGE,
+		.mailbox_id = MAILBOX,
+		.mark = str_of(mark, CHANGE_MARK_LENGTH) };
+	submit(f, &crafted);
+	EXPECT_INT(status, crafted.status);
+}
+
+TEST(a_mailbox_that_is_purged_leaves_its_number_and_dead_bodies)
+{
+	struct fixture f;
+	uint8_t mark[CHANGE_MARK_LENGTH], other[CHANGE_MARK_LENGTH] = "another mailbox";
+	fixture_setup(&f);
+	(void)make_mail(&f);
+	fixture_restart(&f);
+	const struct index *index = &f.volume->index;
+	uint64_t live = index->bodies.live_bytes, highest = index->highest_mailbox_id;
+	memcpy(mark, fixture_mailbox(&f)->mark, sizeof(mark));
+	EXPECT(live > 0);
+	purge(&f, other, 0);
+	EXPECT_INT(live, index->bodies.live_bytes);
+	purge(&f, mark, 0);
+	EXPECT(index_find_mailbox(index, MAILBOX) == NULL);
+	EXPECT_INT(0, index->message_count);
+	EXPECT_INT(0, index->folder_count);
+	EXPECT_INT(0, index->bodies.live_bytes);
+	EXPECT_INT(live, index->bodies.dead_bytes);
+	purge(&f, mark, 0);
+	/* A checkpoint, and a replay from the start, say the same. */
+	uint64_t digest = index_digest(&f.volume->index);
+	for (unsigned from_log = 0; from_log < 2; from_log++) {
+		fixture_stop(&f);
+		if (from_log)
+			EXPECT_INT(0, unlink(f.index_path));
+		fixture_restart(&f);
+		EXPECT_INT(digest, index_digest(&f.volume->index));
+		EXPECT_INT(0, f.volume->index.folder_count);
+		EXPECT_INT(highest, f.volume->index.highest_mailbox_id);
+	}
+	/* Whoever has the number next begins with nothing. */
+	EXPECT_INT(0, fixture_deliver(&f, 77, 100));
+	EXPECT_INT(1, f.volume->index.message_count);
 	fixture_teardown(&f);
 }

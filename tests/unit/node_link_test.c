@@ -225,3 +225,39 @@ TEST(a_replicator_that_came_later_hears_where_the_copy_is_damaged)
 	EXPECT_INT(END, link.heard.lsn);
 	tear_down(&link);
 }
+
+/* Whether it is heard: what a replica has is told to the volume. */
+static bool is_heard(struct link *link, uint64_t copy, uint64_t lsn)
+{
+	say(link,
+		&(struct cluster_message){ .kind = MESSAGE_ACKED,
+			.volume = VOLUME,
+			.node = 2,
+			.copy = copy,
+			.lsn = lsn,
+			.connected = true });
+	for (unsigned i = 0; i < 20; i++)
+		turn(link);
+	return link->slot.replica_count == 1 && link->slot.replicas[0].acked_lsn == lsn;
+}
+
+TEST(what_a_node_had_before_its_copy_was_thrown_away_is_no_acknowledgement)
+{
+	static struct link link;
+	setup(&link);
+	listen_here(&link);
+	atomic_store(&link.volume.numbers.state, VOLUME_REPLICA);
+	EXPECT(await(&link, MESSAGE_RETIRED));
+	list_init(&link.volume.waits);
+	link.volume.options.events = slot_events(&link.slot);
+	link.slot.is_member = true;
+	EXPECT(!is_heard(&link, 5, END)); /* of a node without a copy */
+	link.slot.others[link.slot.other_count++] = (struct slot_other){ 2, 5, false };
+	EXPECT(is_heard(&link, 4, END)); /* who counts need not say which it is */
+	link.slot.others[0] = (struct slot_other){ 2, 6, true };
+	link.slot.replica_count = 0;
+	EXPECT(!is_heard(&link, 5, END));
+	EXPECT(!is_heard(&link, 0, END));
+	EXPECT(is_heard(&link, 6, 4096));
+	tear_down(&link);
+}

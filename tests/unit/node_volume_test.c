@@ -1,3 +1,6 @@
+#include "core/clock.h"
+#include "core/timer.h"
+#include "node/mailbox/rate.h"
 #include "node/volume/volume_internal.h"
 #include "unit/node_fixture.h"
 #include "unit/test.h"
@@ -459,6 +462,39 @@ static void on_end(struct end_wait *wait, int status, uint64_t lsn)
 	end->status = status;
 }
 
+static void on_moment(void *arg)
+{
+	loop_stop(arg);
+}
+
+/* Its FENCE is written, and more than that would have come. */
+static void run_for_a_moment(struct fixture *f)
+{
+	struct timer *timer = timer_new(f->loop, on_moment, f->loop);
+	timer_start(timer, 500);
+	loop_run(f->loop);
+	timer_destroy(&timer);
+}
+
+TEST(a_fence_that_somebody_decides_by_does_not_hold_up_the_end_of_the_process)
+{
+	struct fixture f;
+	struct end fence = { .wait.done = on_end }, stop = fence;
+	fixture_setup(&f);
+	volume_fence(f.volume, true, &fence.wait);
+	/* Its own new epoch, perhaps: the directory's word is waited for. */
+	volume_higher_epoch(f.volume, 9);
+	run_for_a_moment(&f);
+	EXPECT_INT(VOLUME_FENCED, f.volume->state);
+	EXPECT(!fence.answered);
+	volume_stop(f.volume, &stop.wait);
+	EXPECT(stop.answered && fence.answered && fence.status < 0);
+	EXPECT_INT(VOLUME_FENCED, f.volume->state);
+	EXPECT_INT(0, f.volume->token);
+	volume_destroy(&f.volume);
+	fixture_teardown(&f);
+}
+
 TEST(a_volume_that_has_its_log_stands_still_without_a_word_of_its_replicator)
 {
 	struct fixture f;
@@ -473,5 +509,35 @@ TEST(a_volume_that_has_its_log_stands_still_without_a_word_of_its_replicator)
 	EXPECT(end.answered);
 	EXPECT_INT(0, end.status);
 	loop_cancel_deferred(f.loop, &f.release);
+	fixture_teardown(&f);
+}
+
+/* Whoever adds and expunges in turn is told to wait; what has come leaks away. */
+TEST(a_mailbox_with_a_quota_takes_so_many_quotas_in_a_day)
+{
+	enum { QUOTA = 100000, PER_DAY = 1000 };
+	struct fixture f;
+	struct mailbox_op op;
+	fixture_setup(&f);
+	EXPECT_INT(0, fixture_deliver(&f, 1, 1000));
+	f.volume->options.write_quotas_per_day = PER_DAY;
+	struct mailbox *mailbox = fixture_mailbox(&f);
+	struct folder *inbox = fixture_folder(&f, "INBOX");
+	EXPECT_INT(0, fixture_append(&f, inbox, NULL, QUOTA, &op));
+	EXPECT_INT(1500, mailbox->rate.bytes);
+	mailbox->rate.bytes = (uint64_t)QUOTA * PER_DAY - 499;
+	mailbox->rate.at_us = clock_mono_us();
+	EXPECT_INT(-ENOBUFS, fixture_append(&f, inbox, NULL, QUOTA, &op));
+	EXPECT_INT(2, inbox->message_count);
+	/* Nobody's matter but those with a quota. */
+	EXPECT_INT(0, fixture_append(&f, inbox, NULL, 0, &op));
+	/* An hour, as if the clock had stood elsewhere when it came. */
+	mailbox->rate.at_us -= 3600u * 1000000;
+	EXPECT_INT(0, fixture_append(&f, inbox, NULL, QUOTA, &op));
+	EXPECT(mailbox->rate.bytes < (uint64_t)QUOTA * PER_DAY / 24 * 23 + 2000);
+	/* A small quota is filled up many times before anybody minds. */
+	mailbox->rate.bytes = RATE_BYTES_MIN - 500;
+	EXPECT_INT(0, fixture_append(&f, inbox, NULL, 10000, &op));
+	EXPECT_INT(-ENOBUFS, fixture_append(&f, inbox, NULL, 10000, &op));
 	fixture_teardown(&f);
 }

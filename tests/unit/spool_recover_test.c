@@ -1,5 +1,7 @@
 #include "unit/spool_fixture.h"
 
+#include <sys/stat.h>
+
 /* Logs that are torn, rotten, cut, without room: what is found when they are opened. */
 
 static int reopen_told(
@@ -308,6 +310,40 @@ static unsigned open_descriptors(void)
 		count++;
 	closedir(directory);
 	return count;
+}
+
+/* An address where no header can be read is told from one where none ever stood. */
+TEST(a_damaged_header_hides_its_chain_and_is_no_other_log)
+{
+	struct fixture f;
+	struct log_reader *reader;
+	uint64_t starts[4], chain;
+	begin(&f, 0);
+	for (unsigned i = 0; i < 4; i++) {
+		starts[i] = volume_log_end(f.log);
+		EXPECT_INT(0, append(&f, 1, STR("a message of some bytes")));
+	}
+	struct bytes *body = large_body();
+	EXPECT_INT(0, append(&f, 1, bytes_str(body)));
+	uint64_t inside = volume_log_last_group(f.log) + GROUP_ALIGNMENT;
+	uint64_t filled = volume_log_end(f.log);
+	EXPECT_INT(0, append(&f, 1, bytes_str(body)));
+	EXPECT_INT(0, append(&f, 1, bytes_str(body)));
+	uint64_t end = volume_log_end(f.log);
+	EXPECT_INT(1, segment_of(end));
+	EXPECT_INT(0, log_reader_open(f.disk, f.directory, 7, &reader));
+	EXPECT_INT(0, log_reader_chain(reader, starts[2], end, &chain));
+	EXPECT_INT(-EINVAL, log_reader_chain(reader, inside, end, &chain));
+	overwrite(&f, "0000000000000000.log", starts[2] + 12, "XX", 2);
+	EXPECT_INT(0, log_reader_chain(reader, starts[1], end, &chain));
+	EXPECT_INT(-EBADMSG, log_reader_chain(reader, starts[2], end, &chain));
+	EXPECT_INT(0, log_reader_chain(reader, starts[3], end, &chain));
+	/* What lies behind the damage: nobody knows where groups begin there. */
+	EXPECT_INT(-EBADMSG, log_reader_chain(reader, inside, end, &chain));
+	EXPECT_INT(0, log_reader_chain(reader, filled, end, &chain));
+	log_reader_close(&reader);
+	bytes_unref(&body);
+	teardown(&f);
 }
 
 TEST(a_log_over_fifty_segments_has_few_descriptors_and_one_chain)
@@ -640,5 +676,22 @@ TEST(a_repaired_log_forgets_on_disk_what_began_behind_its_end)
 	EXPECT_INT(1, saved.epochs.count);
 	EXPECT_INT(2, saved.seen);
 	log_state_deinit(&saved);
+	teardown(&f);
+}
+
+/* What is torn depends on who wrote last: a log where that cannot be read is not opened. */
+TEST(a_log_whose_mark_of_a_replica_cannot_be_opened_stays_closed)
+{
+	struct fixture f;
+	struct error error;
+	char path[160];
+	begin(&f, 1);
+	snprintf(path, sizeof(path), "%s/replica", f.directory);
+	EXPECT_INT(0, mkdir(path, 0700));
+	EXPECT(reopen(&f, &error) < 0);
+	EXPECT(strstr(error.text, "/replica: ") != NULL);
+	EXPECT_INT(0, rmdir(path));
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(1, count_records(&f, RECORD_MESSAGE));
 	teardown(&f);
 }

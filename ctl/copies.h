@@ -1,0 +1,20 @@
+#ifndef PANDO_CTL_COPIES_H
+#define PANDO_CTL_COPIES_H
+
+/* The copies of a volume that is there; the verbs stand in command.h. */
+
+#include "ctl/cluster.h"
+#include "ctl/output.h"
+
+enum {
+	/* A copy that lacks no more is in step: what a line has under way at full load. */
+	COPY_LAG_BYTES_MAX = 16 << 20,
+};
+
+/* How much of its primary's log a copy has; both may be NULL. */
+unsigned copy_percent(const struct json *primary, const struct json *peer);
+
+/* What the primary says of the copy at the node of this name: it may be counted on. */
+bool copy_is_in_step(const struct json *primary, const char *node);
+
+#endif

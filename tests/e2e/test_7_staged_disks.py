@@ -1,0 +1,87 @@
+"""A machine whose disk fails, or takes no new file any more."""
+
+import contextlib
+import os
+import subprocess
+
+import demo
+from test_5_decisions import NODE, OTHER, is_at, names_of
+from test_6_power import Disk
+from test_6_restarts import Book, load, mine
+from world import unmount, wait_for
+
+SLOW = True
+
+
+@contextlib.contextmanager
+def read_only(folder):
+    """As the kernel leaves it behind an error of the disk; what is open already can be written."""
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+        yield
+    finally:
+        unmount(folder)
+
+
+def said(c, code, *words):
+    done = subprocess.run([demo.PANDO, "--config", c.conf, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, timeout=60)
+    assert done.returncode == code, (words, done.returncode, done.stdout)
+    return done.stdout
+
+
+def is_named(c, node):
+    return any(line.startswith(f"node {node} disk (volumes)") and "FAILED" in line and "read-only" in line
+               for line in said(c, 1, "check").splitlines())
+
+
+def test_a_replica_whose_file_system_is_read_only_is_no_choice(c):
+    if os.getuid() != 0:
+        return  # only root can mount
+    book, users = Book(), mine(c)
+    volumes, _ = names_of(c)
+    with load(c, users, book):
+        epochs = {v["volume"]: v["epoch"] for v in c.status()["volumes"]}
+        with read_only(os.path.join(c.daemon(f"{OTHER}/node").machine, "data")):
+            wait_for("the disk to be named", 5, lambda: is_named(c, OTHER))
+            for words in (("--dry-run",), ("--to", "site-b")):
+                assert "read-only" in said(c, 1, "failover", NODE, *words), words
+        # Nothing was fenced for it, and nothing began anew.
+        assert is_at(c, NODE, volumes)
+        assert epochs == {v["volume"]: v["epoch"] for v in c.status()["volumes"]}
+    c.heal()
+
+
+def leave(c, volume):
+    """What it says. Bytes that had come to the disk at its last moment, and nowhere else, were confirmed to nobody: where
+    there are some, the command wants to hear that they may go; and gives the volume back, which its node finds out that
+    it cannot open."""
+    def run(*words):
+        return subprocess.run([demo.PANDO, "--config", c.conf, "failover", volume, *words], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=60)
+    done = run()
+    if done.returncode != 0:
+        assert "no replica caught up in time (--accept-loss" in done.stdout, done.stdout
+        wait_for(f"{volume} to be left", 30, lambda: run("--accept-loss").returncode == 0)
+
+
+def test_a_primary_whose_disk_fails_is_told_from_one_that_is_down(c):
+    if os.getuid() != 0:
+        return  # only root can make a disk
+    book, users = Book(), mine(c)
+    volumes, _ = names_of(c)
+    disk = Disk(c, NODE)
+    try:
+        with load(c, users, book):
+            disk.fail()
+            wait_for("the sentence", 5, lambda: all(any(
+                line.startswith(f"volume {volume} ") and "its node answers and writes nothing to it" in line
+                for line in said(c, 1, "check").splitlines()) for volume in volumes))
+            for volume in volumes:
+                leave(c, volume)
+            assert is_at(c, OTHER, volumes)
+            disk.cut_power()
+    finally:
+        disk.give_back()
+        c.heal()

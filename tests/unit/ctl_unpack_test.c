@@ -1,0 +1,266 @@
+/* What comes out of a backup is the log that went in, and the mail that it holds. */
+
+#include "ctl/backup/unpack.h"
+#include "ctl/backup/view.h"
+#include "ctl/backup/volume_file.h"
+#include "spool/log_reader.h"
+#include "unit/backup_fixture.h"
+#include "unit/node_fixture.h"
+#include "unit/test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { VOLUME = 7 };
+
+/* A volume with mail, and a backup of its log in sets of a chain. */
+struct world {
+	struct fixture node;
+	struct backup_fixture backup;
+	struct backup_set *sets[2];
+	unsigned set_count;
+	uint64_t end, chain;
+};
+
+static void note_last(struct backup_volume *volume, struct str groups, uint64_t lsn)
+{
+	struct group group;
+	while (group_header_decode(groups, lsn, VOLUME, &group)) {
+		volume->epoch = group.epoch;
+		memcpy(volume->reign, group.reign, sizeof(volume->reign));
+		lsn += group_padded(group.used);
+		groups = str_from_index(groups, group_padded(group.used));
+	}
+}
+
+/* What the log has more than the sets so far becomes one more of them. */
+static void take(struct world *w)
+{
+	static const char *const names[] = { "20261127T101500Z-00000001",
+		"20261127T101600Z-00000002" };
+	struct backup_set *parent = w->set_count > 0 ? w->sets[w->set_count - 1] : NULL;
+	struct backup_set *set = fixture_set(&w->backup, names[w->set_count], parent);
+	struct backup_volume *volume = pool_alloc(w->backup.pool, sizeof(*volume));
+	struct volume_sink *sink;
+	struct log_reader *reader;
+	struct bytes *bytes;
+	struct error error = { 0 };
+	uint64_t lsn, next = w->end;
+	*volume = (struct backup_volume){ .id = VOLUME,
+		.name = "mail",
+		.from = w->end,
+		.from_chain = w->chain,
+		.source = "a node",
+		.problem = "" };
+	CHECK(volume_sink_create(set->folder, VOLUME, w->end, &set->recipient, &sink, &error) == 0);
+	EXPECT_INT(0, log_reader_open(w->node.disk, w->node.log_directory, VOLUME, &reader));
+	fixture_stop(&w->node);
+	while (log_reader_next(reader, next, UINT64_MAX, 64 << 10, true, &bytes, &lsn, &next) ==
+		0) {
+		EXPECT_INT(0, volume_sink_write(sink, lsn, bytes_str(bytes), next, &error));
+		note_last(volume, bytes_str(bytes), lsn);
+		w->end = lsn + bytes->length;
+		w->chain = log_reader_chain_behind(reader, bytes_str(bytes));
+		bytes_unref(&bytes);
+	}
+	log_reader_close(&reader);
+	EXPECT_INT(0,
+		volume_sink_finish(
+			&sink, w->backup.pool, &volume->files, &volume->file_count, &error));
+	volume->to = w->end;
+	volume->to_chain = w->chain;
+	set->volumes = volume;
+	set->volume_count = 1;
+	w->sets[w->set_count++] = set;
+	fixture_restart(&w->node);
+}
+
+static void setup(struct world *w)
+{
+	*w = (struct world){ 0 };
+	fixture_setup(&w->node);
+	backup_fixture_setup(&w->backup);
+}
+
+static void teardown(struct world *w)
+{
+	fixture_teardown(&w->node);
+	backup_fixture_teardown(&w->backup);
+}
+
+static int unpack(struct world *w, const char *name, struct error *error)
+{
+	*error = (struct error){ 0 };
+	return unpack_volume(w->sets, w->set_count, VOLUME, &w->backup.secret,
+		fixture_path(&w->backup, name), NULL, NULL, error);
+}
+
+/* Of the one mailbox. */
+static bool find_folder(struct view *view, const char *name, struct view_folder *folder_out)
+{
+	struct view_mailbox mailbox;
+	for (size_t at = 0; view_next_mailbox(view, &at, &mailbox);)
+		for (uint32_t position = 0;
+			mailbox.id == MAILBOX && view_next_folder(&mailbox, &position, folder_out);)
+			if (str_equal(folder_out->name, str_from(name)))
+				return true;
+	return false;
+}
+
+TEST(mail_comes_out_of_a_chain_as_it_was_when_the_last_set_was_made)
+{
+	struct world w;
+	struct error error;
+	struct view *view = NULL;
+	struct view_folder inbox;
+	struct view_mailbox mailbox;
+	struct mailbox_op op;
+	struct buf flags = { 0 };
+	uint8_t mark[CHANGE_MARK_LENGTH];
+	setup(&w);
+	for (unsigned id = 1; id <= 20; id++)
+		EXPECT_INT(0, fixture_deliver(&w.node, id, 60000));
+	take(&w);
+	struct folder *folder = fixture_folder(&w.node, "INBOX");
+	EXPECT_INT(0, fixture_append(&w.node, folder, "$Work", 0, &op));
+	EXPECT_INT(0, fixture_expunge(&w.node, folder, folder->messages[0].uid));
+	take(&w);
+	folder = fixture_folder(&w.node, "INBOX");
+	EXPECT_INT(0, fixture_deliver(&w.node, 30, 1000)); /* not in it */
+	EXPECT_INT(0, unpack(&w, "log", &error));
+	EXPECT_STR(STR(""), str_from(error.text));
+	EXPECT_INT(0,
+		view_open(
+			fixture_path(&w.backup, "log"), VOLUME, w.end, NULL, NULL, &view, &error));
+	EXPECT(find_folder(view, "INBOX", &inbox));
+	EXPECT_INT(folder->uidvalidity, inbox.uidvalidity);
+	EXPECT_INT(20, inbox.message_count);
+	for (uint32_t i = 0; i < inbox.message_count; i++) {
+		struct view_message message = view_message(&inbox, i);
+		struct bytes *body;
+		EXPECT_INT(folder->messages[i].uid, message.uid);
+		EXPECT_INT(folder->messages[i].internal_date_s, message.internal_date_s);
+		EXPECT_INT(0, view_body(view, &message, &body));
+		EXPECT_INT(folder->messages[i].size, body->length);
+		bytes_unref(&body);
+	}
+	struct view_message last = view_message(&inbox, 19);
+	view_append_flags(&inbox, &last, &flags);
+	EXPECT_STR(STR("(\\Flagged $Work)"), buf_str(&flags));
+	memcpy(mark, fixture_mailbox(&w.node)->mark, sizeof(mark));
+	EXPECT(view_find_mailbox(view, MAILBOX, mark, &mailbox));
+	mark[0] ^= 1;
+	EXPECT(!view_find_mailbox(view, MAILBOX, mark, &mailbox));
+	buf_deinit(&flags);
+	view_close(&view);
+	teardown(&w);
+}
+
+TEST(a_log_goes_into_an_empty_folder_only)
+{
+	struct world w;
+	struct error error;
+	setup(&w);
+	EXPECT_INT(0, fixture_deliver(&w.node, 1, 1000));
+	take(&w);
+	EXPECT_INT(0, unpack(&w, "log", &error));
+	EXPECT_INT(-ENOTEMPTY, unpack(&w, "log", &error));
+	EXPECT_INT(-ENOENT,
+		unpack_volume(w.sets, 1, VOLUME + 1, &w.backup.secret,
+			fixture_path(&w.backup, "other"), NULL, NULL, &error));
+	teardown(&w);
+}
+
+/* One byte in the middle of the only file. */
+static void damage(struct world *w, const char *name)
+{
+	struct str bytes = fixture_read(&w->backup, name);
+	struct buf changed = { 0 };
+	buf_append_str(&changed, bytes);
+	changed.memory[changed.start + bytes.length / 2] ^= 1;
+	fixture_write(&w->backup, name, buf_str(&changed));
+	buf_deinit(&changed);
+}
+
+TEST(a_damaged_file_is_named_and_gives_no_log)
+{
+	struct world w;
+	struct error error;
+	setup(&w);
+	EXPECT_INT(0, fixture_deliver(&w.node, 1, 50000));
+	take(&w);
+	struct str name = pool_printf(
+		w.backup.pool, "%s/%s", w.sets[0]->name, w.sets[0]->volumes[0].files[0].name);
+	damage(&w, pool_copy_terminated(w.backup.pool, name));
+	EXPECT_INT(-EUCLEAN, unpack(&w, "log", &error));
+	EXPECT(error.text[0] != '\0');
+	teardown(&w);
+}
+
+TEST(a_body_that_rots_after_it_was_unpacked_is_told_from_one_that_is_whole)
+{
+	struct world w;
+	struct error error;
+	struct view *view = NULL;
+	struct view_folder inbox;
+	struct bytes *body;
+	char path[256];
+	setup(&w);
+	EXPECT_INT(0, fixture_deliver(&w.node, 1, 50000));
+	EXPECT_INT(0, fixture_deliver(&w.node, 2, 50000));
+	take(&w);
+	EXPECT_INT(0, unpack(&w, "log", &error));
+	EXPECT_INT(0,
+		view_open(
+			fixture_path(&w.backup, "log"), VOLUME, w.end, NULL, NULL, &view, &error));
+	EXPECT(find_folder(view, "INBOX", &inbox));
+	struct view_message one = view_message(&inbox, 0), two = view_message(&inbox, 1);
+	snprintf(path, sizeof(path), "%s/log/%016llx.log", w.backup.folder,
+		(unsigned long long)segment_of(one.lsn));
+	int file = open(path, O_WRONLY);
+	EXPECT(pwrite(file, "XX", 2, (off_t)(one.lsn % segment_length + 20000)) == 2);
+	close(file);
+	EXPECT_INT(-EBADMSG, view_body(view, &one, &body));
+	EXPECT(body == NULL);
+	EXPECT_INT(0, view_body(view, &two, &body));
+	bytes_unref(&body);
+	view_close(&view);
+	teardown(&w);
+}
+
+TEST(the_directory_comes_out_for_its_owner_alone)
+{
+	struct backup_fixture f;
+	struct error error;
+	struct stat found;
+	backup_fixture_setup(&f);
+	struct backup_set *set = fixture_set(&f, "20261127T101500Z-00000001", NULL);
+	const char *path = fixture_path(&f, "directory.sqlite");
+	EXPECT_INT(0, unpack_directory(set, &f.secret, path, &error));
+	EXPECT_INT(0, stat(path, &found));
+	EXPECT_INT(0600, found.st_mode & 07777);
+	EXPECT_STR(STR("all of it"), fixture_read(&f, "directory.sqlite"));
+	EXPECT_INT(-EEXIST, unpack_directory(set, &f.secret, path, &error));
+	backup_fixture_teardown(&f);
+}
+
+/* Sealed to the same key, and not what this set's manifest names. */
+TEST(the_directory_of_another_set_is_not_taken)
+{
+	struct backup_fixture f;
+	struct error error;
+	struct stat found;
+	backup_fixture_setup(&f);
+	struct backup_set *set = fixture_set(&f, "20261127T101500Z-00000001", NULL);
+	struct backup_set *other = fixture_set(&f, "20261127T101600Z-00000002", NULL);
+	const char *path = fixture_path(&f, "directory.sqlite");
+	set->folder = other->folder;
+	EXPECT_INT(-EUCLEAN, unpack_directory(set, &f.secret, path, &error));
+	EXPECT(strstr(error.text, "directory.pbk is not the one") != NULL);
+	EXPECT(stat(path, &found) < 0);
+	EXPECT_INT(0, unpack_directory(other, &f.secret, path, &error));
+	backup_fixture_teardown(&f);
+}
