@@ -45,6 +45,7 @@ static void take_answer(struct end_question *question, const struct question *as
 	question->epoch = json_u64(volume, "epoch");
 	question->end_lsn = json_u64(volume, "end_lsn");
 	question->opening = (uint32_t)json_u64(volume, "opening");
+	question->least_unclean = json_u64(volume, "least_unclean_epoch");
 	question->token = json_u64(volume, "token");
 	question->seen_epoch = json_u64(volume, "seen_epoch");
 	question->ends_fenced = json_true(volume, "ends_fenced");

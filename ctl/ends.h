@@ -21,6 +21,7 @@ struct end_question {
 	/* false: it is being filled, or has lost some of what it had. */
 	bool is_whole;
 	uint64_t epoch, end_lsn, token, seen_epoch;
+	uint64_t least_unclean; /* the least epoch in which a reign may begin unclean there */
 	uint32_t opening;
 	struct str refusal;
 };

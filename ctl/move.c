@@ -255,6 +255,15 @@ static void raise_epoch(struct move *move, uint64_t epoch)
 		move->above_epoch = epoch;
 }
 
+/* Above all that anybody has heard of, and high enough for the log there. */
+static uint64_t next_epoch(const struct move *move, const struct candidate *candidate)
+{
+	uint64_t above = move->above_epoch;
+	if (above + 1 < candidate->least_unclean)
+		above = candidate->least_unclean - 1;
+	return epochs_next(above, candidate->slot);
+}
+
 /* One that answers and cannot be held is not silent. */
 static void name_refusing(const struct plan *plan, struct move *move)
 {
@@ -305,7 +314,7 @@ void move_choose(const struct plan *plan, struct move *move, bool is_final)
 		return;
 	}
 	move->chosen_node_id = best->node_id;
-	move->epoch = epochs_next(move->above_epoch, best->slot);
+	move->epoch = next_epoch(move, best);
 	if (move->epoch > EPOCH_MAX)
 		move_problem(move, STR("there is no later epoch: its uids are used up"));
 	move->chosen = best->position;
@@ -474,7 +483,7 @@ static struct promotion promotion_of(struct move *move)
 	memcpy(promotion.expected_reign, move->volume->reign, REIGN_LENGTH);
 	rand_bytes(promotion.reign, REIGN_LENGTH);
 	if (move->given_back) {
-		move->epoch = promotion.epoch = epochs_next(move->above_epoch, move->old.slot);
+		move->epoch = promotion.epoch = next_epoch(move, &move->old);
 		promotion.primary_node_id = move->old.node_id;
 		promotion.token = move->old.token;
 		promotion.clean_after = move->old.position.epoch;

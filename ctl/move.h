@@ -25,7 +25,7 @@ struct candidate {
 	bool refuses;   /* its node answers and could not make it stand still */
 	bool is_broken; /* it says that it has lost some of what it had, or is being filled */
 	struct position position;
-	uint64_t leader_lsn, leader_age_ms, token, seen_epoch;
+	uint64_t leader_lsn, leader_age_ms, token, seen_epoch, least_unclean;
 	uint8_t slot;
 	/* Its node's last `status`, and of it the volume's entry; NULL: it did not answer. The
 	 * cluster's. */

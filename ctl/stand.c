@@ -76,6 +76,7 @@ static void take_end(struct candidate *candidate, const struct end_question *que
 		.has_opening = question->stands };
 	candidate->token = question->token;
 	candidate->seen_epoch = question->seen_epoch;
+	candidate->least_unclean = question->least_unclean;
 	candidate->ends_fenced = question->ends_fenced;
 }
 

@@ -152,10 +152,14 @@ void index_note_uidnext(struct index *index, uint32_t uidnext)
 		index->highest_uidnext = uidnext;
 }
 
+uint64_t index_half_slacks(const struct index *index)
+{
+	return 2 * (uint64_t)index->slack_count + index->half_slack_count;
+}
+
 uint32_t index_first_uid(const struct index *index)
 {
-	uint64_t first = (uint64_t)index->slack_count * UID_SLACK +
-		(uint64_t)index->half_slack_count * (UID_SLACK / 2) + 1;
+	uint64_t first = index_half_slacks(index) * (UID_SLACK / 2) + 1;
 	return first < UINT32_MAX ? (uint32_t)first : UINT32_MAX;
 }
 

@@ -189,6 +189,8 @@ void index_deinit(struct index *index);
 void index_reset(struct index *index);
 /* It cannot be trusted any more (is_broken). */
 void index_break(struct index *index, const char *reason);
+/* How many half slacks were passed over in all. */
+uint64_t index_half_slacks(const struct index *index);
 /* Where folders made now begin. */
 uint32_t index_first_uid(const struct index *index);
 /* A folder's next UID has become this one. */

@@ -203,6 +203,18 @@ static void want_slacks(struct volume *volume, uint64_t last_uid)
 	volume->options.events.changed(volume->options.events.arg, volume);
 }
 
+/* An opening that was agreed is in every log, until a copy goes back to before it: also a reign
+ * there is to begin above what was passed over here. */
+void volume_tell_passed(struct volume *volume)
+{
+	uint64_t wanted = (index_half_slacks(&volume->index) + 2) / 2;
+	if (wanted <= volume->desired.epoch + atomic_load(&volume->numbers.uid_slacks) ||
+		wanted > EPOCH_MAX)
+		return;
+	atomic_store(&volume->numbers.uid_slacks, wanted - volume->desired.epoch);
+	volume->options.events.changed(volume->options.events.arg, volume);
+}
+
 bool volume_is_uid_slack_used(struct volume *volume, struct folder *folder, uint32_t count)
 {
 	if (volume->state != VOLUME_PRIMARY)

@@ -33,12 +33,18 @@ void volume_retry_later(struct volume *volume)
 	timer_start(volume->retry_timer, volume->retry_ms);
 }
 
+static void serve(struct volume *volume)
+{
+	volume_enter(volume, VOLUME_PRIMARY);
+	volume_tell_passed(volume);
+}
+
 /* The first records of a proven opening are at every other copy before anything else is: if this
  * machine goes back to before them, the next opening knows of this one. */
 static void begin_service(struct volume *volume)
 {
 	if (volume->opening.number == 0) {
-		volume_enter(volume, VOLUME_PRIMARY);
+		serve(volume);
 		return;
 	}
 	volume->opening.ack_lsn = volume_log_end(volume->log);
@@ -57,7 +63,7 @@ void volume_check_opening(struct volume *volume)
 			(!volume->replicas[i].connected ||
 				volume->replicas[i].acked_lsn < volume->opening.ack_lsn))
 			return;
-	volume_enter(volume, VOLUME_PRIMARY);
+	serve(volume);
 }
 
 /* A disk that is full, or has no descriptor left, is tried again soon; a later reign, or a disk
@@ -89,22 +95,27 @@ static void on_slack_done(struct pending_change *pending, int status, bool at_ri
 }
 
 /*
- * A reign that began unclean in epoch E has passed over E-1 slacks in all, and over those that the
- * directory adds for copies that are far behind (volume_is_uid_slack_used). Two such reigns differ
- * in their epoch, so in their numbers, whatever part of the other's log each of them has seen; a
- * reign that began clean goes on counting where the whole log of the one before ends.
+ * In half slacks. A reign that began unclean in epoch E has passed over E-1 slacks in all, and over
+ * those that the directory adds for copies that are far behind (volume_is_uid_slack_used). Two such
+ * reigns differ in their epoch, so in their numbers, whatever part of the other's log each of them
+ * has seen: what openings passed over that some copies never heard of is not added. A reign that
+ * began clean goes on counting where the whole log of the one before ends. The epoch was chosen
+ * high enough (epochs_least_unclean); after a directory that was put back, or more restarts than a
+ * vector remembers, it may not be.
  */
-static uint32_t missing_slacks(const struct volume *volume)
+static uint32_t missing_halves(const struct volume *volume)
 {
-	uint64_t wanted = volume->desired.epoch - 1 + volume->uid_slacks;
-	return wanted > volume->index.slack_count ? (uint32_t)(wanted - volume->index.slack_count)
-						  : 0;
+	uint64_t wanted = 2 * (volume->desired.epoch - 1 + volume->uid_slacks);
+	uint64_t passed = index_half_slacks(&volume->index);
+	if (wanted > passed)
+		return (uint32_t)(wanted - passed);
+	return passed > 0;
 }
 
 /* An unclean promotion: numbers that lost tails may have given out are passed over. A proven
  * opening within an epoch passes over half a slack: what was lost here was never more
  * (volume_is_uid_slack_used). */
-static void write_uid_slack(struct volume *volume, uint32_t slacks, bool half)
+static void write_uid_slack(struct volume *volume, uint32_t halves)
 {
 	/* In the 12 bits below the epoch's; beyond, every mailbox's own modseq still rises. */
 	uint64_t number = volume->opening.number < 4095 ? volume->opening.number : 4095;
@@ -114,7 +125,7 @@ static void write_uid_slack(struct volume *volume, uint32_t slacks, bool half)
 	pending->change.actions = pool_alloc(pending->pool, sizeof(struct action));
 	pending->change.actions[0] = (struct action){ .kind = ACTION_UID_SLACK,
 		.modseq = volume->desired.epoch << 40 | number << 28 | 1,
-		.uid_slack = slacks * UID_SLACK + (half ? UID_SLACK / 2 : 0) };
+		.uid_slack = halves * (UID_SLACK / 2) };
 	pending->done = on_slack_done;
 	pending->durability = DURABILITY_LOCAL;
 	volume_submit(volume, pending, STR(""), STR(""));
@@ -138,10 +149,9 @@ static void on_reign(void *arg, int status)
 	volume_find_at_risk(volume);
 	bool is_clean = volume_log_began_clean(volume->log, volume->desired.clean_after) ||
 		volume->index.slack_epoch == volume->desired.epoch;
-	uint32_t slacks = is_clean ? 0 : missing_slacks(volume);
-	bool half = volume->opening.number > 0;
-	if (!is_clean || half)
-		write_uid_slack(volume, slacks, half);
+	bool is_agreed = volume->opening.number > 0;
+	if (!is_clean || is_agreed)
+		write_uid_slack(volume, (is_clean ? 0 : missing_halves(volume)) + is_agreed);
 	else
 		begin_service(volume);
 }

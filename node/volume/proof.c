@@ -164,6 +164,8 @@ static bool has_last_opening(struct volume *volume)
 		&state.epochs, volume->opening.ready_end, volume->desired.incarnation);
 	volume->whole_from = state.whole_from;
 	volume->opening.ready_epoch = epochs_epoch_below(&state.epochs, volume->opening.ready_end);
+	volume->opening.least_unclean =
+		epochs_least_unclean(&state.epochs, volume->opening.ready_end);
 	log_state_deinit(&state);
 	return found;
 }
@@ -268,13 +270,21 @@ enum volume_wait volume_waits_for(const struct volume *volume)
 
 /* ---- without the others ---- */
 
-/* An epoch above all that are known and `passed_over` more. One epoch has one reign, however often
- * it is asked for. False when there is no later epoch. */
+/* An epoch above all that are known, and high enough for the log here, and `passed_over` more. One
+ * epoch has one reign, however often it is asked for. False when there is no later epoch. */
 static bool make_claim(struct volume *volume, uint64_t passed_over)
 {
 	struct volume_claim *claim = &volume->claim;
 	uint64_t above = volume->highest_epoch > volume->desired.epoch ? volume->highest_epoch
 								       : volume->desired.epoch;
+	uint64_t least = volume->opening.least_unclean, end = volume->opening.ready_end;
+	/* An opening that was written and not confirmed. */
+	if (volume->log != NULL) {
+		end = volume_log_end(volume->log);
+		least = epochs_least_unclean(volume_log_epochs(volume->log), end);
+	}
+	if (above + 1 < least)
+		above = least - 1;
 	uint64_t epoch = epochs_next(above + passed_over, volume->desired.slot);
 	if (epoch > EPOCH_MAX)
 		return false;
@@ -283,7 +293,7 @@ static bool make_claim(struct volume *volume, uint64_t passed_over)
 	claim->epoch = epoch;
 	claim->expected_epoch = volume->row_epoch;
 	memcpy(claim->expected_reign, volume->row_reign, GROUP_REIGN_LENGTH);
-	claim->end_lsn = volume->opening.ready_end;
+	claim->end_lsn = end;
 	claim->is_heard = volume->opening.is_heard;
 	/* This process has stood still since it was started: what it finds named is its own. */
 	if (volume->token == 0)

@@ -232,6 +232,7 @@ struct volume_opening {
 	/* Not all have answered; what those have that did has been fetched, up to here. */
 	bool is_ready, has_last_opening;
 	uint64_t ready_end, ready_epoch; /* and of what the last bytes there are; 0: of nothing */
+	uint64_t least_unclean; /* epochs_least_unclean of that */
 	/* The first records of a proven opening: served when all copies have them; 0: does not
 	 * apply. */
 	uint64_t ack_lsn;

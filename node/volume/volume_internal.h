@@ -70,6 +70,8 @@ void volume_try_open(struct volume *volume);
 void volume_apply_opening(struct volume *volume);
 /* A copy has acknowledged something: the opening may be complete. */
 void volume_check_opening(struct volume *volume);
+/* Has the directory told how many uids later reigns are to pass over for what is served now. */
+void volume_tell_passed(struct volume *volume);
 /* An opening failed: back to REPLICA, and a new try later, each time twice as late. */
 void volume_retry_later(struct volume *volume);
 

@@ -23,7 +23,7 @@ struct end_item {
 	struct slot *slot;
 	bool answered;
 	int status;
-	uint64_t asked_epoch, epoch, end, chain, token, seen;
+	uint64_t asked_epoch, epoch, least_unclean, end, chain, token, seen;
 	uint32_t opening;
 	bool is_clean; /* the log ends with a fence */
 	bool is_proven;
@@ -62,10 +62,12 @@ static void describe(const struct end_item *item, struct buf *json)
 			strerror(-item->status));
 	else
 		buf_printf(json,
-			"\"epoch\": %llu, \"opening\": %u, \"end_lsn\": %llu, \"chain\": %llu, "
+			"\"epoch\": %llu, \"opening\": %u, \"least_unclean_epoch\": %llu, "
+			"\"end_lsn\": %llu, \"chain\": %llu, "
 			"\"token\": %llu, \"seen_epoch\": %llu, \"ends_fenced\": %s, "
 			"\"is_proven\": %s, \"is_whole\": %s}",
 			(unsigned long long)item->epoch, item->opening,
+			(unsigned long long)item->least_unclean,
 			(unsigned long long)item->end, (unsigned long long)item->chain,
 			(unsigned long long)item->token, (unsigned long long)item->seen,
 			item->is_clean ? "true" : "false", item->is_proven ? "true" : "false",
@@ -128,6 +130,7 @@ static void take_numbers(struct end_item *item)
 	item->seen = seen > item->seen ? seen : item->seen;
 	item->epoch = last ? last->epoch : 0;
 	item->opening = last ? last->opening : 0;
+	item->least_unclean = epochs_least_unclean(epochs, volume_log_end(volume->log));
 	item->chain = volume_log_chain(volume->log);
 	item->is_clean = volume_log_ends_fenced(volume->log);
 	item->is_whole = volume_log_end(volume->log) >= volume_log_whole_from(volume->log);

@@ -184,6 +184,26 @@ uint64_t epochs_next(uint64_t above, unsigned slot)
 	return next > above ? next : next + EPOCH_CLASSES;
 }
 
+uint64_t epochs_least_unclean(const struct epochs *epochs, uint64_t end)
+{
+	/* Half slacks beyond what an unclean reign in the entry's epoch passes over. Whether an
+	 * epoch began clean the vector does not say: then what is beyond goes on in it. */
+	uint64_t beyond = 0, epoch = 0;
+	uint32_t opening = 0;
+	for (uint32_t i = 0; i < epochs->count && epochs->entries[i].start_lsn < end; i++) {
+		const struct epoch_entry *entry = &epochs->entries[i];
+		if (entry->epoch != epoch) {
+			uint64_t room = 2 * (entry->epoch - epoch);
+			beyond = beyond > room ? beyond - room : 0;
+			opening = 0;
+		}
+		beyond += entry->opening - opening;
+		epoch = entry->epoch;
+		opening = entry->opening;
+	}
+	return epoch + beyond / 2 + 1;
+}
+
 const struct epoch_entry *epochs_opened(const struct epochs *epochs)
 {
 	const struct epoch_entry *entry = epochs_last(epochs);

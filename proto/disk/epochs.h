@@ -30,8 +30,8 @@ enum {
 	/* Epochs of one class belong to one copy, whichever directory names them: two directories,
 	 * or one that was put back, never give one epoch to two copies. */
 	EPOCH_CLASSES = 8,
-	/* An unclean reign in epoch E has passed over E - 1 slacks of 65,536 uids: beyond it there
-	 * are none. At one failover a week, 157 years. */
+	/* An unclean reign in epoch E has passed over E - 1 slacks of 65,536 uids, not less and not
+	 * more: beyond it there are none. At one failover a week, 157 years. */
 	EPOCH_MAX = 65535,
 	/* What somebody else says is believed up to here, so that a number which a mistaken or
 	 * stolen machine shows leaves epochs, and half of all uids, for the next reign. */
@@ -98,6 +98,13 @@ int epochs_common_end(const struct epochs *follower, uint64_t follower_end,
 uint64_t epochs_restored(int64_t now_s);
 /* The least epoch above `above` of the class `slot`. */
 uint64_t epochs_next(uint64_t above, unsigned slot);
+/*
+ * The least epoch in which a reign may begin unclean behind a log that ends at `end`: what such a
+ * reign passes over follows from its epoch alone, so that copies which know nothing of each other
+ * agree about it; here it has to be half a slack more, at least, than what was passed over before.
+ * Each agreed opening passes over half a slack, each epoch leaves room for two.
+ */
+uint64_t epochs_least_unclean(const struct epochs *epochs, uint64_t end);
 
 /* The first entry with the last one's epoch and opening: from there on other copies may lack
  * something. NULL for an empty vector. */

@@ -54,7 +54,7 @@ def gone(c):
     c.postgres_running()
     c.start()
     settled(c)
-    let_go_of_tails(c)
+    c.let_go_of_tails()
     if home_of(c) != "node-a1":
         c.pando("failback", "site-a")
         settled(c)
@@ -64,13 +64,6 @@ def gone(c):
 
 def home_of(c):
     return [v["primary_node"] for v in c.pando_json("volume", "list") if v["volume"] == VOLUME][0]
-
-
-def let_go_of_tails(c):
-    """What earlier tests cut off and nothing can bring home holds up whoever takes a copy away."""
-    for row in c.pando_json("salvage", "list"):
-        if row["state"] == "open":
-            c.pando("salvage", "discard", row["tail"])
 
 
 def settled(c, seconds=60):

@@ -15,7 +15,7 @@ import time
 import demo
 from runbook import Runbook
 from test_5_decisions import small_index_disk
-from test_6_copies import fill_volume, let_go_of_tails, refusal, settled, users_of
+from test_6_copies import fill_volume, refusal, settled, users_of
 from test_5_failover import same_mail, snapshot
 from world import wait_for
 
@@ -75,7 +75,7 @@ def part(c, before):
 def third_node(c):
     """Whatever comes, nothing of it is left."""
     c.heal()
-    let_go_of_tails(c)
+    c.let_go_of_tails()
     before = copies_of(c)
     try:
         join(c)

@@ -37,8 +37,7 @@ def open_tails(c):
 def begin(c):
     """Lets go of what earlier tests cut off and nothing can bring home: it follows no log here (a disk was put back)."""
     c.heal()
-    for row in open_tails(c):
-        c.pando("salvage", "discard", row["tail"])
+    c.let_go_of_tails(NODE)
 
 
 def cut_off(c, write):
@@ -293,8 +292,7 @@ def test_a_message_stays_while_the_copy_that_was_made_of_it_cannot_come_home(c):
     assert subject in found, found
     c.start("site-a")
     c.wait_serving(seconds=60)
-    for row in open_tails(c):
-        c.pando("salvage", "discard", row["tail"])
+    c.let_go_of_tails(NODE)
     c.pando("mailbox", "remove", name)
     c.heal()
 

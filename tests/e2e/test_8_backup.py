@@ -113,7 +113,7 @@ class Mail:
 
     def run(self):
         while not self.stopped.is_set():
-            self.c.send("site-a", user(1 + self.sent % 60), size=20000)
+            self.c.send("site-a", user(1 + self.sent % 40), size=20000)
             self.sent += 1
 
     def __enter__(self):

@@ -9,7 +9,6 @@ import tempfile
 import threading
 
 import demo
-from test_6_copies import let_go_of_tails
 from world import DOMAIN, unmount, user, wait_for
 
 
@@ -59,7 +58,7 @@ def self_signed(pem, key, name, days):
 
 def follow_advice(c):
     """Tails that nothing can bring home, and folders of copies, that earlier tests left."""
-    let_go_of_tails(c)
+    c.let_go_of_tails()
     for row in c.pando_json("check", check=False):
         kept = re.search(r" in (/\S+): delete the folder there", row["detail"])
         if kept:

@@ -7,7 +7,8 @@ import socket
 import threading
 import time
 
-from world import PASSWORD, tls_context, user
+from test_8_who import new_mailbox
+from world import PASSWORD, tls_context
 
 SECONDS = 6
 SESSIONS = 5
@@ -128,13 +129,13 @@ def act(session, choose):
 
 
 def test_concurrent_sessions_see_one_folder(c):
-    sessions, errors, operations = [], [], []
+    name, sessions, errors, operations = new_mailbox(c, "concurrent"), [], [], []
     end = time.monotonic() + SECONDS
 
     def run(number):
         try:
             choose = random.Random(number)
-            session = Session(c, ("site-a", "site-b")[number % 2], f"s{number}n", user(54))
+            session = Session(c, ("site-a", "site-b")[number % 2], f"s{number}n", name)
             session.select()
             sessions.append(session)
             while time.monotonic() < end:
@@ -154,7 +155,7 @@ def test_concurrent_sessions_see_one_folder(c):
     for session in sessions:
         session.settle()
     views = [session.settle() for session in sessions]
-    fresh = Session(c, "site-b", "fresh", user(54))
+    fresh = Session(c, "site-b", "fresh", name)
     fresh.select()
     for view in views:
         assert view == fresh.settle(), "sessions disagree on the folder"
@@ -166,7 +167,7 @@ def test_parts_of_nested_mail_are_its_bytes(c):
     text = (b"Subject: =?utf-8?b?R3LDvMOfZQ==?=\r\nContent-Type: multipart/mixed; boundary=\"o u t\"\r\n\r\n--o u t\r\n\r\n"
             b"first\r\n--o u t\r\nContent-Type: message/rfc822\r\n\r\n" + inner + b"\r\n--o u t\r\n"
             b"Content-Type: application/pdf; name=a.pdf\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n--o u t--\r\n")
-    imap = c.imap("site-b", user(55))
+    imap = c.imap("site-b", new_mailbox(c, "nested"))
     assert imap.append("INBOX", None, None, text)[0] == "OK"
     imap.select("INBOX")
 
@@ -189,7 +190,7 @@ def test_parts_of_nested_mail_are_its_bytes(c):
 
 
 def test_condstore_tells_what_changed(c):
-    session = Session(c, "site-a", "c", user(56))
+    session = Session(c, "site-a", "c", new_mailbox(c, "changed"))
     for number in range(3):
         assert session.command("APPEND INBOX", b"Subject: %d\r\n\r\n" % number)[0].startswith(b"OK [APPENDUID")
     answer, lines = session.command("SELECT INBOX (CONDSTORE)")
@@ -210,7 +211,7 @@ def flags_of(session, number):
 
 
 def test_a_folder_with_all_its_keywords_takes_mail_and_gives_unused_ones_away(c):
-    session, message = Session(c, "site-b", "k", user(57)), b"Subject: k\r\n\r\nbody\r\n"
+    session, message = Session(c, "site-b", "k", new_mailbox(c, "keywords")), b"Subject: k\r\n\r\nbody\r\n"
     for folder in ("full", "other"):
         assert session.command(f"CREATE {folder}")[0].startswith(b"OK")
         assert session.command(f"APPEND {folder}", message)[0].startswith(b"OK")
@@ -236,7 +237,8 @@ def test_a_folder_with_all_its_keywords_takes_mail_and_gives_unused_ones_away(c)
 
 
 def test_a_client_that_does_not_read_holds_nobody_up(c):
-    sessions = [Session(c, "site-a", f"b{number}n", user(57)) for number in range(3)]
+    name = new_mailbox(c, "unread")
+    sessions = [Session(c, "site-a", f"b{number}n", name) for number in range(3)]
     message = b"Subject: large\r\n\r\n" + b"0123456789abcdef" * 60000 + b"\r\n"
     for _ in range(5):
         assert sessions[0].command("APPEND INBOX", message)[0].startswith(b"OK")

@@ -11,7 +11,6 @@ import subprocess
 import tempfile
 
 import demo
-from test_6_copies import let_go_of_tails
 from world import OFFSET
 
 
@@ -65,7 +64,7 @@ def backups_of(c):
 
 
 def test_json_of_every_listing_is_json_with_numbers_and_booleans(c):
-    let_go_of_tails(c)
+    c.let_go_of_tails()
     arguments = {"volume show": ["a1-1"], "mailbox show": ["u0001@example.org"], "queue show": ["00"],
                  "salvage show": ["node-a1/a1-1/nothing"],
                  "node drain": ["node-a1", "--dry-run"], "volume balance": ["--dry-run"],

@@ -44,6 +44,7 @@
 #define LOST(bad)    assert(ONLY % 4 != 0 || !(bad))  /* 1, 6: confirmed mail is passed over by who could know of it */
 #define UID(bad)     assert(ONLY && ONLY != 1 || !(bad))  /* 2: one UID, two messages */
 #define WRITER(bad)  assert(ONLY && ONLY != 2 || !(bad))  /* 4: two writers of one epoch, an epoch confirmed below one heard */
+#define UNCLEAN(bad) UID(bad)                           /* an unclean reign that is not beyond what was passed over */
 #define DIFFER(bad)  assert(ONLY && ONLY != 3 || !(bad))  /* 5: equal addresses, other bytes */
 
 mtype = { REPLICA, PROVES, WAITS, SERVES, FENCED, HELD };
@@ -67,7 +68,7 @@ copy c[2];
 command cmd;
 byte runs;
 
-byte g_before[GROUPS+1], g_opening[GROUPS+1], g_what[GROUPS+1], g_uid[GROUPS+1], g_slacks[GROUPS+1], g_depth[GROUPS+1];
+byte g_before[GROUPS+1], g_opening[GROUPS+1], g_what[GROUPS+1], g_uid[GROUPS+1], g_halves[GROUPS+1], g_depth[GROUPS+1];
 byte groups;
 byte o_epoch[OPENINGS+1], o_number[OPENINGS+1], o_writer[OPENINGS+1], openings;
 byte r_epoch[ROWS+1], r_node[ROWS+1], r_token[ROWS+1], r_clean[ROWS+1], rows;
@@ -137,10 +138,19 @@ inline NEXT(above, node, epoch) {
 #endif
 }
 
-inline APPEND(k, what, uid, slacks) {
+/* Above what an unclean reign of that epoch or a lower one passes over: epochs_least_unclean(). */
+inline LEAST(tip_, above) {
+#ifndef NO_LEAST
+	if :: tip_ != 0 -> above = MAX(above, (g_halves[tip_] + 2) / 2) :: else fi
+#else
+	skip
+#endif
+}
+
+inline APPEND(k, what, uid, halves) {
 	groups++;
 	g_before[groups] = c[k].tip; g_depth[groups] = g_depth[c[k].tip] + 1;
-	g_opening[groups] = c[k].writes; g_what[groups] = what; g_uid[groups] = uid; g_slacks[groups] = slacks;
+	g_opening[groups] = c[k].writes; g_what[groups] = what; g_uid[groups] = uid; g_halves[groups] = halves;
 	c[k].tip = groups; c[k].mem_tip = groups;
 	printf("copy %d writes group %d after %d: what %d uidnext %d\n", k, groups, g_before[groups], what, uid);
 	if :: what != 0 && what != FENCE ->
@@ -184,10 +194,21 @@ inline BEGIN(half, clean) {
 	   :: else fi;
 	o_number[openings] = x;
 	i = 1; do :: i < openings -> WRITER(o_epoch[i] == MY_EPOCH && o_writer[i] != n); i++ :: else -> break od;
-	x = (y == 0 -> 1 : g_uid[y]); e = (y == 0 -> FIRST - 1 : g_slacks[y]);
-	if :: !(y != 0 && EPOCH(y) == MY_EPOCH) && !clean && MY_EPOCH - 1 > e -> x = x + (MY_EPOCH - 1 - e) * SLACK; e = MY_EPOCH - 1 :: else fi;
+	x = (y == 0 -> 1 : g_uid[y]); e = (y == 0 -> 2 * (FIRST - 1) : g_halves[y]);
+	if :: !(y != 0 && EPOCH(y) == MY_EPOCH) && !clean ->
+#ifdef NO_LEAST
+		i = MAX(2 * (MY_EPOCH - 1), e); /* and what openings have passed over is added */
+#else
+		i = 2 * (MY_EPOCH - 1); UNCLEAN(y != 0 && i <= e);
+#endif
+		x = x + (i - e) * (SLACK / 2); e = i
+	   :: else fi;
 #ifndef NO_HALF
-	if :: half -> x = x + SLACK / 2 :: else fi;
+	if :: half -> x = x + SLACK / 2;
+#ifndef NO_LEAST
+		e++
+#endif
+	   :: else fi;
 #endif
 	c[n].writes = openings; c[n].begun = MY_EPOCH;
 	printf("copy %d begins opening %d of epoch %d (agreed %d, clean %d)\n", n, openings, MY_EPOCH, half, clean);
@@ -330,7 +351,7 @@ inline CLAIM() {
 		if :: c[n].over -> OWED(c[n].heard, i); LOST((i & e & (255 - mine)) != 0) :: else fi;
 		NEWER(c[n].row, mine);
 		if :: c[n].token == 0 -> c[n].token = tokens; tokens++ :: else fi;
-		x = MAX(c[n].heard, MY_EPOCH); NEXT(x, n, e);
+		x = MAX(c[n].heard, MY_EPOCH); LEAST(c[n].tip, x); NEXT(x, n, e);
 		WRITE_ROW(e, n, c[n].token, 0, 0)
 	   :: else fi
 }
@@ -420,7 +441,7 @@ inline COMMAND() {
 		ok = c[v].state == SERVES || c[v].state == FENCED && c[v].writes != 0;
 #endif
 		if :: ok && NAMED(v) && r_epoch[c[v].row] == r_epoch[cmd.row] ->
-			if :: c[v].state == SERVES && g_what[c[v].tip] != FENCE -> x = g_uid[c[v].tip]; y = g_slacks[c[v].tip]; APPEND(v, FENCE, x, y) :: else fi;
+			if :: c[v].state == SERVES && g_what[c[v].tip] != FENCE -> x = g_uid[c[v].tip]; y = g_halves[c[v].tip]; APPEND(v, FENCE, x, y) :: else fi;
 			c[v].state = FENCED; STAND(v); c[v].answered = 0; c[v].theirs = 0; c[v].was = 0;
 			cmd.fenced = 1; cmd.old_token = c[v].token; cmd.stands = cmd.stands | (1 << v)
 		   :: !ok && c[v].state != HELD && NAMED(v) && r_epoch[c[v].row] == r_epoch[cmd.row] ->
@@ -472,7 +493,8 @@ inline CHOOSE() {
 #else
 	if :: i != 2 && rows < ROWS && row == cmd.row ->
 #endif
-		a = MAX(cmd.seen, e); a = MAX(a, EPOCH(cmd.new_tip)); a = MAX(a, EPOCH(cmd.old_tip)); NEXT(a, i, b);
+		a = MAX(cmd.seen, e); a = MAX(a, EPOCH(cmd.new_tip)); a = MAX(a, EPOCH(cmd.old_tip));
+		if :: i == m -> LEAST(cmd.old_tip, a) :: else -> LEAST(cmd.new_tip, a) fi; NEXT(a, i, b);
 		/* what was told to the command, and is not lost since */
 		MAIL(cmd.old_tip, mine); MAIL(cmd.new_tip, his);
 		if :: i == m -> MAIL(c[1-m].tip, x); LOST((confirmed & (255 - passed) & his & x & (255 - mine)) != 0); NEWER(cmd.row, mine)
@@ -505,7 +527,7 @@ init {
 	d_step {
 		openings = 1; o_epoch[1] = FIRST;
 		rows = 1; r_epoch[1] = FIRST; row = 1; told = 1; row_before = 1; told_before = 1;
-		groups = 1; g_opening[1] = 1; g_uid[1] = 1; g_slacks[1] = FIRST - 1; g_depth[1] = 1;
+		groups = 1; g_opening[1] = 1; g_uid[1] = 1; g_halves[1] = 2 * (FIRST - 1); g_depth[1] = 1;
 		c[0].state = SERVES; c[0].writes = 1; c[0].begun = FIRST; c[0].mem_tip = 1; c[0].mem_writes = 1;
 		c[1].state = REPLICA;
 		n = 0;
@@ -517,7 +539,7 @@ init {
 		mails++; m_epoch[mails] = o_epoch[c[n].writes]; confirmed = confirmed | (1 << (mails - 1));
 		/* an old primary that has not heard: docs/protocol.md, "What stays impossible" */
 		i = 1; do :: i <= openings -> if :: o_epoch[i] > m_epoch[mails] -> passed = passed | (1 << (mails - 1)) :: else fi; i++ :: else -> break od;
-		x = g_uid[c[n].tip] + 1; y = g_slacks[c[n].tip]; APPEND(n, mails, x, y) :: else fi; n = 0; m = 0; v = 0 } }
+		x = g_uid[c[n].tip] + 1; y = g_halves[c[n].tip]; APPEND(n, mails, x, y) :: else fi; n = 0; m = 0; v = 0 } }
 	:: atomic { EITHER; d_step { if :: c[n].writes != 0 && c[1-n].state == REPLICA && c[1-n].row != 0 && r_node[c[1-n].row] == n && c[1-n].tip != c[n].tip -> SHIP() :: else fi; n = 0; m = 0; v = 0 } }
 	:: atomic { EITHER; d_step { READ(); n = 0; m = 0; v = 0 } }
 	:: atomic { EITHER; d_step { HEARS(n, c[1-n].heard); n = 0; m = 0; v = 0 } }
@@ -525,7 +547,7 @@ init {
 	:: atomic { EITHER; d_step { if :: c[n].state == PROVES -> ASK() :: else fi; n = 0; m = 0; v = 0 } }
 	:: atomic { EITHER; d_step { if :: c[n].state == PROVES && c[n].answered -> FETCH() :: else fi; n = 0; m = 0; v = 0 } }
 	:: atomic { EITHER; d_step { if :: c[n].state == PROVES && c[n].answered && ROOM(1) && openings < OPENINGS -> AGREE() :: else fi; n = 0; m = 0; v = 0 } }
-	:: atomic { EITHER; d_step { if :: c[n].state == PROVES && rows < ROWS -> CLAIM() :: else fi; n = 0; m = 0; v = 0 } }
+	:: atomic { EITHER; d_step { if :: (c[n].state == PROVES || c[n].state == WAITS) && rows < ROWS -> CLAIM() :: else fi; n = 0; m = 0; v = 0 } }
 	:: atomic { EITHER; d_step { if :: c[n].state == REPLICA && NAMED(n) && c[n].heard > MY_EPOCH && c[n].tip != 0 -> PASS() :: else fi; n = 0; m = 0; v = 0 } }
 	:: atomic { EITHER; d_step { if :: c[n].answered -> c[n].answered = 0; c[n].theirs = 0 :: else fi; n = 0; m = 0; v = 0 } } /* the line is lost */
 	:: atomic { EITHER; d_step { if :: c[n].state == SERVES -> TELL() :: else fi; n = 0; m = 0; v = 0 } }

@@ -157,6 +157,38 @@ TEST(a_machine_without_power_serves_again_with_its_copies_and_without_the_direct
 	EXPECT(check_all());
 }
 
+/* Each opening passes over half a slack, of which a copy whose disk is full never hears: the reign
+ * that the primary then claims, and one at that copy afterwards, have no UID in common. */
+TEST(openings_that_a_full_copy_could_not_confirm_leave_its_next_reign_above)
+{
+	start();
+	unsigned primary = cluster_primary(1), replica = replica_of(1);
+	uint32_t first = deliver_uid();
+	world_fill_disk(replica, true);
+	for (unsigned i = 0; i < 4; i++) {
+		cluster_crash(primary);
+		cluster_restart(primary);
+		run_us(3 * SECOND_US);
+		EXPECT_INT(WAIT_ACKS, cluster_volume(primary, 1)->numbers.waits_for);
+	}
+	EXPECT_INT(4, cluster_volume(primary, 1)->index.half_slack_count);
+	run_us(60 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(primary, 1)->state);
+	EXPECT_INT(9, cluster_volume(primary, 1)->desired.epoch);
+	EXPECT_INT(16, index_half_slacks(&cluster_volume(primary, 1)->index));
+	uint32_t claimed = deliver_uid();
+	EXPECT(claimed > first);
+	cluster_crash(primary);
+	world_fill_disk(replica, false);
+	cluster_promote(1, replica);
+	run_us(20 * SECOND_US);
+	EXPECT_INT(10, cluster_volume(replica, 1)->desired.epoch);
+	EXPECT(deliver_uid() > claimed);
+	cluster_restart(primary);
+	run_us(20 * SECOND_US);
+	EXPECT(check_all());
+}
+
 TEST(both_sites_without_power_and_one_returns)
 {
 	start();

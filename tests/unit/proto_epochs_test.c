@@ -31,6 +31,26 @@ TEST(the_next_epoch_of_a_class_is_the_least_one_above)
 			EXPECT(epochs_next(a, 1) != epochs_next(b, 2));
 }
 
+TEST(an_unclean_reign_is_half_a_slack_beyond_what_openings_have_passed_over)
+{
+	struct epochs epochs = { 0 };
+	EXPECT_INT(1, epochs_least_unclean(&epochs, 0));
+	/* Half slacks passed over, in all, at most: 2, 3, 4, 5; then 8 at least in epoch 5. */
+	struct epoch_entry entries[] = { entry(2, 0, 0, 11), entry(2, 1, 4096, 12),
+		entry(2, 2, 8192, 13), entry(2, 2, 12288, 14), entry(2, 7, 16384, 15),
+		entry(5, 0, 20480, 16), entry(5, 1, 24576, 17), entry(9, 0, 28672, 18),
+		entry(9, 1, 32768, 19) };
+	static const uint64_t least[] = { 3, 3, 4, 4, 6, 6, 7, 10, 10 };
+	for (size_t i = 0; i < array_length(entries); i++) {
+		EXPECT(epochs_add(&epochs, &entries[i]));
+		EXPECT_INT(least[i], epochs_least_unclean(&epochs, entries[i].start_lsn + 1));
+	}
+	/* What stands behind the end has been cut off. */
+	EXPECT_INT(3, epochs_least_unclean(&epochs, 8192));
+	EXPECT_INT(1, epochs_least_unclean(&epochs, 0));
+	epochs_deinit(&epochs);
+}
+
 TEST(an_opening_that_all_agreed_to_begins_anew_and_a_restart_does_not)
 {
 	struct epochs epochs = { 0 };
