@@ -67,6 +67,20 @@ int restore_run(struct command *command)
 
 /* ---- the backup ---- */
 
+/* One that was never finished is what a backup leaves that was killed: nobody waits for it. One
+ * that cannot be read would be missed. */
+static int check_newest_counts(const struct backup_sets *sets, struct error *error)
+{
+	const char *newest = sets->count ? sets->sets[sets->count - 1]->name : "";
+	for (unsigned i = 0; i < sets->broken_count; i++)
+		if (!sets->broken[i].is_unfinished && strcmp(sets->broken[i].name, newest) > 0)
+			return error_set(error, -EUCLEAN,
+				"a later set than %s cannot be used: %s. `pando backup list` shows "
+				"all: say which one with --set NAME",
+				newest[0] ? newest : "any other", sets->broken[i].why);
+	return 0;
+}
+
 /* A set that was asked for and never finished is worth its own sentence. */
 static int find_chain(struct restore *restore, const char *name, struct error *error)
 {
@@ -74,7 +88,9 @@ static int find_chain(struct restore *restore, const char *name, struct error *e
 		if (strcmp(restore->sets.broken[i].name, name) == 0)
 			return error_set(error, -ENOENT, "the set %s cannot be used: %s", name,
 				restore->sets.broken[i].why);
-	if (!name && backup_sets_check_newest(&restore->sets, clock_wall_us() / 1000000, error) < 0)
+	int64_t now_s = clock_wall_us() / 1000000;
+	if (!name && (check_newest_counts(&restore->sets, error) < 0 ||
+			     backup_sets_check_newest(&restore->sets, now_s, error) < 0))
 		return -ERANGE;
 	return backup_sets_chain(
 		&restore->sets, name, restore->pool, &restore->chain, &restore->chain_count, error);
@@ -119,6 +135,18 @@ void restore_close(struct restore *restore)
 	scratch_destroy(&restore->scratch);
 	pool_destroy(&restore->pool);
 	explicit_bzero(&restore->secret, sizeof(restore->secret));
+}
+
+bool restore_say_short(const struct restore *restore, const struct backup_volume *volume)
+{
+	const struct backup_set *fuller =
+		backup_sets_fuller(&restore->sets, restore->set, volume);
+	if (!volume->problem[0])
+		return false;
+	command_complain("the backup of volume %s is not of all mail: %s%s%s", volume->name,
+		volume->problem, fuller ? ". More of it has --set " : "",
+		fuller ? fuller->name : "");
+	return fuller != NULL;
 }
 
 const char *restore_moment(const struct restore *restore)

@@ -278,9 +278,7 @@ static int open_view(struct mailbox_restore *mailbox, struct error *error)
 			"the backup of %s has nothing of the volume that %s was on: --set NAME "
 			"looks into another set",
 			restore_moment(restore), mailbox->address);
-	if (volume->problem[0])
-		command_complain("the backup of volume %s is not of all mail: %s", volume->name,
-			volume->problem);
+	(void)restore_say_short(restore, volume);
 	if (volume->problem[0] && volume->to == 0)
 		return error_set(error, -ENODATA,
 			"the backup of %s has nothing of volume %s, which %s was on: --set NAME "

@@ -57,6 +57,11 @@ static int find_backup(struct restoring *restoring)
 			set->name, restoring->volume->name, restoring->backup->problem);
 		return EXIT_FAILED;
 	}
+	if (restore_say_short(&restoring->restore, restoring->backup) &&
+		!command_has(restoring->restore.command, "set")) {
+		command_complain("nothing was changed: say with --set which of the two");
+		return EXIT_FAILED;
+	}
 	if (restoring->backup->to == 0) {
 		command_complain("volume %s was empty at the moment of the set %s: there is "
 				 "nothing to restore",

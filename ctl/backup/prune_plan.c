@@ -28,6 +28,19 @@ static void keep_before_unfinished(
 	}
 }
 
+static void keep_fuller(
+	const struct backup_sets *sets, const struct map *by_name, unsigned newest, bool *kept)
+{
+	const struct backup_set *set = sets->sets[newest];
+	for (unsigned i = 0; i < set->volume_count; i++) {
+		struct backup_set *fuller = backup_sets_fuller(sets, set, &set->volumes[i]);
+		struct backup_set **place =
+			fuller ? map_get(by_name, str_from(fuller->name)) : NULL;
+		if (place)
+			keep_chain(sets, by_name, (unsigned)(place - sets->sets), kept);
+	}
+}
+
 void prune_plan(const struct backup_sets *sets, const struct prune_wish *wish, bool *kept_out)
 {
 	struct map *by_name = map_create();
@@ -42,6 +55,8 @@ void prune_plan(const struct backup_sets *sets, const struct prune_wish *wish, b
 		if (i + 1 >= counted || counted - i <= wish->keep ||
 			sets->sets[i]->moment_s >= wish->since_s)
 			keep_chain(sets, by_name, i, kept_out);
+	if (counted > 0)
+		keep_fuller(sets, by_name, counted - 1, kept_out);
 	keep_before_unfinished(sets, by_name, kept_out);
 	map_destroy(&by_name);
 }

@@ -5,6 +5,7 @@
  * Which sets may go. A set is wanted if it is one of the newest, or young enough; the newest one
  * always is, and so is the newest one from before a backup that is not finished: that one may be
  * going on from it at this moment. What a wanted set stands on is kept with it, however old.
+ * What the newest one could not get all of is kept where an older one has more of it.
  * Sets that are ahead (backup_set_is_ahead) stay and count for nothing: they push out no other.
  */
 

@@ -105,6 +105,10 @@ int backup_sets_parent(const struct backup_sets *sets, const struct backup_set *
  * gone, or is another than it was: -ENOENT, -EUCLEAN. */
 int backup_sets_chain(const struct backup_sets *sets, const char *name, struct pool *pool,
 	struct backup_set ***chain_out, unsigned *count_out, struct error *error) must_check;
+/* The set before `set` that has most of a volume, where `set` could not get all of it and has less:
+ * a whole set of a log that was damaged at all copies by then. NULL: none has more. */
+struct backup_set *backup_sets_fuller(const struct backup_sets *sets, const struct backup_set *set,
+	const struct backup_volume *volume);
 /* -ERANGE: the newest is ahead, and who wants it has to name it. */
 int backup_sets_check_newest(
 	const struct backup_sets *sets, int64_t now_s, struct error *error) must_check;

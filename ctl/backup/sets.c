@@ -155,6 +155,23 @@ int backup_sets_chain(const struct backup_sets *sets, const char *name, struct p
 	return 0;
 }
 
+struct backup_set *backup_sets_fuller(const struct backup_sets *sets, const struct backup_set *set,
+	const struct backup_volume *volume)
+{
+	struct backup_set *fullest = NULL;
+	uint64_t most = volume->to;
+	if (!volume->problem[0])
+		return NULL;
+	for (unsigned i = 0; i < sets->count && sets->sets[i] != set; i++) {
+		const struct backup_volume *then = backup_set_volume(sets->sets[i], volume->id);
+		if (then && then->to >= most && then->to > volume->to) {
+			fullest = sets->sets[i];
+			most = then->to;
+		}
+	}
+	return fullest;
+}
+
 bool backup_set_is_ahead(const struct backup_set *set, int64_t now_s)
 {
 	return set->moment_s > now_s && set->moment_s - now_s > BACKUP_AHEAD_S;

@@ -328,6 +328,14 @@ def test_a_wrong_key_a_wrong_set_and_no_room_are_said(c):
     os.chmod(kept, 0o640)
     assert run(c, *backup.arguments("--mailbox", name, "--dry-run")).stderr.count("may be read by others") == 1
     os.chmod(kept, 0o600)
+    # A later set that cannot be read is missed.
+    older, newest = sorted(os.listdir(backup.dir))[-1], backup.take()
+    with open(os.path.join(backup.dir, newest, "manifest.json"), "a", encoding="utf-8") as manifest:
+        manifest.write(" ")
+    said = backup.refused("--mailbox", name)
+    assert f"a later set than {older} cannot be used" in said and newest in said and "--set NAME" in said, said
+    backup.restore("--set", older, "--mailbox", name, "--dry-run")
+    shutil.rmtree(os.path.join(backup.dir, newest))
     assert "19990101T000000Z-00000000" in backup.refused("--set", "19990101T000000Z-00000000", "--mailbox", name)
     assert "--key" in backup.refused("--mailbox", name, "--key", "x", code=2)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", backup.work], check=True)

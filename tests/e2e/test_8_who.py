@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 
 import demo
+from test_6_runbooks import restore
 from world import DOMAIN, PASSWORD, wait_for
 
 
@@ -104,7 +105,7 @@ def test_numbers_do_not_go_back_with_a_directory_that_is_restored(c):
     alice = new_mailbox(c, "alice")
     hers, number = c.send("site-a", alice), c.home(alice)["id"]
     c.wait_mail(alice, hers)
-    sql(c, "drop schema pando cascade;" + dump.stdout.decode())
+    restore(url, dump.stdout.decode())
     code, output, _ = pando(c, "check")
     assert re.search(rf"mailbox numbers +warn .*next one is {number}, and volume \S+ has seen {number}", output), output
     # Another mailbox, which would have got her number.

@@ -530,8 +530,20 @@ init {
 		groups = 1; g_opening[1] = 1; g_uid[1] = 1; g_halves[1] = 2 * (FIRST - 1); g_depth[1] = 1;
 		c[0].state = SERVES; c[0].writes = 1; c[0].begun = FIRST; c[0].mem_tip = 1; c[0].mem_writes = 1;
 		c[1].state = REPLICA;
+#ifdef UNHEARD
+		/* two more openings were agreed with copy 1, which then confirmed neither: its disk is full */
+		do :: openings < 3 ->
+			openings++; o_epoch[openings] = FIRST; o_number[openings] = openings - 1;
+			groups++; g_before[groups] = groups - 1; g_opening[groups] = openings; g_uid[groups] = g_uid[groups-1] + SLACK / 2;
+			g_depth[groups] = groups; g_halves[groups] = g_halves[groups-1];
+#ifndef NO_LEAST
+			g_halves[groups] = g_halves[groups] + 1
+#endif
+		   :: else -> break od;
+		c[0].state = WAITS; c[0].writes = 3; c[0].mem_tip = 3; c[0].mem_writes = 3;
+#endif
 		n = 0;
-		do :: n < 2 -> c[n].tip = 1; c[n].noted = FIRST; c[n].heard = FIRST; c[n].row = 1; c[n].told = 1; n++ :: else -> break od;
+		do :: n < 2 -> c[n].tip = (n == 0 -> groups : 1); c[n].noted = FIRST; c[n].heard = FIRST; c[n].row = 1; c[n].told = 1; n++ :: else -> break od;
 		n = 0
 	}
 	do

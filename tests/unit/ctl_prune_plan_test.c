@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 /* "a b<a": b stands on a; the moment of each is its place, from 0 on, and that of those in capitals
- * a year ahead. */
+ * a year ahead. Each has more of volume 1 than the one before; "c!" could not get all, and has
+ * least. */
 static void make_sets(struct pool *pool, const char *text, struct backup_sets *sets_out)
 {
 	struct str rest = str_from(text), word;
@@ -22,6 +23,12 @@ static void make_sets(struct pool *pool, const char *text, struct backup_sets *s
 		set->name[0] = word.bytes[0];
 		set->parent[0] = word.length > 2 ? word.bytes[2] : '\0';
 		set->moment_s = sets_out->count + (set->name[0] < 'a' ? 365 * 24 * 60 * 60 : 0);
+		set->volumes = pool_alloc(pool, sizeof(*set->volumes));
+		bool is_short = word.length == 2;
+		set->volumes[0] = (struct backup_volume){ .id = 1,
+			.to = is_short ? 1 : 8192 * (sets_out->count + 1),
+			.problem = is_short ? "its log is damaged" : "" };
+		set->volume_count = 1;
 		sets_out->sets[sets_out->count++] = set;
 	}
 }
@@ -55,6 +62,11 @@ TEST(sets_on_which_no_wanted_one_stands_may_go)
 		{ "what they stand on stays", "a b c D<a", { 1, INT64_MAX }, NULL, "acD" },
 		{ "all are ahead", "A B", { 1, INT64_MAX }, NULL, "AB" },
 		{ "and from what that stands on", "a b c<b e", { 1, INT64_MAX }, "d", "bce" },
+		{ "an older one has more of a volume", "a b c!", { 1, INT64_MAX }, NULL, "bc" },
+		{ "with what it stands on", "a b<a c!", { 1, INT64_MAX }, NULL, "abc" },
+		{ "of a newer one there is more", "a b! c", { 1, INT64_MAX }, NULL, "c" },
+		{ "none has more of it", "a!", { 1, INT64_MAX }, NULL, "a" },
+		{ "nor one that has as little", "a! b!", { 1, INT64_MAX }, NULL, "b" },
 		{ "one that was begun before all", "b c", { 1, INT64_MAX }, "a", "c" },
 	};
 	for (unsigned i = 0; i < array_length(rows); i++) {
