@@ -509,7 +509,7 @@ static bool may_give_back(const struct plan *plan, struct move *move)
 			"leaves that)");
 		return false;
 	}
-	return true;
+	return next_epoch(move, &move->old) <= EPOCH_MAX;
 }
 
 /* Somebody else's command, or the volume's own node, was quicker. */

@@ -343,9 +343,11 @@ static bool open_log(struct copy *copy)
 static void finish(struct copy *copy)
 {
 	struct proof *proof = copy->proof;
-	uint32_t opening = epochs_opening(volume_log_epochs(copy->log), proof->epoch);
+	uint32_t opening = epochs_opening(
+		volume_log_epochs(copy->log), volume_log_end(copy->log), proof->epoch);
 	for (unsigned i = 0; i < proof->count; i++) {
-		uint32_t theirs = epochs_opening(&proof->members[i].epochs, proof->epoch);
+		const struct proof_member *member = &proof->members[i];
+		uint32_t theirs = epochs_opening(&member->epochs, member->end, proof->epoch);
 		opening = theirs > opening ? theirs : opening;
 	}
 	struct cluster_message message = { .kind = MESSAGE_RELEASED,

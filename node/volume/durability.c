@@ -203,16 +203,42 @@ static void want_slacks(struct volume *volume, uint64_t last_uid)
 	volume->options.events.changed(volume->options.events.arg, volume);
 }
 
+/* How far a folder may be ahead of the only other copy in this reign, in half slacks: one for the
+ * reign of which that copy has a part, one for each behind that of which it has heard nothing. */
+static uint64_t halves_ahead(const struct volume *volume)
+{
+	const struct epochs *epochs = volume_log_epochs(volume->log);
+	uint64_t ahead = 1;
+	for (uint32_t i = 1; i < epochs->count && count_copies(volume) == 1; i++)
+		ahead += epochs->entries[i].epoch != epochs->entries[i - 1].epoch &&
+			epochs->entries[i].start_lsn >= volume->index.acked_lsn;
+	return ahead;
+}
+
 /* An opening that was agreed is in every log, until a copy goes back to before it: also a reign
- * there is to begin above what was passed over here. */
+ * there is to begin above what was passed over here. So is one at a copy that was silent for
+ * several reigns. */
 void volume_tell_passed(struct volume *volume)
 {
-	uint64_t wanted = (index_half_slacks(&volume->index) + 2) / 2;
+	volume->halves_needed = index_half_slacks(&volume->index) + halves_ahead(volume);
+	uint64_t wanted = (volume->halves_needed + 1) / 2;
 	if (wanted <= volume->desired.epoch + atomic_load(&volume->numbers.uid_slacks) ||
 		wanted > EPOCH_MAX)
 		return;
 	atomic_store(&volume->numbers.uid_slacks, wanted - volume->desired.epoch);
 	volume->options.events.changed(volume->options.events.arg, volume);
+}
+
+/* A reign at the only other copy, which has heard nothing of this one, begins above every folder:
+ * the directory has said so, unless there were several such reigns, and then it soon does. */
+static bool is_only_copy_below(const struct volume *volume, const struct epoch_entry *reign)
+{
+	bool is_heard = false;
+	for (unsigned i = 0; i < volume->replica_count; i++)
+		is_heard |= !volume->replicas[i].is_seeding &&
+			volume->replicas[i].acked_lsn >= reign->start_lsn;
+	return is_heard ||
+		2 * (volume->desired.epoch + volume->uid_slacks) >= volume->halves_needed;
 }
 
 bool volume_is_uid_slack_used(struct volume *volume, struct folder *folder, uint32_t count)
@@ -237,7 +263,8 @@ bool volume_is_uid_slack_used(struct volume *volume, struct folder *folder, uint
 			UID_SLACK / 2)
 		return true;
 	if (copies <= 1 && !is_any_seeding)
-		return false;
+		return copies == 1 && !is_only_copy_below(volume, reign) &&
+			last > passed_uid(volume);
 	want_slacks(volume, last);
 	/* One that is being filled may yet be all that is left, and a reign begin there. */
 	if (is_known && !is_any_seeding &&

@@ -117,6 +117,7 @@ static uint32_t missing_halves(const struct volume *volume)
  * (volume_is_uid_slack_used). */
 static void write_uid_slack(struct volume *volume, uint32_t halves)
 {
+	const uint32_t most = UINT32_MAX / (UID_SLACK / 2); /* all UIDs that there are */
 	/* In the 12 bits below the epoch's; beyond, every mailbox's own modseq still rises. */
 	uint64_t number = volume->opening.number < 4095 ? volume->opening.number : 4095;
 	struct pending_change *pending = mem_alloc(sizeof(*pending));
@@ -125,7 +126,7 @@ static void write_uid_slack(struct volume *volume, uint32_t halves)
 	pending->change.actions = pool_alloc(pending->pool, sizeof(struct action));
 	pending->change.actions[0] = (struct action){ .kind = ACTION_UID_SLACK,
 		.modseq = volume->desired.epoch << 40 | number << 28 | 1,
-		.uid_slack = halves * (UID_SLACK / 2) };
+		.uid_slack = (halves < most ? halves : most) * (UID_SLACK / 2) };
 	pending->done = on_slack_done;
 	pending->durability = DURABILITY_LOCAL;
 	volume_submit(volume, pending, STR(""), STR(""));

@@ -192,7 +192,7 @@ static void prove_alone(struct volume *volume)
 		return;
 	opening->end = volume_log_end(volume->log);
 	opening->chain = volume_log_chain(volume->log);
-	opening->number = epochs_opening(&state.epochs, volume->desired.epoch) + 1;
+	opening->number = epochs_opening(&state.epochs, opening->end, volume->desired.epoch) + 1;
 	opening->is_ready = true;
 	opening->ready_end = opening->end;
 	opening->has_last_opening = has_last_opening(volume);

@@ -84,6 +84,12 @@ static void publish_reign(struct volume *volume)
 	}
 }
 
+static void publish_index(struct volume *volume)
+{
+	atomic_store(&volume->numbers.is_index_usable,
+		volume->index.store != NULL && !volume->index.is_broken);
+}
+
 void volume_publish(struct volume *volume)
 {
 	struct volume_numbers *numbers = &volume->numbers;
@@ -98,8 +104,7 @@ void volume_publish(struct volume *volume)
 	atomic_store(&numbers->state, volume->state);
 	atomic_store(&numbers->waits_for, volume_waits_for(volume));
 	atomic_store(&numbers->seen, volume->highest_epoch);
-	atomic_store(&numbers->is_index_usable,
-		volume->index.store != NULL && !volume->index.is_broken);
+	publish_index(volume);
 	atomic_store(&numbers->is_proven, volume_is_proven_end(volume));
 	atomic_store(&numbers->epoch, epoch);
 	publish_end(numbers, durable, volume->log ? volume_log_chain(volume->log) : 0);
@@ -191,6 +196,8 @@ struct volume *volume_create(const struct volume_options *options)
 	if (index_open(&volume->index, &error) < 0)
 		log_error("index_unusable", "volume=%u reason=%s", options->id,
 			log_quote(str_from(error.text)));
+	/* Who asks before it is told what to be hears nothing wrong. */
+	publish_index(volume);
 	timer_start(volume->checkpoint_timer, CHECKPOINT_MS);
 	return volume;
 }

@@ -381,6 +381,8 @@ struct volume {
 	struct volume_claim claim;
 	/* The most that the directory has said; never lower, whatever comes back older. */
 	uint64_t uid_slacks;
+	/* A later reign has to pass over so many half slacks to begin above what this one gives. */
+	uint64_t halves_needed;
 	/* The directory's own last word; `desired` may be ahead of it. */
 	uint64_t row_epoch;
 	uint8_t row_reign[GROUP_REIGN_LENGTH];

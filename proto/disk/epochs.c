@@ -184,6 +184,11 @@ uint64_t epochs_next(uint64_t above, unsigned slot)
 	return next > above ? next : next + EPOCH_CLASSES;
 }
 
+static uint32_t forgotten(uint32_t openings)
+{
+	return openings < FORGOTTEN_OPENINGS_MAX ? openings : FORGOTTEN_OPENINGS_MAX;
+}
+
 uint64_t epochs_least_unclean(const struct epochs *epochs, uint64_t end)
 {
 	/* Half slacks beyond what an unclean reign in the entry's epoch passes over. Whether an
@@ -197,7 +202,10 @@ uint64_t epochs_least_unclean(const struct epochs *epochs, uint64_t end)
 			beyond = beyond > room ? beyond - room : 0;
 			opening = 0;
 		}
-		beyond += entry->opening - opening;
+		/* However far the number has jumped: other copies' openings were none here. */
+		beyond += entry->opening > opening;
+		if (i == 0 && entry->opening > 1)
+			beyond += forgotten(entry->opening - 1);
 		epoch = entry->epoch;
 		opening = entry->opening;
 	}
@@ -213,13 +221,13 @@ const struct epoch_entry *epochs_opened(const struct epochs *epochs)
 	return entry;
 }
 
-uint32_t epochs_opening(const struct epochs *epochs, uint64_t epoch)
+uint32_t epochs_opening(const struct epochs *epochs, uint64_t end, uint64_t epoch)
 {
 	uint32_t opening = 0;
-	for (uint32_t i = 0; i < epochs->count; i++)
+	for (uint32_t i = 0; i < epochs->count && epochs->entries[i].start_lsn < end; i++)
 		if (epochs->entries[i].epoch == epoch && epochs->entries[i].opening > opening)
 			opening = epochs->entries[i].opening;
-	return opening;
+	return opening < OPENING_MAX ? opening : OPENING_MAX;
 }
 
 /* The entry that wrote the last byte below `lsn`; NULL when there is none. */

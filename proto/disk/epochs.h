@@ -46,6 +46,11 @@ enum {
 	 * three hours, and not within a minute, pass over different numbers, any other two in all
 	 * but one of 224 cases. There are epochs for 32 of them. */
 	RESTORED_STEPS = 224,
+	/* Openings of one epoch, each of which passes over half a slack: more than there are UIDs
+	 * for. Those behind it bear the same number. */
+	OPENING_MAX = 1 << 20,
+	/* So many that a vector has forgotten are counted with an epoch's first. */
+	FORGOTTEN_OPENINGS_MAX = 4096,
 };
 
 struct epoch_entry {
@@ -109,8 +114,9 @@ uint64_t epochs_least_unclean(const struct epochs *epochs, uint64_t end);
 /* The first entry with the last one's epoch and opening: from there on other copies may lack
  * something. NULL for an empty vector. */
 const struct epoch_entry *epochs_opened(const struct epochs *epochs);
-/* The highest `opening` of an epoch; 0 when there is none. */
-uint32_t epochs_opening(const struct epochs *epochs, uint64_t epoch);
+/* The highest `opening` of an epoch in a log that ends at `end`, OPENING_MAX at most; 0 when there
+ * is none. */
+uint32_t epochs_opening(const struct epochs *epochs, uint64_t end, uint64_t epoch);
 
 /* The epoch of the last byte below `lsn`; 0 when there is none. */
 uint64_t epochs_epoch_below(const struct epochs *epochs, uint64_t lsn);

@@ -189,6 +189,40 @@ TEST(openings_that_a_full_copy_could_not_confirm_leave_its_next_reign_above)
 	EXPECT(check_all());
 }
 
+/* The same of reigns one after the other of which a dead copy hears nothing: each may give as many
+ * UIDs as lie between the beginnings of two. */
+TEST(reigns_of_which_the_only_copy_heard_nothing_leave_its_next_one_above)
+{
+	enum { RUN = UID_SLACK / 2 - 100 };
+	start();
+	unsigned primary = cluster_primary(1), replica = replica_of(1);
+	uint32_t last = deliver_uid();
+	cluster_crash(replica);
+	for (unsigned i = 0; i < 4; i++) {
+		struct growth growth = grow_inbox((i + 1) * RUN);
+		EXPECT_INT(0, growth.status);
+		last = inbox_of(primary)->uidnext - 1;
+		run_us(5 * SECOND_US);
+		if (i == 3)
+			break;
+		cluster_crash(primary);
+		cluster_restart(primary);
+		run_us(60 * SECOND_US);
+		EXPECT_INT(VOLUME_PRIMARY, cluster_volume(primary, 1)->state);
+		EXPECT_INT(9 + 8 * i, cluster_volume(primary, 1)->desired.epoch);
+	}
+	cluster_crash(primary);
+	cluster_restart(replica);
+	run_us(SECOND_US);
+	cluster_promote(1, replica);
+	run_us(20 * SECOND_US);
+	EXPECT_INT(26, cluster_volume(replica, 1)->desired.epoch);
+	EXPECT(deliver_uid() > last);
+	cluster_restart(primary);
+	run_us(20 * SECOND_US);
+	EXPECT(check_all());
+}
+
 TEST(both_sites_without_power_and_one_returns)
 {
 	start();
