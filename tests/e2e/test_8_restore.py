@@ -268,7 +268,8 @@ def test_a_mailbox_that_was_removed_and_made_again_gets_the_mail(c):
     # Whose it is now nobody knows but who asks.
     for options in ((), ("--missing", ), ("--missing", "--dry-run")):
         assert "--other-mailbox" in backup.refused("--mailbox", name, *options)
-    assert len(c.mailbox(name)[0]) == 1 and folder_of(c, name, "Work") is None
+    wait_for("its mail", 10, lambda: len(c.mailbox(name)[0]) == 1)
+    assert folder_of(c, name, "Work") is None
     result = backup.restore("--mailbox", name, "--missing", "--other-mailbox")
     assert result["is_another_mailbox"] and sums(result)["brought"] == 4, result
     assert set(folder_of(c, name, "Work")) == set(subjects)
