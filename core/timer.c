@@ -42,7 +42,8 @@ static void on_timeout(uv_timer_t *handle)
 
 void timer_start(struct timer *timer, uint64_t delay_ms)
 {
-	/* libuv counts from the time cached at the start of the turn. */
+	/* libuv counts from the time at which the turn began: before whatever has blocked it. */
+	uv_update_time(timer->handle.loop);
 	CHECK(uv_timer_start(&timer->handle, on_timeout, delay_ms, 0) == 0);
 }
 
