@@ -1,6 +1,7 @@
 #include "node/salvage/tail_internal.h"
 
 #include "core/map.h"
+#include "spool/log_state.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -96,8 +97,52 @@ static bool is_shared(struct tail *tail, struct log_files *files, uint64_t prese
 	return shared;
 }
 
+/* Damage in the file: where a sound group behind it is in the present log too, so is all below, by
+ * its chain. False: nothing sound stands there. */
+static bool part_behind_damage(
+	struct tail *tail, struct disk_file *file, struct log_files *files, uint64_t present_end)
+{
+	bool any_sound = false;
+	uint64_t lsn = tail->parts_at;
+	while (lsn < tail->name.to) {
+		struct group group;
+		struct bytes *bytes;
+		if (load_group(tail, file, lsn, &bytes, &group) < 0) {
+			lsn += GROUP_ALIGNMENT;
+			continue;
+		}
+		any_sound = true;
+		bool shared = is_shared(tail, files, present_end, &group, bytes_str(bytes));
+		bytes_unref(&bytes);
+		lsn += group_padded(group.used);
+		if (!shared)
+			break;
+		tail->parts_at = lsn;
+	}
+	return any_sound;
+}
+
+/* Whether the present log has at all these addresses what one process wrote that had begun below:
+ * it wrote each of them once, so the tail, of its epoch, had the same. */
+static bool is_of_one_writer(const struct tail *tail, uint64_t present_end)
+{
+	struct log_state state;
+	if (tail->name.to > present_end ||
+		log_state_read(tail->disk, tail->directory, &state) < 0)
+		return false;
+	bool found = false;
+	for (uint32_t i = 0; i < state.epochs.count; i++) {
+		const struct epoch_entry *entry = &state.epochs.entries[i];
+		uint64_t end = i + 1 < state.epochs.count ? entry[1].start_lsn : present_end;
+		found |= entry->epoch == tail->name.epoch && entry->start_lsn < tail->name.from &&
+			end >= tail->name.to;
+	}
+	log_state_deinit(&state);
+	return found;
+}
+
 /* A copy that was cut at damage, and filled again by its leader, has a tail that parts from nothing
- * at first, or nowhere. */
+ * at first, or nowhere; and begins with the damage. */
 int tail_find_parting(struct tail *tail, struct disk_file *file, uint64_t present_end)
 {
 	struct log_files files;
@@ -117,6 +162,10 @@ int tail_find_parting(struct tail *tail, struct disk_file *file, uint64_t presen
 		if (shared)
 			tail->parts_at = lsn;
 	}
+	if (result == -ENODATA && tail->parts_at < tail->name.to &&
+		!part_behind_damage(tail, file, &files, present_end) &&
+		tail->parts_at == tail->name.from && is_of_one_writer(tail, present_end))
+		tail->parts_at = tail->name.to;
 	log_files_deinit(&files);
 	return result == -ENODATA ? 0 : result;
 }

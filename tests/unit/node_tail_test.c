@@ -234,6 +234,41 @@ TEST(a_tail_is_read_as_far_as_it_is_sound_and_follows_its_log)
 	tear_down(&f, &cut);
 }
 
+/* A replica that rotted, was cut there and filled again; something sound stands behind the damage,
+ * or nothing. */
+TEST(a_damaged_tail_of_a_log_that_was_filled_again_lacks_nothing)
+{
+	for (unsigned all = 0; all < 2; all++) {
+		struct fixture f;
+		struct cut cut;
+		struct error error;
+		fixture_setup(&f);
+		EXPECT_INT(0, fixture_deliver(&f, 1, 1000));
+		uint64_t parting = volume_log_end(f.volume->log);
+		EXPECT_INT(0, fixture_deliver(&f, 2, 1000));
+		uint64_t second = volume_log_end(f.volume->log);
+		EXPECT_INT(0, fixture_deliver(&f, 3, 1000));
+		cut.name = (struct tail_name){ 1, parting, volume_log_end(f.volume->log) };
+		fixture_stop(&f);
+		log_files_init(&cut.files, f.disk, f.log_directory);
+		EXPECT_INT(0, log_save_range(&cut.files, 7, 1, parting, cut.name.to));
+		damage(&f, &cut, parting);
+		if (all)
+			damage(&f, &cut, second);
+		struct tail *tail = read_tail(&f, &cut, cut.name.to);
+		EXPECT_INT(0, tail->message_count);
+		EXPECT_INT(cut.name.to, tail->parts_at);
+		EXPECT_INT(0, tail->damaged_at);
+		tail_destroy(&tail);
+		/* It has not all been filled: nobody can tell what stood there. */
+		EXPECT_INT(0, log_cut_files(&cut.files, parting));
+		EXPECT_INT(-EUCLEAN,
+			tail_read(f.disk, f.log_directory, 7, &cut.name, parting, &stop, &tail,
+				&error));
+		tear_down(&f, &cut);
+	}
+}
+
 TEST(only_whole_names_are_tails)
 {
 	struct tail_name name;
