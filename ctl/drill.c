@@ -104,9 +104,9 @@ static int open_all(struct drill *drill, struct command *command)
 	struct error error = { 0 };
 	int code = restore_open_sets(command, restore);
 	if (code == EXIT_DONE)
-		code = command_report(drill_report_open(drill, &error), &error);
-	if (code == EXIT_DONE)
 		code = restore_open_scratch(restore, restore_room(restore));
+	if (code == EXIT_DONE)
+		code = command_report(drill_report_open(drill, &error), &error);
 	if (code == EXIT_DONE)
 		code = restore_open_cluster(restore);
 	if (code == EXIT_DONE)

@@ -392,8 +392,8 @@ def test_the_process_that_keeps_the_work_folder_never_has_the_key(c):
     wait_for("the folder to go", 10, lambda: os.listdir(backup.work) == [])
 
 
-def end_while_unpacked(c, backup, number):
-    process = subprocess.Popen([demo.PANDO, "--config", c.conf, *backup.arguments("--drill")], stdout=subprocess.DEVNULL,
+def end_while_unpacked(c, backup, number, *more):
+    process = subprocess.Popen([demo.PANDO, "--config", c.conf, *backup.arguments("--drill", *more)], stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
     wait_for("something to be unpacked", 30, lambda: glob.glob(f"{backup.work}/*/volume/*.log"))
     folder = glob.glob(f"{backup.work}/*")[0]
@@ -406,9 +406,10 @@ def test_the_work_folder_goes_with_the_command(c):
     c.heal()
     backup = Backup(c, "signals")
     backup.take()
+    report = f"{backup.dir}.report"
     for number in (signal.SIGTERM, signal.SIGINT):
-        end_while_unpacked(c, backup, number)
-        assert os.listdir(backup.work) == []
+        end_while_unpacked(c, backup, number, "--report", report)
+        assert os.listdir(backup.work) == [] and not os.path.exists(report)
     end_while_unpacked(c, backup, signal.SIGKILL)
     wait_for("the folder to go", 10, lambda: os.listdir(backup.work) == [])
 
