@@ -17,7 +17,6 @@
 #include "ctl/backup/place.h"
 #include "ctl/backup/unpack.h"
 #include "ctl/backup/volume_file.h"
-#include "ctl/backup/whose.h"
 #include "ctl/filling.h"
 #include "ctl/output.h"
 
@@ -69,23 +68,6 @@ static int find_backup(struct restoring *restoring)
 		return EXIT_FAILED;
 	}
 	return EXIT_DONE;
-}
-
-/* A number says nothing of whose volume it is. */
-static int check_cluster(struct restoring *restoring)
-{
-	const char *mine;
-	struct restore *restore = &restoring->restore;
-	struct error error = { 0 };
-	if (backup_name_cluster(&restore->command->config, restore->pool, &mine, &error) < 0)
-		return command_fail(&error);
-	if (strcmp(mine, restore->set->cluster) == 0 ||
-		command_has(restore->command, "other-cluster"))
-		return EXIT_DONE;
-	command_complain("nothing was changed: the set %s is of the cluster %s, and this one is "
-			 "%s. Where its authority was made anew since, --other-cluster says so",
-		restore->set->name, restore->set->cluster, mine);
-	return EXIT_FAILED;
 }
 
 /* The key opens it, and what it says is there. */
@@ -453,7 +435,7 @@ static int look(struct restoring *restoring)
 	memcpy(restoring->reign_seen, restoring->volume->reign, REIGN_LENGTH);
 	int code = find_backup(restoring);
 	if (code == EXIT_DONE)
-		code = check_cluster(restoring);
+		code = restore_check_cluster(&restoring->restore);
 	if (code == EXIT_DONE)
 		code = find_node(restoring);
 	if (code == EXIT_DONE)

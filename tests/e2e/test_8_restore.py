@@ -349,7 +349,7 @@ def test_an_option_that_would_say_nothing_is_refused(c):
     """Before anything is opened: neither the folder nor the key is there."""
     own = {"mailbox": ["--folder", "--uid", "--into", "--missing", "--other-mailbox", "--work", "--dry-run", "--json"],
            "drill": ["--sample", "--report", "--work", "--json"], "volume": ["--accept-loss", "--other-cluster", "--dry-run", "--json"],
-           "directory": ["--dry-run"]}
+           "directory": ["--other-cluster", "--dry-run"]}
     valued = {"mailbox", "volume", "--folder", "--uid", "--into", "--work", "--sample", "--report"}
     for subject, mine in own.items():
         said = [f"--{subject}", *(["v1"] if subject in valued else [])]
