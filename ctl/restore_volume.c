@@ -191,10 +191,11 @@ static int judge_place(struct restoring *restoring)
 	if (result < 0)
 		command_complain("volume %s stays as it is: %s", name, error.text);
 	else
-		command_complain("nothing was changed: the log of volume %s that stands here is "
-				 "sound and has all of the backup, up to address %llu: start "
-				 "pando-replicator and pando-node, and `pando check` says what it "
-				 "waits for (--accept-loss restores all the same)",
+		command_complain("nothing was changed: the log of volume %s that stands here goes "
+				 "on from the backup and has a sound end, at address %llu (what "
+				 "lies before was not read): start pando-replicator and pando-node, "
+				 "and `pando check` says what it waits for (--accept-loss restores "
+				 "all the same)",
 			name, (unsigned long long)end);
 	return EXIT_FAILED;
 }
