@@ -9,14 +9,16 @@
 
 /* ---- one volume after the other ---- */
 
-static void on_unpacked(void *arg, uint64_t done, uint64_t total)
+static bool on_unpacked(void *arg, uint64_t done, uint64_t total)
 {
 	restore_show(arg, "MiB unpacked", done >> 20, total >> 20);
+	return true;
 }
 
-static void on_replayed(void *arg, uint64_t done, uint64_t total)
+static bool on_replayed(void *arg, uint64_t done, uint64_t total)
 {
 	restore_show(arg, "MiB replayed", done >> 20, total >> 20);
+	return true;
 }
 
 static void count_messages(struct drill_volume *volume, const struct view *view)

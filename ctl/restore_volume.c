@@ -18,6 +18,7 @@
 #include "ctl/backup/unpack.h"
 #include "ctl/backup/volume_file.h"
 #include "ctl/filling.h"
+#include "ctl/interrupt.h"
 #include "ctl/output.h"
 
 #include <errno.h>
@@ -169,6 +170,8 @@ static int look_at_daemons(struct restoring *restoring)
 static int open_place(struct restoring *restoring)
 {
 	struct error error = { 0 };
+	/* From here on something stands on the disk that is to go when the command does. */
+	interrupt_begin();
 	if (place_open(&restoring->place, &restoring->restore.command->config,
 		    restoring->volume->id, &error) == 0)
 		return EXIT_DONE;
@@ -202,11 +205,21 @@ static int judge_place(struct restoring *restoring)
 
 /* ---- unpacking ---- */
 
-static void on_progress(void *arg, uint64_t done, uint64_t total)
+static bool on_progress(void *arg, uint64_t done, uint64_t total)
 {
 	struct restoring *restoring = arg;
 	filling_note(&restoring->filling, done, total);
 	filling_draw(&restoring->filling, NULL);
+	return !interrupt_is_noted();
+}
+
+static int check_interrupt(struct restoring *restoring)
+{
+	return interrupt_is_noted()
+		? error_set(&restoring->error, -EINTR,
+			  "nothing was changed: the restore of volume %s was interrupted",
+			  restoring->volume->name)
+		: 0;
 }
 
 /* The log, and what it says of itself. */
@@ -222,6 +235,8 @@ static int unpack(struct restoring *restoring)
 		&restore->secret, buf_terminated(&restoring->place.unpacked), on_progress,
 		restoring, error);
 	filling_end(&restoring->filling);
+	if (check_interrupt(restoring) < 0)
+		return -EINTR;
 	return result == 0 ? place_read_last(&restoring->place, &restoring->last, error) : result;
 }
 
@@ -467,5 +482,8 @@ int restore_lost_volume(struct command *command)
 		code = run(&restoring);
 	place_close(&restoring.place);
 	restore_close(&restoring.restore);
+	/* What came too late to stop it is no reason to say that it failed. */
+	if (code != EXIT_DONE)
+		interrupt_obey();
 	return code;
 }
