@@ -175,8 +175,8 @@ static bool has_chain(struct place *place, struct volume_log *log, uint64_t to, 
 	return result == 0 && here == chain;
 }
 
-static int look_at_log(struct place *place, uint64_t to, uint64_t chain, uint64_t *end_out,
-	struct error *error)
+static int look_at_log(
+	struct place *place, uint64_t to, uint64_t chain, uint64_t *end_out, struct error *error)
 {
 	struct volume_log *log = NULL;
 	int result = volume_log_open(place->loop, place->disk, buf_terminated(&place->log),
@@ -191,8 +191,8 @@ static int look_at_log(struct place *place, uint64_t to, uint64_t chain, uint64_
 	return result;
 }
 
-int place_judge(struct place *place, uint64_t to, uint64_t chain, uint64_t *end_out,
-	struct error *error)
+int place_judge(
+	struct place *place, uint64_t to, uint64_t chain, uint64_t *end_out, struct error *error)
 {
 	const char *folder = buf_terminated(&place->log);
 	if (!place->was_there)
@@ -280,13 +280,19 @@ int place_set_aside(struct place *place, struct error *error)
 	return result == 0 ? 0 : error_set(error, result, "%s: %s", log, strerror(-result));
 }
 
-void place_put_back(struct place *place)
+int place_put_back(struct place *place, struct error *error)
 {
+	const char *aside = buf_terminated(&place->aside), *log = buf_terminated(&place->log);
 	if (buf_length(&place->aside) == 0)
-		return;
-	/* What cannot come back is named by `pando check`, as every folder that was set aside. */
-	(void)!disk_rename(buf_terminated(&place->aside), buf_terminated(&place->log));
+		return 0;
+	int result = disk_rename(aside, log);
+	if (result < 0)
+		return error_set(error, result,
+			"what stood in %s stays in %s (%s): rename it back before the daemons are "
+			"started",
+			log, aside, strerror(-result));
 	buf_clear(&place->aside);
+	return 0;
 }
 
 int place_take(struct place *place, uint64_t copy_number, struct error *error)

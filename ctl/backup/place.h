@@ -48,7 +48,7 @@ int place_read_last(
  * directory names an epoch in which nobody is to serve it. */
 int place_set_aside(struct place *place, struct error *error) must_check;
 /* It stands there again: the directory has named none. */
-void place_put_back(struct place *place);
+int place_put_back(struct place *place, struct error *error) must_check;
 /* The unpacked log becomes the one here, as the directory's copy `copy_number`, owned by who owns
  * the volumes. */
 int place_take(struct place *place, uint64_t copy_number, struct error *error) must_check;
