@@ -9,14 +9,16 @@
 
 /* ---- one volume after the other ---- */
 
-static void on_unpacked(void *arg, uint64_t done, uint64_t total)
+static bool on_unpacked(void *arg, uint64_t done, uint64_t total)
 {
 	restore_show(arg, "MiB unpacked", done >> 20, total >> 20);
+	return true;
 }
 
-static void on_replayed(void *arg, uint64_t done, uint64_t total)
+static bool on_replayed(void *arg, uint64_t done, uint64_t total)
 {
 	restore_show(arg, "MiB replayed", done >> 20, total >> 20);
+	return true;
 }
 
 static void count_messages(struct drill_volume *volume, const struct view *view)
@@ -104,9 +106,9 @@ static int open_all(struct drill *drill, struct command *command)
 	struct error error = { 0 };
 	int code = restore_open_sets(command, restore);
 	if (code == EXIT_DONE)
-		code = command_report(drill_report_open(drill, &error), &error);
-	if (code == EXIT_DONE)
 		code = restore_open_scratch(restore, restore_room(restore));
+	if (code == EXIT_DONE)
+		code = command_report(drill_report_open(drill, &error), &error);
 	if (code == EXIT_DONE)
 		code = restore_open_cluster(restore);
 	if (code == EXIT_DONE)

@@ -57,7 +57,8 @@ void drill_walk(struct drill *drill, struct drill_volume *volume, struct view *v
 
 /* Nothing differs, all could be read, and all of the set is mail of its moment. */
 bool drill_is_good(const struct drill *drill);
-/* Makes the file that --report names, which is not there yet. */
+/* Makes the file that --report names, which is not there yet; a signal takes it away with the
+ * scratch folder, which is there. */
 int drill_report_open(struct drill *drill, struct error *error) must_check;
 /* Nobody has written it: it goes. */
 void drill_report_drop(struct drill *drill);

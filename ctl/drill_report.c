@@ -261,6 +261,12 @@ static void append_json(struct buf *out, const struct drill *drill, const struct
 
 /* ---- both ways out ---- */
 
+static void note_report(struct drill *drill, const char *path)
+{
+	drill->report_path = path;
+	scratch_take_along(drill->restore.scratch, path);
+}
+
 /* Before anything is unpacked: what cannot be written is said at once, and nothing that stands
  * there is replaced, be it a key. */
 int drill_report_open(struct drill *drill, struct error *error)
@@ -270,7 +276,7 @@ int drill_report_open(struct drill *drill, struct error *error)
 		return 0;
 	int result = file_make(path, &drill->report, error);
 	if (result == 0)
-		drill->report_path = path;
+		note_report(drill, path);
 	return result;
 }
 
@@ -280,7 +286,7 @@ void drill_report_drop(struct drill *drill)
 		return;
 	(void)unlink(drill->report_path);
 	(void)close(drill->report);
-	drill->report_path = NULL;
+	note_report(drill, NULL);
 }
 
 static int write_report(struct drill *drill, struct str text, struct error *error)
@@ -291,7 +297,7 @@ static int write_report(struct drill *drill, struct str text, struct error *erro
 	int result = file_append(drill->report, path, text, error);
 	if (result < 0)
 		return result;
-	drill->report_path = NULL;
+	note_report(drill, NULL);
 	return file_finish(drill->report, path, error);
 }
 

@@ -176,7 +176,8 @@ static const struct verb verbs[] = {
 		"        [--report FILE] [--json]\n"
 		"    or: [--set NAME] --from DIR --key FILE --volume NAME [--accept-loss]\n"
 		"        [--other-cluster] [--dry-run] [--json]\n"
-		"    or: [--set NAME] --from DIR --key FILE --directory [--dry-run]",
+		"    or: [--set NAME] --from DIR --key FILE --directory [--other-cluster]\n"
+		"        [--dry-run]",
 		"from=,key=,set=,mailbox=,folder=*,uid=*,into=,missing,drill,sample=,work=,report=,"
 		"volume=,accept-loss,other-cluster,directory,other-mailbox,dry-run,json",
 		0, 0, true, restore_run,

@@ -5,6 +5,7 @@
 #include "core/clock.h"
 #include "core/encode.h"
 #include "ctl/backup/unpack.h"
+#include "ctl/backup/whose.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,7 +22,7 @@ static const struct subject {
 	{ "mailbox", "folder,uid,into,missing,other-mailbox,work,dry-run,json", restore_mailbox },
 	{ "drill", "sample,report,work,json", restore_drill },
 	{ "volume", "accept-loss,other-cluster,dry-run,json", restore_lost_volume },
-	{ "directory", "dry-run", restore_directory },
+	{ "directory", "other-cluster,dry-run", restore_directory },
 };
 
 static bool is_listed(const char *list, const char *option)
@@ -135,6 +136,22 @@ void restore_close(struct restore *restore)
 	scratch_destroy(&restore->scratch);
 	pool_destroy(&restore->pool);
 	explicit_bzero(&restore->secret, sizeof(restore->secret));
+}
+
+/* Neither a number of a volume nor an address says whose it is. */
+int restore_check_cluster(struct restore *restore)
+{
+	const char *mine;
+	struct error error = { 0 };
+	if (backup_name_cluster(&restore->command->config, restore->pool, &mine, &error) < 0)
+		return command_fail(&error);
+	if (strcmp(mine, restore->set->cluster) == 0 ||
+		command_has(restore->command, "other-cluster"))
+		return EXIT_DONE;
+	command_complain("nothing was changed: the set %s is of the cluster %s, and this one is "
+			 "%s. Where its authority was made anew since, --other-cluster says so",
+		restore->set->name, restore->set->cluster, mine);
+	return EXIT_FAILED;
 }
 
 bool restore_say_short(const struct restore *restore, const struct backup_volume *volume)

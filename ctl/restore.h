@@ -39,6 +39,9 @@ int restore_open_scratch(struct restore *restore, uint64_t room) must_check;
 int restore_open_scratch_in(struct restore *restore, const char *dir) must_check;
 /* The directory and the places of the cluster. */
 int restore_open_cluster(struct restore *restore) must_check;
+/* The set is of the cluster that this machine's certificates are of, or --other-cluster says that
+ * it may be another one. */
+int restore_check_cluster(struct restore *restore) must_check;
 /* Complains where the set is not of all mail of the volume, and names an older one that has more of
  * it: then true. */
 bool restore_say_short(const struct restore *restore, const struct backup_volume *volume);

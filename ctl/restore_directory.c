@@ -28,19 +28,34 @@ struct restoring {
 	struct error error;
 };
 
+/* A journal of a file that is gone would be taken for one of the file that comes in its place. */
+static int look_for_files(struct restoring *restoring)
+{
+	static const char *const suffixes[] = { "", "-wal", "-shm", "-journal" };
+	struct stat found;
+	struct buf path = { 0 };
+	int code = 0;
+	for (size_t i = 0; code == 0 && i < array_length(suffixes); i++) {
+		buf_clear(&path);
+		buf_printf(&path, STR_FORMAT "%s", STR_ARG(buf_str(&restoring->file)), suffixes[i]);
+		if (lstat(buf_terminated(&path), &found) == 0)
+			code = error_set(&restoring->error, -EEXIST,
+				"nothing was changed: %s is there already. Stop the daemons, move "
+				"it away, with what stands beside it under its name, and run this "
+				"again",
+				buf_terminated(&path));
+	}
+	buf_deinit(&path);
+	return code;
+}
+
 /* What is there already may be the only one that knows what came since the backup. */
 static int look(struct restoring *restoring)
 {
 	const struct config *config = &restoring->restore.command->config;
-	const char *path = buf_terminated(&restoring->file);
 	struct buf memory = { 0 };
-	if (restoring->is_file && access(path, F_OK) < 0)
-		return 0;
 	if (restoring->is_file)
-		return error_set(&restoring->error, -EEXIST,
-			"nothing was changed: %s is there already. Stop the daemons, move it away, "
-			"with what stands beside it under its name, and run this again",
-			path);
+		return look_for_files(restoring);
 	directory_server_memory(config, &memory);
 	int code = directory_check_unused(
 		config->directory, buf_terminated(&memory), &restoring->error);
@@ -148,15 +163,32 @@ static int say_plan(struct restoring *restoring)
 	return command_report(result, &restoring->error);
 }
 
+static bool is_file(const char *path)
+{
+	return path[0] && access(path, F_OK) == 0;
+}
+
+/* A machine that has no certificates yet is of no cluster. */
+static int check_cluster(struct restore *restore)
+{
+	const struct config *config = &restore->command->config;
+	bool is_known = is_file(config->cluster_ca) && is_file(config->ctl_certificate) &&
+		is_file(config->ctl_key);
+	return is_known ? restore_check_cluster(restore) : EXIT_DONE;
+}
+
 static int run(struct restoring *restoring)
 {
 	struct restore *restore = &restoring->restore;
 	name_files(restoring);
 	if (look(restoring) < 0)
 		return command_fail(&restoring->error);
+	int code = check_cluster(restore);
+	if (code != EXIT_DONE)
+		return code;
 	if (command_has(restore->command, "dry-run"))
 		return say_plan(restoring);
-	int code = open_scratch(restoring);
+	code = open_scratch(restoring);
 	if (code != EXIT_DONE)
 		return code;
 	restoring->unpacked = restore_path(restore, "directory.sqlite");

@@ -258,14 +258,16 @@ static int choose(struct mailbox_restore *mailbox, struct error *error)
 
 /* ---- unpacking, bringing ---- */
 
-static void on_unpacked(void *arg, uint64_t done, uint64_t total)
+static bool on_unpacked(void *arg, uint64_t done, uint64_t total)
 {
 	restore_show(arg, "MiB unpacked", done >> 20, total >> 20);
+	return true;
 }
 
-static void on_replayed(void *arg, uint64_t done, uint64_t total)
+static bool on_replayed(void *arg, uint64_t done, uint64_t total)
 {
 	restore_show(arg, "MiB replayed", done >> 20, total >> 20);
+	return true;
 }
 
 static int open_view(struct mailbox_restore *mailbox, struct error *error)

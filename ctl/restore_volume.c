@@ -2,12 +2,13 @@
  * `pando restore --volume`: a volume's log as a backup has it becomes the copy of this machine's
  * node, where no copy of it can be served any more.
  *
- * The log is unpacked beside the volumes first. Then all is looked at once more, and what stood
- * there is set aside, as a copy that was replaced is: what it had more comes home as a tail. Then
- * the directory gets a new epoch, far enough above all that are known that no UID is given again
- * which was given after the backup, and the opening that the restored log ends with. Then the log
- * comes into its place. Whoever is killed in between runs it again: a volume that was served waits
- * where it finds no log.
+ * The log is unpacked beside the volumes first, which may take hours, without a session in the
+ * directory: its server would end one that says nothing. Then the volume is taken, all is looked at
+ * once more, and what stood there is set aside, as a copy that was replaced is: what it had more
+ * comes home as a tail. Then the directory gets a new epoch, far enough above all that are known
+ * that no UID is given again which was given after the backup, and the opening that the restored
+ * log ends with. Then the log comes into its place. Whoever is killed in between runs it again: a
+ * volume that was served waits where it finds no log.
  */
 
 #include "ctl/restore.h"
@@ -17,13 +18,19 @@
 #include "ctl/backup/place.h"
 #include "ctl/backup/unpack.h"
 #include "ctl/backup/volume_file.h"
-#include "ctl/backup/whose.h"
 #include "ctl/filling.h"
+#include "ctl/interrupt.h"
 #include "ctl/output.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+enum {
+	/* A server that is restarted is back by then, or another one has taken its place. */
+	ANSWER_MS = 15000,
+	ANSWER_LOOK_MS = 500,
+};
 
 struct restoring {
 	struct restore restore;
@@ -69,23 +76,6 @@ static int find_backup(struct restoring *restoring)
 		return EXIT_FAILED;
 	}
 	return EXIT_DONE;
-}
-
-/* A number says nothing of whose volume it is. */
-static int check_cluster(struct restoring *restoring)
-{
-	const char *mine;
-	struct restore *restore = &restoring->restore;
-	struct error error = { 0 };
-	if (backup_name_cluster(&restore->command->config, restore->pool, &mine, &error) < 0)
-		return command_fail(&error);
-	if (strcmp(mine, restore->set->cluster) == 0 ||
-		command_has(restore->command, "other-cluster"))
-		return EXIT_DONE;
-	command_complain("nothing was changed: the set %s is of the cluster %s, and this one is "
-			 "%s. Where its authority was made anew since, --other-cluster says so",
-		restore->set->name, restore->set->cluster, mine);
-	return EXIT_FAILED;
 }
 
 /* The key opens it, and what it says is there. */
@@ -187,6 +177,8 @@ static int look_at_daemons(struct restoring *restoring)
 static int open_place(struct restoring *restoring)
 {
 	struct error error = { 0 };
+	/* From here on something stands on the disk that is to go when the command does. */
+	interrupt_begin();
 	if (place_open(&restoring->place, &restoring->restore.command->config,
 		    restoring->volume->id, &error) == 0)
 		return EXIT_DONE;
@@ -209,21 +201,33 @@ static int judge_place(struct restoring *restoring)
 	if (result < 0)
 		command_complain("volume %s stays as it is: %s", name, error.text);
 	else
-		command_complain("nothing was changed: the log of volume %s that stands here is "
-				 "sound and has all of the backup, up to address %llu: start "
-				 "pando-replicator and pando-node, and `pando check` says what it "
-				 "waits for (--accept-loss restores all the same)",
+		command_complain(
+			"nothing was changed: the log of volume %s that stands here goes "
+			"on from the backup and has a sound end, at address %llu (what "
+			"lies before was not read): start pando-replicator and pando-node, "
+			"and `pando check` says what it waits for (--accept-loss restores "
+			"all the same)",
 			name, (unsigned long long)end);
 	return EXIT_FAILED;
 }
 
 /* ---- unpacking ---- */
 
-static void on_progress(void *arg, uint64_t done, uint64_t total)
+static bool on_progress(void *arg, uint64_t done, uint64_t total)
 {
 	struct restoring *restoring = arg;
 	filling_note(&restoring->filling, done, total);
 	filling_draw(&restoring->filling, NULL);
+	return !interrupt_is_noted();
+}
+
+static int check_interrupt(struct restoring *restoring)
+{
+	return interrupt_is_noted()
+		? error_set(&restoring->error, -EINTR,
+			  "nothing was changed: the restore of volume %s was interrupted",
+			  restoring->volume->name)
+		: 0;
 }
 
 /* The log, and what it says of itself. */
@@ -239,6 +243,8 @@ static int unpack(struct restoring *restoring)
 		&restore->secret, buf_terminated(&restoring->place.unpacked), on_progress,
 		restoring, error);
 	filling_end(&restoring->filling);
+	if (check_interrupt(restoring) < 0)
+		return -EINTR;
 	return result == 0 ? place_read_last(&restoring->place, &restoring->last, error) : result;
 }
 
@@ -258,14 +264,14 @@ static unsigned slot_of(const struct directory_volume *volume, uint32_t node_id)
 }
 
 /* What was begun, as far as log, backup and directory know, is counted from. */
-static int choose_epoch(struct restoring *restoring, uint64_t *epoch_out)
+static int choose_epoch(struct restoring *restoring, unsigned slot, uint64_t *epoch_out)
 {
 	const struct directory_volume *volume = restoring->volume;
 	uint64_t begun = higher(higher(restoring->last.epoch, restoring->backup->epoch),
 		incarnation_epoch(volume->incarnation));
 	uint64_t above = higher(
 		begun + epochs_restored(clock_wall_us() / 1000000), volume->epoch);
-	*epoch_out = epochs_next(above, slot_of(volume, restoring->node->id));
+	*epoch_out = epochs_next(above, slot);
 	if (*epoch_out <= EPOCH_MAX)
 		return 0;
 	return error_set(&restoring->error, -ERANGE,
@@ -283,25 +289,103 @@ static void add_other(
 		restoration->others[restoration->other_count++] = node->name;
 }
 
-static int write_directory(struct restoring *restoring)
+/* But for the epoch. */
+static void describe(struct restoring *restoring, struct restoration *restoration)
 {
 	const struct directory_volume *volume = restoring->volume;
-	struct restoration restoration = { .volume = volume->name,
+	*restoration = (struct restoration){ .volume = volume->name,
 		.incarnation = restoring->last.incarnation,
 		.promotion = { .volume_id = volume->id,
-			.expected_epoch = volume->epoch,
+			.expected_epoch = restoring->epoch_seen,
 			.primary_node_id = restoring->node->id,
 			.epoch_start_lsn = restoring->backup->to } };
-	memcpy(restoration.promotion.expected_reign, volume->reign, REIGN_LENGTH);
-	rand_bytes(restoration.promotion.reign, REIGN_LENGTH);
-	add_other(restoring, volume->primary_node_id, &restoration);
+	memcpy(restoration->promotion.expected_reign, restoring->reign_seen, REIGN_LENGTH);
+	rand_bytes(restoration->promotion.reign, REIGN_LENGTH);
+	add_other(restoring, volume->primary_node_id, restoration);
 	for (unsigned i = 0; i < volume->replica_count; i++)
-		add_other(restoring, volume->replica_node_ids[i], &restoration);
-	int result = choose_epoch(restoring, &restoration.promotion.epoch);
+		add_other(restoring, volume->replica_node_ids[i], restoration);
+}
+
+/* The copy of the node, which it may not have yet, has a number, and so a class of epochs. */
+static int write_rows(struct restoring *restoring, struct restoration *restoration)
+{
+	unsigned slot;
+	struct error *error = &restoring->error;
+	struct directory_writer *writer = restoring->restore.command->writer;
+	struct copy_change change = { .volume = restoring->volume->name,
+		.node = restoring->node->name };
+	int result = 0;
+	if (!cluster_holds(restoring->volume, restoring->node->id))
+		result = directory_add_copy(writer, &change, error);
 	if (result == 0)
-		result = directory_restore_volume(
-			restoring->restore.command->writer, &restoration, &restoring->error);
+		result = directory_read_slot(writer, &change, &slot, error);
+	if (result == 0)
+		result = choose_epoch(restoring, slot, &restoration->promotion.epoch);
+	if (result == 0)
+		result = directory_restore_volume(writer, restoration, error);
 	return result;
+}
+
+/* All of it or nothing. `*is_sent_out`: whatever the error, it may be there. */
+static int write_directory(
+	struct restoring *restoring, struct restoration *restoration, bool *is_sent_out)
+{
+	struct directory_writer *writer = restoring->restore.command->writer;
+	*is_sent_out = false;
+	int result = directory_begin(writer, &restoring->error);
+	if (result < 0)
+		return result;
+	result = write_rows(restoring, restoration);
+	if (result < 0) {
+		directory_rollback(writer);
+		return result;
+	}
+	*is_sent_out = true;
+	return directory_commit(writer, &restoring->error);
+}
+
+/* On another connection: the answer to a commit is lost with its own. */
+static int find_written(struct restoring *restoring, const struct restoration *restoration,
+	bool *is_there_out, struct error *error)
+{
+	struct command *command = restoring->restore.command;
+	uint64_t end_us = clock_mono_us() + ANSWER_MS * 1000u;
+	int result;
+	for (;;) {
+		directory_writer_close(&command->writer);
+		result = directory_writer_open(&command->config, &command->writer, error);
+		if (result == 0)
+			result = directory_find_restored(
+				command->writer, restoration, is_there_out, error);
+		if (result == 0 || clock_mono_us() > end_us)
+			return result;
+		clock_sleep_ms(ANSWER_LOOK_MS);
+	}
+}
+
+/* The directory has named no epoch: what stood there may be served. */
+static int put_back(struct restoring *restoring, const struct error *why)
+{
+	struct error error = { 0 };
+	(void)command_fail(why);
+	return place_put_back(&restoring->place, &error) < 0 ? command_fail(&error) : EXIT_FAILED;
+}
+
+/* What failed may have been written all the same. */
+static int settle(struct restoring *restoring, const struct restoration *restoration, bool is_sent)
+{
+	bool is_there = false;
+	struct error error = { 0 };
+	if (is_sent && find_written(restoring, restoration, &is_there, &error) < 0) {
+		bool is_aside = buf_length(&restoring->place.aside) > 0;
+		command_complain("%s. Whether the directory has the restored volume %s is not "
+				 "known (%s)%s%s: run the command again when the directory answers",
+			restoring->error.text, restoring->volume->name, error.text,
+			is_aside ? ", and what stood here is in " : "",
+			is_aside ? buf_terminated(&restoring->place.aside) : "");
+		return EXIT_FAILED;
+	}
+	return is_there ? EXIT_DONE : put_back(restoring, &restoring->error);
 }
 
 static int take_place(struct restoring *restoring)
@@ -329,18 +413,6 @@ static int read_again(struct restoring *restoring)
 		? cluster_no_such(&restoring->restore.cluster, "volume", name)
 		: find_node(restoring);
 	return code;
-}
-
-/* Its copy has to have a number, and a class of epochs, before it gets one of these. */
-static int add_copy(struct restoring *restoring)
-{
-	struct copy_change change = { .volume = restoring->volume->name,
-		.node = restoring->node->name };
-	if (cluster_holds(restoring->volume, restoring->node->id))
-		return EXIT_DONE;
-	if (directory_add_copy(restoring->restore.command->writer, &change, &restoring->error) < 0)
-		return command_fail(&restoring->error);
-	return read_again(restoring);
 }
 
 /* ---- the command ---- */
@@ -406,7 +478,9 @@ static int look_again(struct restoring *restoring)
 	}
 	if (code == EXIT_DONE)
 		code = look_at_daemons(restoring);
-	if (code == EXIT_DONE && choose_epoch(restoring, &epoch) < 0)
+	if (code == EXIT_DONE &&
+		(choose_epoch(restoring, slot_of(volume, restoring->node->id), &epoch) < 0 ||
+			check_interrupt(restoring) < 0))
 		code = command_fail(&restoring->error);
 	return code;
 }
@@ -414,28 +488,40 @@ static int look_again(struct restoring *restoring)
 /* From here on nothing serves it, until its log has come into its place. */
 static int replace(struct restoring *restoring)
 {
+	bool is_sent;
+	int code = EXIT_DONE;
+	struct restoration restoration;
 	if (place_set_aside(&restoring->place, &restoring->error) < 0)
 		return command_fail(&restoring->error);
-	if (write_directory(restoring) < 0) {
-		place_put_back(&restoring->place);
-		return command_fail(&restoring->error);
-	}
-	int code = read_again(restoring);
+	describe(restoring, &restoration);
+	if (write_directory(restoring, &restoration, &is_sent) < 0)
+		code = settle(restoring, &restoration, is_sent);
+	if (code == EXIT_DONE)
+		code = read_again(restoring);
 	if (code == EXIT_DONE && take_place(restoring) < 0)
 		code = command_fail(&restoring->error);
 	return code;
 }
 
-static int restore(struct restoring *restoring)
+/* As it was seen first: -ESTALE when it has been moved since. */
+static int take_volume(struct restoring *restoring)
 {
 	char doing[192];
+	struct command *command = restoring->restore.command;
 	snprintf(doing, sizeof(doing), "restore %s", restoring->volume->name);
-	int code = cluster_take_volume(restoring->restore.command, restoring->volume, doing);
-	if (code != EXIT_DONE)
-		return code;
-	code = unpack(restoring) < 0 ? command_fail(&restoring->error) : look_again(restoring);
+	int code = command_open_directory(command);
+	return code == EXIT_DONE ? cluster_take_volume(command, restoring->volume, doing) : code;
+}
+
+static int restore(struct restoring *restoring)
+{
+	/* The server ends a session that has the volume, and may end any, while it says nothing. */
+	directory_writer_close(&restoring->restore.command->writer);
+	int code = unpack(restoring) < 0 ? command_fail(&restoring->error) : EXIT_DONE;
 	if (code == EXIT_DONE)
-		code = add_copy(restoring);
+		code = take_volume(restoring);
+	if (code == EXIT_DONE)
+		code = look_again(restoring);
 	if (code == EXIT_DONE)
 		code = replace(restoring);
 	if (code == EXIT_DONE)
@@ -453,7 +539,7 @@ static int look(struct restoring *restoring)
 	memcpy(restoring->reign_seen, restoring->volume->reign, REIGN_LENGTH);
 	int code = find_backup(restoring);
 	if (code == EXIT_DONE)
-		code = check_cluster(restoring);
+		code = restore_check_cluster(&restoring->restore);
 	if (code == EXIT_DONE)
 		code = find_node(restoring);
 	if (code == EXIT_DONE)
@@ -484,5 +570,8 @@ int restore_lost_volume(struct command *command)
 		code = run(&restoring);
 	place_close(&restoring.place);
 	restore_close(&restoring.restore);
+	/* What came too late to stop it is no reason to say that it failed. */
+	if (code != EXIT_DONE)
+		interrupt_obey();
 	return code;
 }

@@ -131,14 +131,31 @@ static int add(
 	return code == 0 ? audit(writer, "copy add", change, error) : code;
 }
 
-/* Of a replica. */
-static int find_replica(struct directory_writer *writer, const struct copy_change *change,
+static int find_copy(struct directory_writer *writer, const struct copy_change *change,
 	struct copy_ids *ids_out, struct error *error)
 {
 	int code = find(writer, change, ids_out, error);
 	if (code == 0 && ids_out->slot < 0)
 		code = error_set(error, -ENOENT, "%s holds no copy of volume %s", change->node,
 			change->volume);
+	return code;
+}
+
+int directory_read_slot(struct directory_writer *writer, const struct copy_change *change,
+	unsigned *slot_out, struct error *error)
+{
+	struct copy_ids ids;
+	int code = find_copy(writer, change, &ids, error);
+	if (code == 0)
+		*slot_out = (unsigned)ids.slot;
+	return code;
+}
+
+/* Of a replica. */
+static int find_replica(struct directory_writer *writer, const struct copy_change *change,
+	struct copy_ids *ids_out, struct error *error)
+{
+	int code = find_copy(writer, change, ids_out, error);
 	if (code == 0 && ids_out->is_primary)
 		code = error_set(error, -EBUSY,
 			"%s serves volume %s: move it first with `pando failover %s`", change->node,

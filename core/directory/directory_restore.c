@@ -2,6 +2,8 @@
 
 #include "core/directory/write_internal.h"
 
+#include "core/encode.h"
+
 #include <errno.h>
 #include <stdio.h>
 
@@ -45,6 +47,29 @@ int directory_restore_volume(
 		return code;
 	code = restore(writer, restoration, error);
 	return writer_leave(writer, own, code, error);
+}
+
+int directory_find_restored(struct directory_writer *writer, const struct restoration *restoration,
+	bool *is_there_out, struct error *error)
+{
+	bool own;
+	char id[24];
+	struct buf reign = { 0 };
+	struct sql_result *result = NULL;
+	/* As who writes: behind all that were begun before. */
+	int code = writer_enter(writer, &own, error);
+	if (code < 0)
+		return code;
+	snprintf(id, sizeof(id), "%u", restoration->promotion.volume_id);
+	encode_hex(&reign, restoration->promotion.reign, REIGN_LENGTH);
+	code = writer_query(writer, error, "select 1 from volume where id = $1 and reign = $2",
+		SQL_VALUES(id, buf_terminated(&reign)), &result);
+	*is_there_out = code == 0 && sql_rows(result) > 0;
+	sql_result_free(&result);
+	buf_deinit(&reign);
+	if (own)
+		directory_rollback(writer);
+	return code;
 }
 
 /* ---- the whole directory ---- */

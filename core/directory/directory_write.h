@@ -260,6 +260,9 @@ struct copy_change {
  * that was given to nobody yet. -EALREADY: it has one; -ENOSPC: all slots were given. */
 int directory_add_copy(struct directory_writer *writer, const struct copy_change *change,
 	struct error *error) must_check;
+/* Of the copy that is there, by which its epochs are chosen. -ENOENT: there is none. */
+int directory_read_slot(struct directory_writer *writer, const struct copy_change *change,
+	unsigned *slot_out, struct error *error) must_check;
 /* -EBUSY: it is the primary; -ENOENT: there is none. */
 int directory_remove_copy(struct directory_writer *writer, const struct copy_change *change,
 	struct error *error) must_check;
@@ -285,6 +288,10 @@ struct restoration {
  * taken by directory_begin_moves. */
 int directory_restore_volume(struct directory_writer *writer, struct restoration *restoration,
 	struct error *error) must_check;
+/* Whether it stands there, for who got no answer to its commit: on another connection. Waits for
+ * one that is still on its way. */
+int directory_find_restored(struct directory_writer *writer, const struct restoration *restoration,
+	bool *is_there_out, struct error *error) must_check;
 /* In a directory's file that comes from a backup, before anything is read from it: every volume
  * passes over `epochs`, a multiple of VOLUME_COPIES_MAX, whatever becomes of its log; numbers that
  * may have been given since to volumes, copies and the like are passed over; and the server that

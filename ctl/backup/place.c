@@ -8,6 +8,7 @@
 #include "spool/volume_log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -51,22 +52,38 @@ static int remove_folder(const char *folder)
 	return result == 0 ? disk_remove_directory(folder) : result;
 }
 
+struct giving {
+	int folder;
+	struct stat owner;
+};
+
+/* Within the folder that is open: who may write there may put a link to anything in the way. */
 static int give(const char *path, void *arg)
 {
-	const struct stat *owner = arg;
-	return chown(path, owner->st_uid, owner->st_gid) < 0 ? -errno : 0;
+	const struct giving *giving = arg;
+	const char *name = strrchr(path, '/') + 1;
+	return fchownat(giving->folder, name, giving->owner.st_uid, giving->owner.st_gid,
+		       AT_SYMLINK_NOFOLLOW) < 0
+		? -errno
+		: 0;
 }
 
 /* Whoever runs this is not always who runs the daemons. */
 static int give_to_owner_of(const char *above, const char *folder)
 {
-	struct stat owner;
+	struct giving giving;
 	if (geteuid() != 0)
 		return 0;
-	if (stat(above, &owner) < 0)
+	if (stat(above, &giving.owner) < 0)
 		return -errno;
-	int result = each_file(folder, give, &owner);
-	return result == 0 ? give(folder, &owner) : result;
+	giving.folder = open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (giving.folder < 0)
+		return -errno;
+	int result = each_file(folder, give, &giving);
+	if (result == 0 && fchown(giving.folder, giving.owner.st_uid, giving.owner.st_gid) < 0)
+		result = -errno;
+	close(giving.folder);
+	return result;
 }
 
 /* ---- the place ---- */
@@ -158,14 +175,10 @@ static bool has_chain(struct place *place, struct volume_log *log, uint64_t to, 
 	return result == 0 && here == chain;
 }
 
-int place_judge(struct place *place, uint64_t to, uint64_t chain, uint64_t *end_out,
-	struct error *error)
+static int look_at_log(
+	struct place *place, uint64_t to, uint64_t chain, uint64_t *end_out, struct error *error)
 {
 	struct volume_log *log = NULL;
-	if (!place->was_there)
-		return -ENODATA;
-	/* Whoever opens a log takes its lock himself. */
-	disk_lock_release(&place->lock);
 	int result = volume_log_open(place->loop, place->disk, buf_terminated(&place->log),
 		place->volume_id, &(struct log_told){ 0 }, &log, NULL, error);
 	if (result == 0) {
@@ -175,10 +188,29 @@ int place_judge(struct place *place, uint64_t to, uint64_t chain, uint64_t *end_
 		result = -ENODATA;
 	}
 	volume_log_close(&log);
+	return result;
+}
+
+int place_judge(
+	struct place *place, uint64_t to, uint64_t chain, uint64_t *end_out, struct error *error)
+{
+	const char *folder = buf_terminated(&place->log);
+	if (!place->was_there)
+		return -ENODATA;
+	/* Whoever opens a log takes its lock himself. */
+	disk_lock_release(&place->lock);
+	int result = look_at_log(place, to, chain, end_out, error);
 	int locked = take_lock(place);
 	if (locked < 0)
 		return error_set(error, locked,
 			"pando-node or pando-replicator has it open here: stop both first");
+	/* Opening it may have written in it. */
+	int given = give_to_owner_of(folder, folder);
+	if (given < 0)
+		return error_set(error, given,
+			"what was written in %s cannot be given to its owner (%s): see `ls -l` "
+			"there before the daemons are started",
+			folder, strerror(-given));
 	return result;
 }
 
@@ -248,13 +280,19 @@ int place_set_aside(struct place *place, struct error *error)
 	return result == 0 ? 0 : error_set(error, result, "%s: %s", log, strerror(-result));
 }
 
-void place_put_back(struct place *place)
+int place_put_back(struct place *place, struct error *error)
 {
+	const char *aside = buf_terminated(&place->aside), *log = buf_terminated(&place->log);
 	if (buf_length(&place->aside) == 0)
-		return;
-	/* What cannot come back is named by `pando check`, as every folder that was set aside. */
-	(void)!disk_rename(buf_terminated(&place->aside), buf_terminated(&place->log));
+		return 0;
+	int result = disk_rename(aside, log);
+	if (result < 0)
+		return error_set(error, result,
+			"what stood in %s stays in %s (%s): rename it back before the daemons are "
+			"started",
+			log, aside, strerror(-result));
 	buf_clear(&place->aside);
+	return 0;
 }
 
 int place_take(struct place *place, uint64_t copy_number, struct error *error)

@@ -6,6 +6,8 @@
  * what stood there is set aside as a copy that another one replaces (spool/copy_number.h), under
  * its lock, so that no daemon has it open.
  *
+ * Whatever is written on the way belongs to who runs the daemons, whoever runs this.
+ *
  * All of it blocks. Killed at any point, the log that was there, or the unpacked one, is in place,
  * or nothing is: and a volume that was served waits where it finds nothing.
  */
@@ -32,8 +34,9 @@ int place_open(struct place *place, const struct config *config, uint32_t volume
 /* Lets the lock go, and what was made for it alone; what was unpacked and has not come into its
  * place goes too. All zero is accepted. */
 void place_close(struct place *place);
-/* The log that stands there is sound, and has all that a backup has which ends at `to` with this
- * chain: *end_out is where it ends. -ENODATA: it is not, or nothing stands there. */
+/* The log that stands there has a sound end, *end_out, and goes on from what a backup has which
+ * ends at `to` with this chain: what lies before is not read. -ENODATA: it does not, or nothing
+ * stands there. It is opened as a daemon opens it: a torn end is cut off. */
 int place_judge(struct place *place, uint64_t to, uint64_t chain, uint64_t *end_out,
 	struct error *error) must_check;
 /* Removes what stands where it is to be unpacked: somebody was killed there. */
@@ -45,7 +48,7 @@ int place_read_last(
  * directory names an epoch in which nobody is to serve it. */
 int place_set_aside(struct place *place, struct error *error) must_check;
 /* It stands there again: the directory has named none. */
-void place_put_back(struct place *place);
+int place_put_back(struct place *place, struct error *error) must_check;
 /* The unpacked log becomes the one here, as the directory's copy `copy_number`, owned by who owns
  * the volumes. */
 int place_take(struct place *place, uint64_t copy_number, struct error *error) must_check;

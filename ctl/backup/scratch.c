@@ -20,6 +20,7 @@ struct scratch {
 	pid_t keeper;
 	int alive; /* our end of the pipe: the keeper sees it close */
 	struct disk_lock *lock;
+	const char *volatile along; /* scratch_take_along */
 };
 
 /* For the signal handler: the one that there is. */
@@ -81,8 +82,11 @@ static void end_scratch(const struct scratch *scratch)
 
 static void on_signal(int number)
 {
-	if (current)
+	if (current) {
+		if (current->along)
+			unlink(current->along);
 		end_scratch(current);
+	}
 	signal(number, SIG_DFL);
 	raise(number);
 }
@@ -202,6 +206,11 @@ int scratch_create(const char *dir, struct scratch **scratch_out, struct error *
 const char *scratch_path(const struct scratch *scratch)
 {
 	return scratch->path;
+}
+
+void scratch_take_along(struct scratch *scratch, const char *path)
+{
+	scratch->along = path;
 }
 
 int scratch_remove(struct scratch *scratch, const char *name, struct error *error)

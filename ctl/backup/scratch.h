@@ -20,6 +20,9 @@ int scratch_create(const char *dir, struct scratch **scratch_out, struct error *
 const char *scratch_path(const struct scratch *scratch);
 /* Removes a folder or file in it, with all that it holds; one that is not there is as good. */
 int scratch_remove(struct scratch *scratch, const char *name, struct error *error) must_check;
+/* A file elsewhere, that is not whole before the command has ended: a signal takes it away too.
+ * NULL: none any more. The path stays the caller's, and alive. */
+void scratch_take_along(struct scratch *scratch, const char *path);
 /* Removes it all. Sets *scratch to NULL; NULL is accepted. */
 void scratch_destroy(struct scratch **scratch);
 

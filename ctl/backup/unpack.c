@@ -111,9 +111,12 @@ static int receive_all(struct unpacking *unpacking, struct error *error)
 		bytes_unref(&bytes);
 		if (result < 0)
 			return result;
-		if (unpacking->progress)
-			unpacking->progress(unpacking->arg, volume_log_end(unpacking->log),
-				unpacking->volume->to);
+		if (unpacking->progress &&
+			!unpacking->progress(unpacking->arg, volume_log_end(unpacking->log),
+				unpacking->volume->to))
+			return error_set(error, -EINTR,
+				"the log of volume %s was not unpacked to its end",
+				unpacking->volume->name);
 	}
 	if (result != -ENODATA)
 		return result;

@@ -13,8 +13,9 @@
 
 #include "ctl/backup/set.h"
 
-/* Every now and then: bytes of the log that are written, and how many it will be. */
-typedef void unpack_progress(void *arg, uint64_t done, uint64_t total);
+/* Every now and then: bytes of the log that are written, and how many it will be. False: it ends
+ * there, with -EINTR. */
+typedef bool unpack_progress(void *arg, uint64_t done, uint64_t total);
 
 /* Room on disk that the log wants, at most, with what the engine writes ahead of itself: of `to`,
  * where the last set of the chain says that the log ends. */

@@ -54,8 +54,8 @@ static int replay(struct view *view, struct log_reader *reader, uint64_t end,
 			break;
 		result = index_apply_groups(&view->index, bytes_str(bytes), lsn);
 		bytes_unref(&bytes);
-		if (progress)
-			progress(arg, *next, end);
+		if (result == 0 && progress && !progress(arg, *next, end))
+			result = -EINTR;
 	}
 	return result == -ENODATA ? 0 : result;
 }

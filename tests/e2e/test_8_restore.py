@@ -350,7 +350,7 @@ def test_an_option_that_would_say_nothing_is_refused(c):
     """Before anything is opened: neither the folder nor the key is there."""
     own = {"mailbox": ["--folder", "--uid", "--into", "--missing", "--other-mailbox", "--work", "--dry-run", "--json"],
            "drill": ["--sample", "--report", "--work", "--json"], "volume": ["--accept-loss", "--other-cluster", "--dry-run", "--json"],
-           "directory": ["--dry-run"]}
+           "directory": ["--other-cluster", "--dry-run"]}
     valued = {"mailbox", "volume", "--folder", "--uid", "--into", "--work", "--sample", "--report"}
     for subject, mine in own.items():
         said = [f"--{subject}", *(["v1"] if subject in valued else [])]
@@ -393,8 +393,8 @@ def test_the_process_that_keeps_the_work_folder_never_has_the_key(c):
     wait_for("the folder to go", 10, lambda: os.listdir(backup.work) == [])
 
 
-def end_while_unpacked(c, backup, number):
-    process = subprocess.Popen([demo.PANDO, "--config", c.conf, *backup.arguments("--drill")], stdout=subprocess.DEVNULL,
+def end_while_unpacked(c, backup, number, *more):
+    process = subprocess.Popen([demo.PANDO, "--config", c.conf, *backup.arguments("--drill", *more)], stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
     wait_for("something to be unpacked", 30, lambda: glob.glob(f"{backup.work}/*/volume/*.log"))
     folder = glob.glob(f"{backup.work}/*")[0]
@@ -407,9 +407,10 @@ def test_the_work_folder_goes_with_the_command(c):
     c.heal()
     backup = Backup(c, "signals")
     backup.take()
+    report = f"{backup.dir}.report"
     for number in (signal.SIGTERM, signal.SIGINT):
-        end_while_unpacked(c, backup, number)
-        assert os.listdir(backup.work) == []
+        end_while_unpacked(c, backup, number, "--report", report)
+        assert os.listdir(backup.work) == [] and not os.path.exists(report)
     end_while_unpacked(c, backup, signal.SIGKILL)
     wait_for("the folder to go", 10, lambda: os.listdir(backup.work) == [])
 

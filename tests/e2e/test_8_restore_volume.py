@@ -12,6 +12,7 @@ import demo
 import world
 from runbook import Runbook
 from test_6_disks import NODE, data_of, forget_boot, start, stop
+from test_8_who import sql
 from world import DOMAIN, PASSWORD, make_message, wait_for
 
 SLOW = True
@@ -33,10 +34,20 @@ class Backup:
     def take(self, *options):
         return self.c.pando_json("backup", "--to", self.folder, "--key", self.public, *options)
 
+    def begin(self, conf, *options):
+        return subprocess.Popen([demo.PANDO, "--config", conf, "restore", "--from", self.folder, "--key", self.key, *options],
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=hear_signals)
+
     def restore(self, conf, *options):
-        done = subprocess.run([demo.PANDO, "--config", conf, "restore", "--from", self.folder, "--key", self.key, *options],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
-        return done.returncode, done.stdout
+        process = self.begin(conf, *options)
+        said = process.communicate(timeout=120)[0]
+        return process.returncode, said
+
+
+def hear_signals():
+    """As at a terminal, whoever started the tests."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Machine:
@@ -117,9 +128,22 @@ def in_step(c, volume, copies=1):
     return len(rows) == copies and all(r["connected"] and r["lag_bytes"] == 0 and not r["seeding"] for r in rows)
 
 
-def new_database(c):
+def at_server(c, *statements):
     psql = (f"{demo.POSTGRES_BIN}/psql", "-q", "-h", c.postgres_folder, "-p", str(c.postgres_port()), "-U", "pando")
-    c.as_postgres(*psql, "-d", "postgres", "-c", "drop database pando with (force)", "-c", "create database pando")
+    c.as_postgres(*psql, "-d", "postgres", *[word for statement in statements for word in ("-c", statement)])
+
+
+def new_database(c):
+    at_server(c, "drop database pando with (force)", "create database pando")
+
+
+def change_server(c, setting):
+    at_server(c, f"alter system {setting}", "select pg_reload_conf()")
+
+
+def stop_while_unpacked(c, process, node):
+    wait_for("the unpacking", 20, lambda: glob.glob(os.path.join(data_of(c, node, "volumes"), "restoring-*", "0*.log")))
+    process.send_signal(signal.SIGSTOP)
 
 
 def end_volume(c, volume, name):
@@ -266,14 +290,11 @@ def test_a_copy_that_can_be_served_is_not_restored_over(c):
     wait_for("the other node", 20, lambda: any(d["name"] == OTHER and d["daemon"] == "node" and d["state"] == "up"
                                                for d in c.status()["daemons"]))
     code, said = backup.restore(operator_of(c, c.daemon(f"{NODE}/node").machine), "--volume", volume)
-    assert code == 1 and "is sound and has all of the backup" in said, said
+    assert code == 1 and "goes on from the backup and has a sound end" in said, said
     # It comes back to life while it is being restored elsewhere.
     stop(c, third)
-    process = subprocess.Popen([demo.PANDO, "--config", operator_of(c, c.daemon(f"{third}/node").machine), "restore", "--from",
-                                backup.folder, "--key", backup.key, "--volume", volume, "--accept-loss"],
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    wait_for("the unpacking", 20, lambda: glob.glob(os.path.join(data_of(c, third, "volumes"), "restoring-*", "0*.log")))
-    process.send_signal(signal.SIGSTOP)
+    process = backup.begin(operator_of(c, c.daemon(f"{third}/node").machine), "--volume", volume, "--accept-loss")
+    stop_while_unpacked(c, process, third)
     start(c, NODE)
     wait_for("the volume", 60, lambda: serves(c, volume))
     process.send_signal(signal.SIGCONT)
@@ -307,11 +328,10 @@ def test_a_restore_that_is_killed_at_any_moment_is_completed_by_the_next(c):
     assert code == 0, said
     choice = random.Random(7)
     for _ in range(12):
-        process = subprocess.Popen([demo.PANDO, "--config", conf, "restore", "--from", backup.folder, "--key", backup.key,
-                                    "--volume", volume, "--accept-loss"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = backup.begin(conf, "--volume", volume, "--accept-loss")
         time.sleep(choice.uniform(0, took))
         process.kill()
-        process.wait()
+        process.communicate()
     code, said = backup.restore(conf, "--volume", volume, "--accept-loss")
     assert code == 0, said
     start(c, NODE)
@@ -321,6 +341,117 @@ def test_a_restore_that_is_killed_at_any_moment_is_completed_by_the_next(c):
     assert c.mailbox(name)[0] == before[0]
     assert numbers(c, name)["UIDNEXT"] >= before[1][1] + PASSED_OVER
     assert not glob.glob(os.path.join(data_of(c, NODE, "volumes"), "restoring-*"))
+    end_volume(c, volume, name)
+
+
+def end_sessions(c, since):
+    """What a server may do to all that say nothing, and does within a minute to who moves volumes."""
+    sql(c, f"select pg_terminate_backend(pid, 5000) from pg_stat_activity where backend_start > '{since}' and state = 'idle' "
+           "and pid <> pg_backend_pid();")
+
+
+def test_unpacking_takes_its_time_and_leaves_nothing_behind_when_it_is_interrupted(c):
+    c.heal()
+    volume, name = "r7", f"{c.unique('patient')}@{DOMAIN}"
+    backup = Backup(c, os.path.join(c.folder, "restore-patient"))
+    number = add_volume(c, volume, name)
+    for _ in range(8):
+        c.send("site-b", name, size=4 << 20)
+    backup.take()
+    before = c.mailbox(name)
+    stop(c, NODE)
+    stop(c, OTHER)
+    for node in (NODE, OTHER):
+        lose(c, node, number)
+        forget_boot(c, node)
+    conf, volumes = operator_of(c, c.daemon(f"{NODE}/node").machine), data_of(c, NODE, "volumes")
+    stood = sorted(os.listdir(volumes))
+    for wanted in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        process = backup.begin(conf, "--volume", volume, "--accept-loss")
+        stop_while_unpacked(c, process, NODE)
+        process.send_signal(wanted)
+        process.send_signal(signal.SIGCONT)
+        said = process.communicate(timeout=30)[0]
+        assert process.returncode == -wanted and "was interrupted" in said, (process.returncode, said)
+        assert sorted(os.listdir(volumes)) == stood, (stood, os.listdir(volumes))
+    since = sql(c, "select clock_timestamp();")
+    process = backup.begin(conf, "--volume", volume, "--accept-loss")
+    stop_while_unpacked(c, process, NODE)
+    end_sessions(c, since)
+    process.send_signal(signal.SIGCONT)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 0 and f"volume {volume} is restored at {NODE}" in said, said
+    start(c, NODE)
+    start(c, OTHER)
+    wait_for("the restored volume", 60, lambda: serves(c, volume))
+    c.wait_serving(seconds=60)
+    assert c.mailbox(name)[0] == before[0]
+    end_volume(c, volume, name)
+
+
+def waits_for_a_standby(c, volume):
+    return sql(c, "select pid from pg_stat_activity where wait_event = 'SyncRep' and application_name like "
+                  f"'%restore {volume}%';")
+
+
+def test_a_restore_whose_commit_was_written_and_not_answered_goes_on(c):
+    c.heal()
+    volume, name, third = "r8", f"{c.unique('unanswered')}@{DOMAIN}", "node-a2"
+    backup = Backup(c, os.path.join(c.folder, "restore-unanswered"))
+    number = add_volume(c, volume, name)
+    fill(c, name)
+    backup.take()
+    before = c.mailbox(name)
+    for node in (NODE, OTHER, third):
+        stop(c, node)
+    for node in (NODE, OTHER):
+        lose(c, node, number)
+        forget_boot(c, node)
+    conf = operator_of(c, c.daemon(f"{third}/node").machine)
+    # A commit is written, and waits for a standby that there is none of.
+    change_server(c, "set synchronous_standby_names = 'nobody'")
+    try:
+        process = backup.begin(conf, "--volume", volume, "--accept-loss")
+        wait_for("the commit", 60, lambda: waits_for_a_standby(c, volume))
+        sql(c, f"select pg_terminate_backend({waits_for_a_standby(c, volume)}, 5000);")
+    finally:
+        change_server(c, "reset synchronous_standby_names")
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 0 and f"volume {volume} is restored at {third}" in said, said
+    for node in (NODE, OTHER, third):
+        start(c, node)
+    wait_for("the restored volume", 60, lambda: c.home(name)["home"] == third and serves(c, volume))
+    assert c.mailbox(name)[0] == before[0]
+    end_volume(c, volume, name)
+
+
+def test_a_node_that_gets_no_volume_has_no_copy_of_it(c):
+    """What fails at the end leaves all as it was, the directory too."""
+    c.heal()
+    volume, name, third = "r9", f"{c.unique('refused')}@{DOMAIN}", "node-a2"
+    backup = Backup(c, os.path.join(c.folder, "restore-refused"))
+    number = add_volume(c, volume, name)
+    fill(c, name)
+    backup.take()
+    before = c.mailbox(name)
+    for node in (NODE, OTHER, third):
+        stop(c, node)
+    conf, volumes = operator_of(c, c.daemon(f"{third}/node").machine), data_of(c, third, "volumes")
+    stood = sorted(os.listdir(volumes))
+    sql(c, f"alter table volume add constraint no_change check (id <> {number} or epoch < 256) not valid;")
+    try:
+        code, said = backup.restore(conf, "--volume", volume, "--accept-loss")
+    finally:
+        sql(c, "alter table volume drop constraint no_change;")
+    assert code == 1 and "no_change" in said, said
+    assert sorted(os.listdir(volumes)) == stood, (stood, os.listdir(volumes))
+    listed = [v for v in c.pando_json("volume", "list") if v["volume"] == volume]
+    assert [v["copies"] for v in listed] == [2] and listed[0]["primary_node"] == NODE, listed
+    for node in (NODE, OTHER, third):
+        start(c, node)
+    wait_for("the volume", 60, lambda: serves(c, volume))
+    c.wait_serving(seconds=60)
+    assert c.mailbox(name)[0] == before[0]
     end_volume(c, volume, name)
 
 
@@ -366,6 +497,17 @@ def test_a_standalone_directory_comes_back_on_a_new_machine(c):
                    f"cluster_ca = {c.folder}/authority.pem\nctl_certificate = {c.folder}/ctl.pem\nctl_key = {c.folder}/ctl.key\n")
     code, said = backup.restore(conf, "--directory", "--dry-run")
     assert code == 0 and not os.path.exists(os.path.join(folder, "data")), said
+    # What another file has left would be taken for a part of this one.
+    directory = os.path.join(folder, "data", "directory")
+    os.makedirs(directory)
+    for suffix in ("-wal", "-shm", "-journal"):
+        left = os.path.join(directory, f"directory.sqlite{suffix}")
+        with open(left, "w", encoding="utf-8"):
+            pass
+        code, said = backup.restore(conf, "--directory")
+        assert code == 1 and f"{left} is there already" in said, said
+        os.unlink(left)
+    shutil.rmtree(os.path.join(folder, "data"))
     done = subprocess.run([demo.PANDO, "--config", conf, "mailbox", "list"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 1 and "pando restore --directory" in done.stdout, done.stdout
     code, said = backup.restore(conf, "--directory")
@@ -414,13 +556,16 @@ def test_a_whole_cluster_comes_back_from_nothing_but_its_backup(c):
         for path in glob.glob(os.path.join(whole.folder, "pando-places*")):
             os.unlink(path)
         new_database(whole)
+        other = Backup(c, os.path.join(c.folder, "restore-other"))
+        other.take()
+        for options in ((), ("--dry-run", )):
+            code, said = other.restore(whole.conf, "--directory", *options)
+            assert code == 1 and "is of the cluster" in said and "--other-cluster" in said, said
         said = as_written(whole.conf, backup, "pando restore --from /backup --key backup.key --directory")
         assert "the directory is restored" in said, said
         code, said = backup.restore(whole.conf, "--directory")
         assert code == 1 and "is not empty" in said, said
         machine = whole.daemon("node-a1/node").machine
-        other = Backup(c, os.path.join(c.folder, "restore-other"))
-        other.take()
         code, said = other.restore(operator_of(whole, machine), "--volume", "a1-1", "--accept-loss")
         assert code == 1 and "is of the cluster" in said and "--other-cluster" in said, said
         for volume in whole.pando_json("volume", "list"):

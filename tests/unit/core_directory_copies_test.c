@@ -109,6 +109,50 @@ static void check_slots(struct world *world)
 	sql_result_free(&result);
 }
 
+/* To a node that has no copy of the volume, which gets one with the epoch or not at all. */
+static void check_restored(struct world *world)
+{
+	struct error error = { 0 };
+	struct directory_writer *writer = world->writer;
+	bool is_there = true;
+	unsigned at, slot = 0;
+	fill(writer);
+	add_node(writer, 1);
+	struct copy_change change = { .volume = "v1", .node = "node-c1" };
+	struct directory_volume volume = read_volume(writer, "node-a1", &at);
+	struct restoration restoration = { .volume = "v1",
+		.promotion = { .volume_id = 1,
+			.expected_epoch = volume.epoch,
+			.epoch = volume.epoch + 255,
+			.reign = { 7 },
+			.primary_node_id = 3 } };
+	memcpy(restoration.promotion.expected_reign, volume.reign, REIGN_LENGTH);
+	for (unsigned i = 0; i < 2; i++) {
+		EXPECT_INT(-ENOENT, directory_read_slot(writer, &change, &slot, &error));
+		expect_done(directory_begin(writer, &error), &error);
+		expect_done(directory_add_copy(writer, &change, &error), &error);
+		expect_done(directory_read_slot(writer, &change, &slot, &error), &error);
+		EXPECT_INT(3, slot);
+		expect_done(directory_restore_volume(writer, &restoration, &error), &error);
+		if (i == 0)
+			directory_rollback(writer);
+		else
+			expect_done(directory_commit(writer, &error), &error);
+		expect_done(
+			directory_find_restored(writer, &restoration, &is_there, &error), &error);
+		EXPECT_INT(i, is_there);
+		EXPECT_INT(1 + i, read_volume(writer, "node-c1", &at).replica_count);
+	}
+}
+
+TEST(a_volume_that_is_restored_elsewhere_is_there_with_its_copy_or_not_at_all)
+{
+	struct world world;
+	open_world(&world, NULL);
+	check_restored(&world);
+	close_world(&world);
+}
+
 TEST(a_copy_that_is_added_or_made_anew_counts_when_its_primary_says_so)
 {
 	struct world world;

@@ -61,8 +61,19 @@ TEST(it_is_nobody_elses_and_goes_with_all_that_it_holds)
 	EXPECT_INT(0, rmdir(dir));
 }
 
+/* A file that is no part of it, and is the command's for now. */
+static const char *make_along(void)
+{
+	static char path[96];
+	snprintf(path, sizeof(path), "%s/report", dir);
+	int file = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	EXPECT(file >= 0);
+	close(file);
+	return path;
+}
+
 /* In a process of its own, which then waits for its end. */
-static pid_t start_command(void)
+static pid_t start_command(const char *along)
 {
 	int ready[2];
 	char byte;
@@ -74,6 +85,7 @@ static pid_t start_command(void)
 		if (scratch_create(dir, &scratch, &error) < 0)
 			_exit(1);
 		fill(scratch);
+		scratch_take_along(scratch, along);
 		(void)!write(ready[1], "x", 1);
 		for (;;)
 			pause();
@@ -90,8 +102,8 @@ TEST(it_is_gone_when_the_command_has_ended_by_a_signal)
 	make_dir();
 	for (size_t i = 0; i < array_length(signals); i++) {
 		int status = 0;
-		pid_t command = start_command();
-		EXPECT_INT(1, count_entries());
+		pid_t command = start_command(make_along());
+		EXPECT_INT(2, count_entries());
 		kill(command, signals[i]);
 		waitpid(command, &status, 0);
 		EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == signals[i]);
@@ -100,10 +112,31 @@ TEST(it_is_gone_when_the_command_has_ended_by_a_signal)
 	EXPECT_INT(0, rmdir(dir));
 }
 
+TEST(a_file_that_is_no_more_taken_along_stays)
+{
+	struct scratch *scratch;
+	struct error error;
+	make_dir();
+	pid_t command = fork();
+	if (command == 0) {
+		if (scratch_create(dir, &scratch, &error) < 0)
+			_exit(1);
+		scratch_take_along(scratch, make_along());
+		scratch_take_along(scratch, NULL);
+		raise(SIGTERM);
+	}
+	waitpid(command, NULL, 0);
+	EXPECT_INT(1, count_entries());
+	char path[96];
+	snprintf(path, sizeof(path), "%s/report", dir);
+	EXPECT_INT(0, unlink(path));
+	EXPECT_INT(0, rmdir(dir));
+}
+
 TEST(it_goes_soon_after_a_kill_that_nothing_can_be_done_about)
 {
 	make_dir();
-	pid_t command = start_command();
+	pid_t command = start_command(NULL);
 	kill(command, SIGKILL);
 	waitpid(command, NULL, 0);
 	for (int i = 0; i < 500 && count_entries() > 0; i++)
@@ -126,7 +159,7 @@ TEST(one_that_was_left_behind_goes_with_the_next_and_one_in_use_stays)
 	close(file);
 	snprintf(path, sizeof(path), "%s/somebody-elses", dir);
 	EXPECT_INT(0, mkdir(path, 0700));
-	pid_t command = start_command();
+	pid_t command = start_command(NULL);
 	EXPECT_INT(-1, access(left, F_OK));
 	EXPECT_INT(0, scratch_create(dir, &scratch, &error));
 	EXPECT_INT(3, count_entries());
