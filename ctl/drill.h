@@ -9,14 +9,17 @@
 #include "ctl/restore.h"
 
 enum drill_outcome {
-	DRILL_EQUAL,     /* the living cluster gives the same bytes */
-	DRILL_GONE,      /* expunged or moved since, or its folder is gone */
-	DRILL_REMOVED,   /* the living cluster has not the mailbox */
-	DRILL_LEFT_OUT,  /* whole, and not of the sample */
+	/* As it should be, */
+	DRILL_EQUAL,    /* the living cluster gives the same bytes */
+	DRILL_GONE,     /* expunged or moved since, or its folder is gone */
+	DRILL_REMOVED,  /* the living cluster has not the mailbox */
+	DRILL_LATE,     /* expunged after the set's moment, before its volume was read */
+	DRILL_LEFT_OUT, /* whole, and not of the sample */
+	/* or not. */
 	DRILL_DIFFERS,   /* the cluster gives other bytes, or cannot read its own */
 	DRILL_UNREACHED, /* whole, and the cluster could not be asked */
 	DRILL_DAMAGED,   /* the backup's copy cannot be read */
-	DRILL_FREED,     /* the backup has no body of it */
+	DRILL_FREED,     /* the backup has no body of it, and it may still stand in the cluster */
 	DRILL_OUTCOMES,
 };
 

@@ -11,6 +11,7 @@
 static const char *const outcome_names[DRILL_OUTCOMES] = { [DRILL_EQUAL] = "equal",
 	[DRILL_GONE] = "gone",
 	[DRILL_REMOVED] = "mailbox_gone",
+	[DRILL_LATE] = "expunged_meanwhile",
 	[DRILL_LEFT_OUT] = "left_out",
 	[DRILL_DIFFERS] = "differs",
 	[DRILL_UNREACHED] = "not_asked",
@@ -19,8 +20,7 @@ static const char *const outcome_names[DRILL_OUTCOMES] = { [DRILL_EQUAL] = "equa
 
 static bool is_problem(enum drill_outcome outcome)
 {
-	return outcome != DRILL_EQUAL && outcome != DRILL_GONE && outcome != DRILL_REMOVED &&
-		outcome != DRILL_LEFT_OUT;
+	return outcome >= DRILL_DIFFERS;
 }
 
 void drill_note_problem(struct drill *drill, const struct drill_problem *problem)
@@ -118,15 +118,18 @@ static void append_count(struct buf *out, const char *what, uint64_t number)
 static void append_counts(struct buf *out, const struct drill *drill, const struct sums *sums)
 {
 	uint64_t unread = sums->counts[DRILL_DAMAGED] + sums->counts[DRILL_FREED];
+	uint64_t late = sums->counts[DRILL_LATE];
 	append_count(out,
 		sums->failures > 0 ? "messages in the volumes that can be restored"
 				   : "messages in the backup",
 		sums->messages);
-	append_count(out, "read and whole", sums->messages - unread);
+	append_count(out, "read and whole", sums->messages - unread - late);
 	append_count(
 		out, "the same in the living cluster, byte by byte", sums->counts[DRILL_EQUAL]);
 	append_count(out, "gone there since (expunged or moved)", sums->counts[DRILL_GONE]);
 	append_count(out, "in mailboxes that are not there any more", sums->counts[DRILL_REMOVED]);
+	if (late > 0)
+		append_count(out, "expunged while the backup ran, and not in it", late);
 	if (drill->percent < 100)
 		append_count(out, "not compared, as they are not of the sample",
 			sums->counts[DRILL_LEFT_OUT]);

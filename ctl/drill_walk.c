@@ -222,6 +222,23 @@ static bool is_of_sample(const struct walk *walk, uint32_t uid)
 	return pick_is_sampled(&name, str_from(drill->restore.set->name), drill->percent);
 }
 
+/* The log up to the set's moment shows it, so that it was let go after that, and its room given
+ * back before its volume was read. That is as it should be, but where it still stands: then the
+ * node was wrong. */
+static void count_bodiless(struct walk *walk, uint32_t uid, bool stands)
+{
+	if (walk->unreached)
+		count(walk, DRILL_FREED, uid,
+			"the backup has no body of it, and the cluster could not be asked whether "
+			"it was expunged while the backup ran");
+	else if (stands)
+		count(walk, DRILL_FREED, uid,
+			"the backup has no body of it, and it stands in the cluster: take a backup "
+			"that has it, by `pando backup`");
+	else
+		count(walk, DRILL_LATE, uid, NULL);
+}
+
 static void look_at_message(struct walk *walk, const struct view_message *message)
 {
 	struct bytes *body;
@@ -229,14 +246,15 @@ static void look_at_message(struct walk *walk, const struct view_message *messag
 	int result = view_body(walk->view, message, &body);
 	restore_show(
 		&walk->drill->restore, "messages read", ++walk->looked_at, walk->volume->messages);
-	if (result < 0) {
-		bool is_freed = result == -ENODATA;
-		count(walk, is_freed ? DRILL_FREED : DRILL_DAMAGED, message->uid,
-			is_freed ? "its room had been given back before the backup was made"
-				 : "it is damaged in the backup");
+	bool stands = walk->address && map_get(walk->standing, map_key_u64(&uid));
+	if (result == -ENODATA) {
+		count_bodiless(walk, message->uid, stands);
 		return;
 	}
-	bool stands = walk->address && map_get(walk->standing, map_key_u64(&uid));
+	if (result < 0) {
+		count(walk, DRILL_DAMAGED, message->uid, "it is damaged in the backup");
+		return;
+	}
 	if (!walk->unreached && !stands) {
 		count(walk, walk->address ? DRILL_GONE : DRILL_REMOVED, message->uid, NULL);
 	} else if (!is_of_sample(walk, message->uid)) {

@@ -26,7 +26,7 @@ enum bring_state {
 	BRING_THERE,  /* in the target folder, the same bytes */
 	BRING_STORED, /* by this command; in a dry run: would be */
 	BRING_BEFORE, /* by an earlier one, and is not there any more */
-	BRING_FREED,  /* the backup has no body of it: its room had been given back */
+	BRING_FREED,  /* the backup has no body of it: expunged while that ran */
 	BRING_DAMAGED,
 	BRING_REFUSED, /* by its home: `why` */
 	BRING_STATES,

@@ -22,7 +22,10 @@ static const struct {
 static const char *trouble(const struct bring_message *message)
 {
 	switch (message->state) {
-	case BRING_FREED: return "its room had been given back before the backup was made";
+	case BRING_FREED:
+		return "it was expunged after the backup's moment, and its room given back before "
+		       "its volume was read: sets from before the last whole one may have it "
+		       "(--set)";
 	case BRING_DAMAGED: return "it is damaged in the backup";
 	case BRING_REFUSED: return message->why;
 	default: return NULL;

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -43,6 +44,11 @@ int file_append(int descriptor, const char *path, struct str bytes, struct error
 		bytes = str_from_index(bytes, (size_t)written);
 	}
 	return 0;
+}
+
+bool folder_try_lock(int descriptor)
+{
+	return flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
 }
 
 void folder_of(const char *path, struct buf *out)

@@ -23,6 +23,9 @@ int file_finish(int descriptor, const char *path, struct error *error) must_chec
 int file_write(const char *path, struct str bytes, struct error *error) must_check;
 /* What the folder names is durable. */
 int folder_sync(const char *path, struct error *error) must_check;
+/* Of a folder that is open, also only to read, until that is closed. False: another has it. Where
+ * the file system knows no locks there is none. */
+bool folder_try_lock(int descriptor) must_check;
 /* The folder that holds what `path` names, in `out`. */
 void folder_of(const char *path, struct buf *out);
 

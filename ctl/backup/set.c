@@ -5,6 +5,7 @@
 #include "ctl/backup/manifest.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 bool backup_set_name_is_valid(struct str name)
 {
@@ -156,6 +157,33 @@ int backup_set_read(
 	pool_destroy(&scratch);
 	if (code == 0)
 		*set_out = set;
+	return code;
+}
+
+static int check_file(
+	const struct backup_set *set, const struct backup_file *file, struct error *error)
+{
+	struct buf path = { 0 };
+	int descriptor;
+	uint64_t bytes;
+	buf_printf(&path, "%s/%s", set->folder, file->name);
+	int code = file_open(buf_terminated(&path), &descriptor, &bytes, error);
+	if (code == 0)
+		close(descriptor);
+	if (code == 0 && bytes != file->sealed.bytes)
+		code = error_set(error, -EUCLEAN, "%s has %llu bytes, and had %llu",
+			buf_terminated(&path), (unsigned long long)bytes,
+			(unsigned long long)file->sealed.bytes);
+	buf_deinit(&path);
+	return code;
+}
+
+int backup_set_check_files(const struct backup_set *set, struct error *error)
+{
+	int code = check_file(set, &set->directory, error);
+	for (unsigned i = 0; i < set->volume_count; i++)
+		for (unsigned k = 0; code == 0 && k < set->volumes[i].file_count; k++)
+			code = check_file(set, &set->volumes[i].files[k], error);
 	return code;
 }
 

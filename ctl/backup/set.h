@@ -76,6 +76,9 @@ int backup_set_write(struct backup_set *set, struct error *error) must_check;
 int backup_set_read(const char *folder, struct pool *pool, struct backup_set **set_out,
 	struct error *error) must_check;
 
+/* Every file that the manifest names is there, with its length: not read. -ENOENT, -EUCLEAN. */
+int backup_set_check_files(const struct backup_set *set, struct error *error) must_check;
+
 /* Its moment has not come yet by this clock: one of the two clocks is wrong, or somebody has forged
  * the set to be the newest. */
 bool backup_set_is_ahead(const struct backup_set *set, int64_t now_s);
@@ -105,8 +108,9 @@ int backup_sets_parent(const struct backup_sets *sets, const struct backup_set *
  * gone, or is another than it was: -ENOENT, -EUCLEAN. */
 int backup_sets_chain(const struct backup_sets *sets, const char *name, struct pool *pool,
 	struct backup_set ***chain_out, unsigned *count_out, struct error *error) must_check;
-/* The set before `set` that has most of a volume, where `set` could not get all of it and has less:
- * a whole set of a log that was damaged at all copies by then. NULL: none has more. */
+/* The set of its cluster before `set` that has most of a volume, where `set` could not get all of
+ * it and has less: a whole set of a log that was damaged at all copies by then. NULL: none has
+ * more. */
 struct backup_set *backup_sets_fuller(const struct backup_sets *sets, const struct backup_set *set,
 	const struct backup_volume *volume);
 /* -ERANGE: the newest is ahead, and who wants it has to name it. */

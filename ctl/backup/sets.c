@@ -164,6 +164,8 @@ struct backup_set *backup_sets_fuller(const struct backup_sets *sets, const stru
 		return NULL;
 	for (unsigned i = 0; i < sets->count && sets->sets[i] != set; i++) {
 		const struct backup_volume *then = backup_set_volume(sets->sets[i], volume->id);
+		if (strcmp(sets->sets[i]->cluster, set->cluster) != 0)
+			continue;
 		if (then && then->to >= most && then->to > volume->to) {
 			fullest = sets->sets[i];
 			most = then->to;

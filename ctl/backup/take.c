@@ -1,6 +1,6 @@
 /* `pando backup`: the directory at one revision, then every volume's log up to where it ended at
- * one moment after that. So what a volume holds is of a mailbox that the directory has, or of one
- * that was added since: never the other way round. */
+ * one moment after that, or later. So what a volume holds is of a mailbox that the directory has,
+ * or of one that was added since: never the other way round. */
 
 #include "ctl/backup/take.h"
 
@@ -48,8 +48,10 @@ static int take_volumes(struct taking *taking, struct error *error)
 		uint64_t from = wanted->before ? wanted->before->to : 0;
 		taking->total += wanted->end > from ? wanted->end - from : 0;
 	}
-	for (unsigned i = 0; code == 0 && i < set->volume_count; i++)
+	for (unsigned i = 0; code == 0 && i < set->volume_count; i++) {
+		take_renew_ends(taking, i);
 		code = take_volume(taking, &taking->wanted[i], &set->volumes[i], error);
+	}
 	if (code == 0)
 		take_draw(taking, "all volumes", true);
 	filling_end(&taking->filling);

@@ -32,6 +32,7 @@ struct taking {
 	struct wanted *wanted; /* of set.volumes, one each */
 	bool was_in_vain;      /* some volume was asked for again and again, and not had */
 	struct filling filling;
+	uint64_t asked_us;    /* when the ends were */
 	uint64_t done, total; /* bytes of logs */
 };
 
@@ -46,6 +47,9 @@ int take_open_target(struct taking *taking) must_check;
 /* Opens the cluster, lists its volumes as the directory has them now, and asks where all of them
  * end at one moment, which is the set's. 0 or an exit code with the sentence printed. */
 int take_find_ends(struct taking *taking) must_check;
+/* Those of the volumes from `first` on, that are still to be read, anew where that is a while ago:
+ * what is expunged behind its volume's end may be gone when that is read. */
+void take_renew_ends(struct taking *taking, unsigned first);
 
 /* ---- take_volume.c ---- */
 

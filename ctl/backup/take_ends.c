@@ -9,6 +9,9 @@ enum {
 	 * away, and what a replica has is read. */
 	SERVED_MS_MAX = 10000,
 	SERVED_LOOK_MS = 500,
+	/* Half of what a body keeps its room at least after it was expunged (`free_after_s`, where
+	 * nobody has changed it). */
+	RENEW_MS = 30000,
 };
 
 static void list_volumes(struct taking *taking)
@@ -62,19 +65,23 @@ static void ask_replicas(struct taking *taking, const struct question *nodes, st
 	wanted->problem = pool_copy_terminated(taking->pool, problem);
 }
 
+/* True: its primary has said where it ends. */
+static bool ask_primary(
+	const struct taking *taking, const struct question *nodes, struct wanted *wanted)
+{
+	const struct json *own = cluster_primary_of(&taking->cluster, nodes, wanted->volume);
+	wanted->is_primarys = own != NULL;
+	wanted->end = json_u64(own, "durable_lsn");
+	wanted->epoch = json_u64(own, "epoch");
+	return own != NULL;
+}
+
 /* True: every volume's primary has said where it ends. */
 static bool ask_primaries(struct taking *taking, const struct question *nodes)
 {
 	bool all = true;
-	for (unsigned i = 0; i < taking->set.volume_count; i++) {
-		struct wanted *wanted = &taking->wanted[i];
-		const struct json *own =
-			cluster_primary_of(&taking->cluster, nodes, wanted->volume);
-		wanted->is_primarys = own != NULL;
-		wanted->end = json_u64(own, "durable_lsn");
-		wanted->epoch = json_u64(own, "epoch");
-		all = all && own != NULL;
-	}
+	for (unsigned i = 0; i < taking->set.volume_count; i++)
+		all = ask_primary(taking, nodes, &taking->wanted[i]) && all;
 	return all;
 }
 
@@ -89,9 +96,30 @@ static int look(struct taking *taking, struct question **nodes_out, bool *all_ou
 		return code;
 	list_volumes(taking);
 	taking->set.moment_s = clock_wall_us() / 1000000;
+	taking->asked_us = clock_mono_us();
 	*nodes_out = cluster_ask_nodes(&taking->cluster, "status", ASK_MS, &count);
 	*all_out = ask_primaries(taking, *nodes_out);
 	return EXIT_DONE;
+}
+
+/* Where a primary says nothing now, or serves it no more, what it said before is good too. */
+void take_renew_ends(struct taking *taking, unsigned first)
+{
+	unsigned count;
+	if (clock_mono_us() - taking->asked_us < RENEW_MS * 1000u)
+		return;
+	taking->asked_us = clock_mono_us();
+	struct question *nodes = cluster_ask_nodes(&taking->cluster, "status", ASK_MS, &count);
+	for (unsigned i = first; i < taking->set.volume_count; i++) {
+		struct wanted *wanted = &taking->wanted[i];
+		struct wanted now = *wanted;
+		if (!ask_primary(taking, nodes, &now))
+			continue;
+		now.problem = "";
+		taking->total += now.end > wanted->end ? now.end - wanted->end : 0;
+		*wanted = now;
+	}
+	free(nodes);
 }
 
 int take_find_ends(struct taking *taking)

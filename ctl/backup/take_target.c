@@ -2,12 +2,12 @@
 
 #include "core/clock.h"
 #include "core/rand.h"
+#include "ctl/backup/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,7 +15,7 @@
 enum { STAMP_SIZE = sizeof("20261127T101500Z"), STAMP_LOOK_MS = 100 };
 
 /* A second command would do no harm: its sets have names of their own. But of two whose parent is
- * one set, one is for nothing. Where the file system knows no locks there is none. */
+ * one set, one is for nothing. And what is pruned meanwhile may be the parent. */
 static int open_dir(struct taking *taking, const char *path)
 {
 	taking->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -29,8 +29,10 @@ static int open_dir(struct taking *taking, const char *path)
 		command_complain("%s cannot be opened: %s", path, strerror(errno));
 		return EXIT_FAILED;
 	}
-	if (flock(taking->dir, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) {
-		command_complain("another `pando backup` is writing into %s", path);
+	if (!folder_try_lock(taking->dir)) {
+		command_complain("another `pando backup` is writing into %s, or a `prune` "
+				 "removes sets from it: try again when that has ended",
+			path);
 		return EXIT_FAILED;
 	}
 	return EXIT_DONE;
@@ -89,7 +91,20 @@ static void say_ahead(const struct backup_sets *sets, int64_t now_s)
 			count == 1 ? "is" : "are");
 }
 
-/* The newest that this one can stand on. */
+static int check_chain(
+	const struct taking *taking, const struct backup_sets *sets, struct error *error)
+{
+	struct backup_set **chain;
+	unsigned count;
+	int code =
+		backup_sets_chain(sets, taking->parent->name, taking->pool, &chain, &count, error);
+	for (unsigned i = 0; code == 0 && i < count; i++)
+		code = backup_set_check_files(chain[i], error);
+	return code;
+}
+
+/* The newest that this one can stand on. Where that, or what it stands on, has lost a file, a set
+ * that stood on it could not be restored either. */
 static void find_parent(struct taking *taking, const struct backup_sets *sets)
 {
 	struct backup_set *set = &taking->set;
@@ -98,6 +113,13 @@ static void find_parent(struct taking *taking, const struct backup_sets *sets)
 	for (unsigned i = sets->count; i-- > 0 && !taking->parent;)
 		if (is_parent(taking, sets, i, now_s))
 			taking->parent = sets->sets[i];
+	struct error why = { 0 };
+	if (taking->parent && check_chain(taking, sets, &why) < 0) {
+		command_complain("%s. This backup does not stand on it, and is a whole one: see "
+				 "`pando backup verify`",
+			why.text);
+		taking->parent = NULL;
+	}
 	if (!taking->parent)
 		return;
 	snprintf(set->parent, sizeof(set->parent), "%s", taking->parent->name);

@@ -1,4 +1,5 @@
 #include "core/clock.h"
+#include "ctl/backup/file.h"
 #include "ctl/backup/prune_plan.h"
 #include "ctl/backup/remove.h"
 #include "ctl/command.h"
@@ -100,25 +101,19 @@ static void prune_all(struct prune *prune)
 	say_end(prune, kept_count);
 }
 
-/* Opened once: that and no other is what sets go from. */
+/* Opened once: that and no other is what sets go from. A backup that runs there goes on from a set
+ * that it has chosen already. */
 static int open_target(struct prune *prune, struct error *error)
 {
 	prune->target = open(prune->from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return prune->target >= 0
-		? 0
-		: error_set(error, -errno, "%s cannot be opened: %s", prune->from, strerror(errno));
-}
-
-/* What cannot be read may stand on any set. */
-static int check_readable(const struct backup_sets *sets, struct error *error)
-{
-	for (unsigned i = 0; i < sets->broken_count; i++)
-		if (!sets->broken[i].is_unfinished)
-			return error_set(error, -EUCLEAN,
-				"nothing is removed while it is not known what this set stands "
-				"on; mend it, or move it away: %s",
-				sets->broken[i].why);
-	return 0;
+	if (prune->target < 0)
+		return error_set(
+			error, -errno, "%s cannot be opened: %s", prune->from, strerror(errno));
+	if (command_has(prune->command, "dry-run") || folder_try_lock(prune->target))
+		return 0;
+	return error_set(error, -EBUSY,
+		"a `pando backup`, or another `prune`, is at work in %s: prune when it has ended",
+		prune->from);
 }
 
 static int take_wish(struct command *command, struct prune_wish *wish_out)
@@ -155,7 +150,7 @@ int backup_prune(struct command *command)
 	prune.pool = pool_create();
 	if (open_target(&prune, &error) < 0 ||
 		backup_sets_read(prune.from, prune.pool, &prune.sets, &error) < 0 ||
-		check_readable(&prune.sets, &error) < 0)
+		prune_check(&prune.sets, &error) < 0)
 		prune.code = command_fail(&error);
 	else
 		prune_all(&prune);

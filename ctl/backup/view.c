@@ -1,6 +1,7 @@
 #include "ctl/backup/view.h"
 
 #include "node/index/index.h"
+#include "proto/mail/imap_parser.h"
 #include "spool/log_files.h"
 #include "spool/log_reader.h"
 #include "spool/volume_log.h"
@@ -167,6 +168,16 @@ struct view_message view_message(const struct view_folder *folder, uint32_t inde
 		.flags = message->flags };
 }
 
+/* RFC 3501's flag-keyword. What a log says was perhaps written by somebody else: it must end no
+ * command, and begin none. */
+static bool is_keyword(struct str name)
+{
+	struct imap_parser parser;
+	struct str atom;
+	imap_parser_init(&parser, name, NULL);
+	return imap_atom(&parser, &atom) && atom.length == name.length;
+}
+
 void view_append_flags(
 	const struct view_folder *folder, const struct view_message *message, struct buf *out)
 {
@@ -185,7 +196,7 @@ void view_append_flags(
 		}
 	for (unsigned bit = 0; bit < folder->of->keyword_count; bit++) {
 		struct str keyword = folder->of->keywords[bit];
-		if (!(message->flags >> (MESSAGE_KEYWORD_SHIFT + bit) & 1) || keyword.length == 0)
+		if (!(message->flags >> (MESSAGE_KEYWORD_SHIFT + bit) & 1) || !is_keyword(keyword))
 			continue;
 		buf_printf(out, "%s" STR_FORMAT, space, STR_ARG(keyword));
 		space = " ";

@@ -60,7 +60,7 @@ struct view_message view_message(const struct view_folder *folder, uint32_t inde
 void view_append_flags(
 	const struct view_folder *folder, const struct view_message *message, struct buf *out);
 /* The message as it was received, its checksum verified; the caller's reference. -ENODATA: its room
- * had been given back before the backup was made; -EBADMSG: damaged. */
+ * was given back between the set's moment and the reading of its volume; -EBADMSG: damaged. */
 int view_body(
 	struct view *view, const struct view_message *message, struct bytes **body_out) must_check;
 

@@ -438,12 +438,21 @@ def test_what_cannot_be_done_is_said_and_leaves_nothing_that_counts(c):
     assert take(c, folder, "--key", other)["parent"] == ""
     # And to the first one again.
     assert take(c, folder, "--key", key)["parent"] == whole["set"]
+    # What has lost a file is no ground to stand on, and that is said.
+    lost = os.path.join(folder, whole["set"], "directory.pbk")
+    os.rename(lost, lost + ".away")
+    done = run(c, "backup", "--to", folder, "--json", "--key", key)
+    assert done.returncode == 0 and json.loads(done.stdout)["parent"] == "", done.stdout + done.stderr
+    assert lost in done.stderr and "is a whole one" in done.stderr, done.stderr
+    os.rename(lost + ".away", lost)
     # Never to whom the folder says, however many sets stand there.
     there = os.listdir(folder)
     assert refused(c, "--to", folder) == without and os.listdir(folder) == there
     holder = subprocess.Popen(["flock", folder, "sleep", "60"])
     try:
         wait_for("the lock", 5, lambda: "another `pando backup` is writing" in refused(c, "--to", folder, "--key", key))
+        assert "is at work in" in refused(c, "prune", "--from", folder, "--keep", "1")
+        assert run(c, "backup", "prune", "--from", folder, "--keep", "1", "--dry-run").returncode == 0
     finally:
         holder.kill()
         holder.wait()

@@ -374,3 +374,29 @@ TEST(a_newest_set_whose_moment_has_not_come_has_to_be_named)
 	test_row(NULL);
 	backup_fixture_teardown(&f);
 }
+
+TEST(a_set_that_has_lost_a_file_or_a_part_of_one_is_known_without_reading_it)
+{
+	struct backup_fixture f;
+	struct made_log log = { .volume = 1, .epoch = 3 };
+	struct error error = { 0 };
+	backup_fixture_setup(&f);
+	struct backup_set *set = fixture_set(&f, "20261127T101400Z-00000001", NULL);
+	fixture_add_volume(&f, set, &log, 3, 5 * 8192);
+	EXPECT_INT(0, backup_set_write(set, &error));
+	EXPECT_INT(0, backup_set_check_files(set, &error));
+	const char *name =
+		pool_printf(f.pool, "%s/%s", set->name, set->volumes[0].files[0].name).bytes;
+	struct str whole = fixture_read(&f, name);
+	fixture_write(&f, name, str_first(whole, whole.length - 1));
+	EXPECT_INT(-EUCLEAN, backup_set_check_files(set, &error));
+	EXPECT(strstr(error.text, name) != NULL);
+	EXPECT_INT(0, unlink(fixture_path(&f, name)));
+	EXPECT_INT(-ENOENT, backup_set_check_files(set, &error));
+	EXPECT(strstr(error.text, name) != NULL);
+	fixture_write(&f, name, whole);
+	EXPECT_INT(0, backup_set_check_files(set, &error));
+	EXPECT_INT(0, unlink(fixture_path(&f, "20261127T101400Z-00000001/directory.pbk")));
+	EXPECT_INT(-ENOENT, backup_set_check_files(set, &error));
+	backup_fixture_teardown(&f);
+}

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 /* "a b<a": b stands on a; the moment of each is its place, from 0 on, and that of those in capitals
- * a year ahead. Each has more of volume 1 than the one before; "c!" could not get all, and has
- * least. */
+ * a year ahead. "a@k" is of another cluster, "a#k" for another key, k. Each has more of volume 1
+ * than the one before; "c!" could not get all, and has least. */
 static void make_sets(struct pool *pool, const char *text, struct backup_sets *sets_out)
 {
 	struct str rest = str_from(text), word;
@@ -21,7 +21,10 @@ static void make_sets(struct pool *pool, const char *text, struct backup_sets *s
 	while (rest.length > 0 && str_next(&rest, ' ', &word)) {
 		struct backup_set *set = pool_alloc(pool, sizeof(*set));
 		set->name[0] = word.bytes[0];
-		set->parent[0] = word.length > 2 ? word.bytes[2] : '\0';
+		char what = word.length > 2 ? word.bytes[1] : '\0';
+		set->parent[0] = what == '<' ? word.bytes[2] : '\0';
+		set->cluster = what == '@' ? "another" : "a cluster";
+		set->recipient.bytes[0] = what == '#' ? (uint8_t)word.bytes[2] : 0;
 		set->moment_s = sets_out->count + (set->name[0] < 'a' ? 365 * 24 * 60 * 60 : 0);
 		set->volumes = pool_alloc(pool, sizeof(*set->volumes));
 		bool is_short = word.length == 2;
@@ -67,6 +70,14 @@ TEST(sets_on_which_no_wanted_one_stands_may_go)
 		{ "of a newer one there is more", "a b! c", { 1, INT64_MAX }, NULL, "c" },
 		{ "none has more of it", "a!", { 1, INT64_MAX }, NULL, "a" },
 		{ "nor one that has as little", "a! b!", { 1, INT64_MAX }, NULL, "b" },
+		{ "each cluster's newest", "a b@k c", { 1, INT64_MAX }, NULL, "bc" },
+		{ "and is counted by itself", "a b@k c@k d@k", { 2, INT64_MAX }, NULL, "acd" },
+		{ "each key's newest", "a b c#k", { 1, INT64_MAX }, NULL, "bc" },
+		{ "which counts in its cluster", "a b c#k d#k", { 2, INT64_MAX }, NULL, "bcd" },
+		{ "also by age", "a b@k c#k d", { 0, 99 }, NULL, "bcd" },
+		{ "another cluster's has more", "a@k b!", { 1, INT64_MAX }, NULL, "ab" },
+		{ "only its own cluster's is kept for it", "a b@k c@k d!", { 1, INT64_MAX }, NULL,
+			"acd" },
 		{ "one that was begun before all", "b c", { 1, INT64_MAX }, "a", "c" },
 	};
 	for (unsigned i = 0; i < array_length(rows); i++) {
@@ -85,6 +96,37 @@ TEST(sets_on_which_no_wanted_one_stands_may_go)
 			if (kept[k])
 				text[length++] = sets.sets[k]->name[0];
 		EXPECT_STR(str_from(rows[i].kept), str_of(text, length));
+		pool_destroy(&pool);
+	}
+	test_row(NULL);
+}
+
+TEST(nothing_goes_while_it_is_not_known_what_stands_on_what)
+{
+	static const struct row {
+		const char *name, *sets, *broken;
+		bool is_unfinished;
+		int code;
+	} rows[] = {
+		{ "nothing is broken", "a b<a", NULL, false, 0 },
+		{ "one that cannot be read", "a b<a", "c", false, -EUCLEAN },
+		{ "one that is not finished", "a b<a", "c", true, 0 },
+		{ "on which a finished one stands", "a c<b", "b", true, -EUCLEAN },
+		{ "in the middle of a chain", "a c<b d<c", "b", true, -EUCLEAN },
+	};
+	for (unsigned i = 0; i < array_length(rows); i++) {
+		struct pool *pool = pool_create();
+		struct backup_sets sets;
+		struct backup_broken broken = { .name = rows[i].broken,
+			.why = "it is broken",
+			.is_unfinished = rows[i].is_unfinished };
+		struct error error = { 0 };
+		test_row(rows[i].name);
+		make_sets(pool, rows[i].sets, &sets);
+		sets.broken = &broken;
+		sets.broken_count = rows[i].broken != NULL;
+		EXPECT_INT(rows[i].code, prune_check(&sets, &error));
+		EXPECT_INT(rows[i].code < 0, strstr(error.text, broken.why) != NULL);
 		pool_destroy(&pool);
 	}
 	test_row(NULL);

@@ -161,6 +161,43 @@ TEST(mail_comes_out_of_a_chain_as_it_was_when_the_last_set_was_made)
 	teardown(&w);
 }
 
+TEST(a_keyword_that_is_no_atom_stays_out_of_a_command)
+{
+	static const char *const keywords[] = { "a)", "two words", "{9}", "\r\nS DELETE x",
+		"\\Seen", "\"", "k\x7f", "k\xc3\xa9", "*", "$Work" };
+	struct world w;
+	struct error error;
+	struct view *view = NULL;
+	struct view_folder inbox;
+	struct mailbox_op op;
+	setup(&w);
+	EXPECT_INT(0, fixture_deliver(&w.node, 1, 1000));
+	for (size_t i = 0; i < array_length(keywords); i++)
+		EXPECT_INT(0,
+			fixture_append(
+				&w.node, fixture_folder(&w.node, "INBOX"), keywords[i], 0, &op));
+	take(&w);
+	EXPECT_INT(0, unpack(&w, "log", &error));
+	EXPECT_INT(0,
+		view_open(
+			fixture_path(&w.backup, "log"), VOLUME, w.end, NULL, NULL, &view, &error));
+	EXPECT(find_folder(view, "INBOX", &inbox));
+	EXPECT_INT(array_length(keywords) + 1, inbox.message_count);
+	for (size_t i = 0; i < array_length(keywords); i++) {
+		struct view_message message = view_message(&inbox, (uint32_t)i + 1);
+		struct buf flags = { 0 };
+		bool is_good = i + 1 == array_length(keywords);
+		test_row(keywords[i]);
+		view_append_flags(&inbox, &message, &flags);
+		EXPECT_STR(
+			is_good ? STR("(\\Flagged $Work)") : STR("(\\Flagged)"), buf_str(&flags));
+		buf_deinit(&flags);
+	}
+	test_row(NULL);
+	view_close(&view);
+	teardown(&w);
+}
+
 TEST(a_log_goes_into_an_empty_folder_only)
 {
 	struct world w;
