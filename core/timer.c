@@ -42,9 +42,12 @@ static void on_timeout(uv_timer_t *handle)
 
 void timer_start(struct timer *timer, uint64_t delay_ms)
 {
-	/* libuv counts from the time at which the turn began: before whatever has blocked it. */
-	uv_update_time(timer->handle.loop);
-	CHECK(uv_timer_start(&timer->handle, on_timeout, delay_ms, 0) == 0);
+	/* libuv counts from the time at which the turn began: before whatever has blocked it. That
+	 * time is not moved on within a turn: timers whose callbacks take longer than they wait
+	 * would take turns for ever, and nothing else would get one. */
+	uint64_t now_ms = uv_hrtime() / 1000000, turn_ms = uv_now(timer->handle.loop);
+	uint64_t blocked_ms = now_ms > turn_ms ? now_ms - turn_ms : 0;
+	CHECK(uv_timer_start(&timer->handle, on_timeout, delay_ms + blocked_ms, 0) == 0);
 }
 
 void timer_stop(struct timer *timer)

@@ -98,32 +98,35 @@ static bool is_shared(struct tail *tail, struct log_files *files, uint64_t prese
 }
 
 /* Damage in the file: where a sound group behind it is in the present log too, so is all below, by
- * its chain. False: nothing sound stands there. */
-static bool part_behind_damage(
+ * its chain. -ENODATA: nothing sound that it lacks stands there; 0: something does. */
+static int part_behind_damage(
 	struct tail *tail, struct disk_file *file, struct log_files *files, uint64_t present_end)
 {
-	bool any_sound = false;
+	int result = 0;
 	uint64_t lsn = tail->parts_at;
-	while (lsn < tail->name.to) {
+	while (result == 0 && lsn < tail->name.to) {
 		struct group group;
 		struct bytes *bytes;
-		if (load_group(tail, file, lsn, &bytes, &group) < 0) {
+		result = load_group(tail, file, lsn, &bytes, &group);
+		if (result == -ENODATA) {
 			lsn += GROUP_ALIGNMENT;
+			result = tail_stopped(tail);
 			continue;
 		}
-		any_sound = true;
+		if (result < 0)
+			return result;
 		bool shared = is_shared(tail, files, present_end, &group, bytes_str(bytes));
 		bytes_unref(&bytes);
 		lsn += group_padded(group.used);
 		if (!shared)
-			break;
+			return 0;
 		tail->parts_at = lsn;
 	}
-	return any_sound;
+	return result < 0 ? result : -ENODATA;
 }
 
-/* Whether the present log has at all these addresses what one process wrote that had begun below:
- * it wrote each of them once, so the tail, of its epoch, had the same. */
+/* Whether the present log has at all addresses of the rest what one process wrote that had begun
+ * below: it wrote each of them once, so the tail, of its epoch, had the same. */
 static bool is_of_one_writer(const struct tail *tail, uint64_t present_end)
 {
 	struct log_state state;
@@ -134,7 +137,7 @@ static bool is_of_one_writer(const struct tail *tail, uint64_t present_end)
 	for (uint32_t i = 0; i < state.epochs.count; i++) {
 		const struct epoch_entry *entry = &state.epochs.entries[i];
 		uint64_t end = i + 1 < state.epochs.count ? entry[1].start_lsn : present_end;
-		found |= entry->epoch == tail->name.epoch && entry->start_lsn < tail->name.from &&
+		found |= entry->epoch == tail->name.epoch && entry->start_lsn < tail->parts_at &&
 			end >= tail->name.to;
 	}
 	log_state_deinit(&state);
@@ -162,9 +165,10 @@ int tail_find_parting(struct tail *tail, struct disk_file *file, uint64_t presen
 		if (shared)
 			tail->parts_at = lsn;
 	}
+	if (result == -ENODATA && tail->parts_at < tail->name.to)
+		result = part_behind_damage(tail, file, &files, present_end);
 	if (result == -ENODATA && tail->parts_at < tail->name.to &&
-		!part_behind_damage(tail, file, &files, present_end) &&
-		tail->parts_at == tail->name.from && is_of_one_writer(tail, present_end))
+		is_of_one_writer(tail, present_end))
 		tail->parts_at = tail->name.to;
 	log_files_deinit(&files);
 	return result == -ENODATA ? 0 : result;

@@ -208,10 +208,12 @@ static void want_slacks(struct volume *volume, uint64_t last_uid)
 static uint64_t halves_ahead(const struct volume *volume)
 {
 	const struct epochs *epochs = volume_log_epochs(volume->log);
-	uint64_t ahead = 1;
+	uint64_t ahead = 1, acked = acked_elsewhere(volume);
+	if (acked < volume->index.acked_lsn)
+		acked = volume->index.acked_lsn;
 	for (uint32_t i = 1; i < epochs->count && count_copies(volume) == 1; i++)
 		ahead += epochs->entries[i].epoch != epochs->entries[i - 1].epoch &&
-			epochs->entries[i].start_lsn >= volume->index.acked_lsn;
+			epochs->entries[i].start_lsn >= acked;
 	return ahead;
 }
 

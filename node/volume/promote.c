@@ -198,7 +198,9 @@ static void begin_reign(struct volume *volume)
 		volume->opening.number = 0;
 	if (last != NULL && last->epoch == volume->desired.epoch)
 		opening.opening = last->opening;
-	if (volume->opening.number > 0)
+	/* A vector may have a higher one than the other copies, which was announced and never
+	 * written, or is from nowhere: numbers never fall. */
+	if (volume->opening.number > opening.opening)
 		opening.opening = volume->opening.number;
 	memcpy(opening.reign, volume->desired.reign, EPOCH_REIGN_LENGTH);
 	volume_log_reign(volume->log, &opening, on_reign, volume);

@@ -32,6 +32,54 @@ static void on_time(void *arg)
 	wait_anew(waiting);
 }
 
+/* ---- what waits less than it works ---- */
+
+enum { TURNS_MAX = 100 };
+
+struct busy {
+	struct loop *loop;
+	struct busy_timer {
+		struct busy *busy;
+		struct timer *timer;
+	} timers[2];
+	struct task task;
+	unsigned turns, posted_after;
+};
+
+static void on_posted(void *arg)
+{
+	struct busy *busy = arg;
+	busy->posted_after = busy->turns;
+	loop_stop(busy->loop);
+}
+
+static void on_busy(void *arg)
+{
+	struct busy_timer *timer = arg;
+	struct busy *busy = timer->busy;
+	if (busy->turns++ == 0)
+		loop_post(busy->loop, &busy->task);
+	clock_sleep_ms(5);
+	if (busy->turns < TURNS_MAX)
+		timer_start(timer->timer, 1);
+}
+
+TEST(timers_that_work_longer_than_they_wait_leave_others_their_turn)
+{
+	struct busy busy = { .loop = loop_create() };
+	busy.task = (struct task){ .run = on_posted, .arg = &busy };
+	for (unsigned i = 0; i < 2; i++) {
+		busy.timers[i].busy = &busy;
+		busy.timers[i].timer = timer_new(busy.loop, on_busy, &busy.timers[i]);
+		timer_start(busy.timers[i].timer, 1);
+	}
+	loop_run(busy.loop);
+	EXPECT(busy.posted_after < TURNS_MAX / 10);
+	for (unsigned i = 0; i < 2; i++)
+		timer_destroy(&busy.timers[i].timer);
+	loop_destroy(&busy.loop);
+}
+
 TEST(a_timer_waits_its_time_whatever_blocked_the_loop_before)
 {
 	struct waiting waiting = { .loop = loop_create() };

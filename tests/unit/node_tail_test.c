@@ -238,7 +238,9 @@ TEST(a_tail_is_read_as_far_as_it_is_sound_and_follows_its_log)
  * or nothing. */
 TEST(a_damaged_tail_of_a_log_that_was_filled_again_lacks_nothing)
 {
-	for (unsigned all = 0; all < 2; all++) {
+	/* The first, the first two, all three, the first and the last of three. */
+	static const unsigned damaged[] = { 1, 3, 7, 5 };
+	for (unsigned row = 0; row < array_length(damaged); row++) {
 		struct fixture f;
 		struct cut cut;
 		struct error error;
@@ -248,13 +250,16 @@ TEST(a_damaged_tail_of_a_log_that_was_filled_again_lacks_nothing)
 		EXPECT_INT(0, fixture_deliver(&f, 2, 1000));
 		uint64_t second = volume_log_end(f.volume->log);
 		EXPECT_INT(0, fixture_deliver(&f, 3, 1000));
+		uint64_t third = volume_log_end(f.volume->log);
+		EXPECT_INT(0, fixture_deliver(&f, 4, 1000));
 		cut.name = (struct tail_name){ 1, parting, volume_log_end(f.volume->log) };
 		fixture_stop(&f);
 		log_files_init(&cut.files, f.disk, f.log_directory);
 		EXPECT_INT(0, log_save_range(&cut.files, 7, 1, parting, cut.name.to));
-		damage(&f, &cut, parting);
-		if (all)
-			damage(&f, &cut, second);
+		const uint64_t groups[] = { parting, second, third };
+		for (unsigned i = 0; i < 3; i++)
+			if (damaged[row] & 1u << i)
+				damage(&f, &cut, groups[i]);
 		struct tail *tail = read_tail(&f, &cut, cut.name.to);
 		EXPECT_INT(0, tail->message_count);
 		EXPECT_INT(cut.name.to, tail->parts_at);
