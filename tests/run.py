@@ -217,7 +217,7 @@ def main():
         if built and wanted("e2e"):
             say("== end to end")
             command = [sys.executable, os.path.join(TOP, "tests/e2e/run.py"), "--match", options.match]
-            run_program(totals, "e2e", command + (["--quick"] if options.quick else []), 2700, {"PANDO_BUILD": plain})
+            run_program(totals, "e2e", command + (["--quick"] if options.quick else []), 3900, {"PANDO_BUILD": plain})
         built_sanitized = beside.result()
     if built_sanitized:
         say("== unit tests, replay scripts, scenarios under address and undefined-behaviour sanitizers")
