@@ -13,14 +13,13 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Enough for every branch that a small input reaches; a real run takes hours.
 FUZZ_SECONDS = 8
 FUZZ_SEED = 1
-# Of the simulation, the same in every run, and the most that may run beside each other.
+# Of the simulation, the same in every run, and the most that may run beside each other: two minutes on two cores.
 SIMULATION_SEEDS = 200
 SIMULATION_PROCESSES = 2
 SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
@@ -28,9 +27,6 @@ SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
 # processes'); the most that is repeated at the end, where a reader of a long log looks first.
 FAILURE = re.compile(r"^(?:FAIL|FAILED) +(.+)$|^(\S*(?:Error|Failure|Exception): .*)$", re.M)
 REPEATED_MAX = 20
-# The end-to-end tests wait for most of their time: what only computes is done beside them, in time that nobody else wants.
-# So a limit of time is for what hangs.
-BESIDE_FACTOR = 4
 # Sanitizers find what they find on the first meeting: fail at once, with the line.
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:strict_string_checks=1",
@@ -42,14 +38,12 @@ class Totals:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
         self.failures = []
-        self.lock = threading.Lock()
 
     def add(self, name, passed, failed, skipped=0, output=""):
-        with self.lock:
-            self.passed, self.failed, self.skipped = self.passed + passed, self.failed + failed, self.skipped + skipped
-            if failed:
-                self.failures.append(name)
-                self.failures += ["  " + (what or why) for what, why in FAILURE.findall(output)[:REPEATED_MAX]]
+        self.passed, self.failed, self.skipped = self.passed + passed, self.failed + failed, self.skipped + skipped
+        if failed:
+            self.failures.append(name)
+            self.failures += ["  " + (what or why) for what, why in FAILURE.findall(output)[:REPEATED_MAX]]
 
 
 def say(text):
@@ -119,8 +113,7 @@ def run_simulation(totals, folder, seeds, first):
         begin, count = first + shares[n], shares[n + 1] - shares[n]
         command = [os.path.join(folder, "tests/sim/simulation"), "--seeds", str(count), "--first", str(begin)]
         # Half a second each; ten times that on a machine that is busy.
-        output = run_program(totals, f"simulation of seeds {begin} to {begin + count - 1}", command,
-                             BESIDE_FACTOR * (300 + 5 * count))
+        output = run_program(totals, f"simulation of seeds {begin} to {begin + count - 1}", command, 300 + 5 * count)
         return re.findall(r"^ +(\d+)  (\d+ .+)$", output.partition("\nchecked\n")[2], re.M)
     with concurrent.futures.ThreadPoolExecutor(SIMULATION_PROCESSES) as pool:
         for found in pool.map(one, range(SIMULATION_PROCESSES)):
@@ -158,8 +151,8 @@ def run_fuzzers(totals, folder, names, seconds):
     def one(name):
         where = os.path.join(folder, "tests", "fuzz")
         run_program(totals, name, [os.path.join(where, name), f"-seed={seed}", f"-max_total_time={seconds}",
-                                   "-max_len=65536", "-timeout=40", "-rss_limit_mb=1024", "-verbosity=0",
-                                   "-print_final_stats=1", f"-artifact_prefix={where}/{name}-"], seconds + BESIDE_FACTOR * 110)
+                                   "-max_len=65536", "-timeout=10", "-rss_limit_mb=1024", "-verbosity=0",
+                                   "-print_final_stats=1", f"-artifact_prefix={where}/{name}-"], seconds + 110)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         list(pool.map(one, names))
 
@@ -181,47 +174,39 @@ def main():
     plain, sanitized = os.path.join(TOP, "build-test"), os.path.join(TOP, "build-sanitized")
     wanted = lambda part: options.only in (None, part)
 
-    def check_beside():
-        """What waits for nothing, and the build with sanitizers: whether there is one."""
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        if wanted("model"):
-            say("== the model of the protocol")
-            run_program(totals, "model", [sys.executable, os.path.join(TOP, "tests/model/run.py")], BESIDE_FACTOR * 900)
-        if built and wanted("simulation"):
-            say(f"== simulation, {options.seeds} seeds")
-            run_simulation(totals, plain, options.seeds, options.first)
-        built_sanitized = wanted("sanitized") and not options.quick and \
-            build(totals, sanitized, ["-Db_sanitize=address,undefined", "-Db_lundef=false"])
-        if wanted("fuzz") and not options.quick:
-            names = build_fuzzers(totals, os.path.join(TOP, "build-fuzz"))
-            say("== fuzz targets")
-            run_fuzzers(totals, os.path.join(TOP, "build-fuzz"), names, options.fuzz_seconds)
-        return built_sanitized
-
     if wanted("tidy"):
         say("== house rules")
         run_program(totals, "tidy", [sys.executable, os.path.join(TOP, "tests/tidy/check.py")], 60)
+    if wanted("model"):
+        say("== the model of the protocol")
+        run_program(totals, "model", [sys.executable, os.path.join(TOP, "tests/model/run.py")], 900)
     chaos = options.only == "chaos"
     needs_plain = wanted("unit") or wanted("simulation") or wanted("e2e") or chaos
     built = build(totals, plain, ["--werror"]) if needs_plain else False
     if built and wanted("unit"):
         say("== unit tests, replay scripts, scenarios")
         run_meson_tests(totals, plain, {})
+    if built and wanted("simulation"):
+        say(f"== simulation, {options.seeds} seeds")
+        run_simulation(totals, plain, options.seeds, options.first)
+    if built and wanted("e2e"):
+        say("== end to end")
+        command = [sys.executable, os.path.join(TOP, "tests/e2e/run.py"), "--match", options.match]
+        run_program(totals, "e2e", command + (["--quick"] if options.quick else []), 3900, {"PANDO_BUILD": plain})
     if built and chaos:
         # In our place: it goes on for long, and says what it does.
         os.execve(sys.executable, [sys.executable, os.path.join(TOP, "tests/e2e/chaos.py"), "--minutes",
                                    str(options.minutes), *(["--seed", options.seed] if options.seed else [])],
                   {**os.environ, "PANDO_BUILD": plain})
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        beside = pool.submit(check_beside)
-        if built and wanted("e2e"):
-            say("== end to end")
-            command = [sys.executable, os.path.join(TOP, "tests/e2e/run.py"), "--match", options.match]
-            run_program(totals, "e2e", command + (["--quick"] if options.quick else []), 3900, {"PANDO_BUILD": plain})
-        built_sanitized = beside.result()
-    if built_sanitized:
-        say("== unit tests, replay scripts, scenarios under address and undefined-behaviour sanitizers")
+    if wanted("sanitized") and not options.quick and \
+            build(totals, sanitized, ["-Db_sanitize=address,undefined", "-Db_lundef=false"]):
+        say("== the same under address and undefined-behaviour sanitizers")
         run_meson_tests(totals, sanitized, SANITIZER_OPTIONS, 4)
+
+    if wanted("fuzz") and not options.quick:
+        names = build_fuzzers(totals, os.path.join(TOP, "build-fuzz"))
+        say("== fuzz targets")
+        run_fuzzers(totals, os.path.join(TOP, "build-fuzz"), names, options.fuzz_seconds)
 
     for name in totals.failures:
         say(f"FAILED: {name}")

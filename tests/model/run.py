@@ -14,8 +14,8 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-# A row of every run is done in seconds, where the processor is idle; more means that the model has grown.
-ROW_SECONDS = 240
+# A row of every run is done in seconds; more means that the model has grown.
+ROW_SECONDS = 60
 LONG_SECONDS = 600
 # Of the 2 GiB that a small machine has.
 MEMORY_MB = 1500
