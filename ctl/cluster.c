@@ -50,6 +50,17 @@ int cluster_open_to_look(struct command *command, struct cluster *cluster)
 	return open_asker(command, cluster);
 }
 
+int cluster_forget_answers(const struct command *command, struct cluster *cluster)
+{
+	struct asker *asker = NULL;
+	int code = asker_create(&command->config, &asker, NULL);
+	if (code < 0)
+		return code;
+	asker_destroy(&cluster->asker);
+	cluster->asker = asker;
+	return 0;
+}
+
 void cluster_close(struct cluster *cluster)
 {
 	asker_destroy(&cluster->asker);

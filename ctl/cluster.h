@@ -28,6 +28,8 @@ int cluster_open(struct command *command, struct cluster *cluster) must_check;
 /* For looking only: with the directory away, as it was when `pando` last read it, and says so. Then
  * command->writer is NULL. */
 int cluster_open_to_look(struct command *command, struct cluster *cluster) must_check;
+/* Frees what nodes have answered so far: for who asks again and again. */
+int cluster_forget_answers(const struct command *command, struct cluster *cluster) must_check;
 void cluster_close(struct cluster *cluster);
 
 const char *cluster_site_name(const struct cluster *cluster, uint32_t site_id);

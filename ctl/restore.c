@@ -143,10 +143,11 @@ int restore_check_cluster(struct restore *restore)
 {
 	const char *mine;
 	struct error error = { 0 };
+	if (command_has(restore->command, "other-cluster"))
+		return EXIT_DONE;
 	if (backup_name_cluster(&restore->command->config, restore->pool, &mine, &error) < 0)
 		return command_fail(&error);
-	if (strcmp(mine, restore->set->cluster) == 0 ||
-		command_has(restore->command, "other-cluster"))
+	if (strcmp(mine, restore->set->cluster) == 0)
 		return EXIT_DONE;
 	command_complain("nothing was changed: the set %s is of the cluster %s, and this one is "
 			 "%s. Where its authority was made anew since, --other-cluster says so",

@@ -76,7 +76,9 @@ static int give_to_owner_of(const char *above, const char *folder)
 		return 0;
 	if (stat(above, &giving.owner) < 0)
 		return -errno;
-	giving.folder = open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	/* The folder itself may be a link that an administrator has made. */
+	int links = above == folder ? 0 : O_NOFOLLOW;
+	giving.folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | links);
 	if (giving.folder < 0)
 		return -errno;
 	int result = each_file(folder, give, &giving);

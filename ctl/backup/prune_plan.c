@@ -59,8 +59,9 @@ int prune_check(const struct backup_sets *sets, struct error *error)
 			if (strcmp(sets->sets[k]->parent, broken->name) == 0)
 				return error_set(error, -EUCLEAN,
 					"nothing is removed while a set on which %s stands does "
-					"not count; mend it, or move %s away: %s",
-					sets->sets[k]->name, sets->sets[k]->name, broken->why);
+					"not count; mend it, or move both away, %s with all that "
+					"stands on it: %s",
+					sets->sets[k]->name, broken->name, broken->why);
 	}
 	return 0;
 }

@@ -15,6 +15,8 @@ struct wanted {
 	const struct directory_volume *volume;
 	const struct backup_volume *before; /* in the parent; NULL: it is not */
 	uint64_t end;
+	/* Of the set's moment: what is in the same epoch and has that much is of all mail. */
+	uint64_t least_end;
 	bool is_primarys; /* its primary has said so; else a replica, of what it has */
 	uint64_t epoch;   /* of that primary */
 	/* Why that is not all, or may not be; "": it is. */

@@ -72,6 +72,8 @@ static bool ask_primary(
 	const struct json *own = cluster_primary_of(&taking->cluster, nodes, wanted->volume);
 	wanted->is_primarys = own != NULL;
 	wanted->end = json_u64(own, "durable_lsn");
+	if (wanted->least_end == 0)
+		wanted->least_end = wanted->end;
 	wanted->epoch = json_u64(own, "epoch");
 	return own != NULL;
 }
@@ -106,7 +108,8 @@ static int look(struct taking *taking, struct question **nodes_out, bool *all_ou
 void take_renew_ends(struct taking *taking, unsigned first)
 {
 	unsigned count;
-	if (clock_mono_us() - taking->asked_us < RENEW_MS * 1000u)
+	if (clock_mono_us() - taking->asked_us < RENEW_MS * 1000u ||
+		cluster_forget_answers(taking->command, &taking->cluster) < 0)
 		return;
 	taking->asked_us = clock_mono_us();
 	struct question *nodes = cluster_ask_nodes(&taking->cluster, "status", ASK_MS, &count);
@@ -116,6 +119,9 @@ void take_renew_ends(struct taking *taking, unsigned first)
 		if (!ask_primary(taking, nodes, &now))
 			continue;
 		now.problem = "";
+		/* After a failover what the old primary had more counts for nothing. */
+		if (now.epoch != wanted->epoch)
+			now.least_end = now.end;
 		taking->total += now.end > wanted->end ? now.end - wanted->end : 0;
 		*wanted = now;
 	}

@@ -175,7 +175,9 @@ static const char *problem_of(const struct reading *reading)
 {
 	const struct wanted *wanted = reading->wanted;
 	struct pool *pool = reading->taking->pool;
-	if (reading->is_all || reading->fetch.lsn > wanted->end)
+	bool has_moment = wanted->is_primarys && reading->fetch.epoch == wanted->epoch &&
+		reading->fetch.lsn >= wanted->least_end;
+	if (reading->is_all || reading->fetch.lsn > wanted->end || has_moment)
 		return wanted->problem;
 	struct str text = pool_printf(pool, "read up to %llu of %llu: %s",
 		(unsigned long long)reading->fetch.lsn, (unsigned long long)wanted->end,
