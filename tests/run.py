@@ -27,6 +27,8 @@ SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
 # processes'); the most that is repeated at the end, where a reader of a long log looks first.
 FAILURE = re.compile(r"^(?:FAIL|FAILED) +(.+)$|^(\S*(?:Error|Failure|Exception): .*)$", re.M)
 REPEATED_MAX = 20
+# For a program that took too long to stop what it has started.
+ENDING_SECONDS = 60
 # Sanitizers find what they find on the first meeting: fail at once, with the line.
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:strict_string_checks=1",
@@ -50,6 +52,16 @@ def say(text):
     print(text, flush=True)
 
 
+def end_program(process):
+    """What it has printed. It is asked first: daemons that it has started are of other groups, and its to end."""
+    process.terminate()
+    try:
+        return process.communicate(timeout=ENDING_SECONDS)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return process.communicate()[0]
+
+
 def run_program(totals, name, command, timeout, environment=None):
     """Counts what its last summary says; returns all that it printed."""
     start = time.monotonic()
@@ -59,9 +71,8 @@ def run_program(totals, name, command, timeout, environment=None):
         output, _ = process.communicate(timeout=timeout)
         ending = f"exit code {process.returncode}"
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
         ending = f"not done after {timeout} s"
+        output = end_program(process)
     found = SUMMARY.findall(output)
     passed, failed, skipped = (int(n or 0) for n in found[-1]) if found else (0, 0, 0)
     if process.returncode != 0 and failed == 0:
