@@ -175,8 +175,9 @@ static const char *problem_of(const struct reading *reading)
 {
 	const struct wanted *wanted = reading->wanted;
 	struct pool *pool = reading->taking->pool;
-	bool has_moment = wanted->is_primarys && reading->fetch.epoch == wanted->epoch &&
-		reading->fetch.lsn >= wanted->least_end;
+	/* What came after the set's moment, and was asked for later, may be missing. */
+	bool has_moment = wanted->end > wanted->least_end &&
+		reading->fetch.epoch == wanted->epoch && reading->fetch.lsn >= wanted->least_end;
 	if (reading->is_all || reading->fetch.lsn > wanted->end || has_moment)
 		return wanted->problem;
 	struct str text = pool_printf(pool, "read up to %llu of %llu: %s",
