@@ -258,10 +258,7 @@ static void raise_epoch(struct move *move, uint64_t epoch)
 /* Above all that anybody has heard of, and high enough for the log there. */
 static uint64_t next_epoch(const struct move *move, const struct candidate *candidate)
 {
-	uint64_t above = move->above_epoch;
-	if (above + 1 < candidate->least_unclean)
-		above = candidate->least_unclean - 1;
-	return epochs_next(above, candidate->slot);
+	return epochs_next_from(move->above_epoch, candidate->least_unclean, candidate->slot);
 }
 
 /* One that answers and cannot be held is not silent. */

@@ -283,9 +283,8 @@ static bool make_claim(struct volume *volume, uint64_t passed_over)
 		end = volume_log_end(volume->log);
 		least = epochs_least_unclean(volume_log_epochs(volume->log), end);
 	}
-	if (above + 1 < least)
-		above = least - 1;
-	uint64_t epoch = epochs_next(above + passed_over, volume->desired.slot);
+	uint64_t epoch = epochs_next_from(
+		above + passed_over, least + passed_over, volume->desired.slot);
 	if (epoch > EPOCH_MAX)
 		return false;
 	if (epoch != claim->epoch)

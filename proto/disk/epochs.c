@@ -184,6 +184,11 @@ uint64_t epochs_next(uint64_t above, unsigned slot)
 	return next > above ? next : next + EPOCH_CLASSES;
 }
 
+uint64_t epochs_next_from(uint64_t above, uint64_t least, unsigned slot)
+{
+	return epochs_next(above + 1 < least ? least - 1 : above, slot);
+}
+
 static uint32_t forgotten(uint32_t openings)
 {
 	return openings < FORGOTTEN_OPENINGS_MAX ? openings : FORGOTTEN_OPENINGS_MAX;

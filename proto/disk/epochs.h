@@ -103,6 +103,8 @@ int epochs_common_end(const struct epochs *follower, uint64_t follower_end,
 uint64_t epochs_restored(int64_t now_s);
 /* The least epoch above `above` of the class `slot`. */
 uint64_t epochs_next(uint64_t above, unsigned slot);
+/* The same, and `least` or above (epochs_least_unclean; 0: nothing is known of the log). */
+uint64_t epochs_next_from(uint64_t above, uint64_t least, unsigned slot);
 /*
  * The least epoch in which a reign may begin unclean behind a log that ends at `end`: what such a
  * reign passes over follows from its epoch alone, so that copies which know nothing of each other

@@ -356,15 +356,12 @@ void cluster_name(unsigned v, unsigned target, uint64_t token, uint64_t clean_af
 {
 	struct truth *truth = &truths[v];
 	history_promoted(v + 1, truth->primary, target, complete);
-	uint64_t above = epoch_above_all(v);
+	uint64_t least = 0;
 	const struct volume *volume = machines[target]->slots[v].volume;
-	if (world_is_running(target) && volume != NULL && volume->log != NULL) {
-		uint64_t least = epochs_least_unclean(
+	if (world_is_running(target) && volume != NULL && volume->log != NULL)
+		least = epochs_least_unclean(
 			volume_log_epochs(volume->log), volume_log_end(volume->log));
-		if (above + 1 < least)
-			above = least - 1;
-	}
-	truth->epoch = epochs_next(above, cluster_slot(v, target));
+	truth->epoch = epochs_next_from(epoch_above_all(v), least, cluster_slot(v, target));
 	truth->primary = target;
 	truth->is_seeding[target] = false;
 	truth->token = token;
