@@ -206,18 +206,6 @@ void view_append_flags(
 
 /* ---- bodies ---- */
 
-static int check_body(const uint8_t header[RECORD_HEADER_LENGTH], struct bytes *body, uint64_t lsn)
-{
-	struct record record;
-	if (!record_header_decode(header, lsn, &record) || record.type != RECORD_MESSAGE ||
-		record.body.length != body->length)
-		return -EBADMSG;
-	if (record.state != RECORD_PRESENT)
-		return -ENODATA;
-	struct str head = str_of((const char *)header, RECORD_HEADER_LENGTH);
-	return record_verify(head, bytes_str(body), lsn) ? 0 : -EBADMSG;
-}
-
 int view_body(struct view *view, const struct view_message *message, struct bytes **body_out)
 {
 	uint8_t header[RECORD_HEADER_LENGTH];
@@ -230,7 +218,7 @@ int view_body(struct view *view, const struct view_message *message, struct byte
 	if (result == 0)
 		result = disk_read_now(file, body->data, body->length, offset + sizeof(header));
 	if (result == 0)
-		result = check_body(header, body, message->lsn);
+		result = record_check_message(header, bytes_str(body), message->lsn);
 	if (result < 0)
 		bytes_unref(&body);
 	*body_out = body;

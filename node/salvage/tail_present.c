@@ -124,27 +124,13 @@ bool tail_is_present(const struct tail *tail, const struct tail_mailbox *mailbox
 
 /* ---- bodies ---- */
 
-static int check_body(const uint8_t header[RECORD_HEADER_LENGTH], struct bytes *body, uint64_t lsn)
-{
-	struct record record;
-	if (!record_header_decode(header, lsn, &record) || record.type != RECORD_MESSAGE ||
-		record.body.length != body->length)
-		return -EBADMSG;
-	if (record.state != RECORD_PRESENT)
-		return -ENODATA;
-	return record_verify(
-		       str_of((const char *)header, RECORD_HEADER_LENGTH), bytes_str(body), lsn)
-		? 0
-		: -EBADMSG;
-}
-
 static int read_body(struct disk_file *file, uint64_t offset, uint64_t lsn, struct bytes *body)
 {
 	uint8_t header[RECORD_HEADER_LENGTH];
 	int result = disk_read_now(file, header, sizeof(header), offset);
 	if (result == 0)
 		result = disk_read_now(file, body->data, body->length, offset + sizeof(header));
-	return result < 0 ? result : check_body(header, body, lsn);
+	return result < 0 ? result : record_check_message(header, bytes_str(body), lsn);
 }
 
 int tail_body(struct tail *tail, const struct tail_message *message, struct bytes **body_out)

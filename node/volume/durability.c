@@ -211,7 +211,9 @@ static uint64_t halves_ahead(const struct volume *volume)
 	uint64_t ahead = 1, acked = acked_elsewhere(volume);
 	if (acked < volume->index.acked_lsn)
 		acked = volume->index.acked_lsn;
-	for (uint32_t i = 1; i < epochs->count && count_copies(volume) == 1; i++)
+	if (count_copies(volume) != 1)
+		return ahead;
+	for (uint32_t i = 1; i < epochs->count; i++)
 		ahead += epochs->entries[i].epoch != epochs->entries[i - 1].epoch &&
 			epochs->entries[i].start_lsn >= acked;
 	return ahead;

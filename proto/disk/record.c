@@ -3,6 +3,8 @@
 #include "core/digest.h"
 #include "core/encode.h"
 
+#include <errno.h>
+
 static const uint32_t group_magic = 0x32524750;     /* "PGR2" */
 static const uint32_t record_magic = 0x32435250;    /* "PRC2" */
 static const uint32_t old_group_magic = 0x31524750; /* "PGR1" */
@@ -130,6 +132,19 @@ bool record_verify(struct str header, struct str body, uint64_t lsn)
 		return false;
 	return p[RECORD_STATE_AT] != RECORD_PRESENT ||
 		crc32c(0, body.bytes, body.length) == get_le32(p + 28);
+}
+
+int record_check_message(
+	const uint8_t header[RECORD_HEADER_LENGTH], struct str body, uint64_t lsn)
+{
+	struct record record;
+	if (!record_header_decode(header, lsn, &record) || record.type != RECORD_MESSAGE ||
+		record.body.length != body.length)
+		return -EBADMSG;
+	if (record.state != RECORD_PRESENT)
+		return -ENODATA;
+	struct str head = str_of((const char *)header, RECORD_HEADER_LENGTH);
+	return record_verify(head, body, lsn) ? 0 : -EBADMSG;
 }
 
 bool group_next_record(

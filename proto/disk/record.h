@@ -133,6 +133,10 @@ bool record_verify(struct str header, struct str body, uint64_t lsn);
 /* Checks the header alone; the body is where it would stand, and is not looked at. */
 bool record_header_decode(
 	const uint8_t header[RECORD_HEADER_LENGTH], uint64_t lsn, struct record *record_out);
+/* Whether this is the message's record at `lsn`, and this its body: 0, -ENODATA where the room of
+ * the body has been given back, -EBADMSG. */
+int record_check_message(
+	const uint8_t header[RECORD_HEADER_LENGTH], struct str body, uint64_t lsn);
 /* Of a header that has been verified. */
 enum record_state record_header_state(const uint8_t header[RECORD_HEADER_LENGTH]);
 
