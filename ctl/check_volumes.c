@@ -122,6 +122,14 @@ static void check_volume(struct checks *checks, const struct directory_volume *v
 			STR_ARG(waits_for));
 		return;
 	}
+	if (!primary && str_starts_with(waits_for, STR("a later epoch"))) {
+		checks_note(checks, VERDICT_BAD, what,
+			"is not served: it waits for " STR_FORMAT
+			"; its mail can be brought into mailboxes of another volume from a backup, "
+			"by `pando restore --mailbox`",
+			STR_ARG(waits_for));
+		return;
+	}
 	if (!primary && waits_for.length > 0) {
 		checks_note(checks, VERDICT_BAD, what,
 			"is not served yet, because it cannot be known whether its log is whole: "

@@ -173,6 +173,9 @@ static void on_opened_alone(void *arg, int status)
 		{ -ESTALE,
 			"the directory does not name this node for it, or a later epoch has been "
 			"heard of here: `pando failover` chooses among the copies" },
+		{ -ERANGE,
+			"there is no later epoch left for it: its mail can be brought into "
+			"another volume's mailboxes, from a backup, by `pando restore --mailbox`" },
 		{ -EAGAIN, "it is just being opened: nothing is waited for" },
 		{ -ENOENT, "this node holds no copy of it" } };
 	struct control_request *request = arg;

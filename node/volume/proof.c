@@ -265,7 +265,9 @@ enum volume_wait volume_waits_for(const struct volume *volume)
 		return WAIT_NONE;
 	if (opening->is_ready && !has_what_is_known(volume))
 		return WAIT_LOST;
-	return may_go_alone(volume) ? WAIT_CLAIM : WAIT_COPIES;
+	if (!may_go_alone(volume))
+		return WAIT_COPIES;
+	return volume->has_no_epoch ? WAIT_EPOCH : WAIT_CLAIM;
 }
 
 /* ---- without the others ---- */
@@ -285,7 +287,11 @@ static bool make_claim(struct volume *volume, uint64_t passed_over)
 	}
 	uint64_t epoch = epochs_next_from(
 		above + passed_over, least + passed_over, volume->desired.slot);
-	if (epoch > EPOCH_MAX)
+	if (epoch > EPOCH_MAX && !volume->has_no_epoch)
+		log_error("no_epoch_left", "volume=%u above=%llu last=%d", volume->options.id,
+			(unsigned long long)above, EPOCH_MAX);
+	volume->has_no_epoch = epoch > EPOCH_MAX;
+	if (volume->has_no_epoch)
 		return false;
 	if (epoch != claim->epoch)
 		rand_bytes(claim->reign, GROUP_REIGN_LENGTH);
@@ -301,10 +307,13 @@ static bool make_claim(struct volume *volume, uint64_t passed_over)
 	return true;
 }
 
-static void claim(struct volume *volume, uint64_t passed_over)
+/* 0, or -ERANGE. */
+static int claim(struct volume *volume, uint64_t passed_over)
 {
-	if (make_claim(volume, passed_over))
-		volume->options.events.claim(volume->options.events.arg, volume, &volume->claim);
+	if (!make_claim(volume, passed_over))
+		return -ERANGE;
+	volume->options.events.claim(volume->options.events.arg, volume, &volume->claim);
+	return 0;
 }
 
 void volume_poll_opening(struct volume *volume)
@@ -349,14 +358,12 @@ int volume_open_alone(struct volume *volume, bool by_itself)
 	log_warn("opens_alone", "volume=%u epoch=%llu end=%llu", volume->options.id,
 		(unsigned long long)volume->desired.epoch,
 		(unsigned long long)volume->opening.ready_end);
-	if (!by_itself) {
-		claim(volume, passed_over);
-		return 0;
-	}
+	if (!by_itself)
+		return claim(volume, passed_over);
 	/* The directory is away: it hears of it when it is back (claims.c). */
 	struct volume_desired desired = volume->desired;
 	if (!make_claim(volume, passed_over))
-		return -ESTALE;
+		return -ERANGE;
 	desired.epoch = volume->claim.epoch;
 	desired.token = volume->claim.token;
 	desired.clean_after = 0;

@@ -206,6 +206,7 @@ enum volume_wait {
 	WAIT_COPIES, /* the other copies are heard */
 	WAIT_LOST,   /* what is known to have been confirmed is nowhere to be had: alone by hand */
 	WAIT_CLAIM,  /* the directory is to give it an epoch */
+	WAIT_EPOCH,  /* of which there is none left: EPOCH_MAX */
 	WAIT_ACKS,   /* the other copies are to have the first records of this opening */
 	WAIT_EXPLAINED, /* the directory is to know of an epoch that was heard (any state) */
 };
@@ -379,6 +380,8 @@ struct volume {
 	/* What the directory has been asked for last (epoch 0: nothing), and where the log ended
 	 * then: nobody else is given that epoch. */
 	struct volume_claim claim;
+	/* The last claim could not be made: said once. */
+	bool has_no_epoch;
 	/* The most that the directory has said; never lower, whatever comes back older. */
 	uint64_t uid_slacks;
 	/* A later reign has to pass over so many half slacks to begin above what this one gives. */
@@ -470,7 +473,8 @@ void volume_released(struct volume *volume, const struct volume_release *release
 void volume_proving(struct volume *volume, bool is_ready, uint64_t end, uint64_t known_end);
 /* The operator's word for an opening that waits: go on without the copies that are silent. With
  * `by_itself` the directory is away, and the epoch is this copy's own word until it is back.
- * -EALREADY: it is served; -ESTALE: it is not to be served here; -EAGAIN: it is being opened. */
+ * -EALREADY: it is served; -ESTALE: it is not to be served here; -EAGAIN: it is being opened;
+ * -ERANGE: there is no later epoch. */
 int volume_open_alone(struct volume *volume, bool by_itself) must_check;
 /* The replica's log here is durable up to `lsn`, and whole where that is `whole_from` or more; the
  * primary's was durable up to `leader_end` at `time_us`; 0: it was not heard. */

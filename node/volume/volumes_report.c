@@ -100,6 +100,7 @@ static void report_wait(const struct slot *slot, struct buf *out)
 		[WAIT_COPIES] = "the other copies: ",
 		[WAIT_LOST] = "a copy that has what is known to be missing from its log: ",
 		[WAIT_CLAIM] = "the directory, which is to give it an epoch of its own",
+		[WAIT_EPOCH] = "a later epoch, of which there is none left",
 		[WAIT_ACKS] = "the other copies, which have answered and are to follow",
 		[WAIT_EXPLAINED] = "an explanation of a later epoch that was heard: " };
 	int wait = atomic_load(&slot->volume->numbers.waits_for);

@@ -2,6 +2,8 @@
 
 #include "sim/scenario.h"
 
+#include "sim/cluster_internal.h"
+
 #include <errno.h>
 
 /* ---- disks that have less than they confirmed ---- */
@@ -278,6 +280,30 @@ TEST(what_a_copy_said_that_it_has_is_not_claimed_over_when_it_falls_silent)
 static void open_alone(void *arg)
 {
 	EXPECT_INT(0, volume_open_alone(arg, true));
+}
+
+static void fail_to_open_alone(void *arg)
+{
+	EXPECT_INT(-ERANGE, volume_open_alone(arg, false));
+	EXPECT_INT(-ERANGE, volume_open_alone(arg, true));
+}
+
+TEST(where_no_epoch_is_left_nothing_is_opened_and_that_is_said)
+{
+	start();
+	unsigned primary = cluster_primary(1);
+	deliver_uid();
+	cluster_crash(0);
+	cluster_crash(1);
+	/* Named in an epoch that it has not begun, and there is none of its class behind it. */
+	truths[0].epoch = EPOCH_MAX;
+	cluster_restart(primary);
+	run_us(60 * SECOND_US);
+	EXPECT_INT(WAIT_EPOCH, primary_of_1()->numbers.waits_for);
+	world_call_on(primary, 0, fail_to_open_alone, cluster_volume(primary, 1));
+	run_us(5 * SECOND_US);
+	EXPECT_INT(VOLUME_OPENING, primary_of_1()->state);
+	EXPECT_INT(EPOCH_MAX, primary_of_1()->desired.epoch);
 }
 
 TEST(a_machine_opened_alone_tells_the_directory_when_it_is_back)
