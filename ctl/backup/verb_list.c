@@ -40,6 +40,7 @@ int backup_list(struct command *command)
 		.columns = { "set", "moment", "parent", "#volumes", "#bytes", "problems" } };
 	struct backup_sets sets;
 	struct error error = { 0 };
+	bool any_is_bad = false;
 	if (!from)
 		return command_usage(command, "--from names the folder that holds the backups");
 	struct pool *pool = pool_create();
@@ -48,10 +49,15 @@ int backup_list(struct command *command)
 		for (unsigned i = 0; i < sets.count; i++)
 			add_row(&table, sets.sets[i], command_json(command));
 		table_print(&table, command_json(command), "no set");
-		for (unsigned i = 0; i < sets.broken_count; i++)
+		for (unsigned i = 0; i < sets.broken_count; i++) {
 			command_complain("%s", sets.broken[i].why);
+			/* One that is being written, or was killed, is not bad: it counts for
+			 * nothing. */
+			any_is_bad |= !sets.broken[i].is_unfinished;
+		}
 	}
 	table_deinit(&table);
 	pool_destroy(&pool);
-	return command_report(code, &error);
+	code = command_report(code, &error);
+	return code == EXIT_DONE && any_is_bad ? EXIT_FAILED : code;
 }

@@ -543,6 +543,14 @@ def test_a_set_of_a_moment_to_come_is_no_parent_pushes_out_none_and_is_restored_
     assert forged[1] in done.stderr and "has not come yet" in done.stderr, done.stderr
     for row in json.loads(run(c, "backup", "list", "--from", folder, "--json").stdout):
         assert ("has not come yet" in row["problems"]) == (row["set"] in forged), row
+    # One that cannot be read is named, by its exit code too.
+    bad = forge(folder, first, 1)
+    with open(os.path.join(folder, bad, "manifest.json"), "a", encoding="utf-8") as file:
+        file.write("more")
+    done = run(c, "backup", "list", "--from", folder, "--json")
+    assert done.returncode == 1 and bad in done.stderr and finished(folder) == {first, second["set"], *forged}, done.stderr
+    shutil.rmtree(os.path.join(folder, bad))
+    assert run(c, "backup", "list", "--from", folder).returncode == 0
     whole = take(c, folder, "--full", "--key", key)["set"]
     for rule in (("--keep", "1"), ("--keep-days", "1")):
         done = run(c, "backup", "prune", "--from", folder, "--dry-run", "--json", *rule)
