@@ -11,8 +11,8 @@ static bool is_first_of_node(const struct end_question *questions, unsigned i)
 	return true;
 }
 
-static char *request_of(const char *verb, const struct end_question *questions, unsigned count,
-	uint32_t node_id)
+static char *request_of(
+	const char *verb, const struct end_question *questions, unsigned count, uint32_t node_id)
 {
 	struct buf request = { 0 };
 	char separator = ' ';
@@ -51,6 +51,7 @@ static void take_answer(struct end_question *question, const struct question *as
 	question->ends_fenced = json_true(volume, "ends_fenced");
 	question->is_proven = json_true(volume, "is_proven");
 	question->is_whole = json_true(volume, "is_whole");
+	question->has_failed = json_true(volume, "has_failed");
 }
 
 void ends_ask(struct cluster *cluster, const char *verb, struct end_question *questions,

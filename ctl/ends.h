@@ -18,6 +18,9 @@ struct end_question {
 	/* It may count by where it ends; false: it was just being opened, and does not go on, no
 	 * more. */
 	bool is_proven;
+	/* Its disk takes nothing more: it will not write again, and what it confirmed ends at
+	 * end_lsn. */
+	bool has_failed;
 	/* false: it is being filled, or has lost some of what it had. */
 	bool is_whole;
 	uint64_t epoch, end_lsn, token, seen_epoch;

@@ -154,6 +154,8 @@ static void report(
 	unshipped_names_deinit(&names);
 	for (unsigned i = 0; i < plan->count; i++)
 		report_move(plan, &plan->moves[i], dry_run, &table);
+	struct table silent = { 2, { "volume", "node" }, { 0 } };
+	plan_list_silent(plan, &silent);
 	if (json) {
 		struct buf out = { 0 };
 		buf_printf(&out, "{\"dry_run\": %s, \"duration_ms\": %llu, \"volumes\": ",
@@ -164,6 +166,8 @@ static void report(
 		table_append_json(&plan->preflight, &out);
 		buf_append_literal(&out, ", \"losses\": ");
 		table_append_json(&losses, &out);
+		buf_append_literal(&out, ", \"not_asked\": ");
+		table_append_json(&silent, &out);
 		printf("%s}\n", buf_terminated(&out));
 		buf_deinit(&out);
 	} else {
@@ -171,6 +175,12 @@ static void report(
 		if (table_rows(&losses)) {
 			printf("\nwhat may be lost, by mailbox:\n");
 			table_print(&losses, false, "");
+		}
+		if (table_rows(&silent)) {
+			printf("\nreplicas that could not be asked or made to stand still, and %s "
+			       "passed over:\n",
+				dry_run ? "would be" : "were");
+			table_print(&silent, false, "");
 		}
 		printf("\nasked %llu ms, fenced and caught up %llu ms, directory changed %llu ms, "
 		       "all served %llu ms"
@@ -180,6 +190,7 @@ static void report(
 	}
 	table_deinit(&table);
 	table_deinit(&losses);
+	table_deinit(&silent);
 }
 
 /* Until this command has ended, nobody else moves them. */

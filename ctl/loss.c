@@ -135,6 +135,11 @@ void move_describe_loss(const struct move *move, struct buf *out)
 	} else if (move->old_writes)
 		buf_printf(out, "up to %llu bytes, %llu messages at risk",
 			(unsigned long long)bytes, (unsigned long long)move->at_risk);
+	else if (move->old.has_failed && position_compare(&move->old.position, &move->chosen) <= 0)
+		buf_append_literal(out, "nothing that was confirmed");
+	else if (move->old.answers)
+		buf_append_literal(out,
+			"unknown: the old primary answers, and does not know what it confirmed");
 	else if (move->lag_known)
 		append_last_lag(move, out);
 	else

@@ -2,7 +2,6 @@
 
 #include "core/clock.h"
 #include "core/rand.h"
-#include "proto/disk/epochs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,12 +35,6 @@ void plan_pause(void)
 	clock_sleep_ms(POLL_MS);
 }
 
-void move_problem(struct move *move, struct str text)
-{
-	if (!move->problem[0])
-		snprintf(move->problem, sizeof(move->problem), STR_FORMAT, STR_ARG(text));
-}
-
 static bool leaves(const struct move_wish *wish, const struct directory_node *node)
 {
 	return node->site_id == wish->from_site_id || node->id == wish->from_node_id;
@@ -60,11 +53,13 @@ void plan_add(
 	struct move move = { .volume = volume,
 		.above_epoch = volume->epoch,
 		.old = { .node_id = volume->primary_node_id, .slot = volume->primary_slot } };
+	const struct directory_node *primary =
+		directory_find_node(directory, volume->primary_node_id);
 	bool any = false;
 	char advice[96];
 	move.old.is_fit = true;
-	move.old.eligible =
-		is_wanted(wish, directory_find_node(directory, volume->primary_node_id));
+	move.old.name = primary ? primary->name : NULL;
+	move.old.eligible = is_wanted(wish, primary);
 	for (unsigned i = 0; i < volume->replica_count; i++) {
 		const struct directory_node *node =
 			directory_find_node(directory, volume->replica_node_ids[i]);
@@ -72,6 +67,7 @@ void plan_add(
 			continue;
 		bool eligible = is_wanted(wish, node);
 		move.candidates[move.candidate_count++] = (struct candidate){ .node_id = node->id,
+			.name = node->name,
 			.slot = volume->replica_slots[i],
 			.eligible = eligible,
 			.is_fit = true,
@@ -162,12 +158,14 @@ static void take_old(struct move *move, const struct json *status)
 	old->status = status;
 	old->entry = volume;
 	old->answers = volume != NULL;
+	old->has_failed = json_true(volume, "has_failed");
 	old->position.epoch = json_u64(volume, "epoch");
-	old->position.end_lsn = json_u64(volume, "durable_lsn");
+	old->position.end_lsn = json_u64(volume, old->has_failed ? "answered_lsn" : "durable_lsn");
 	old->seen_epoch = json_u64(volume, "seen_epoch");
 	move->old_writes = old->position.epoch <= move->volume->epoch &&
 		(str_equal(role, STR("primary")) ||
-			(str_equal(role, STR("fenced")) && json_true(volume, "is_proven")));
+			(str_equal(role, STR("fenced")) && json_true(volume, "is_proven") &&
+				!old->has_failed));
 	move->at_risk = json_u64(volume, "at_risk");
 }
 
@@ -177,13 +175,15 @@ static void take_candidate(const struct plan *plan, const struct move *move,
 	const struct json *volume = status_volume(status, move->volume->id);
 	candidate->status = status;
 	candidate->entry = volume;
+	candidate->answers = volume != NULL;
+	if (volume == NULL)
+		return;
 	candidate->position.epoch = json_u64(volume, "epoch");
 	candidate->position.end_lsn = json_u64(volume, "durable_lsn");
 	candidate->seen_epoch = json_u64(volume, "seen_epoch");
 	/* What it last heard from its primary. */
 	candidate->leader_lsn = json_u64(volume, "leader_lsn");
 	candidate->leader_age_ms = json_u64(volume, "leader_age_ms");
-	candidate->answers = volume != NULL;
 	/* Epoch 0: nobody has read its log yet, which a hold does, or it never had any. */
 	candidate->has_any = candidate->position.epoch > 0 || plan->accept_loss;
 	candidate->is_broken = status_is_filled(volume);
@@ -233,99 +233,6 @@ void plan_ask_positions(struct plan *plan, bool with_old, unsigned timeout_ms)
 	answers_deinit(&answers);
 }
 
-/* How often a node was chosen already: equal candidates share the load. */
-static unsigned times_chosen(const struct plan *plan, uint32_t node_id)
-{
-	unsigned times = 0;
-	for (unsigned i = 0; i < plan->count; i++)
-		times += plan->moves[i].chosen_node_id == node_id;
-	return times;
-}
-
-static bool is_better(const struct plan *plan, const struct candidate *a, const struct candidate *b)
-{
-	int order = position_compare(&a->position, &b->position);
-	return order > 0 ||
-		(order == 0 && times_chosen(plan, a->node_id) < times_chosen(plan, b->node_id));
-}
-
-static void raise_epoch(struct move *move, uint64_t epoch)
-{
-	if (epoch > move->above_epoch)
-		move->above_epoch = epoch;
-}
-
-/* Above all that anybody has heard of, and high enough for the log there. */
-static uint64_t next_epoch(const struct move *move, const struct candidate *candidate)
-{
-	return epochs_next_from(move->above_epoch, candidate->least_unclean, candidate->slot);
-}
-
-/* One that answers and cannot be held is not silent. */
-static void name_refusing(const struct plan *plan, struct move *move)
-{
-	for (unsigned k = 0; k < move->candidate_count; k++)
-		if (move->candidates[k].eligible && move->candidates[k].refuses)
-			move_problem_of_node(plan, move, move->candidates[k].node_id,
-				"answers and cannot use its copy: the log of its pando-node says "
-				"why (`volume_unusable` is damage: start the primary, which fills "
-				"it again)");
-}
-
-/* `is_final`: nothing more will be asked. */
-void move_choose(const struct plan *plan, struct move *move, bool is_final)
-{
-	const struct candidate *best = NULL, *filled = NULL;
-	bool heard = false;
-	move->chosen_node_id = 0;
-	move->above_epoch = move->volume->epoch;
-	raise_epoch(move, move->old.position.epoch);
-	raise_epoch(move, move->old.seen_epoch);
-	for (unsigned k = 0; k < move->candidate_count; k++) {
-		const struct candidate *candidate = &move->candidates[k];
-		if (!candidate->answers)
-			continue;
-		raise_epoch(move, candidate->position.epoch);
-		raise_epoch(move, candidate->seen_epoch);
-		heard = true;
-		if (!candidate->eligible || !candidate->has_any || !candidate->is_fit)
-			continue;
-		if (candidate->is_seeding && !plan->accept_loss) {
-			filled = candidate;
-			continue;
-		}
-		if (!best || is_better(plan, candidate, best))
-			best = candidate;
-	}
-	if (!best) {
-		if (is_final)
-			name_refusing(plan, move);
-		if (is_final && filled)
-			move_problem_of_node(plan, move, filled->node_id,
-				"is still being filled: start another copy first (--accept-loss "
-				"serves what it has)");
-		if (is_final || !heard)
-			move_problem(move,
-				heard ? STR("no replica that answers has anything of it")
-				      : STR("no replica answers"));
-		return;
-	}
-	move->chosen_node_id = best->node_id;
-	move->epoch = next_epoch(move, best);
-	if (move->epoch > EPOCH_MAX)
-		move_problem(move, STR("there is no later epoch: its uids are used up"));
-	move->chosen = best->position;
-	/* Only what the chosen one was itself told of counts as known. */
-	move->lag_known = best->leader_lsn > 0;
-	move->last_lag_age_ms = best->leader_age_ms;
-	move->last_lag_bytes = best->leader_lsn > best->position.end_lsn
-		? best->leader_lsn - best->position.end_lsn
-		: 0;
-	/* A replica that has not even the epoch of the directory lacks all of that reign. */
-	move->clean = move->old_writes && best->position.epoch == move->volume->epoch &&
-		best->position.end_lsn >= move->old.position.end_lsn;
-}
-
 static bool has_candidate(const struct move *move)
 {
 	bool any = false;
@@ -337,14 +244,17 @@ static bool has_candidate(const struct move *move)
 	return !any;
 }
 
-/* The replica that should be heard before anything is passed over, and was not; or NULL. */
-static const struct candidate *unheard(const struct move *move)
+void plan_list_silent(const struct plan *plan, struct table *table)
 {
-	for (unsigned k = 0; k < move->candidate_count; k++)
-		if (!move->candidates[k].answers && !move->candidates[k].leaves &&
-			!move->candidates[k].is_seeding)
-			return &move->candidates[k];
-	return NULL;
+	for (unsigned i = 0; i < plan->count; i++) {
+		const struct move *move = &plan->moves[i];
+		for (unsigned k = 0; k < move->candidate_count && !move->problem[0]; k++) {
+			if (!candidate_is_silent(&move->candidates[k]))
+				continue;
+			table_add(table, move->volume->name);
+			table_add(table, move->candidates[k].name);
+		}
+	}
 }
 
 /* Nothing is gained by waiting for a daemon that may just be starting. */
@@ -354,7 +264,7 @@ static bool has_heard_enough(const struct plan *plan, const struct move *move)
 		return false;
 	if (move->old_writes || plan->accept_loss)
 		return true;
-	return !move->old.answers && unheard(move) == NULL;
+	return (!move->old.answers || move->old.has_failed) && move_unheard(move) == NULL;
 }
 
 static bool all_have_heard_enough(const struct plan *plan)
@@ -378,94 +288,12 @@ void plan_look(struct plan *plan)
 		struct move *move = &plan->moves[i];
 		move_choose(plan, move, false);
 		if (plan->must_be_clean && !move->old_writes)
-			move_problem(
-				move, STR("its primary does not answer: use `pando failover`"));
+			move_problem(move,
+				move->old.answers
+					? STR("its primary does not write: use `pando failover`")
+					: STR("its primary does not answer: use `pando failover`"));
 	}
 	plan->asked_ms = plan_elapsed_ms(plan);
-}
-
-/* printf with the one name of a node. */
-void move_problem_of_node(
-	const struct plan *plan, struct move *move, uint32_t node_id, const char *advice)
-{
-	char text[sizeof(move->problem)];
-	const struct directory_node *node = directory_find_node(plan->cluster->directory, node_id);
-	snprintf(text, sizeof(text), "%s %s", node ? node->name : "an unknown node", advice);
-	move_problem(move, str_from(text));
-}
-
-/* Where the old primary ends is known: above 0 is the epoch of a log that could be read. */
-static bool is_old_known(const struct move *move)
-{
-	return move->old.answers && move->old.position.epoch > 0;
-}
-
-/* Nothing more is to be found out: it moves clean, or stays, given back if it was fenced. */
-static bool has_settled(const struct plan *plan, const struct move *move)
-{
-	return move->clean || move->problem[0] || plan->must_be_clean ||
-		(move->fenced && !plan->accept_loss);
-}
-
-static const struct candidate *chosen_of(const struct move *move)
-{
-	const struct candidate *chosen = NULL;
-	for (unsigned k = 0; k < move->candidate_count; k++)
-		if (move->candidates[k].node_id == move->chosen_node_id)
-			chosen = &move->candidates[k];
-	return chosen;
-}
-
-static void compare_one(const struct plan *plan, struct move *move)
-{
-	const struct position *chosen = &move->chosen;
-	const struct candidate *old = &move->old, *missing = unheard(move);
-	const struct candidate *best = chosen_of(move);
-	if (best && best->is_broken)
-		move_problem_of_node(plan, move, move->chosen_node_id,
-			"is still being filled, or has lost some of what it had: start another "
-			"copy first "
-			"(--accept-loss serves what it has)");
-	for (unsigned k = 0; k < move->candidate_count; k++)
-		if (move->candidates[k].answers &&
-			position_compare(&move->candidates[k].position, chosen) > 0)
-			move_problem_of_node(plan, move, move->candidates[k].node_id,
-				"has more of it: fail over to its site first (--accept-loss leaves "
-				"that)");
-	if (is_old_known(move) && position_compare(&old->position, chosen) > 0)
-		move_problem_of_node(plan, move, old->node_id,
-			"has more of it but does not write: mend it first (--accept-loss leaves "
-			"that)");
-	if (missing)
-		move_problem_of_node(plan, move, missing->node_id,
-			"could not be asked and may have more of it: start it first (--accept-loss "
-			"passes it over)");
-}
-
-void plan_compare(struct plan *plan)
-{
-	for (unsigned i = 0; i < plan->count; i++) {
-		struct move *move = &plan->moves[i];
-		if (move->old_writes && !move->fenced)
-			continue; /* a dry run over a living primary: it would catch up first */
-		if (move->chosen_node_id == 0)
-			move_problem(
-				move, STR("no replica has said yet what it has of it: try again"));
-		if (!has_settled(plan, move) && !plan->accept_loss)
-			compare_one(plan, move);
-	}
-}
-
-/* The reign may go on counting uids where the fenced one ended: the chosen copy has the fence, and
- * no copy is out of sight, where a second directory could begin another reign from the same fence.
- */
-static uint64_t clean_after(const struct move *move)
-{
-	for (unsigned k = 0; k < move->candidate_count; k++)
-		if (!move->candidates[k].stands ||
-			move->candidates[k].seen_epoch > move->volume->epoch)
-			return 0;
-	return move->clean && chosen_of(move)->ends_fenced ? move->old.position.epoch : 0;
 }
 
 static struct promotion promotion_of(struct move *move)
@@ -480,33 +308,16 @@ static struct promotion promotion_of(struct move *move)
 	memcpy(promotion.expected_reign, move->volume->reign, REIGN_LENGTH);
 	rand_bytes(promotion.reign, REIGN_LENGTH);
 	if (move->given_back) {
-		move->epoch = promotion.epoch = next_epoch(move, &move->old);
+		move->epoch = promotion.epoch = move_next_epoch(move, &move->old);
 		promotion.primary_node_id = move->old.node_id;
 		promotion.token = move->old.token;
-		promotion.clean_after = move->old.position.epoch;
+		promotion.clean_after = move_clean_after(move, &move->old);
 		promotion.epoch_start_lsn = move->old.position.end_lsn;
 	} else {
-		promotion.token = chosen_of(move)->token;
-		promotion.clean_after = clean_after(move);
+		promotion.token = move_chosen(move)->token;
+		promotion.clean_after = move->clean ? move_clean_after(move, move_chosen(move)) : 0;
 	}
 	return promotion;
-}
-
-/* What another copy has above the old primary was acknowledged: it is not thrown away for a new
- * epoch there. */
-static bool may_give_back(const struct plan *plan, struct move *move)
-{
-	for (unsigned k = 0; k < move->candidate_count && !plan->accept_loss; k++) {
-		if (!move->candidates[k].answers ||
-			position_compare(&move->candidates[k].position, &move->old.position) <= 0)
-			continue;
-		move->problem[0] = '\0';
-		move_problem_of_node(plan, move, move->candidates[k].node_id,
-			"has more of it than its primary: nothing was changed (--accept-loss "
-			"leaves that)");
-		return false;
-	}
-	return next_epoch(move, &move->old) <= EPOCH_MAX;
 }
 
 /* Somebody else's command, or the volume's own node, was quicker. */
@@ -531,7 +342,7 @@ int plan_promote(struct plan *plan, struct directory_writer *writer, struct erro
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
 		move->given_back = move->problem[0] && move->fenced && !move->unconfirmed &&
-			may_give_back(plan, move);
+			move_may_give_back(plan, move);
 		if (move->problem[0] && !move->given_back)
 			continue;
 		moves[count] = move;

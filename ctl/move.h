@@ -12,6 +12,7 @@
 /* One copy of the volume, as its node has said. */
 struct candidate {
 	uint32_t node_id;
+	const char *name; /* of the node, the directory's; NULL: it is in none */
 	bool eligible; /* where the command wants it; the others are asked what they have */
 	bool is_fit;   /* can serve it, as far as its node says (preflight.c); else why not */
 	char unfit[16];
@@ -23,7 +24,10 @@ struct candidate {
 	/* It stands still under `token`, and its log ends as the primary was fenced. */
 	bool stands, ends_fenced;
 	bool refuses;   /* its node answers and could not make it stand still */
+	bool has_failed; /* its disk takes nothing more: `position` is where what it confirmed ends
+			  */
 	bool is_broken; /* it says that it has lost some of what it had, or is being filled */
+	/* The last that it said, also where it answers no more. */
 	struct position position;
 	uint64_t leader_lsn, leader_age_ms, token, seen_epoch, least_unclean;
 	uint8_t slot;
@@ -37,9 +41,9 @@ struct move {
 	struct candidate candidates[VOLUME_COPIES_MAX];
 	unsigned candidate_count;
 	/* The old primary. old_writes: it writes and says so. One that answers but writes nothing
-	 * (its log or index cannot be opened or is not proven to be whole, or it has seen a later
-	 * epoch) is passed over as a dead one is; what it has counts where its epoch says that it
-	 * is known. `fenced`: it wrote, and stands still. */
+	 * (its disk has failed, its log or index cannot be opened or is not proven to be whole, or
+	 * it has seen a later epoch) is passed over as a dead one is; what it has counts where its
+	 * epoch says that it is known. `fenced`: it wrote, and stands still. */
 	struct candidate old;
 	bool old_writes, fenced;
 	uint64_t at_risk;
@@ -95,6 +99,8 @@ void plan_fence(struct plan *plan);
 void plan_compare(struct plan *plan);
 /* Asks old primaries that answer what they have above the chosen copies, by mailbox. */
 void plan_count_loss(struct plan *plan);
+/* Rows of (volume, node): replicas that did not answer, of volumes that move or would. */
+void plan_list_silent(const struct plan *plan, struct table *table);
 /* What may be missing at the new primary, in words; and by mailbox, in rows of the columns that
  * PLAN_LOSS_COLUMNS names. */
 void move_describe_loss(const struct move *move, struct buf *out);

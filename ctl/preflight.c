@@ -83,11 +83,13 @@ static void look_at_index(const struct preflight *look)
 static void look_at_copy(const struct preflight *look)
 {
 	const struct json *peer = status_peer(look->move->old.entry, look->node);
+	struct str own = json_text(look->candidate->entry, "chain");
 	if (json_true(look->candidate->entry, "is_damaged"))
 		fail(look, "copy", "its leader fills it again by itself: see `pando lag`",
 			"its log cannot be read at %llu",
 			(unsigned long long)json_u64(look->candidate->entry, "damaged_lsn"));
-	if (str_equal(json_text(peer, "chain"), STR("diverged")))
+	/* Its own word also where the primary is gone: what it was told last. */
+	if (str_equal(json_text(peer, "chain"), STR("diverged")) || str_equal(own, STR("diverged")))
 		fail(look, "copy", "see `pando check`, or name another site with --to",
 			"its log is another than its primary's");
 	else if (json_u64(peer, "unverified_ms") > COPY_UNVERIFIED_MS_MAX)
@@ -107,7 +109,7 @@ static void look_at(struct plan *plan, struct move *move, struct candidate *cand
 }
 
 /* Nobody is left who could take it, and somebody would if he were fit. */
-static void refuse(const struct plan *plan, struct move *move)
+static void refuse(struct move *move)
 {
 	const struct candidate *unfit = NULL;
 	for (unsigned k = 0; k < move->candidate_count; k++) {
@@ -123,7 +125,7 @@ static void refuse(const struct plan *plan, struct move *move)
 	char advice[96];
 	snprintf(advice, sizeof(advice), "is not fit to serve it (%s): see what fails above",
 		unfit->unfit);
-	move_problem_of_node(plan, move, unfit->node_id, advice);
+	move_problem_of(move, unfit, advice);
 }
 
 void plan_preflight(struct plan *plan, const struct error *read_only)
@@ -139,7 +141,7 @@ void plan_preflight(struct plan *plan, const struct error *read_only)
 	}
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
-		refuse(plan, move);
+		refuse(move);
 		if (!move->problem[0])
 			move_choose(plan, move, false);
 	}

@@ -95,11 +95,12 @@ static void take_fenced(
 	bool wrote = move->old_writes;
 	(void)plan;
 	move->old.stands = question->stands;
-	move->fenced = question->stands && question->is_proven;
+	move->old.has_failed = question->stands && question->has_failed;
+	move->fenced = question->stands && question->is_proven && !question->has_failed;
 	move->old_writes = move->fenced || (wrote && question->answered && !question->stands);
 	if (wrote)
 		move->old.answers = question->answered;
-	if (move->fenced)
+	if (move->fenced || move->old.has_failed)
 		take_end(&move->old, question);
 	else if (question->stands) /* the end of a log that is not proven says nothing */
 		move->old.token = question->token;
@@ -159,10 +160,12 @@ static void take_held(
 {
 	struct candidate *candidate = party->candidate;
 	candidate->answers = candidate->stands = question->stands;
+	candidate->refuses = question->answered && !question->stands;
+	if (!question->stands)
+		return;
 	take_end(candidate, question);
 	candidate->has_any = question->epoch > 0 || plan->accept_loss;
-	candidate->is_broken = question->stands && !question->is_whole;
-	candidate->refuses = question->answered && !question->stands;
+	candidate->is_broken = !question->is_whole;
 }
 
 static void choose_all(struct plan *plan)
@@ -217,10 +220,11 @@ static void take_confirmed(
 	struct plan *plan, const struct party *party, const struct end_question *question)
 {
 	struct move *move = party->move;
+	(void)plan;
 	if (question->stands && question->token == party->candidate->token)
 		return;
 	move->problem[0] = '\0';
-	move_problem_of_node(plan, move, question->node_id,
+	move_problem_of(move, party->candidate,
 		question->answered
 			? "stands still for this no longer: nothing was changed, run the command "
 			  "again"

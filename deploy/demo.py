@@ -91,10 +91,12 @@ class Daemon:
             threads = len(os.listdir(f"/proc/{pid}/task"))
         except (OSError, ValueError):
             return None
+        is_ours = name == os.path.basename(PROGRAMS[self.kind])[:15]
         if state.split()[0] == "Z":
             # While a thread still waits for the disk, the process keeps its sockets and locks.
-            return pid if threads > 1 and name == os.path.basename(PROGRAMS[self.kind])[:15] else None
-        return pid if self.config in command else None
+            return pid if threads > 1 and is_ours else None
+        # Without memory, and so without arguments, is also one that has just begun or is about to end.
+        return pid if self.config in command or (not command and is_ours) else None
 
     def start(self):
         if self.pid():

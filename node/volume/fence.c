@@ -161,7 +161,7 @@ void volume_fence(struct volume *volume, bool lasting, struct end_wait *wait)
 	if (volume->state == VOLUME_PRIMARY || volume->state == VOLUME_OPENING) {
 		bool was_primary = volume->state == VOLUME_PRIMARY;
 		volume->still_since_us = clock_mono_us();
-		if (was_primary && lasting && !volume_log_is_fenced(volume->log))
+		if (was_primary && lasting && !volume_has_failed(volume))
 			write_fence_record(volume);
 		volume_enter(volume, VOLUME_FENCED);
 		if (was_primary)

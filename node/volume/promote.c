@@ -191,6 +191,8 @@ static bool take_log(struct volume *volume)
 static void begin_reign(struct volume *volume)
 {
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
+	/* Who answered what is here is not known. */
+	volume->answered_end = volume_log_end(volume->log);
 	bool is_new_reign = volume_written_epoch(volume) != volume->desired.epoch;
 	struct epoch_entry opening = { .epoch = volume->desired.epoch,
 		.incarnation = incarnation_make(volume->desired.epoch, rand_u64()) };

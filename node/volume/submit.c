@@ -10,6 +10,9 @@
 static void finish_change(struct pending_change *pending, int status, bool at_risk)
 {
 	struct pool *pool = pending->pool;
+	struct volume *volume = pending->volume;
+	if (status == 0 && volume->answered_end < pending->append.end_lsn)
+		volume->answered_end = pending->append.end_lsn;
 	buf_deinit(&pending->encoded);
 	pending->done(pending, status, at_risk);
 	pool_destroy(&pool);
@@ -124,8 +127,11 @@ static void on_appended(struct volume_append *append)
 		list_append(&volume->unseen, &pending->link);
 		volume_rebuild(volume);
 	}
-	if (status < 0 && volume_log_is_fenced(volume->log))
+	if (status < 0 && volume_has_failed(volume)) {
 		volume_fence(volume, false, NULL);
+		/* What stands on that disk alone is confirmed to nobody any more. */
+		volume_settle_waits(volume);
+	}
 	if (status == 0)
 		volume_remember(volume);
 	if (status == 0 && volume_has_replica(volume))

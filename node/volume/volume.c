@@ -32,6 +32,11 @@ uint64_t volume_durable_end(const struct volume *volume)
 	return volume->log ? volume_log_end(volume->log) : volume->reader_end;
 }
 
+uint64_t volume_answered_end(const struct volume *volume)
+{
+	return volume->answered_end;
+}
+
 /* For those who compare copies: of a log that is not proven it counts for nothing but against
  * moving to a copy that has less. */
 static uint64_t end_to_show(const struct volume *volume)
@@ -110,6 +115,8 @@ void volume_publish(struct volume *volume)
 	publish_end(numbers, durable, volume->log ? volume_log_chain(volume->log) : 0);
 	if (volume->log != NULL)
 		atomic_store(&numbers->whole_from, volume_log_whole_from(volume->log));
+	atomic_store(&numbers->has_failed, volume_has_failed(volume));
+	atomic_store(&numbers->answered_lsn, volume_answered_end(volume));
 	atomic_store(&numbers->applied_lsn, volume->index.applied_lsn);
 	atomic_store(&numbers->messages, volume->index.message_count);
 	atomic_store(&numbers->live_bytes, volume->index.bodies.live_bytes);
@@ -254,15 +261,19 @@ bool volume_is_deposed(const struct volume *volume)
 	return !volume->desired.primary || volume->desired.epoch < volume->highest_epoch;
 }
 
+bool volume_has_failed(const struct volume *volume)
+{
+	return volume->log != NULL && volume_log_is_fenced(volume->log);
+}
+
 bool volume_is_in_doubt(const struct volume *volume)
 {
-	return volume_is_deposed(volume) || volume->is_behind;
+	return volume_is_deposed(volume) || volume->is_behind || volume_has_failed(volume);
 }
 
 bool volume_may_be_primary(const struct volume *volume)
 {
-	return !volume_is_deposed(volume) &&
-		(volume->log == NULL || !volume_log_is_fenced(volume->log));
+	return !volume_is_deposed(volume) && !volume_has_failed(volume);
 }
 
 bool volume_has_new_reign(const struct volume *volume)

@@ -27,7 +27,8 @@ struct end_item {
 	uint32_t opening;
 	bool is_clean; /* the log ends with a fence */
 	bool is_proven;
-	bool is_whole; /* it has what it had, and is not being filled */
+	bool is_whole;   /* it has what it had, and is not being filled */
+	bool has_failed; /* by its disk; `end` is that of what was answered */
 };
 
 /* Lives until every volume has answered, which may be after the answer to the asker. */
@@ -65,13 +66,13 @@ static void describe(const struct end_item *item, struct buf *json)
 			"\"epoch\": %llu, \"opening\": %u, \"least_unclean_epoch\": %llu, "
 			"\"end_lsn\": %llu, \"chain\": %llu, "
 			"\"token\": %llu, \"seen_epoch\": %llu, \"ends_fenced\": %s, "
-			"\"is_proven\": %s, \"is_whole\": %s}",
+			"\"is_proven\": %s, \"is_whole\": %s, \"has_failed\": %s}",
 			(unsigned long long)item->epoch, item->opening,
-			(unsigned long long)item->least_unclean,
-			(unsigned long long)item->end, (unsigned long long)item->chain,
-			(unsigned long long)item->token, (unsigned long long)item->seen,
-			item->is_clean ? "true" : "false", item->is_proven ? "true" : "false",
-			item->is_whole ? "true" : "false");
+			(unsigned long long)item->least_unclean, (unsigned long long)item->end,
+			(unsigned long long)item->chain, (unsigned long long)item->token,
+			(unsigned long long)item->seen, item->is_clean ? "true" : "false",
+			item->is_proven ? "true" : "false", item->is_whole ? "true" : "false",
+			item->has_failed ? "true" : "false");
 }
 
 static void answer(struct end_request *request)
@@ -134,6 +135,9 @@ static void take_numbers(struct end_item *item)
 	item->chain = volume_log_chain(volume->log);
 	item->is_clean = volume_log_ends_fenced(volume->log);
 	item->is_whole = volume_log_end(volume->log) >= volume_log_whole_from(volume->log);
+	item->has_failed = volume_has_failed(volume);
+	if (item->has_failed)
+		item->end = volume_answered_end(volume);
 }
 
 static void on_end(struct end_wait *wait, int status, uint64_t end)

@@ -147,9 +147,11 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 		buf_printf(json_out, "%s{\"id\": %u, \"name\": ", first ? "" : ", ", slot->id);
 		encode_json(json_out, str_from(slot->name));
 		buf_printf(json_out,
-			", \"role\": \"%s\", \"is_proven\": %s, \"epoch\": %llu, "
+			", \"role\": \"%s\", \"is_proven\": %s, \"has_failed\": %s, \"epoch\": "
+			"%llu, "
 			"\"seen_epoch\": %llu, "
-			"\"durable_lsn\": %llu, \"applied_lsn\": %llu, \"leader_lsn\": %llu, "
+			"\"durable_lsn\": %llu, \"answered_lsn\": %llu, \"applied_lsn\": %llu, "
+			"\"leader_lsn\": %llu, "
 			"\"leader_age_ms\": %llu, \"is_whole\": %s, \"is_damaged\": %s, "
 			"\"damaged_lsn\": %llu, "
 			"\"index_usable\": %s, "
@@ -158,9 +160,11 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 			"\"uid_slacks_wanted\": %llu, "
 			"\"peers\": [",
 			role_of(slot), atomic_load(&numbers->is_proven) ? "true" : "false",
+			atomic_load(&numbers->has_failed) ? "true" : "false",
 			(unsigned long long)atomic_load(&numbers->epoch),
 			(unsigned long long)atomic_load(&numbers->seen),
 			(unsigned long long)atomic_load(&numbers->durable_lsn),
+			(unsigned long long)atomic_load(&numbers->answered_lsn),
 			(unsigned long long)atomic_load(&numbers->applied_lsn),
 			(unsigned long long)atomic_load(&numbers->leader_lsn),
 			(unsigned long long)leader_age_ms(numbers),

@@ -501,7 +501,7 @@ inline CHOOSE() {
 		   :: else -> MAIL(c[m].tip, x); LOST(cmd.speaks && (confirmed & (255 - passed) & mine & x & (255 - his)) != 0); NEWER(cmd.row, his)
 		fi;
 		if :: i == m ->
-			x = (g_what[cmd.old_tip] == FENCE -> e : 0); y = cmd.old_token; WRITE_ROW(b, i, y, x, 2)
+			x = (cmd.new_tip != 0 && cmd.seen <= e && g_what[cmd.old_tip] == FENCE -> e : 0); y = cmd.old_token; WRITE_ROW(b, i, y, x, 2)
 		   :: else ->
 			x = (ok && cmd.seen <= e && g_what[cmd.new_tip] == FENCE -> EPOCH(cmd.old_tip) : 0); y = cmd.new_token; z = (cmd.fenced -> 1 : (cmd.still -> 3 : 0)); r_mails[rows+1] = cmd.mails; WRITE_ROW(b, i, y, x, z)
 		fi

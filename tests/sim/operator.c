@@ -17,7 +17,9 @@ struct asked_copy {
 	unsigned machine;
 	struct volume *volume; /* another one after a restart, which has promised nothing */
 	bool stands, ends_fenced, is_whole;
-	bool only_waits; /* it was just being opened: its end says nothing, and it does not open */
+	/* It was just being opened, or its disk has failed: it is not given back, and nobody goes
+	 * on below what it says that it has. */
+	bool only_waits;
 	uint64_t epoch, end, token;
 	uint32_t opening;
 };
@@ -80,7 +82,8 @@ static void write_directory(void *arg)
 			(plan->refused || !all_stand || !best->is_whole));
 	if (!refused)
 		cluster_name(plan->volume, best->machine, best->token,
-			best->ends_fenced && (best == &plan->primary || (complete && all_stand))
+			best->ends_fenced && all_stand && !plan->refused &&
+					(best == &plan->primary || complete)
 				? best->epoch
 				: 0,
 			complete || best == &plan->primary);
@@ -161,12 +164,13 @@ static void on_fenced(struct end_wait *wait, int status, uint64_t end)
 {
 	struct plan *plan = container_of(wait, struct asked_copy, wait)->plan;
 	take_answer(&plan->primary, status, end);
-	if (status == 0 && !volume_is_proven_end(plan->primary.volume)) {
+	bool has_failed = volume_has_failed(plan->primary.volume);
+	if (status == 0 && (!volume_is_proven_end(plan->primary.volume) || has_failed)) {
 		const struct volume_numbers *numbers = &plan->primary.volume->numbers;
 		plan->primary.only_waits = true;
 		plan->primary.stands = false;
 		plan->primary.epoch = numbers->epoch;
-		plan->primary.end = numbers->durable_lsn;
+		plan->primary.end = has_failed ? numbers->answered_lsn : numbers->durable_lsn;
 		hold_all(plan);
 		return;
 	}
