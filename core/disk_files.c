@@ -48,6 +48,8 @@ int disk_file_open(
 	if (made) {
 		int result = sync_parent(path);
 		if (result < 0) {
+			/* The next try would find it, and not know that its name is not durable. */
+			unlink(path);
 			close(fd);
 			return result;
 		}
@@ -200,7 +202,10 @@ int disk_make_directory(const char *path)
 {
 	if (mkdir(path, 0770) < 0)
 		return errno == EEXIST ? 0 : -errno;
-	return sync_parent(path);
+	int result = sync_parent(path);
+	if (result < 0)
+		rmdir(path);
+	return result;
 }
 
 static int is_proper_entry(const struct dirent *entry)

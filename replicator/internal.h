@@ -398,5 +398,7 @@ bool copy_has_member(const struct copy *copy, uint32_t node_id);
 /* A member of the volume, or the directory, has shown an epoch: the node hears of one that is
  * higher than its own, and so does every peer. */
 void copy_saw_epoch(struct copy *copy, uint64_t epoch);
+/* A later one is no epoch of this volume, whoever shows it, in a message or in a log. */
+uint64_t copy_believable_epoch(const struct copy *copy);
 
 #endif

@@ -316,20 +316,28 @@ void receive_release(struct copy *copy)
 	}
 }
 
+static void drop_current(struct copy *copy)
+{
+	if (copy->current != NULL)
+		free_chunk(copy->current);
+	copy->current = NULL;
+}
+
 /* What was queued follows what is cut. The leader is asked again when that is done. */
 static void cut_damage(struct copy *copy)
 {
 	uint64_t lsn = copy->damaged - 1, had = volume_log_end(copy->log);
 	if (had > volume_log_whole_from(copy->log) &&
 		volume_log_note_whole_from(copy->log, had) < 0) {
-		/* Not before it is known what is missing then; tried again when it follows anew. */
+		/* Not before it is known what is missing then: it follows anew, and what has been
+		 * queued meanwhile holds up nobody else. */
 		log_warn("not_noted", "volume=%u what=\"where its damaged log ended\"", copy->id);
+		drop_current(copy);
+		ask_again_later(copy);
 		return;
 	}
 	copy->damaged = 0;
-	if (copy->current != NULL)
-		free_chunk(copy->current);
-	copy->current = NULL;
+	drop_current(copy);
 	drop_chunks(copy);
 	copy_enter(copy, COPY_ASKED, copy->source);
 	receive_cut(copy, lsn);
@@ -449,9 +457,10 @@ void receive_on_refuse(struct connection *connection, const struct cluster_messa
 
 /* ---- chunks ---- */
 
-/* False: a later epoch than the leader's has been shown here, and it is confirmed nothing more.
- * What a leader ships of epochs before its own is right. */
-static bool acknowledge(struct copy *copy, struct connection *connection, uint64_t leader_epoch)
+/* NULL, or why this leader is confirmed nothing: a later epoch than its own has been shown here, or
+ * what has been shown could not be noted. What a leader ships of epochs before its own is right. */
+static const char *acknowledge(
+	struct copy *copy, struct connection *connection, uint64_t leader_epoch)
 {
 	CHECK(!receive_is_held(copy));
 	if (leader_epoch < copy->highest_epoch) {
@@ -459,11 +468,12 @@ static bool acknowledge(struct copy *copy, struct connection *connection, uint64
 			&(struct cluster_message){ .kind = MESSAGE_EPOCH,
 				.volume = copy->id,
 				.epoch = copy->highest_epoch });
-		return false;
+		return "a later epoch is known here";
 	}
 	/* Durably before it is obeyed: a later start confirms nothing below it either. */
-	if (volume_log_note_seen(copy->log, copy->highest_epoch) < 0)
-		return false;
+	int result = volume_log_note_seen(copy->log, copy->highest_epoch);
+	if (result < 0)
+		return strerror(-result);
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(copy->log));
 	if (last != NULL)
 		connection_send(connection,
@@ -473,7 +483,7 @@ static bool acknowledge(struct copy *copy, struct connection *connection, uint64
 				.reign = str_of(last->reign, EPOCH_REIGN_LENGTH),
 				.lsn = volume_log_end(copy->log),
 				.chain = volume_log_chain(copy->log) });
-	return true;
+	return NULL;
 }
 
 static void park(struct copy *copy, struct connection *connection, const char *why,
@@ -531,24 +541,19 @@ static void on_received(struct volume_receive *receive)
 	copy->ask_again_ms = 0;
 	bool is_led = chunk->connection != NULL && copy->source == chunk->connection &&
 		should_follow(copy);
-	struct connection *deposed =
-		is_led && !acknowledge(copy, chunk->connection, chunk->chunk.epoch)
-		? chunk->connection
-		: NULL;
+	const char *why = is_led ? acknowledge(copy, chunk->connection, chunk->chunk.epoch) : NULL;
+	struct connection *deposed = why != NULL ? chunk->connection : NULL;
 	report_end(copy, chunk->chunk.leader_end, chunk->chunk.time_us);
 	if (chunk->done == chunk->chunk.length || deposed != NULL) {
 		copy->current = NULL;
 		free_chunk(chunk);
 	}
 	if (deposed != NULL && should_follow(copy)) {
-		park(copy, deposed, "a later epoch is known here", COPY_UNVERIFIED);
+		park(copy, deposed, why, COPY_UNVERIFIED);
 		return;
 	}
 	if (!may_receive(copy)) {
-		if (copy->current != NULL) {
-			free_chunk(copy->current);
-			copy->current = NULL;
-		}
+		drop_current(copy);
 		receive_release(copy);
 		return;
 	}
@@ -613,6 +618,7 @@ static void try_receive(struct copy *copy)
 	struct queued_chunk *chunk = copy->current;
 	copy->is_writing = true;
 	copy->receive = (struct volume_receive){ .bytes = chunk->payload,
+		.epoch_max = copy_believable_epoch(copy),
 		.lsn = chunk->chunk.lsn + chunk->done,
 		.offset = CHUNK_HEADER_LENGTH + chunk->done,
 		.length = chunk->chunk.length - chunk->done,

@@ -253,11 +253,16 @@ static void pass_on_epoch(struct copy *copy)
 	}
 }
 
+uint64_t copy_believable_epoch(const struct copy *copy)
+{
+	return copy->desired.epoch > EPOCH_HEARD_MAX ? copy->desired.epoch : EPOCH_HEARD_MAX;
+}
+
 void copy_saw_epoch(struct copy *copy, uint64_t epoch)
 {
 	if (epoch <= copy->highest_epoch)
 		return;
-	if (epoch > EPOCH_HEARD_MAX && epoch > copy->desired.epoch) {
+	if (epoch > copy_believable_epoch(copy)) {
 		log_warn("epoch_disbelieved", "volume=%u epoch=%llu known=%llu", copy->id,
 			(unsigned long long)epoch, (unsigned long long)copy->highest_epoch);
 		return;

@@ -155,10 +155,12 @@ struct volume_receive {
 	struct bytes *bytes; /* the caller's, alive until done */
 	uint64_t lsn;
 	size_t offset, length; /* of the groups within bytes */
+	uint64_t epoch_max;    /* a later epoch is nobody's */
 	void (*done)(struct volume_receive *receive);
-	/* 0; -EINVAL: does not follow this end and epoch vector; -EBADMSG: fails its checksums;
-	 * -EXDEV: follows, and the chain is another: the copies differ below; -EIO: fenced; -ENOSPC
-	 * and such: refused for now. Nothing was written but with 0. */
+	/* 0; -EINVAL: does not follow this end and epoch vector, or is of an epoch above epoch_max;
+	 * -EBADMSG: fails its checksums; -EXDEV: follows, and the chain is another: the copies
+	 * differ below; -EIO: fenced; -ENOSPC and such: refused for now. Nothing was written but
+	 * with 0. */
 	int status;
 	void *arg;
 	/* private */

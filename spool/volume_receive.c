@@ -138,6 +138,8 @@ static int check_received(struct volume_log *log, struct volume_receive *receive
 			break;
 		}
 		int result = check_group(log, &walk, rest, &group);
+		if (result == 0 && group.epoch > receive->epoch_max)
+			result = -EINVAL;
 		if (result == 0)
 			result = check_vector(log, &group, rest, is_first);
 		if (result < 0)

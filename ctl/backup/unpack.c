@@ -83,6 +83,7 @@ static int receive_groups(
 			.lsn = lsn + done,
 			.offset = done,
 			.length = bytes->length - done,
+			.epoch_max = EPOCH_MAX,
 			.done = on_received,
 			.arg = unpacking };
 		volume_log_receive(unpacking->log, &receive);

@@ -117,8 +117,13 @@ static bool is_too_long(const struct volume *volume, uint64_t from, uint64_t end
 static void add(struct volume *volume, const struct at_risk *entry)
 {
 	volume->at_risk_total++;
-	if (volume->at_risk_count >= AT_RISK_LISTED_MAX)
+	if (volume->at_risk_count >= AT_RISK_LISTED_MAX) {
+		/* Counted until the last of those that are not listed is elsewhere. */
+		if (volume->unlisted_end < entry->lsn)
+			volume->unlisted_end = entry->lsn;
+		volume_publish(volume);
 		return;
+	}
 	if (volume->at_risk_first + volume->at_risk_count == volume->at_risk_capacity) {
 		if (volume->at_risk_count > 0)
 			memmove(volume->at_risk, volume->at_risk + volume->at_risk_first,
@@ -170,6 +175,7 @@ static void replace_list(struct volume *volume, struct str found, uint64_t reach
 		if (entry->lsn > reached)
 			buf_append(&kept, entry, sizeof(*entry));
 	}
+	uint64_t unlisted = volume->unlisted_end;
 	volume->at_risk_first = volume->at_risk_count = volume->at_risk_total = 0;
 	volume->unlisted_end = 0;
 	add_all(volume, found);
@@ -178,6 +184,8 @@ static void replace_list(struct volume *volume, struct str found, uint64_t reach
 		volume->listed_end = reached;
 	if (reached < end)
 		note_unlisted(volume, end);
+	if (reached < unlisted)
+		note_unlisted(volume, unlisted);
 	buf_deinit(&kept);
 }
 
@@ -224,7 +232,7 @@ void volume_find_at_risk(struct volume *volume)
 	const struct volume_options *options = &volume->options;
 	uint64_t end = volume_log_end(volume->log), elsewhere = volume_written_elsewhere(volume);
 	struct found found = { 0 };
-	volume->opened_end = end;
+	volume->opened_end = volume->purged_end = end;
 	volume->listed_end = 0;
 	if (volume->index.acked_lsn < elsewhere)
 		volume->index.acked_lsn = elsewhere;

@@ -285,12 +285,12 @@ static void forget_shipped(struct volume *volume, uint64_t acked)
 		volume->at_risk_count--;
 		volume->at_risk_total--;
 	}
-	if (volume->unlisted_end <= acked)
+	if (volume->unlisted_end <= acked) {
 		volume->unlisted_end = 0;
-	if (volume->at_risk_count == 0) {
-		volume->at_risk_first = 0;
-		volume->at_risk_total = volume->unlisted_end > 0;
+		volume->at_risk_total = volume->at_risk_count;
 	}
+	if (volume->at_risk_count == 0)
+		volume->at_risk_first = 0;
 }
 
 /* How long an answer waits that begins to wait now: from the last hope on; never in the past. */

@@ -6,6 +6,7 @@
 #include "spool/log_state.h"
 
 #include <errno.h>
+#include <string.h>
 
 /*
  * Whether the log here is whole, before anything is written to it. Being named by the directory
@@ -69,6 +70,13 @@ void volume_know_end(struct volume *volume, uint64_t end)
 		volume->known_end = end;
 }
 
+/* Of a log that is empty now: it had something in this boot. */
+static bool remembers_any(struct volume *volume)
+{
+	struct witness witness;
+	return witness_read(volume->witness, &witness) && witness.end > 0;
+}
+
 /* What this machine remembers and the log here does not bear out raises known_end. */
 static bool remembers(struct volume *volume, struct witness *witness_out)
 {
@@ -126,8 +134,9 @@ bool volume_is_proven(struct volume *volume)
 {
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
 	uint64_t end = volume_log_end(volume->log);
-	if (end == 0 && volume->desired.incarnation == 0)
-		return true; /* the first opening ever */
+	/* The first opening ever, as far as the directory was told and this machine remembers. */
+	if (end == 0 && volume->desired.incarnation == 0 && !remembers_any(volume))
+		return true;
 	/* What was fetched after a claim had been decided is not thrown away for it. */
 	if (volume_written_epoch(volume) < volume->desired.epoch)
 		return has_token(volume) &&
@@ -154,20 +163,38 @@ static bool has_what_is_known(const struct volume *volume)
 		opening->has_last_opening;
 }
 
-/* Of a log that the replicator may be writing to: its vector grows with what is fetched. */
-static bool has_last_opening(struct volume *volume)
+static void take_vector(struct volume *volume, const struct epochs *epochs, uint64_t whole_from)
 {
+	struct volume_opening *opening = &volume->opening;
+	opening->has_last_opening =
+		includes_opening(epochs, opening->ready_end, volume->desired.incarnation);
+	volume->whole_from = whole_from;
+	opening->ready_epoch = epochs_epoch_below(epochs, opening->ready_end);
+	opening->least_unclean = epochs_least_unclean(epochs, opening->ready_end);
+}
+
+/* Of a log that the replicator may be writing to: its vector grows with what is fetched. A refusal
+ * says nothing of the log, and is asked again (volume_poll_opening). */
+static void read_vector(struct volume *volume)
+{
+	struct volume_opening *opening = &volume->opening;
 	struct log_state state;
-	if (log_state_read(volume->options.disk, volume->options.log_directory, &state) < 0)
-		return false;
-	bool found = includes_opening(
-		&state.epochs, volume->opening.ready_end, volume->desired.incarnation);
-	volume->whole_from = state.whole_from;
-	volume->opening.ready_epoch = epochs_epoch_below(&state.epochs, volume->opening.ready_end);
-	volume->opening.least_unclean =
-		epochs_least_unclean(&state.epochs, volume->opening.ready_end);
+	if (volume->log != NULL) {
+		opening->is_unread = false;
+		take_vector(
+			volume, volume_log_epochs(volume->log), volume_log_whole_from(volume->log));
+		return;
+	}
+	int result = log_state_read(volume->options.disk, volume->options.log_directory, &state);
+	if (result < 0 && !opening->is_unread)
+		log_warn("vector_unread", "volume=%u reason=%s next=\"it is tried again\"",
+			volume->options.id, log_quote(str_from(strerror(-result))));
+	opening->is_unread = result < 0;
+	opening->has_last_opening = false;
+	if (result < 0)
+		return;
+	take_vector(volume, &state.epochs, state.whole_from);
 	log_state_deinit(&state);
-	return found;
 }
 
 /* An empty log of a volume that was served has lost all; that is known until a reign begins in it,
@@ -186,18 +213,17 @@ static void note_loss(struct volume *volume)
 static void prove_alone(struct volume *volume)
 {
 	struct volume_opening *opening = &volume->opening;
-	struct log_state state;
-	if (volume->log == NULL ||
-		log_state_read(volume->options.disk, volume->options.log_directory, &state) < 0)
+	if (volume->log == NULL)
 		return;
 	opening->end = volume_log_end(volume->log);
 	opening->chain = volume_log_chain(volume->log);
-	opening->number = epochs_opening(&state.epochs, opening->end, volume->desired.epoch) + 1;
+	opening->number = epochs_opening(volume_log_epochs(volume->log), opening->end,
+				  volume->desired.epoch) +
+		1;
 	opening->is_ready = true;
 	opening->ready_end = opening->end;
-	opening->has_last_opening = has_last_opening(volume);
+	read_vector(volume);
 	opening->is_proven = has_what_is_known(volume);
-	log_state_deinit(&state);
 }
 
 void volume_ask_for_proof(struct volume *volume)
@@ -207,7 +233,7 @@ void volume_ask_for_proof(struct volume *volume)
 	if (opening->is_proven) {
 		opening->is_proven = false;
 		opening->is_heard = true;
-		opening->has_last_opening = has_last_opening(volume);
+		read_vector(volume);
 		volume_close_log(volume);
 		timer_start(volume->retry_timer, LOCK_RETRY_MS);
 		volume_publish(volume);
@@ -248,7 +274,7 @@ void volume_proving(struct volume *volume, bool is_ready, uint64_t end, uint64_t
 	volume->opening.is_ready = is_ready;
 	volume->opening.ready_end = end;
 	if (is_news)
-		volume->opening.has_last_opening = has_last_opening(volume) && is_ready;
+		read_vector(volume);
 	volume_publish(volume);
 }
 
@@ -263,7 +289,7 @@ enum volume_wait volume_waits_for(const struct volume *volume)
 		return WAIT_ACKS;
 	if (!opening->is_proving)
 		return WAIT_NONE;
-	if (opening->is_ready && !has_what_is_known(volume))
+	if (opening->is_ready && !opening->is_unread && !has_what_is_known(volume))
 		return WAIT_LOST;
 	if (!may_go_alone(volume))
 		return WAIT_COPIES;
@@ -319,6 +345,8 @@ static int claim(struct volume *volume, uint64_t passed_over)
 void volume_poll_opening(struct volume *volume)
 {
 	const struct volume_opening *opening = &volume->opening;
+	if (opening->is_unread)
+		read_vector(volume);
 	if (opening->has_failed) {
 		if (!volume_log_is_idle(volume->log)) {
 			timer_start(volume->retry_timer, LOCK_RETRY_MS);

@@ -73,12 +73,17 @@ static void apply_received(struct volume *volume)
 	uint64_t end = volume->reader_end;
 	int result = volume_apply_up_to(volume, end);
 	uint64_t damaged = result == -EBADMSG ? 1 + volume->index.applied_lsn : 0;
+	bool is_refused = result < 0 && damaged == 0;
 	if (result > 0)
 		timer_start(volume->apply_timer, APPLY_PAUSE_MS);
-	if (result < 0 && (damaged == 0 || atomic_load(&volume->numbers.damaged) == 0))
+	else if (is_refused)
+		timer_start(volume->apply_timer, APPLY_AGAIN_MS);
+	if (damaged != 0 ? atomic_load(&volume->numbers.damaged) == 0
+			 : is_refused && !volume->is_unread)
 		log_error("replica_unreadable", "volume=%u applied=%llu end=%llu reason=%s",
 			volume->options.id, (unsigned long long)volume->index.applied_lsn,
 			(unsigned long long)end, log_quote(str_from(strerror(-result))));
+	volume->is_unread = is_refused;
 	if (atomic_exchange(&volume->numbers.damaged, damaged) != damaged)
 		volume->options.events.changed(volume->options.events.arg, volume);
 	volume_publish(volume);

@@ -170,6 +170,9 @@ enum {
 	/* Between two parts of a replay the worker's other volumes have their turn: a timer of 0
 	 * would come again in the same one. */
 	APPLY_PAUSE_MS = 1,
+	/* A replica that could not read what it received, for want of a descriptor: news would come
+	 * with the next mail only. */
+	APPLY_AGAIN_MS = 1000,
 	/* While answers wait, their volume is looked at this often at least. */
 	LOOK_MS = 100,
 	/* When it was not looked at for this long, this process did not run: a turn of the loop
@@ -232,6 +235,7 @@ struct volume_opening {
 	bool is_heard;
 	/* Not all have answered; what those have that did has been fetched, up to here. */
 	bool is_ready, has_last_opening;
+	bool is_unread; /* the vector could not be read just now: has_last_opening says nothing */
 	uint64_t ready_end, ready_epoch; /* and of what the last bytes there are; 0: of nothing */
 	uint64_t least_unclean; /* epochs_least_unclean of that */
 	/* The first records of a proven opening: served when all copies have them; 0: does not
@@ -354,10 +358,12 @@ struct volume {
 	struct volume_desired desired;
 	bool has_desired, is_releasing, writes;
 	bool was_served; /* since the log was opened last */
+	bool is_unread;  /* a replica that could not read what it has received, which was said */
 	bool is_published;
 	bool branch_is_checked; /* the index belongs to the log as it is now */
 	uint64_t reign_epoch; /* of the last opening */
 	uint64_t opened_end;  /* where the log ended then */
+	uint64_t purged_end;  /* of the last PURGE that may be in the log */
 	uint64_t answered_end; /* volume_answered_end */
 	/* Highest epoch anybody has shown; below it nothing may be written. */
 	uint64_t highest_epoch;

@@ -117,8 +117,16 @@ static void on_change(struct pending_change *pending, int status, bool at_risk)
 {
 	struct purge_change *change = container_of(pending, struct purge_change, pending);
 	struct volumes_purger *purger = change->purger;
+	if (status == 0)
+		pending->volume->purged_end = pending->append.end_lsn;
 	free(change);
 	answer(purger, status == 0 && at_risk ? -EAGAIN : status);
+}
+
+/* Where no copy is at another site, the row waits for none. */
+static bool is_purged_elsewhere(const struct volume *volume)
+{
+	return !volume_has_replica(volume) || volume_shipped_end(volume) >= volume->purged_end;
 }
 
 static void run_purge(struct volume_call *call, struct volume *volume)
@@ -131,7 +139,8 @@ static void run_purge(struct volume_call *call, struct volume *volume)
 	}
 	const struct mailbox *mailbox = index_find_mailbox(&volume->index, purge->mailbox_id);
 	if (mailbox == NULL || memcmp(mailbox->mark, purge->mark, sizeof(purge->mark)) != 0) {
-		answer(purger, 0); /* it never had mail, or is gone */
+		/* It never had mail, or is gone; in a copy that lacks the PURGE it is not. */
+		answer(purger, is_purged_elsewhere(volume) ? 0 : -EAGAIN);
 		return;
 	}
 	struct purge_change *change = mem_alloc(sizeof(*change));

@@ -452,6 +452,29 @@ TEST(a_copy_that_restarted_after_it_was_chosen_begins_an_epoch_of_its_own)
 	EXPECT(check_all());
 }
 
+/* Named under a token that its power took with it, all others heard: nothing is asked a second time
+ * by itself, so what is refused has to be. */
+TEST(a_file_that_does_not_open_once_keeps_no_opening_waiting)
+{
+	unsigned refused = 0;
+	for (unsigned skips = 0; skips < 60; skips++) {
+		start();
+		unsigned primary = cluster_primary(1), chosen = 1 - primary;
+		deliver_uid();
+		cluster_promote(1, chosen);
+		run_us(16000);
+		cluster_crash(chosen);
+		world_refuse_call(chosen, DISK_OPEN, -EMFILE, skips);
+		cluster_restart(chosen);
+		run_us(20 * SECOND_US);
+		refused += world_has_refused(chosen);
+		world_spare(chosen);
+		EXPECT_INT(VOLUME_PRIMARY, primary_of_1()->state);
+		EXPECT(check_all());
+	}
+	EXPECT(refused > 10);
+}
+
 /* Without power, and nobody answers when it is back. */
 static unsigned leave_opening(void)
 {

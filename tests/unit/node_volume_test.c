@@ -541,3 +541,27 @@ TEST(a_mailbox_with_a_quota_takes_so_many_quotas_in_a_day)
 	EXPECT_INT(-ENOBUFS, fixture_append(&f, inbox, NULL, 10000, &op));
 	fixture_teardown(&f);
 }
+
+TEST(mail_at_risk_beyond_what_is_listed_counts_until_it_is_elsewhere)
+{
+	enum { MORE = 1000, REPLICA = 2 };
+	struct fixture f;
+	fixture_setup(&f);
+	struct volume_desired desired = { .primary = true,
+		.epoch = 1,
+		.replicas = { { .node_id = REPLICA, .counted = true } },
+		.replica_count = 1 };
+	volume_set_desired(f.volume, &desired);
+	uint64_t first = volume_log_end(f.volume->log) + 1, count = AT_RISK_LISTED_MAX + MORE;
+	for (uint64_t i = 0; i < count; i++)
+		volume_add_at_risk(f.volume, &(struct at_risk){ .lsn = first + i });
+	EXPECT_INT(count, f.volume->numbers.at_risk);
+	/* The listed half comes to be elsewhere, then all that is listed, then the rest. */
+	volume_acked(f.volume, REPLICA, first + AT_RISK_LISTED_MAX / 2 - 1, true);
+	EXPECT_INT(count - AT_RISK_LISTED_MAX / 2, f.volume->numbers.at_risk);
+	volume_acked(f.volume, REPLICA, first + AT_RISK_LISTED_MAX - 1, true);
+	EXPECT_INT(MORE, f.volume->numbers.at_risk);
+	volume_acked(f.volume, REPLICA, first + count - 1, true);
+	EXPECT_INT(0, f.volume->numbers.at_risk);
+	fixture_teardown(&f);
+}

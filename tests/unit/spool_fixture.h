@@ -107,12 +107,13 @@ struct fixture {
 	char directory[64];
 	int status;
 	unsigned waiting;
+	uint64_t epoch_max; /* of what is received */
 };
 
 static inline void setup(struct fixture *f)
 {
 	struct error error;
-	*f = (struct fixture){ .loop = loop_create() };
+	*f = (struct fixture){ .loop = loop_create(), .epoch_max = EPOCH_MAX };
 	snprintf(f->directory, sizeof(f->directory), "/tmp/pando-spool-XXXXXX");
 	EXPECT(mkdtemp(f->directory) != NULL);
 	/* meson.build runs this program once for each backend. */
@@ -256,9 +257,12 @@ static inline void on_received(struct volume_receive *receive)
 
 static inline int receive(struct fixture *to, struct bytes *bytes, uint64_t lsn)
 {
-	struct volume_receive receive = {
-		.bytes = bytes, .lsn = lsn, .length = bytes->length, .done = on_received, .arg = to
-	};
+	struct volume_receive receive = { .bytes = bytes,
+		.lsn = lsn,
+		.length = bytes->length,
+		.epoch_max = to->epoch_max,
+		.done = on_received,
+		.arg = to };
 	volume_log_receive(to->log, &receive);
 	loop_run(to->loop);
 	return to->status;

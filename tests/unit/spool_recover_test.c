@@ -531,6 +531,10 @@ TEST(a_punched_record_is_received_and_changes_nothing_of_the_chain)
 	group_header_encode(&wrong, (uint8_t *)bytes->data);
 	EXPECT_INT(-EINVAL, receive(&follower, bytes, lsn));
 	group_header_encode(&group, (uint8_t *)bytes->data);
+	/* Of an epoch that is nobody's, whatever it follows. */
+	follower.epoch_max = group.epoch - 1;
+	EXPECT_INT(-EINVAL, receive(&follower, bytes, lsn));
+	follower.epoch_max = group.epoch;
 	EXPECT_INT(0, receive(&follower, bytes, lsn));
 	EXPECT_INT(volume_log_chain(leader.log), volume_log_chain(follower.log));
 	struct record_read read = { 0 };
