@@ -32,7 +32,7 @@ static int to_errno(int code)
 	case SQLITE_LOCKED: return -EBUSY;
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB: return -EUCLEAN;
-	case SQLITE_CANTOPEN: return -ENOENT;
+	case SQLITE_NOMEM: return -ENOMEM;
 	case SQLITE_READONLY:
 	case SQLITE_PERM: return -EACCES;
 	default: return -EIO;
