@@ -154,7 +154,10 @@ static int set_aside(const struct copy *copy, uint64_t number)
 /* Again after a crash at any point: it ends with the number. */
 static int begin_copy(struct copy *copy, uint64_t number, bool is_new)
 {
-	int result = is_new ? set_aside(copy, copy_number_read(disk_of(copy), copy->directory)) : 0;
+	uint64_t before = 0;
+	int result = is_new ? copy_number_read(disk_of(copy), copy->directory, &before) : 0;
+	if (result == 0 && is_new)
+		result = set_aside(copy, before);
 	if (result == 0)
 		result = disk_make_directory(copy->directory);
 	if (result == 0 && is_new)
@@ -173,12 +176,14 @@ bool aside_prepare(struct copy *copy)
 	bool is_seeding;
 	if (!is_named(copy, &wanted, &is_seeding))
 		return true;
-	if (copy->number == 0)
-		copy->number = copy_number_read(disk_of(copy), copy->directory);
-	if (copy->number >= wanted)
+	int result = copy->number == 0
+		? copy_number_read(disk_of(copy), copy->directory, &copy->number)
+		: 0;
+	if (result == 0 && copy->number >= wanted)
 		return true;
 	/* What is set aside now is not to be among what is being removed. */
-	int result = copy->is_dropping ? -EAGAIN : begin_copy(copy, wanted, is_seeding);
+	if (result == 0)
+		result = copy->is_dropping ? -EAGAIN : begin_copy(copy, wanted, is_seeding);
 	if (result == 0) {
 		copy->number = wanted;
 		return true;
@@ -224,8 +229,9 @@ void aside_drop(struct copy *copy)
 	/* What the log here lacks is not known before somebody says where it ends. */
 	if (copy->log == NULL && copy->node != NODE_WRITES)
 		return;
-	if (copy->number == 0)
-		copy->number = copy_number_read(disk_of(copy), copy->directory);
+	if (copy->number == 0 &&
+		copy_number_read(disk_of(copy), copy->directory, &copy->number) < 0)
+		return;
 	if (copy->number != wanted)
 		return;
 	struct drop *drop = mem_alloc(sizeof(*drop));

@@ -11,25 +11,36 @@ enum {
 	ASIDE_TRIES_MAX = 1000,
 };
 
-uint64_t copy_number_read(struct disk *disk, const char *directory)
+static int read_text(struct disk *disk, const char *path, char *text, size_t *length_out)
+{
+	struct disk_file *file = NULL;
+	int result = disk_file_open(disk, path, false, &file);
+	if (result < 0)
+		return result;
+	int64_t size = disk_file_size(file);
+	result = size < 0 ? (int)size : 0;
+	*length_out = size > 0 && size < NUMBER_LENGTH_MAX ? (size_t)size : 0;
+	if (result == 0 && *length_out > 0)
+		result = disk_read_now(file, text, *length_out, 0);
+	disk_file_close(&file);
+	return result;
+}
+
+int copy_number_read(struct disk *disk, const char *directory, uint64_t *number_out)
 {
 	char text[NUMBER_LENGTH_MAX] = "";
 	struct buf path = { 0 };
-	struct disk_file *file = NULL;
-	uint64_t number = 0;
+	size_t length = 0;
+	*number_out = 0;
 	buf_printf(&path, "%s/number", directory);
-	int result = disk_file_open(disk, buf_terminated(&path), false, &file);
+	int result = read_text(disk, buf_terminated(&path), text, &length);
 	buf_deinit(&path);
-	if (result < 0)
+	if (result == -ENOENT || result == -EIO || result == -ENODATA)
 		return 0;
-	int64_t size = disk_file_size(file);
-	struct str rest = str_of(text, size > 0 && size < NUMBER_LENGTH_MAX ? (size_t)size : 0);
-	if (rest.length > 1 && disk_read_now(file, text, rest.length, 0) == 0 &&
-		text[rest.length - 1] == '\n' &&
-		!str_to_u64(str_first(rest, rest.length - 1), UINT64_MAX, &number))
-		number = 0;
-	disk_file_close(&file);
-	return number;
+	if (result == 0 && length > 1 && text[length - 1] == '\n' &&
+		!str_to_u64(str_of(text, length - 1), UINT64_MAX, number_out))
+		*number_out = 0;
+	return result;
 }
 
 int copy_number_write(struct disk *disk, const char *directory, uint64_t number)

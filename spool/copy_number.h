@@ -12,8 +12,10 @@
 #include "core/buf.h"
 #include "core/disk.h"
 
-/* 0 where there is none, or it cannot be read. */
-uint64_t copy_number_read(struct disk *disk, const char *directory);
+/* The number is 0 where there is none, or it is damaged. A negative errno where the disk refuses
+ * to say (no descriptor, no right): a log that has a number must not be taken for an earlier
+ * copy's. */
+int copy_number_read(struct disk *disk, const char *directory, uint64_t *number_out) must_check;
 /* Durable when it returns 0. */
 int copy_number_write(struct disk *disk, const char *directory, uint64_t number) must_check;
 /* Renames the folder of a log whose number that is, under its lock, which the caller has and which

@@ -268,10 +268,13 @@ static int forget_other_log(const struct place *place)
 int place_set_aside(struct place *place, struct error *error)
 {
 	const char *log = buf_terminated(&place->log);
+	uint64_t number = 0;
 	int result = forget_other_log(place);
 	if (result == 0 && place->was_there)
+		result = copy_number_read(place->disk, log, &number);
+	if (result == 0 && place->was_there)
 		result = copy_number_set_aside(log, buf_terminated(&place->volumes),
-			place->volume_id, copy_number_read(place->disk, log), &place->aside);
+			place->volume_id, number, &place->aside);
 	else if (result == 0)
 		result = remove_folder(log);
 	/* What stands there from now on is a daemon's, or the restored log. */

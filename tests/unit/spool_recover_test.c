@@ -1,5 +1,7 @@
 #include "unit/spool_fixture.h"
 
+#include "spool/copy_number.h"
+
 #include <sys/stat.h>
 
 /* Logs that are torn, rotten, cut, without room: what is found when they are opened. */
@@ -270,6 +272,27 @@ TEST(want_of_descriptors_refuses_and_changes_nothing)
 	EXPECT_INT(0, append(&f, 1, bytes_str(body)));
 	EXPECT_INT(there + 1, count_records(&f, RECORD_MESSAGE));
 	bytes_unref(&body);
+	teardown(&f);
+}
+
+/* Else the log would be set aside as an earlier copy's. */
+TEST(number_of_a_copy_is_not_taken_for_none_for_want_of_descriptors)
+{
+	struct fixture f;
+	struct rlimit before, none;
+	uint64_t number = 0;
+	setup(&f);
+	EXPECT_INT(0, copy_number_read(f.disk, f.directory, &number));
+	EXPECT_INT(0, number);
+	EXPECT_INT(0, copy_number_write(f.disk, f.directory, 12));
+	EXPECT_INT(0, getrlimit(RLIMIT_NOFILE, &before));
+	none = before;
+	none.rlim_cur = 3;
+	EXPECT_INT(0, setrlimit(RLIMIT_NOFILE, &none));
+	EXPECT_INT(-EMFILE, copy_number_read(f.disk, f.directory, &number));
+	EXPECT_INT(0, setrlimit(RLIMIT_NOFILE, &before));
+	EXPECT_INT(0, copy_number_read(f.disk, f.directory, &number));
+	EXPECT_INT(12, number);
 	teardown(&f);
 }
 
