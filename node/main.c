@@ -145,8 +145,8 @@ static int open_all(struct node *node, struct error *error)
 		result = process_make_folder(config, "node", path, error);
 	if (result == 0) {
 		snprintf(snapshot, sizeof(snapshot), "%s/directory.db", path);
-		result = directory_open(node->loop, config, snapshot, on_directory_change, node,
-			&node->directory, error);
+		node->directory =
+			directory_open(node->loop, config, snapshot, on_directory_change, node);
 	}
 	if (result == 0)
 		result = volumes_create(node->loop, config, node->directory, &node->volumes, error);

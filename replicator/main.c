@@ -206,8 +206,8 @@ static int open_all(struct program *program, struct error *error)
 					   .arg = program },
 		&program->replicator, error);
 	if (result == 0)
-		result = directory_open(program->loop, config, snapshot, on_directory_change,
-			program, &program->directory, error);
+		program->directory = directory_open(
+			program->loop, config, snapshot, on_directory_change, program);
 	if (result == 0)
 		watch_vitals(program, volumes);
 	return result;

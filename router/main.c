@@ -248,10 +248,8 @@ static int open_all(struct program *program, struct error *error)
 		router->forward = forward_create(router);
 		router->proxies = proxies_create(router);
 		snprintf(snapshot, sizeof(snapshot), "%s/directory.db", path);
-		struct directory *directory = NULL;
-		rc = directory_open(router->loop, config, snapshot, on_directory_change, program,
-			&directory, error);
-		router->directory = directory;
+		router->directory = directory_open(
+			router->loop, config, snapshot, on_directory_change, program);
 	}
 	if (rc == 0)
 		watch_vitals(program, path);

@@ -75,11 +75,6 @@ int batch_insert_row(
  * (revision, mark), in hexadecimal digits. A sum, because a delta must not read all rows again.
  */
 
-/* Opens (makes) it. A file that is not usable is set aside as `<path>.unusable` and replaced: its
- * content can be fetched again. */
-int snapshot_open(const char *path, struct sql **sql_out, struct error *error) must_check;
-/* Does so with a file that turned out to be unusable when it was read. Closes *sql first. */
-int snapshot_replace(const char *path, struct sql **sql, struct error *error) must_check;
 /* The batch becomes part of the file, atomically. Any thread, one at a time. -ESTALE: a delta that
  * does not go on from what the file holds; only a full batch helps. */
 int snapshot_apply(

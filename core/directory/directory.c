@@ -128,7 +128,7 @@ static void tell_unreachable(struct directory *directory, const char *reason)
 			directory->source ? "start PostgreSQL, check `directory` in the "
 					    "configuration, run `pando init`"
 					  : "run `pando init --standalone`; let this account "
-					    "write in the file's folder",
+					    "write in the file's folder; make room there",
 			log_quote(str_from(reason)));
 	directory->told_unreachable = true;
 }
@@ -140,8 +140,31 @@ static void disconnect(struct directory *directory)
 	directory->listening = directory->writable = false;
 }
 
+static void take_snapshot(struct directory *directory, struct directory_batch *batch)
+{
+	contents_apply(&directory->head.contents, batch);
+	directory->revision = batch->revision;
+	memcpy(directory->mark, batch->mark, sizeof(directory->mark));
+	directory->loaded = true;
+	directory->told_unreachable = false; /* or as somebody who serves nothing */
+	log_info("directory_snapshot_loaded", "revision=%llu rows=%zu",
+		(unsigned long long)batch->revision, batch_row_count(batch));
+	loop_defer(directory->loop, &directory->announce);
+	batch_destroy(&batch);
+}
+
+/* Until there is something to serve the snapshot is as good a source as PostgreSQL. */
+static void read_snapshot_again(struct directory *directory)
+{
+	struct directory_batch *batch =
+		directory->loaded ? NULL : snapshot_writer_read(directory->snapshot);
+	if (batch)
+		take_snapshot(directory, batch);
+}
+
 static void lost(struct directory *directory, const char *reason)
 {
+	read_snapshot_again(directory);
 	tell_unreachable(directory, reason);
 	disconnect(directory);
 	timer_start(directory->timer, directory->retry_ms + rand_u64() % (directory->retry_ms / 2));
@@ -360,23 +383,13 @@ static void on_snapshot_behind(void *arg)
 		fetch(directory);
 }
 
-static int load_snapshot(struct directory *directory, const char *path, struct error *error)
+static void load_snapshot(struct directory *directory, const char *path)
 {
-	struct directory_batch *batch = NULL;
-	int code = snapshot_writer_open(directory->loop, path, on_snapshot_behind, directory,
-		&directory->snapshot, &batch, error);
-
-	if (code < 0 || !batch)
-		return code;
-	contents_apply(&directory->head.contents, batch);
-	directory->revision = batch->revision;
-	memcpy(directory->mark, batch->mark, sizeof(directory->mark));
-	directory->loaded = true;
-	log_info("directory_snapshot_loaded", "revision=%llu rows=%zu",
-		(unsigned long long)batch->revision, batch_row_count(batch));
-	loop_defer(directory->loop, &directory->announce);
-	batch_destroy(&batch);
-	return 0;
+	struct directory_batch *batch;
+	directory->snapshot =
+		snapshot_writer_open(directory->loop, path, on_snapshot_behind, directory, &batch);
+	if (batch)
+		take_snapshot(directory, batch);
 }
 
 /* What was seen of the servers stands beside the snapshot. */
@@ -395,9 +408,8 @@ void directory_file_path(const struct config *config, struct buf *out)
 	buf_printf(out, "%s/directory/directory.sqlite", config->data_dir);
 }
 
-int directory_open(struct loop *loop, const struct config *config, const char *snapshot_path,
-	void (*on_change)(void *arg), void *arg, struct directory **directory_out,
-	struct error *error)
+struct directory *directory_open(struct loop *loop, const struct config *config,
+	const char *snapshot_path, void (*on_change)(void *arg), void *arg)
 {
 	struct directory *directory = mem_alloc(sizeof(*directory));
 	directory->loop = loop;
@@ -414,18 +426,13 @@ int directory_open(struct loop *loop, const struct config *config, const char *s
 		directory->file_path = str_to_heap(buf_str(&path));
 		buf_deinit(&path);
 	} else {
-		int code = load_snapshot(directory, snapshot_path, error);
-		if (code < 0) {
-			free_directory(directory);
-			return code;
-		}
+		load_snapshot(directory, snapshot_path);
 		directory->source = str_to_heap(str_from(config->directory));
 		watch_servers(directory, snapshot_path);
 	}
 	directory->timer = timer_new(loop, on_timer, directory);
 	timer_start(directory->timer, 0);
-	*directory_out = directory;
-	return 0;
+	return directory;
 }
 
 void directory_close(struct directory **directory_pointer)

@@ -147,14 +147,14 @@ enum directory_found { DIRECTORY_FOUND, DIRECTORY_NO_USER, DIRECTORY_NO_DOMAIN }
  * folder holds nothing else: who reads the file must be able to make SQLite's files beside it. */
 void directory_file_path(const struct config *config, struct buf *out);
 
-/* Opens the snapshot file `snapshot_path` (made when missing, replaced when unusable) and begins to
- * follow. on_change is called on the loop, never from inside this call: with the first complete
- * content, after every applied batch of changes, and when directory_is_fresh has become true. No
- * snapshot and no reachable directory is not a failure: the daemon starts empty and is filled as
- * soon as the directory answers. */
-int directory_open(struct loop *loop, const struct config *config, const char *snapshot_path,
-	void (*on_change)(void *arg), void *arg, struct directory **directory_out,
-	struct error *error) must_check;
+/* Opens the snapshot file `snapshot_path` (made when missing, replaced when its content is
+ * unusable, only read where it cannot be written) and begins to follow. on_change is called on the
+ * loop, never from inside this call: with the first complete content, after every applied batch of
+ * changes, and when directory_is_fresh has become true. No snapshot and no reachable directory is
+ * not a failure: the daemon starts empty and is filled as soon as the directory answers, or the
+ * snapshot can be read. */
+struct directory *directory_open(struct loop *loop, const struct config *config,
+	const char *snapshot_path, void (*on_change)(void *arg), void *arg);
 void directory_close(struct directory **directory);
 
 /* Connected and caught up with the source now (standalone: always). */

@@ -2,6 +2,7 @@
 
 #include "core/directory/contents.h"
 #include "core/directory/directory_write.h"
+#include "core/directory/snapshot_file.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -114,6 +115,9 @@ int directory_load_places(
 	if (code == 0)
 		code = batch_read(copy, BATCH_SNAPSHOT, 0, "", &batch, error);
 	sql_close(&copy);
+	/* A full disk is one of the reasons to ask where everything is. */
+	if (code < 0 && code != -ENOENT && snapshot_read_only(copy_path, &batch, NULL) == 0)
+		code = 0;
 	if (code < 0)
 		return code;
 	*directory_out = places_of(batch);

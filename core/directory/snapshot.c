@@ -1,4 +1,4 @@
-/* The snapshot file (core/directory/batch.h says what is in it). */
+/* The content of the snapshot file (core/directory/batch.h says what is in it). */
 
 #include "core/directory/batch.h"
 
@@ -98,65 +98,6 @@ static bool sum_parse(struct sum *sum, const char *text)
 		return false;
 	*sum = (struct sum){ { high, low } };
 	return true;
-}
-
-static int prepare_file(struct sql *sql, struct error *error)
-{
-	int code = schema_migrate(sql, true, NULL, error);
-	if (code == 0)
-		code = sql_script(sql,
-			"create table if not exists snapshot (revision bigint not null, mark text "
-			"not null, digest text not null)",
-			error);
-	/* A file of an earlier form has no digest: it is made anew. */
-	if (code == 0)
-		code = sql_query(sql, "select digest from snapshot limit 1", NULL, 0, NULL, error);
-	return code;
-}
-
-static int open_file(const char *path, struct sql **sql_out, struct error *error)
-{
-	int code = sql_open_file(path, true, sql_out, error);
-	if (code == 0 && (code = prepare_file(*sql_out, error)) < 0)
-		sql_close(sql_out);
-	return code;
-}
-
-static int move_aside(const char *path)
-{
-	/* SQLite's log goes with its file: a new one must not find it. */
-	static const char *const endings[] = { "", "-wal", "-shm" };
-	int result = 0;
-
-	for (unsigned i = 0; i < 3; i++) {
-		struct buf from = { 0 }, to = { 0 };
-		buf_printf(&from, "%s%s", path, endings[i]);
-		buf_printf(&to, "%s.unusable%s", path, endings[i]);
-		if (rename(buf_terminated(&from), buf_terminated(&to)) != 0 && i == 0)
-			result = -errno;
-		buf_deinit(&from);
-		buf_deinit(&to);
-	}
-	return result;
-}
-
-int snapshot_replace(const char *path, struct sql **sql, struct error *error)
-{
-	sql_close(sql);
-	int code = move_aside(path);
-	if (code < 0)
-		return error_set(error, code, "cannot set the snapshot %s aside", path);
-	return open_file(path, sql, error);
-}
-
-int snapshot_open(const char *path, struct sql **sql_out, struct error *error)
-{
-	int code = open_file(path, sql_out, error);
-
-	/* A file that is held, or for which there is no room, is good. */
-	if (code == 0 || code == -EAGAIN || code == -ENOSPC || move_aside(path) < 0)
-		return code;
-	return open_file(path, sql_out, error);
 }
 
 int snapshot_verify(struct sql *sql, const struct directory_batch *batch, struct error *error)

@@ -1,5 +1,6 @@
 #include "core/directory/snapshot_writer.h"
 
+#include "core/directory/snapshot_file.h"
 #include "core/log.h"
 #include "core/timer.h"
 
@@ -21,14 +22,15 @@ struct snapshot_writer {
 	void *arg;
 	char *path;
 	/* The pool thread owns these while is_writing is set. */
-	struct sql *sql;
+	struct sql *sql;                      /* NULL: the file could not be opened yet */
 	struct directory_batch *first, *last; /* the first is the one being written */
 	int status;
 	struct error error;
 	bool is_writing, is_closed;
+	bool is_unread; /* what it holds could not be read yet */
 	bool is_behind; /* only a full batch brings the file up to date */
 	size_t waiting_rows;
-	uint64_t retry_ms; /* 0: the last write went well */
+	uint64_t retry_ms; /* 0: the last write went well, or the opening */
 	struct timer *retry;
 };
 
@@ -54,10 +56,25 @@ static void drop_all(struct snapshot_writer *writer)
 	CHECK(writer->waiting_rows == 0);
 }
 
+/* The file may have been refused so far, or be found damaged only now. */
+static int apply_first(struct snapshot_writer *writer, struct error *error)
+{
+	struct error reason = { 0 };
+	int code = writer->sql ? 0 : snapshot_open(writer->path, &writer->sql, error);
+
+	if (code < 0)
+		return code;
+	code = snapshot_apply(writer->sql, writer->first, &reason);
+	if (code != -EUCLEAN)
+		return code < 0 ? error_set(error, code, "%s", reason.text) : 0;
+	code = snapshot_replace(writer->path, &reason, &writer->sql, error);
+	return code < 0 ? code : snapshot_apply(writer->sql, writer->first, error);
+}
+
 static void writer_free(struct snapshot_writer *writer)
 {
 	/* The first that cannot be written ends it: what follows would not fit. */
-	while (writer->first && snapshot_apply(writer->sql, writer->first, NULL) == 0)
+	while (writer->first && apply_first(writer, NULL) == 0)
 		drop_first(writer);
 	drop_all(writer);
 	sql_close(&writer->sql);
@@ -68,7 +85,7 @@ static void writer_free(struct snapshot_writer *writer)
 static void write_first(void *arg)
 {
 	struct snapshot_writer *writer = arg;
-	writer->status = snapshot_apply(writer->sql, writer->first, &writer->error);
+	writer->status = apply_first(writer, &writer->error);
 }
 
 static void on_written(void *arg);
@@ -142,6 +159,7 @@ static void on_retry(void *arg)
 void snapshot_writer_put(struct snapshot_writer *writer, struct directory_batch *batch)
 {
 	batch->next = NULL;
+	writer->is_unread = false; /* whoever gives it knows more */
 	if (batch->full) {
 		/* It holds all that waits, but what is being written. */
 		writer->is_behind = false;
@@ -165,28 +183,42 @@ void snapshot_writer_put(struct snapshot_writer *writer, struct directory_batch 
 	write_next(writer);
 }
 
-/* NULL: nothing is there, or nothing that can be believed. */
-static int read_file(
-	struct snapshot_writer *writer, struct directory_batch **batch_out, struct error *error)
+/* Once: what follows from it is seen by what is tried again. */
+static void tell_refused(struct snapshot_writer *writer, const char *reason)
 {
-	struct error reason = { 0 };
-	int code = batch_read(writer->sql, BATCH_SNAPSHOT, 0, "", batch_out, &reason);
-
-	if (code < 0) {
-		log_error("directory_snapshot_damaged",
-			"path=%s kept_as=%s.unusable next=\"all is read anew\" reason=%s",
-			writer->path, writer->path, log_quote(str_from(reason.text)));
-		*batch_out = NULL;
-		return snapshot_replace(writer->path, &writer->sql, error);
-	}
-	if ((*batch_out)->revision == 0)
-		batch_destroy(batch_out);
-	return 0;
+	if (writer->retry_ms == 0)
+		log_error("directory_snapshot_refused",
+			"path=%s effect=\"%s\" action=\"mend what the reason says (room on its "
+			"disk, descriptors, the account's rights): it is tried again\" reason=%s",
+			writer->path,
+			writer->is_unread ? "nothing is known until PostgreSQL answers or it can "
+					    "be read"
+					  : "what it holds is served, and nothing new is "
+					    "written to it",
+			log_quote(str_from(reason)));
+	writer->retry_ms = RETRY_MS_MIN;
 }
 
-int snapshot_writer_open(struct loop *loop, const char *path, void (*on_behind)(void *arg),
-	void *arg, struct snapshot_writer **writer_out, struct directory_batch **batch_out,
-	struct error *error)
+struct directory_batch *snapshot_writer_read(struct snapshot_writer *writer)
+{
+	struct directory_batch *batch = NULL;
+	struct error error = { 0 };
+
+	if (!writer->is_unread)
+		return NULL;
+	CHECK(!writer->is_writing && !writer->first);
+	sql_close(&writer->sql);
+	int code = snapshot_open_and_read(writer->path, &writer->sql, &batch, &error);
+	writer->is_unread = code < 0 && snapshot_read_only(writer->path, &batch, NULL) < 0;
+	if (code < 0)
+		tell_refused(writer, error.text);
+	if (batch && batch->revision == 0)
+		batch_destroy(&batch);
+	return batch;
+}
+
+struct snapshot_writer *snapshot_writer_open(struct loop *loop, const char *path,
+	void (*on_behind)(void *arg), void *arg, struct directory_batch **batch_out)
 {
 	struct snapshot_writer *writer = mem_alloc(sizeof(*writer));
 
@@ -194,16 +226,10 @@ int snapshot_writer_open(struct loop *loop, const char *path, void (*on_behind)(
 	writer->on_behind = on_behind;
 	writer->arg = arg;
 	writer->path = str_to_heap(str_from(path));
-	int code = snapshot_open(path, &writer->sql, error);
-	if (code == 0)
-		code = read_file(writer, batch_out, error);
-	if (code < 0) {
-		writer_free(writer);
-		return code;
-	}
 	writer->retry = timer_new(loop, on_retry, writer);
-	*writer_out = writer;
-	return 0;
+	writer->is_unread = true;
+	*batch_out = snapshot_writer_read(writer);
+	return writer;
 }
 
 void snapshot_writer_close(struct snapshot_writer **writer_pointer)

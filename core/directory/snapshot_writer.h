@@ -19,11 +19,14 @@
 struct snapshot_writer;
 
 /* Opens the file and reads it. *batch_out is what it holds, the caller's; NULL when it holds
- * nothing, or what it held is damaged: then it has been set aside. on_behind is never called from
- * inside. */
-int snapshot_writer_open(struct loop *loop, const char *path, void (*on_behind)(void *arg),
-	void *arg, struct snapshot_writer **writer_out, struct directory_batch **batch_out,
-	struct error *error) must_check;
+ * nothing, when what it held is damaged (it has been set aside), and when it cannot be read now. A
+ * file that is refused costs no more than that: opening it is tried again with every batch.
+ * on_behind is never called from inside. */
+struct snapshot_writer *snapshot_writer_open(struct loop *loop, const char *path,
+	void (*on_behind)(void *arg), void *arg, struct directory_batch **batch_out);
+/* Once more where it could not be read, before any batch was put: it may be all that is known. NULL
+ * as above, and when it has been read. */
+struct directory_batch *snapshot_writer_read(struct snapshot_writer *writer);
 /* Takes the batch over. */
 void snapshot_writer_put(struct snapshot_writer *writer, struct directory_batch *batch);
 /* What waits is written before the file is closed, as far as it can be: a restart may find no

@@ -9,6 +9,7 @@
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* How long a writer of the file waits for another: an import of 100,000 mailboxes takes about 2 s.
  */
@@ -69,22 +70,134 @@ int sql_open_postgres(const char *conninfo, const char *memory_path, struct sql 
 	return code;
 }
 
+static bool is_system_refusal(sqlite3 *file)
+{
+	int kind = sqlite3_extended_errcode(file) & 0xff;
+	return kind == SQLITE_IOERR || kind == SQLITE_CANTOPEN;
+}
+
+static int file_code(sqlite3 *file)
+{
+	int extended = sqlite3_extended_errcode(file), system = sqlite3_system_errno(file);
+	/* Any other number of the system's would be taken for one of ours. */
+	if (is_system_refusal(file))
+		return system == ENOSPC || system == EDQUOT ? -ENOSPC : -EIO;
+	switch (extended) {
+	case SQLITE_CONSTRAINT_UNIQUE:
+	case SQLITE_CONSTRAINT_PRIMARYKEY: return -EEXIST;
+	case SQLITE_CONSTRAINT_FOREIGNKEY: return -EBUSY;
+	default: break;
+	}
+	switch (extended & 0xff) {
+	case SQLITE_BUSY: return -EAGAIN;
+	case SQLITE_FULL: return -ENOSPC;
+	case SQLITE_NOMEM: return -ENOMEM;
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB: return -EUCLEAN;
+	case SQLITE_ERROR:
+	case SQLITE_CONSTRAINT: return -EPROTONOSUPPORT;
+	default: return -EIO;
+	}
+}
+
+/* With the system's own word, where SQLite has only "disk I/O error". */
+static int refuse(sqlite3 *file, const char *what, int code, struct error *error)
+{
+	int system = is_system_refusal(file) ? sqlite3_system_errno(file) : 0;
+	return error_set(error, code, "%s: %s%s%s", what, sqlite3_errmsg(file), system ? ": " : "",
+		system ? strerror(system) : "");
+}
+
+static int file_error(sqlite3 *file, struct error *error)
+{
+	return refuse(file, "the directory file refused", file_code(file), error);
+}
+
+static int open_database(const char *name, int flags, struct sql **sql_out, struct error *error)
+{
+	struct sql *sql = *sql_out = mem_alloc(sizeof(*sql));
+	if (sqlite3_open_v2(name, &sql->file, flags | SQLITE_OPEN_FULLMUTEX, NULL) == SQLITE_OK) {
+		sqlite3_busy_timeout(sql->file, FILE_BUSY_TIMEOUT_MS);
+		return 0;
+	}
+	bool is_missing = sqlite3_system_errno(sql->file) == ENOENT;
+	struct buf what = { 0 };
+	buf_printf(&what, "%s cannot be opened", name);
+	int code = refuse(sql->file, buf_terminated(&what),
+		is_missing ? -ENOENT : file_code(sql->file), error);
+	buf_deinit(&what);
+	sql_close(sql_out);
+	return code;
+}
+
 int sql_open_file(const char *path, bool create, struct sql **sql_out, struct error *error)
 {
-	struct sql *sql = mem_alloc(sizeof(*sql));
-	int flags =
-		SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | (create ? SQLITE_OPEN_CREATE : 0);
-	if (sqlite3_open_v2(path, &sql->file, flags, NULL) != SQLITE_OK) {
-		int code = error_set(error, create ? -EIO : -ENOENT, "%s cannot be opened: %s",
-			path, sqlite3_errmsg(sql->file));
-		sql_close(&sql);
-		return code;
-	}
-	sqlite3_busy_timeout(sql->file, FILE_BUSY_TIMEOUT_MS);
-	int code = sql_script(sql, "pragma journal_mode = wal; pragma synchronous = normal", error);
+	int flags = SQLITE_OPEN_READWRITE | (create ? SQLITE_OPEN_CREATE : 0);
+	int code = open_database(path, flags, sql_out, error);
 	if (code < 0)
-		sql_close(&sql);
-	*sql_out = sql;
+		return code;
+	code = sql_script(
+		*sql_out, "pragma journal_mode = wal; pragma synchronous = normal", error);
+	if (code < 0)
+		sql_close(sql_out);
+	return code;
+}
+
+/* As SQLite's URI; what it says holds of a file that nobody writes, and has no log to be read. */
+static void append_immutable(struct buf *out, const char *path)
+{
+	buf_append_literal(out, "file:");
+	/* Two slashes would begin a host's name. */
+	if (path[0] == '/')
+		buf_append_literal(out, "//");
+	for (; *path; path++)
+		if (strchr("%?#", *path))
+			buf_printf(out, "%%%02x", (unsigned)(unsigned char)*path);
+		else
+			buf_append_byte(out, *path);
+	buf_append_literal(out, "?immutable=1");
+}
+
+/* Whether SQLite's log may hold what is not in the file yet. */
+static int look_for_log(const char *path, bool *has_log_out, struct error *error)
+{
+	struct stat status = { 0 };
+	struct buf log = { 0 };
+	int code = 0;
+	buf_printf(&log, "%s-wal", path);
+	if (stat(buf_terminated(&log), &status) != 0 && errno != ENOENT)
+		code = error_set(error, -EIO, "%s cannot be looked at: %s", buf_terminated(&log),
+			strerror(errno));
+	*has_log_out = status.st_size > 0;
+	buf_deinit(&log);
+	return code;
+}
+
+/* The index of a log is a file beside it, for which a full disk has no room, unless one connection
+ * alone holds the file: then it is memory. Closing must not write the log back either. Without a
+ * log SQLite needs nothing beside the file, and can be told so; it then takes no lock. */
+int sql_open_file_to_read(const char *path, struct sql **sql_out, struct error *error)
+{
+	struct buf name = { 0 };
+	bool has_log;
+	int code = look_for_log(path, &has_log, error);
+	if (code < 0)
+		return code;
+	if (!has_log)
+		append_immutable(&name, path);
+	code = has_log ? open_database(path, SQLITE_OPEN_READWRITE, sql_out, error)
+		       : open_database(buf_terminated(&name),
+				 SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, sql_out, error);
+	buf_deinit(&name);
+	if (code < 0)
+		return code;
+	sqlite3_db_config((*sql_out)->file, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	code = sql_script(*sql_out,
+		"pragma query_only = on; pragma temp_store = memory; "
+		"pragma locking_mode = exclusive",
+		error);
+	if (code < 0)
+		sql_close(sql_out);
 	return code;
 }
 
@@ -157,20 +270,6 @@ static int postgres_error(struct sql *sql, const PGresult *rows, struct error *e
 	return error_set(error, code, "the directory refused: " STR_FORMAT, STR_ARG(reason));
 }
 
-static int file_error(sqlite3 *file, struct error *error)
-{
-	int extended = sqlite3_extended_errcode(file), code = -EIO;
-	if (extended == SQLITE_CONSTRAINT_UNIQUE || extended == SQLITE_CONSTRAINT_PRIMARYKEY)
-		code = -EEXIST;
-	else if (extended == SQLITE_CONSTRAINT_FOREIGNKEY)
-		code = -EBUSY;
-	else if ((extended & 0xff) == SQLITE_BUSY)
-		code = -EAGAIN;
-	else if ((extended & 0xff) == SQLITE_FULL)
-		code = -ENOSPC;
-	return error_set(error, code, "the directory file refused: %s", sqlite3_errmsg(file));
-}
-
 int sql_script(struct sql *sql, const char *text, struct error *error)
 {
 	if (!sql->postgres) {
@@ -229,12 +328,16 @@ static int file_query(struct sql *sql, const char *text, const char *const *valu
 	for (unsigned i = 0; i < result->columns; i++)
 		put_cell(result, sqlite3_column_name(sql->statement, (int)i));
 	int step;
-	while ((step = sqlite3_step(sql->statement)) == SQLITE_ROW) {
-		for (unsigned i = 0; i < result->columns; i++)
-			put_cell(result, (const char *)sqlite3_column_text(sql->statement, (int)i));
+	bool is_short = false; /* of memory: the text would be taken for a null */
+	while (!is_short && (step = sqlite3_step(sql->statement)) == SQLITE_ROW) {
+		for (unsigned i = 0; i < result->columns; i++) {
+			const void *cell = sqlite3_column_text(sql->statement, (int)i);
+			is_short |= !cell && sqlite3_errcode(sql->file) == SQLITE_NOMEM;
+			put_cell(result, cell);
+		}
 		result->rows++;
 	}
-	if (step != SQLITE_DONE)
+	if (is_short || step != SQLITE_DONE)
 		code = file_error(sql->file, error);
 	sqlite3_reset(sql->statement);
 	if (code < 0 || !result_out)

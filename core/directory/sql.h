@@ -23,9 +23,13 @@ struct sql_result;
  * empty for one that may be written. */
 int sql_open_postgres(const char *conninfo, const char *memory_path, struct sql **sql_out,
 	struct error *refusal_out, struct error *error) must_check;
-/* With `create` the file is made when missing. A writer waits up to 5 seconds for another one. */
+/* With `create` the file is made when missing; without, -ENOENT says that it is. Else as sql_query.
+ * A writer waits up to 5 seconds for another one. */
 int sql_open_file(
 	const char *path, bool create, struct sql **sql_out, struct error *error) must_check;
+/* To read one that nobody writes meanwhile, without room on its disk: where sql_open_file would
+ * make files beside it, this one takes memory. */
+int sql_open_file_to_read(const char *path, struct sql **sql_out, struct error *error) must_check;
 /* As a file that nothing but this process's memory holds. */
 int sql_open_memory(struct sql **sql_out, struct error *error) must_check;
 /* What such a one would be as a file, outside of a transaction; the caller's reference. -ENOMEM.
@@ -41,7 +45,10 @@ bool sql_is_lost(const struct sql *sql);
 int sql_script(struct sql *sql, const char *text, struct error *error) must_check;
 /* One statement. `result_out` may be NULL. -EEXIST for a violated uniqueness, -EBUSY for a
  * reference still in use, -EAGAIN when another process holds a file or lock for too long,
- * -ETIMEDOUT when the caller did, -ECONNRESET when the connection is lost, -ENOSPC, -EIO else. */
+ * -ETIMEDOUT when the caller did, -ECONNRESET when the connection is lost, -EIO else. What tells
+ * damage of a file from a refusal: -EUCLEAN for one that is damaged or no database at all,
+ * -EPROTONOSUPPORT for one whose tables are not those that the statement means; against that
+ * -ENOSPC, -ENOMEM. */
 int sql_query(struct sql *sql, const char *text, const char *const *values, unsigned value_count,
 	struct sql_result **result_out, struct error *error) must_check;
 #define SQL_VALUES(...) \

@@ -67,11 +67,9 @@ static void run_for(struct snapshot_world *world, unsigned ms)
 
 static void open_snapshot(struct snapshot_world *world)
 {
-	struct error error = { 0 };
-
 	batch_destroy(&world->read);
-	EXPECT_INT(0, snapshot_writer_open(world->loop, world->path, on_behind, world,
-			      &world->writer, &world->read, &error));
+	world->writer =
+		snapshot_writer_open(world->loop, world->path, on_behind, world, &world->read);
 }
 
 static void reopen_snapshot(struct snapshot_world *world)

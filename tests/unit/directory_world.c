@@ -36,12 +36,9 @@ bool wait_until(struct world *world, bool (*holds)(struct world *world))
 
 void open_directory(struct world *world)
 {
-	struct error error = { 0 };
 	char path[128];
 	snprintf(path, sizeof(path), "%s/snapshot.sqlite", world->folder);
-	EXPECT_INT(0,
-		directory_open(world->loop, &world->config, path, on_change, world,
-			&world->directory, &error));
+	world->directory = directory_open(world->loop, &world->config, path, on_change, world);
 }
 
 static void wipe(const char *postgres)

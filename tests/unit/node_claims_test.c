@@ -97,9 +97,8 @@ static void open_office(struct office *office)
 	EXPECT_INT(0, directory_init_file(path, NULL, &error));
 	EXPECT_INT(0, directory_writer_open(&office->config, &office->writer, &error));
 	fill(office->writer);
-	EXPECT_INT(0,
-		directory_open(office->loop, &office->config, office->snapshot, on_change, office,
-			&office->directory, &error));
+	office->directory =
+		directory_open(office->loop, &office->config, office->snapshot, on_change, office);
 	EXPECT(await(office, 0));
 	office->volumes = (struct volumes){ .front = office->loop,
 		.config = &office->config,

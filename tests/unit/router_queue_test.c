@@ -41,7 +41,6 @@ static void open_queue(struct fixture *f)
 static void setup(struct fixture *f)
 {
 	static char nothing;
-	struct error error;
 	char path[128];
 
 	*f = (struct fixture){ 0 };
@@ -57,8 +56,7 @@ static void setup(struct fixture *f)
 	f->router.loop = loop_create();
 	f->timer = timer_new(f->router.loop, on_timer, f);
 	/* Nothing is loaded, so the queue delivers nothing: the test says what is finished. */
-	EXPECT_INT(0, directory_open(f->router.loop, &f->config, path, NULL, NULL,
-			      &f->router.directory, &error));
+	f->router.directory = directory_open(f->router.loop, &f->config, path, NULL, NULL);
 	EXPECT_INT(0, disk_make_directory(f->directory));
 	snprintf(path, sizeof(path), "%s/router", f->directory);
 	EXPECT_INT(0, disk_make_directory(path));
