@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 int directory_init_postgres(
 	const char *conninfo, const char *memory_path, unsigned *applied_out, struct error *error)
@@ -115,9 +116,12 @@ int directory_adopt_server(
 {
 	struct servers servers;
 	struct directory_writer writer = { 0 };
-	struct server_identity known = servers_recall(memory_path);
+	struct server_identity known;
 	char value[96];
-	int code = servers_ask(conninfo, NULL, &servers, error);
+	int code = servers_recall(memory_path, &known);
+	if (code < 0)
+		return error_set(error, code, "cannot read %s: %s", memory_path, strerror(-code));
+	code = servers_ask(conninfo, NULL, &servers, error);
 	if (code < 0)
 		return code;
 	code = check_successor(&servers, known, error);

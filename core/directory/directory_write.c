@@ -69,11 +69,15 @@ int directory_writer_open(
 	} else {
 		code = connect_postgres(writer, error);
 	}
-	if (code == 0 &&
-		writer_query(writer, NULL, "select max(number) from migration", NULL, 0, NULL) < 0)
+	bool is_open = code == 0;
+	if (is_open)
+		code = writer_query(
+			writer, error, "select max(number) from migration", NULL, 0, NULL);
+	/* Any other refusal is its own reason: who makes a directory anew has lost the old one. */
+	if (is_open && code == -EPROTONOSUPPORT)
 		code = error_set(error, -ENOENT,
 			"the directory has not been initialised: run `pando init` first");
-	else if (code == -ENOENT)
+	else if (!is_open && code == -ENOENT)
 		code = error_set(error, -ENOENT,
 			"there is no directory file %s: `pando init --standalone` makes one, "
 			"`pando restore --directory` brings one back out of a backup",

@@ -194,14 +194,16 @@ static void format(struct server_identity identity, struct buf *out)
 	buf_printf(out, "%08x\n", crc32c(0, buf_str(out).bytes, buf_length(out)));
 }
 
-struct server_identity servers_recall(const char *memory_path)
+int servers_recall(const char *memory_path, struct server_identity *seen_out)
 {
 	struct server_identity found = { 0, 0 };
 	unsigned long long system;
 	char line[128];
+	*seen_out = found;
 	FILE *file = fopen(memory_path, "re");
 	if (!file)
-		return found;
+		return errno == ENOENT || errno == EACCES ? 0 : -errno;
+	errno = 0;
 	if (fgets(line, sizeof(line), file) &&
 		sscanf(line, "pando-server 1 %20llu %10u", &system, &found.timeline) == 2) {
 		struct buf wanted = { 0 };
@@ -214,8 +216,11 @@ struct server_identity servers_recall(const char *memory_path)
 	} else {
 		found = (struct server_identity){ 0, 0 };
 	}
+	int result = ferror(file) ? -(errno ? errno : EIO) : 0;
 	fclose(file);
-	return found;
+	if (result == 0)
+		*seen_out = found;
+	return result;
 }
 
 int servers_remember(const char *memory_path, struct server_identity identity)

@@ -84,7 +84,10 @@ int servers_check_writable(const struct servers *servers, struct error *error) m
 
 /* ---- what was seen before ---- */
 
-struct server_identity servers_recall(const char *memory_path);
+/* None (zeroes) where nothing is remembered, what is cannot be made out, or this account may not
+ * read it. -errno: it cannot be read just now, which is no word on which server is the right one.
+ */
+int servers_recall(const char *memory_path, struct server_identity *seen_out) must_check;
 /* -errno; the file is replaced whole or not at all. */
 int servers_remember(const char *memory_path, struct server_identity identity) must_check;
 /* "SYSTEM TIMELINE after SYSTEM TIMELINE", the row `server` of the table `policy`. */

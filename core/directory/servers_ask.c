@@ -307,8 +307,14 @@ int servers_ask(const char *conninfo, const char *memory_path, struct servers *s
 	PQconninfoOption *options = parse(conninfo, &servers_out->count, error);
 	if (!options)
 		return -EINVAL;
-	if (memory_path)
-		servers_out->known = servers_recall(memory_path);
+	int result = memory_path ? servers_recall(memory_path, &servers_out->known) : 0;
+	if (result < 0) {
+		PQconninfoFree(options);
+		servers_out->count = 0;
+		return error_set(error, result,
+			"which server was the directory before cannot be read in %s: %s",
+			memory_path, strerror(-result));
+	}
 	for (unsigned i = 0; i < servers_out->count; i++) {
 		attempts[i].server = &servers_out->list[i];
 		start(&attempts[i], options, i);

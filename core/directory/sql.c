@@ -17,6 +17,7 @@ enum { FILE_BUSY_TIMEOUT_MS = 5000 };
 
 /* SQLSTATE of idle_in_transaction_session_timeout. */
 #define IDLE_IN_TRANSACTION "25P03"
+#define UNDEFINED_TABLE "42P01"
 
 struct sql {
 	PGconn *postgres; /* one of the two is set */
@@ -253,6 +254,8 @@ static int postgres_error(struct sql *sql, const PGresult *rows, struct error *e
 		code = -EEXIST;
 	else if (state && strcmp(state, "23503") == 0)
 		code = -EBUSY;
+	else if (state && strcmp(state, UNDEFINED_TABLE) == 0)
+		code = -EPROTONOSUPPORT;
 	else if (state && strcmp(state, "55P03") == 0)
 		return error_set(error, -EAGAIN,
 			"the directory is being written by somebody else, who takes long: nothing "

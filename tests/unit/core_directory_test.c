@@ -716,3 +716,34 @@ TEST(postgres_follower_sees_every_change_and_its_snapshot_survives)
 	EXPECT(is_promoted(&world));
 	close_world(&world);
 }
+
+static struct error open_refused(const char *data, int code)
+{
+	char standalone[] = "standalone", folder[64];
+	struct config config = { .directory = standalone, .data_dir = folder };
+	struct directory_writer *writer;
+	struct error error = { 0 };
+	snprintf(folder, sizeof(folder), "%s", data);
+	EXPECT_INT(code, directory_writer_open(&config, &writer, &error));
+	EXPECT(writer == NULL);
+	return error;
+}
+
+TEST(only_a_directory_without_tables_is_said_to_be_not_initialised)
+{
+	char data[] = "/tmp/pando-writer-XXXXXX", folder[64], path[96];
+	EXPECT(mkdtemp(data) != NULL);
+	snprintf(folder, sizeof(folder), "%s/directory", data);
+	snprintf(path, sizeof(path), "%s/directory.sqlite", folder);
+	EXPECT_INT(0, mkdir(folder, 0700));
+	EXPECT(strstr(open_refused(data, -ENOENT).text, "there is no directory file") != NULL);
+	FILE *file = fopen(path, "w");
+	EXPECT(file != NULL && fclose(file) == 0);
+	EXPECT(strstr(open_refused(data, -ENOENT).text, "has not been initialised") != NULL);
+	file = fopen(path, "w");
+	EXPECT(file != NULL && fprintf(file, "%04096d", 0) > 0 && fclose(file) == 0);
+	EXPECT(strstr(open_refused(data, -EUCLEAN).text, "initialised") == NULL);
+	unlink(path);
+	rmdir(folder);
+	rmdir(data);
+}

@@ -98,15 +98,34 @@ TEST(the_right_server_is_chosen_and_a_doubtful_one_not_written)
 	test_row(NULL);
 }
 
+static struct server_identity recall(const char *path)
+{
+	struct server_identity seen;
+	EXPECT_INT(0, servers_recall(path, &seen));
+	return seen;
+}
+
+TEST(what_cannot_be_read_just_now_is_not_nothing)
+{
+	struct server_identity seen;
+	struct servers servers;
+	struct error error;
+	/* A folder can be opened, and not read. */
+	EXPECT_INT(-EISDIR, servers_recall("/tmp", &seen));
+	EXPECT_INT(-EISDIR, servers_ask("host=/nonexistent", "/tmp", &servers, &error));
+	EXPECT(strstr(error.text, "which server was the directory before") != NULL);
+	servers_release(&servers);
+}
+
 TEST(what_was_seen_is_remembered_whole_or_not_at_all)
 {
 	char folder[] = "/tmp/pando-servers-XXXXXX", path[64];
 	EXPECT(mkdtemp(folder) != NULL);
 	snprintf(path, sizeof(path), "%s/memory", folder);
-	EXPECT(servers_recall(path).system == 0);
+	EXPECT(recall(path).system == 0);
 	EXPECT_INT(0, servers_remember(path, (struct server_identity){ 7441234567890123456u, 12 }));
 	EXPECT_INT(0, servers_remember(path, (struct server_identity){ 18446744073709551615u, 3 }));
-	EXPECT(servers_recall(path).system == UINT64_MAX && servers_recall(path).timeline == 3);
+	EXPECT(recall(path).system == UINT64_MAX && recall(path).timeline == 3);
 	/* Every byte counts. */
 	FILE *file = fopen(path, "r+");
 	for (int i = 0; file && i < 45; i++) {
@@ -114,14 +133,14 @@ TEST(what_was_seen_is_remembered_whole_or_not_at_all)
 		fseek(file, i, SEEK_SET);
 		fputc(was ^ 1, file);
 		fflush(file);
-		EXPECT(was == EOF || servers_recall(path).system == 0);
+		EXPECT(was == EOF || recall(path).system == 0);
 		fseek(file, i, SEEK_SET);
 		fputc(was, file);
 		fflush(file);
 	}
 	if (file)
 		fclose(file);
-	EXPECT(servers_recall(path).system == UINT64_MAX);
+	EXPECT(recall(path).system == UINT64_MAX);
 	unlink(path);
 	rmdir(folder);
 	EXPECT_INT(-ENOENT, servers_remember(path, (struct server_identity){ 1, 1 }));
