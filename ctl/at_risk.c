@@ -1,6 +1,7 @@
 /* `pando at-risk`: what would be lost with the site that has it, message by message, and changes of
  * other kinds by mailbox. */
 
+#include "core/map.h"
 #include "ctl/filter.h"
 #include "ctl/output.h"
 #include "ctl/unshipped.h"
@@ -13,11 +14,35 @@ struct risks {
 	const struct filter *filter;
 	struct unshipped_names names;
 	struct table table;
+	/* Of the node that is looked at: volume and mailbox -> how many messages it lists. */
+	struct map *listed;
+	bool has_unread; /* nobody has looked through all that no other site is known to have */
 };
 
-/* `kind` NULL: a message by itself. */
+struct listed_key {
+	uint64_t volume_id, mailbox_id;
+};
+
+static struct str key_of(const struct listed_key *key)
+{
+	return str_of(key, sizeof(*key));
+}
+
+static uint64_t count_listed(const struct risks *risks, const struct listed_key *key)
+{
+	return (uintptr_t)map_get(risks->listed, key_of(key));
+}
+
+/* `entry` is of a message. */
+static void note_listed(struct risks *risks, const struct json *entry)
+{
+	struct listed_key key = { json_u64(entry, "volume"), json_u64(entry, "mailbox_id") };
+	map_set(risks->listed, key_of(&key), (void *)(uintptr_t)(count_listed(risks, &key) + 1));
+}
+
+/* `kind` NULL: a message by itself; else so many of it. */
 static void add_row(struct risks *risks, const char *where, const char *volume,
-	const struct json *entry, const struct unshipped_kind *kind)
+	const struct json *entry, const struct unshipped_kind *kind, uint64_t count)
 {
 	struct buf name = { 0 };
 	if (json_u64(entry, "mailbox_id") || json_text(entry, "made_for").length)
@@ -30,7 +55,7 @@ static void add_row(struct risks *risks, const char *where, const char *volume,
 	table_add_str(&risks->table, json_text(entry, "lsn"));
 	table_add_str(&risks->table, json_text(entry, "since"));
 	table_add(&risks->table, kind ? kind->one : "message");
-	table_add_str(&risks->table, kind ? json_text(entry, kind->member) : STR("1"));
+	table_addf(&risks->table, "%llu", (unsigned long long)count);
 	buf_deinit(&name);
 }
 
@@ -44,34 +69,50 @@ static const char *wanted_volume(const struct risks *risks, const struct json *e
 	return filter_has_volume(risks->filter, volume) ? volume->name : NULL;
 }
 
-/* Messages have their own rows. */
+/* Messages that were accepted at risk have their own rows. Others wait for no site (`local`), or
+ * are more than are listed. */
+static void add_changes_of(struct risks *risks, const char *where, const char *volume,
+	uint64_t volume_id, const struct json *mailbox)
+{
+	struct listed_key key = { volume_id, json_u64(mailbox, "mailbox_id") };
+	for (unsigned i = 0; i < UNSHIPPED_KINDS; i++) {
+		uint64_t count = json_u64(mailbox, unshipped_kinds[i].member), listed = 0;
+		if (strcmp(unshipped_kinds[i].member, "messages") == 0)
+			listed = count_listed(risks, &key);
+		if (count > listed)
+			add_row(risks, where, volume, mailbox, &unshipped_kinds[i], count - listed);
+	}
+}
+
 static void add_changes(
 	struct risks *risks, const char *where, const char *volume, const struct json *changes)
 {
 	for (const struct json *mailbox = json_first(json_get(changes, "mailboxes")); mailbox;
 		mailbox = mailbox->next)
-		for (unsigned i = 0; i < UNSHIPPED_KINDS; i++)
-			if (strcmp(unshipped_kinds[i].member, "messages") != 0 &&
-				json_u64(mailbox, unshipped_kinds[i].member) > 0)
-				add_row(risks, where, volume, mailbox, &unshipped_kinds[i]);
-	if (json_u64(changes, "unread_bytes") > 0)
-		command_complain(
-			"volume %s has %llu bytes more that no other site is known to have, "
-			"which nobody has looked through: see `pando lag`",
-			volume, (unsigned long long)json_u64(changes, "unread_bytes"));
+		add_changes_of(risks, where, volume, json_u64(changes, "volume"), mailbox);
+	if (json_u64(changes, "unread_bytes") == 0)
+		return;
+	risks->has_unread = true;
+	command_complain("volume %s has %llu bytes more that no other site is known to have, "
+			 "which nobody has looked through: see `pando lag`",
+		volume, (unsigned long long)json_u64(changes, "unread_bytes"));
 }
 
 static void add_of_node(struct risks *risks, const char *where, const struct json *answer)
 {
 	const char *volume;
+	risks->listed = map_create();
 	for (const struct json *message = json_first(json_get(answer, "messages")); message;
 		message = message->next)
-		if ((volume = wanted_volume(risks, message)) != NULL)
-			add_row(risks, where, volume, message, NULL);
+		if ((volume = wanted_volume(risks, message)) != NULL) {
+			note_listed(risks, message);
+			add_row(risks, where, volume, message, NULL, 1);
+		}
 	for (const struct json *changes = json_first(json_get(answer, "changes")); changes;
 		changes = changes->next)
 		if ((volume = wanted_volume(risks, changes)) != NULL)
 			add_changes(risks, where, volume, changes);
+	map_destroy(&risks->listed);
 }
 
 static void add_of_nodes(struct risks *risks, const struct question *nodes)
@@ -80,7 +121,7 @@ static void add_of_nodes(struct risks *risks, const struct question *nodes)
 	const struct directory_node *node;
 	for (; (node = directory_next_node(risks->filter->cluster->directory, &position)) != NULL;
 		nodes++)
-		if (filter_has_node(risks->filter, node))
+		if (filter_concerns_node(risks->filter, node))
 			add_of_node(risks, node->name, nodes->answer);
 }
 
@@ -95,7 +136,7 @@ static void add_of_routers(struct risks *risks, const struct question *routers)
 			continue;
 		for (const struct json *message = json_first(json_get(routers->answer, "messages"));
 			message; message = message->next)
-			add_row(risks, router->name, "queue", message, NULL);
+			add_row(risks, router->name, "queue", message, NULL, 1);
 	}
 }
 
@@ -178,7 +219,10 @@ int at_risk_run(struct command *command)
 	bool elsewhere = tell_alone(&filter, states);
 	table_print(&risks.table, command_json(command),
 		filter_empty_text(&filter,
-			!all                ? "nothing is at risk on the daemons that answer"
+			!all ? "nothing is at risk on the daemons that answer"
+				: risks.has_unread
+				? "no message is listed, but see above what nobody has looked "
+				  "through"
 				: elsewhere ? "nothing is at risk: every accepted message is on a "
 					      "second site"
 					    : "no message waits for a copy, but see above what has "
@@ -189,5 +233,5 @@ int at_risk_run(struct command *command)
 	free(nodes);
 	free(routers);
 	cluster_close(&cluster);
-	return all ? EXIT_DONE : EXIT_FAILED;
+	return all && !risks.has_unread ? EXIT_DONE : EXIT_FAILED;
 }

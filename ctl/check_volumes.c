@@ -31,6 +31,32 @@ static const struct json *own_of(
 		volume->id);
 }
 
+/* False with a note when a replica that follows could not take over, by what its own node says. */
+static bool check_readiness(struct checks *checks, const struct directory_node *node,
+	const struct json *primary, const struct json *peer, const struct json *copy,
+	const char *what)
+{
+	if (json_true(copy, "is_damaged"))
+		checks_note(checks, VERDICT_BAD, what,
+			"its replica at %s cannot read its log at %llu, and no failover chooses it "
+			"until its primary has filled it again: see the log of pando-node there",
+			node->name, (unsigned long long)json_u64(copy, "damaged_lsn"));
+	else if (json_get(copy, "index_usable") != NULL && !json_true(copy, "index_usable"))
+		checks_note(checks, VERDICT_BAD, what,
+			"the index of its replica at %s cannot be opened, and no failover chooses "
+			"it: see `index_unusable` in the log of pando-node there, and restart it",
+			node->name);
+	else if (status_is_filled(copy))
+		checks_note(checks, VERDICT_BAD, what,
+			"its replica at %s has lost some of its log and is being filled again "
+			"(%u %%), which goes on by itself: until then no failover chooses it, and "
+			"what it lacks is on one site, see `pando at-risk`",
+			node->name, copy_percent(primary, peer));
+	else
+		return true;
+	return false;
+}
+
 /* False with a note when the replica is no good. */
 static bool check_copy(
 	struct checks *checks, const struct json *primary, uint32_t node_id, const char *what)
@@ -38,6 +64,9 @@ static bool check_copy(
 	const struct directory_node *node =
 		directory_find_node(checks->cluster->directory, node_id);
 	const struct json *peer = node ? status_peer(primary, node->name) : NULL;
+	const struct json *copy =
+		status_volume(cluster_answer_of(checks->cluster, checks->nodes, node_id),
+			(uint32_t)json_u64(primary, "id"));
 	if (!node)
 		checks_note(checks, VERDICT_BAD, what,
 			"a copy is at a node that the directory does not know: see `pando volume "
@@ -65,7 +94,7 @@ static bool check_copy(
 			"replicator's log",
 			node->name, (unsigned long long)(json_u64(peer, "unverified_ms") / 1000));
 	else
-		return true;
+		return check_readiness(checks, node, primary, peer, copy, what);
 	return false;
 }
 
@@ -130,6 +159,23 @@ static void check_volume(struct checks *checks, const struct directory_volume *v
 			STR_ARG(waits_for));
 		return;
 	}
+	if (!primary && str_starts_with(waits_for, STR("a copy that has what"))) {
+		checks_note(checks, VERDICT_BAD, what,
+			"is not served: its log here lacks what is known to have been confirmed, "
+			"and it waits for " STR_FORMAT
+			"; start a copy that has it, or `pando failover %s` where one answers; if "
+			"all others are lost, `pando open %s --alone` serves what is here",
+			STR_ARG(waits_for), volume->name, volume->name);
+		return;
+	}
+	if (!primary && str_find(waits_for, STR("have answered and are to follow")) >= 0) {
+		checks_note(checks, VERDICT_BAD, what,
+			"is not served yet: it waits for " STR_FORMAT
+			"; see their replicators' logs, and `pando failover %s` serves it at "
+			"another",
+			STR_ARG(waits_for), volume->name);
+		return;
+	}
 	if (!primary && waits_for.length > 0) {
 		checks_note(checks, VERDICT_BAD, what,
 			"is not served yet, because it cannot be known whether its log is whole: "
@@ -153,6 +199,13 @@ static void check_volume(struct checks *checks, const struct directory_volume *v
 			volume->name);
 		return;
 	}
+	if (!primary && own) {
+		checks_note(checks, VERDICT_BAD, what,
+			"its node answers and does not serve it (" STR_FORMAT
+			"): see `pando status` and that node's log, or `pando failover %s`",
+			STR_ARG(json_text(own, "role")), volume->name);
+		return;
+	}
 	if (!primary) {
 		checks_note(checks, VERDICT_BAD, what,
 			"no node serves it: start its node, or `pando failover %s`", volume->name);
@@ -161,8 +214,15 @@ static void check_volume(struct checks *checks, const struct directory_volume *v
 	if (volume->durability != DURABILITY_LOCAL &&
 		!cluster_has_copy_elsewhere(checks->cluster, volume)) {
 		checks_note(checks, VERDICT_BAD, what,
-			"has no copy at another site, so all of its mail is at risk: see `pando "
-			"volume show %s`",
+			"has no copy at another site, so all of its mail is at risk: `pando copy "
+			"add %s NODE` makes one",
+			volume->name);
+		is_good = false;
+	} else if (json_u64(primary, "at_risk") > 0) {
+		checks_note(checks, VERDICT_BAD, what,
+			"%llu messages that were accepted are on one site only: see `pando at-risk "
+			"--volume %s` and `pando lag --volume %s`",
+			(unsigned long long)json_u64(primary, "at_risk"), volume->name,
 			volume->name);
 		is_good = false;
 	}
@@ -173,7 +233,9 @@ static void check_volume(struct checks *checks, const struct directory_volume *v
 			is_good = check_copy(checks, primary, volume->replica_node_ids[i], what) &&
 				is_good;
 	if (is_good)
-		checks_note(checks, VERDICT_GOOD, what, "served and in contact with its replicas");
+		checks_note(checks, VERDICT_GOOD, what,
+			volume->replica_count ? "served and in contact with its replicas"
+					      : "served, and it is to have no other copy");
 }
 
 /* What a node has of copies that it holds no more: nobody needs it, and it takes room. */

@@ -97,6 +97,18 @@ bool filter_has_volume(const struct filter *filter, const struct directory_volum
 	return found || (filter_is_empty(filter) && !filter->volume);
 }
 
+bool filter_concerns_node(const struct filter *filter, const struct directory_node *node)
+{
+	const struct directory_volume *volume;
+	size_t position = 0;
+	if (filter_has_node(filter, node))
+		return true;
+	while ((volume = directory_next_volume(filter->cluster->directory, &position)) != NULL)
+		if (cluster_holds(volume, node->id) && filter_has_volume(filter, volume))
+			return true;
+	return false;
+}
+
 int filter_open(struct command *command, struct cluster *cluster, struct filter *filter)
 {
 	int code = cluster_open_to_look(command, cluster);
@@ -121,7 +133,7 @@ bool filter_tell_silent_nodes(const struct filter *filter, const struct question
 	const struct directory_node *node;
 	bool all = true;
 	for (; (node = directory_next_node(filter->cluster->directory, &position)) != NULL; nodes++)
-		all = (!filter_has_node(filter, node) || tell_silent(nodes)) && all;
+		all = (!filter_concerns_node(filter, node) || tell_silent(nodes)) && all;
 	return all;
 }
 

@@ -32,8 +32,12 @@ bool filter_has_volume(const struct filter *filter, const struct directory_volum
 bool filter_has_copy(const struct filter *filter, const struct directory_volume *volume,
 	const struct directory_node *replica);
 
-/* Say on standard error which daemons could not be asked: cluster_ask_nodes's questions, or those
- * to routers. True when all answered. */
+/* It is where the filter looks, or knows of a volume with a copy there: what is said of such a
+ * volume its primary says, wherever that is. */
+bool filter_concerns_node(const struct filter *filter, const struct directory_node *node);
+
+/* Say on standard error which daemons could not be asked: cluster_ask_nodes's questions, to nodes
+ * that the filter concerns, or those to routers. True when all answered. */
 bool filter_tell_silent_nodes(const struct filter *filter, const struct question *nodes);
 bool filter_tell_silent_routers(const struct filter *filter, const struct question *routers);
 

@@ -27,7 +27,10 @@ static void add_lag_rows(const struct filter *filter, const struct question *nod
 		table_add(table, primary ? primary->name : "?");
 		table_add(table, node ? node->name : "?");
 		table_add(table, node ? cluster_site_name(cluster, node->site_id) : "?");
-		table_add_bool(table, connected);
+		if (own)
+			table_add_bool(table, connected);
+		else
+			table_add(table, ""); /* nobody knows: its primary says nothing */
 		for (unsigned k = 0; k < array_length(numbers); k++)
 			table_add_str(table, connected ? json_text(peer, numbers[k]) : STR(""));
 		table_add(table, !connected ? "" : json_true(peer, "stalled") ? "yes" : "no");

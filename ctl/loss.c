@@ -120,6 +120,12 @@ static void append_last_lag(const struct move *move, struct buf *out)
 		buf_printf(out, "%llu min before", (unsigned long long)age_s / 60);
 }
 
+static bool is_chosen_filled(const struct move *move)
+{
+	const struct candidate *chosen = move_chosen(move);
+	return chosen && (chosen->is_seeding || chosen->is_broken);
+}
+
 void move_describe_loss(const struct move *move, struct buf *out)
 {
 	uint64_t bytes = move->old.position.end_lsn > move->chosen.end_lsn
@@ -144,7 +150,10 @@ void move_describe_loss(const struct move *move, struct buf *out)
 		append_last_lag(move, out);
 	else
 		buf_append_literal(out,
-			"unknown: old primary unreachable; what was accepted as at risk, no more");
+			"unknown: old primary unreachable, and nothing is known of how far behind "
+			"this copy was");
+	if (!move->clean && is_chosen_filled(move))
+		buf_append_literal(out, ", which is being filled, or has lost some of what it had");
 }
 
 void plan_list_losses(const struct plan *plan, struct unshipped_names *names, struct table *table)

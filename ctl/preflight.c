@@ -85,11 +85,17 @@ static void look_at_copy(const struct preflight *look)
 	const struct json *peer = status_peer(look->move->old.entry, look->node);
 	struct str own = json_text(look->candidate->entry, "chain");
 	if (json_true(look->candidate->entry, "is_damaged"))
-		fail(look, "copy", "its leader fills it again by itself: see `pando lag`",
+		fail(look, "copy",
+			look->move->old.answers
+				? "its leader fills it again by itself: see `pando lag`"
+				: "start its primary, which fills it again, or name another site "
+				  "with --to",
 			"its log cannot be read at %llu",
 			(unsigned long long)json_u64(look->candidate->entry, "damaged_lsn"));
-	/* Its own word also where the primary is gone: what it was told last. */
-	if (str_equal(json_text(peer, "chain"), STR("diverged")) || str_equal(own, STR("diverged")))
+	/* What a primary said that is gone counts no more: its own disk may be the bad one, and
+	 * this copy all that is left (docs/operating.md, Copies that differ). */
+	if (str_equal(json_text(peer, "chain"), STR("diverged")) ||
+		(look->move->old.answers && str_equal(own, STR("diverged"))))
 		fail(look, "copy", "see `pando check`, or name another site with --to",
 			"its log is another than its primary's");
 	else if (json_u64(peer, "unverified_ms") > COPY_UNVERIFIED_MS_MAX)

@@ -383,6 +383,13 @@ void volume_wait(struct volume *volume, struct ack_wait *wait)
 	volume_settle_waits(volume);
 }
 
+uint64_t volume_first_wait(const struct volume *volume)
+{
+	return list_is_empty(&volume->waits)
+		? UINT64_MAX
+		: list_entry(volume->waits.next, struct ack_wait, link)->lsn;
+}
+
 void volume_on_wait_timer(void *arg)
 {
 	volume_settle_waits(arg);

@@ -12,6 +12,7 @@ void unshipped_init(struct unshipped *unshipped, struct disk *disk, const char *
 		.next = from,
 		.end = end,
 		.bytes_left = UNSHIPPED_BYTES_MAX,
+		.waiting_from = UINT64_MAX,
 		.mailboxes = map_create() };
 	unshipped->status = log_reader_open(disk, directory, volume_id, &unshipped->reader);
 }
@@ -61,7 +62,7 @@ static void count_action(struct unshipped *unshipped, const struct action *actio
 			if (action->added[i].body_lsn != 0)
 				mailbox->copies++;
 			else
-				mailbox->messages++;
+				mailbox->messages += end < unshipped->waiting_from;
 		break;
 	case ACTION_FLAGS: mailbox->flags += count_uids(action); break;
 	case ACTION_EXPUNGE: mailbox->expunges += count_uids(action); break;

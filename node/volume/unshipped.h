@@ -36,6 +36,9 @@ struct unshipped {
 	uint32_t volume_id;
 	uint64_t next, end;  /* still to be looked at */
 	uint64_t bytes_left; /* of UNSHIPPED_BYTES_MAX */
+	/* Messages of groups that end here or above wait for their answers, and are not counted;
+	 * UINT64_MAX: all are. The caller's to lower. */
+	uint64_t waiting_from;
 	/* 0, or why the walk ended before the end. */
 	int status;
 	struct map *mailboxes; /* u64 id -> struct unshipped_mailbox */

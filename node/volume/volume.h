@@ -281,7 +281,7 @@ struct volume_numbers {
 	/* What the directory should say at least, as struct directory_volume means it; never lower
 	 * while the process runs. */
 	atomic_uint_fast64_t uid_slacks;
-	/* Age of the oldest byte that the farthest counted replica lacks. */
+	/* Age of the oldest byte that no other site has. */
 	atomic_uint_fast64_t lag_ms;
 	/* Every UID here is below it; never lower while the process runs. */
 	atomic_uint_fast64_t highest_uidnext;
@@ -579,5 +579,8 @@ bool volume_is_uid_slack_used(struct volume *volume, struct folder *folder, uint
 void volume_add_at_risk(struct volume *volume, const struct at_risk *entry);
 /* Up to here another site has the log, as far as is known: what follows would be lost with this. */
 uint64_t volume_shipped_end(const struct volume *volume);
+/* Where what the first answer that waits for another site stands for ends; UINT64_MAX: none waits.
+ */
+uint64_t volume_first_wait(const struct volume *volume);
 
 #endif

@@ -150,6 +150,8 @@ static void run_begin(struct worker_call *call)
 	}
 	unshipped_init(&request->unshipped, options->disk, options->log_directory, options->id,
 		request->from, end);
+	if (!request->is_above)
+		request->unshipped.waiting_from = volume_first_wait(volume);
 	loop_work(options->loop, look, on_looked, request);
 }
 

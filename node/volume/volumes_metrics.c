@@ -82,8 +82,8 @@ static struct slot_metrics *metrics_of(struct slot *slot)
 		"Replicas whose log is another one than the primary's: they count for nothing");
 	metrics->lag_bytes = metric_gauge(
 		"pando_volume_lag_bytes", volume, "Log that the farthest connected replica lacks");
-	metrics->lag_messages = metric_gauge("pando_volume_lag_messages", volume,
-		"Accepted messages that the farthest connected replica may lack");
+	metrics->lag_messages = metric_gauge(
+		"pando_volume_lag_messages", volume, "Accepted messages that no other site has");
 	metrics->lag_seconds = metric_gauge_seconds("pando_volume_lag_seconds", volume,
 		"Age of the oldest byte that no other site has");
 	metrics->retained = metric_gauge("pando_volume_retained_bytes", volume,

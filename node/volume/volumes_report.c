@@ -35,11 +35,16 @@ static const char *const chain_words[] = {
 static void report_chain(const struct slot_replica *replica, struct buf *out)
 {
 	bool waits = replica->connected && replica->verdict == COPY_UNVERIFIED;
+	uint64_t connected_us = clock_mono_us() - replica->connected_us;
+	int64_t verdict_us = clock_wall_us() - replica->verdict_since_us;
+	uint64_t unverified_us = verdict_us < 0 || (uint64_t)verdict_us > connected_us
+		? connected_us
+		: (uint64_t)verdict_us;
 	buf_printf(out, ", \"chain\": \"%s\", \"chain_since\": \"", chain_words[replica->verdict]);
 	encode_time(out, replica->verdict_since_us);
 	buf_printf(out, "\", \"verified_lsn\": %llu, \"unverified_ms\": %llu",
 		(unsigned long long)replica->verified_lsn,
-		(unsigned long long)(waits ? (clock_mono_us() - replica->connected_us) / 1000 : 0));
+		(unsigned long long)(waits ? unverified_us / 1000 : 0));
 }
 
 /* The directory says that it counts as no copy yet. */
@@ -62,6 +67,24 @@ static uint64_t slacks_wanted(const struct volume_numbers *numbers)
 	return wanted > epoch ? wanted - epoch : 0;
 }
 
+/* Messages and time are counted as far as the nearest copy has them: of one that is farther nobody
+ * knows. */
+static void report_distance(
+	const struct slot *slot, const struct slot_replica *replica, uint64_t lag, struct buf *out)
+{
+	const struct volume_numbers *numbers = &slot->volume->numbers;
+	bool is_nearest = true;
+	for (unsigned i = 0; i < slot->replica_count; i++)
+		is_nearest &= slot->replicas[i].acked_lsn <= replica->acked_lsn;
+	buf_printf(out, "\"lag_bytes\": %llu, ", (unsigned long long)lag);
+	if (is_nearest || lag == 0)
+		buf_printf(out, "\"lag_messages\": %llu, \"lag_ms\": %llu",
+			(unsigned long long)(lag ? atomic_load(&numbers->at_risk) : 0),
+			(unsigned long long)(lag ? atomic_load(&numbers->lag_ms) : 0));
+	else
+		buf_append_literal(out, "\"lag_messages\": null, \"lag_ms\": null");
+}
+
 static void report_peers(struct volumes *volumes, const struct slot *slot, struct buf *out)
 {
 	uint64_t durable = atomic_load(&slot->volume->numbers.durable_lsn);
@@ -79,14 +102,12 @@ static void report_peers(struct volumes *volumes, const struct slot *slot, struc
 		encode_json(out, str_from(node ? node->name : ""));
 		buf_printf(out,
 			", \"connected\": %s, \"seeding\": %s, \"stalled\": %s, "
-			"\"acked_lsn\": %llu, \"lag_bytes\": %llu, "
-			"\"lag_messages\": %llu, \"lag_ms\": %llu",
+			"\"acked_lsn\": %llu, ",
 			replica->connected ? "true" : "false",
 			is_seeding(slot, replica->node_id) ? "true" : "false",
 			volumes_is_stalled(slot, replica->node_id) ? "true" : "false",
-			(unsigned long long)replica->acked_lsn, (unsigned long long)lag,
-			(unsigned long long)(lag ? atomic_load(&slot->volume->numbers.at_risk) : 0),
-			(unsigned long long)(lag ? atomic_load(&slot->volume->numbers.lag_ms) : 0));
+			(unsigned long long)replica->acked_lsn);
+		report_distance(slot, replica, lag, out);
 		report_chain(replica, out);
 		buf_append_byte(out, '}');
 		first = false;

@@ -195,7 +195,8 @@ def test_durability_policies_without_a_replica(c):
     names = {policy: f"{policy}{os.getpid()}@{DOMAIN}" for policy in ("remote", "strict", "local")}
     for name in names.values():
         wait_for(name, 3, lambda name=name: c.send("site-a", name))
-    assert c.pando_json("at-risk") == []
+    # What waits for no site is shipped a moment after its answer.
+    wait_for("nothing at risk", 5, lambda: c.pando_json("at-risk") == [])
     stop_replicators(c, "site-b")
     try:
         subject = c.send("site-a", names["remote"])
@@ -203,6 +204,10 @@ def test_durability_policies_without_a_replica(c):
         listed = c.pando_json("at-risk", check=False)
         assert any(row["mailbox"] == names["remote"] for row in listed), listed
         c.send("site-a", names["local"])
+        # Asked for the place of the copy, which its primary elsewhere has to say.
+        for words in ((), ("--site", "site-b"), ("--volume", volume)):
+            listed = [row for row in c.pando_json("at-risk", *words, check=False) if row["mailbox"] == names["local"]]
+            assert [(row["what"], row["count"]) for row in listed] == [("message", 1)], (words, listed)
         raw = c.raw()
         raw.command("MAIL FROM:<a@example.net>")
         raw.command(f"RCPT TO:<{names['strict']}>")

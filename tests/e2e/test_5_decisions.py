@@ -419,6 +419,9 @@ def test_a_target_whose_index_does_not_open_is_no_choice(c):
         assert all("is not fit to serve it (index)" in v["result"] for v in result["volumes"]), result
         assert all(row["node"] == OTHER and "pando-node" in row["help"] for row in result["preflight"]), result
         assert is_at(c, NODE, volumes) and not logged(primary, "to=fenced", since)
+        # Before anybody needs it, too.
+        checked = {row["what"]: row["detail"] for row in c.pando_json("check", check=False)}
+        assert all(f"the index of its replica at {OTHER} cannot be opened" in checked[f"volume {v}"] for v in volumes), checked
     finally:
         target.stop()
         os.unlink(folder)

@@ -147,6 +147,8 @@ void model_expunge_answered(
 {
 	struct message_model *model = find_message(folder, uid);
 	note_answer(model, machine);
+	/* From here on every answer could show it. */
+	tally_add(TALLY_CHECK, "9 nothing that was expunged is shown", 1);
 	model->expunged_epoch = epoch;
 }
 
@@ -154,7 +156,6 @@ void model_flags_shown(
 	struct model_folder folder, uint32_t uid, struct str flags, uint64_t epoch)
 {
 	struct message_model *model = find_message(folder, uid);
-	tally_add(TALLY_CHECK, "9 nothing that was expunged is shown", 1);
 	if (model->expunged_epoch != 0 && epoch == model->expunged_epoch)
 		complain(folder, uid, "was expunged in this epoch");
 	if (model->flags_epoch == 0 || model->flags_epoch != epoch)
