@@ -143,6 +143,13 @@ static void tell_range(const struct queue_damaged *damaged, uint64_t from, uint6
 		damaged->queue, damaged->number, (unsigned long long)from, (unsigned long long)to);
 }
 
+/* What the bytes are to blame for, or a sector that is lost. All else (no descriptor, no right to
+ * read the file) says nothing of what stands there. */
+static bool is_unreadable(int rc)
+{
+	return rc == -EBADMSG || rc == -ENODATA || rc == -EPROTONOSUPPORT || rc == -EIO;
+}
+
 /* Every group of one segment that is whole. What lies between two of them is told: groups follow
  * each other without a gap. Zeroes behind the last may be space that was never written. */
 static int search_segment(
@@ -154,7 +161,11 @@ static int search_segment(
 		struct bytes *bytes;
 		uint64_t at, next;
 		int rc = log_reader_next(damaged->reader, lsn, limit, 0, true, &bytes, &at, &next);
-		if (log_is_refusal(rc))
+		/* A disk may read at the second try what it could not at the first. */
+		if (rc == -EIO)
+			rc = log_reader_next(
+				damaged->reader, lsn, limit, 0, true, &bytes, &at, &next);
+		if (rc < 0 && !is_unreadable(rc))
 			return rc;
 		if (rc < 0) {
 			lsn += GROUP_ALIGNMENT;

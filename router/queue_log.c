@@ -254,9 +254,11 @@ static int take_identity(struct queue_log *log, struct error *error)
 	return 0;
 }
 
-static bool is_damage(int rc)
+/* A disk says EIO of a sector that is lost, and of one that it reads a moment later: only what it
+ * has said in the try before too is damage. */
+static bool is_damage(const struct queue_log *log, int rc)
 {
-	return rc == -EUCLEAN || rc == -EBADMSG || rc == -EIO;
+	return rc == -EUCLEAN || rc == -EBADMSG || (rc == -EIO && log->why == -EIO);
 }
 
 /* Tells what is in the log, and in those that were set aside before it. */
@@ -284,8 +286,12 @@ static int open_once(struct queue_log *log, struct error *error)
 
 	if (rc < 0)
 		return rc;
-	log->start = volume_log_start(log->log);
-	rc = take_identity(log, error);
+	rc = volume_log_start(log->log, &log->start);
+	if (rc < 0)
+		error_set(error, rc, "cannot say where the queue's log %s begins: %s",
+			log->directory, rc == -EUCLEAN ? "a segment is missing" : strerror(-rc));
+	else
+		rc = take_identity(log, error);
 	if (rc == 0 && !log->is_known)
 		rc = tell_records(log, error);
 	if (rc < 0)
@@ -298,11 +304,11 @@ static int try_open(struct queue_log *log, struct error *error)
 	int rc = open_once(log, error);
 
 	/* While messages are known by where they stand in it, it stays where it is. */
-	if (is_damage(rc) && log->is_known) {
+	if (is_damage(log, rc) && log->is_known) {
 		error_set(error, rc,
 			"the queue's log %s is damaged: restart the router, which sets it aside",
 			log->directory);
-	} else if (is_damage(rc)) {
+	} else if (is_damage(log, rc)) {
 		rc = queue_damaged_set_aside(log->directory);
 		rc = rc < 0 ? error_set(error, rc, "cannot set the damaged queue in %s aside",
 				      log->directory)
@@ -418,7 +424,9 @@ void queue_log_free(struct queue_log *log, uint64_t lsn)
 		segment_of(volume_log_last_group(log->log)) <= segment_of(log->start))
 		return;
 	int rc = volume_log_free(log->log, lsn);
-	if (rc < 0)
-		log_warn("queue_segment_stays", "directory=%s status=%d", log->directory, rc);
-	log->start = volume_log_start(log->log);
+	/* Where it begins stays what it was until that is known: the next one asks again. */
+	int known = volume_log_start(log->log, &log->start);
+	if (rc < 0 || known < 0)
+		log_warn("queue_segment_stays", "directory=%s status=%d", log->directory,
+			rc < 0 ? rc : known);
 }

@@ -269,13 +269,13 @@ void volume_log_cut(
 
 /* ---- giving space back ---- */
 
-uint64_t volume_log_start(struct volume_log *log)
+int volume_log_start(struct volume_log *log, uint64_t *lsn_out)
 {
-	struct disk_file *file;
-	uint64_t segment = segment_of(volume_log_last_group(log));
-	while (segment > 0 && log_files_get(&log->files, segment - 1, false, &file) == 0)
-		segment--;
-	return segment * segment_length;
+	uint64_t segment;
+	int result = log_files_first(&log->files, segment_of(volume_log_last_group(log)), &segment);
+	if (result == 0)
+		*lsn_out = segment * segment_length;
+	return result;
 }
 
 int volume_log_free(struct volume_log *log, uint64_t lsn)

@@ -134,6 +134,7 @@ int log_files_remove(struct log_files *files, uint64_t segment)
 
 struct segment_range {
 	int64_t lowest, highest;
+	uint64_t last, count; /* how many there are up to `last` */
 };
 
 static void on_entry(void *arg, const char *name)
@@ -153,11 +154,12 @@ static void on_entry(void *arg, const char *name)
 		range->highest = (int64_t)segment;
 	if (range->lowest < 0 || (int64_t)segment < range->lowest)
 		range->lowest = (int64_t)segment;
+	range->count += segment <= range->last;
 }
 
-static int list_segments(const struct log_files *files, struct segment_range *range)
+static int list_segments(const struct log_files *files, uint64_t last, struct segment_range *range)
 {
-	*range = (struct segment_range){ -1, -1 };
+	*range = (struct segment_range){ -1, -1, last, 0 };
 	int result = disk_list_directory(files->directory, on_entry, range);
 	if (result < 0 && result != -ENOENT)
 		return result < -1 ? result : -EIO;
@@ -167,15 +169,29 @@ static int list_segments(const struct log_files *files, struct segment_range *ra
 int64_t log_files_highest(const struct log_files *files)
 {
 	struct segment_range range;
-	int result = list_segments(files, &range);
+	int result = list_segments(files, UINT64_MAX, &range);
 	return result < 0 ? result : range.highest;
 }
 
 int64_t log_files_lowest(const struct log_files *files)
 {
 	struct segment_range range;
-	int result = list_segments(files, &range);
+	int result = list_segments(files, UINT64_MAX, &range);
 	return result < 0 ? result : range.lowest;
+}
+
+int log_files_first(const struct log_files *files, uint64_t last, uint64_t *first_out)
+{
+	struct segment_range range;
+	int result = list_segments(files, last, &range);
+	if (result < 0)
+		return result;
+	uint64_t first = range.lowest < 0 ? last : (uint64_t)range.lowest;
+	/* A directory has each name once. */
+	if (range.lowest >= 0 && (first > last || range.count != last - first + 1))
+		return -EUCLEAN;
+	*first_out = first;
+	return 0;
 }
 
 /* The bytes of the header too. */

@@ -51,6 +51,10 @@ char *log_files_segment_path(const struct log_files *files, uint64_t segment);
 int64_t log_files_highest(const struct log_files *files);
 /* The same for the lowest. */
 int64_t log_files_lowest(const struct log_files *files);
+/* Number of the lowest segment file, if all from there up to `last` are there; `last` itself when
+ * there is none. -EUCLEAN: one is missing in between; another negative errno: nothing is known. By
+ * their names alone: whether each can be opened is for who reads it to see. */
+int log_files_first(const struct log_files *files, uint64_t last, uint64_t *first_out) must_check;
 
 /* Reads the header of the group at `lsn`. -ENODATA: no valid one is there; -EPROTONOSUPPORT: one of
  * another format version is. */

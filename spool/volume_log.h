@@ -184,8 +184,10 @@ void volume_log_receive(struct volume_log *log, struct volume_receive *receive);
 void volume_log_cut(
 	struct volume_log *log, uint64_t lsn, void (*done)(void *arg, int status), void *arg);
 
-/* The first address of the segments that hold the log without a gap up to its end. */
-uint64_t volume_log_start(struct volume_log *log);
+/* The first address of the lowest segment. -EUCLEAN: one is missing between it and the last group,
+ * which no crash leaves; another negative errno: it is not known where the log begins. Neither is a
+ * reason to take a later address for its beginning: what stands below would be given up unread. */
+int volume_log_start(struct volume_log *log, uint64_t *lsn_out) must_check;
 /* Gives back the whole segments below `lsn`, lowest first, so that a crash in between leaves a log
  * that begins later and has no gap; the segment of the last group stays. For a log that nobody
  * replicates and whose owner needs nothing below `lsn` any more; no read of it is in flight.

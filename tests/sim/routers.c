@@ -179,15 +179,45 @@ static void on_accept(void *arg)
 	buf_deinit(&message);
 }
 
-void routers_accept(size_t entry)
+void router_accept(unsigned machine, size_t entry)
 {
-	unsigned number = (unsigned)world_pick(CLUSTER_ROUTERS);
-	unsigned machine = CLUSTER_ROUTER_FIRST + number;
 	if (!world_is_running(machine))
 		return;
 	struct acceptance *acceptance = mem_alloc(sizeof(*acceptance));
-	*acceptance = (struct acceptance){ entry, number };
+	*acceptance = (struct acceptance){ entry, machine - CLUSTER_ROUTER_FIRST };
 	world_call_on(machine, 100, on_accept, acceptance);
+}
+
+void routers_accept(size_t entry)
+{
+	router_accept(CLUSTER_ROUTER_FIRST + (unsigned)world_pick(CLUSTER_ROUTERS), entry);
+}
+
+/* ---- what is in their queues ---- */
+
+unsigned router_queued(unsigned machine)
+{
+	struct queue *queue = queue_of(machine - CLUSTER_ROUTER_FIRST);
+	return queue ? queue_count(queue) : 0;
+}
+
+unsigned router_arriving(unsigned machine)
+{
+	struct queue *queue = queue_of(machine - CLUSTER_ROUTER_FIRST);
+	unsigned count = 0;
+	if (queue == NULL)
+		return 0;
+	list_for_each (entry, &queue->additions)
+		count++;
+	return count;
+}
+
+const struct queue_item *router_item(unsigned machine, size_t entry)
+{
+	struct queue *queue = queue_of(machine - CLUSTER_ROUTER_FIRST);
+	char id[ID_LENGTH];
+	id_of(history_entry(entry), id);
+	return queue ? queue_find(queue, str_from(id)) : NULL;
 }
 
 /* ---- what becomes of it ---- */

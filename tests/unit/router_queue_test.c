@@ -251,20 +251,97 @@ TEST(a_crash_between_moving_and_freeing_leaves_one_message)
 	EXPECT(item && item->body_lsn > 3 * segment_length);
 	EXPECT_INT(QUEUE_DELIVERED, item->record.recipients[0].state);
 	EXPECT_INT(QUEUE_PENDING, item->record.recipients[1].state);
-	/* A hole in what was being removed: the log begins behind it. */
-	queue_close(&f.queue);
-	keep_segment(&f, 0, true);
-	char path[160];
-	snprintf(path, sizeof(path), "%s/router/queue/%016x.log", f.directory, 1);
-	(void)!unlink(path);
-	open_queue(&f);
-	EXPECT_INT(1, queue_count(f.queue));
-	item = find(&f, 0);
-	EXPECT_INT(QUEUE_DELIVERED, item->record.recipients[0].state);
-	EXPECT_INT(QUEUE_PENDING, item->record.recipients[1].state);
 	/* What the crash has left is given back with the next that goes. */
 	deliver(&f, 0, 2);
 	EXPECT(segment_files(&f) <= 2);
+	teardown(&f);
+}
+
+static void path_of_segment(const struct fixture *f, unsigned segment, char path[160])
+{
+	snprintf(path, 160, "%s/router/queue/%016x.log", f->directory, segment);
+}
+
+/* Until it is open again, some seconds at most: it is tried after one. */
+static void wait_until_known(struct fixture *f)
+{
+	for (unsigned i = 0; i < 500 && !queue_is_known(f->queue); i++) {
+		timer_start(f->timer, 10);
+		loop_run(f->router.loop);
+	}
+	EXPECT(queue_is_known(f->queue));
+}
+
+TEST(a_segment_that_cannot_be_opened_for_now_is_not_what_the_log_begins_behind)
+{
+	struct fixture f;
+	char path[160], kept[160];
+	setup(&f);
+	add(&f, 0, MORE_THAN_THREE_SEGMENTS);
+	uint64_t second = find(&f, MORE_THAN_ONE_SEGMENT)->body_lsn;
+	EXPECT_INT(1, segment_of(second));
+	queue_close(&f.queue);
+	/* Opening it fails with neither ENOENT nor anything that says what stands in it. */
+	path_of_segment(&f, 1, path);
+	snprintf(kept, sizeof(kept), "%s/aside", f.directory);
+	EXPECT_INT(0, rename(path, kept));
+	EXPECT_INT(0, symlink(path, path));
+	open_queue(&f);
+	EXPECT(!queue_is_known(f.queue));
+	EXPECT_INT(0, queue_count(f.queue));
+	EXPECT(queue_log_refusal(f.queue->log) < 0);
+	EXPECT_INT(0, unlink(path));
+	EXPECT_INT(0, rename(kept, path));
+	wait_until_known(&f);
+	EXPECT_INT(MORE_THAN_THREE_SEGMENTS, queue_count(f.queue));
+	/* Nothing was set aside. */
+	const struct queue_item *item = find(&f, MORE_THAN_ONE_SEGMENT);
+	EXPECT(item && item->body_lsn == second);
+	add(&f, 100, 1);
+	teardown(&f);
+}
+
+/* Until what stands in a log that was set aside has been written to the new one. */
+static void wait_for_strays(struct fixture *f)
+{
+	for (unsigned i = 0; i < 500 && !list_is_empty(&f->queue->strays); i++) {
+		timer_start(f->timer, 10);
+		loop_run(f->router.loop);
+	}
+	EXPECT(list_is_empty(&f->queue->strays));
+	wait_for_moves(f);
+}
+
+TEST(a_segment_that_is_missing_in_the_middle_is_damage_and_what_stands_below_it_is_served)
+{
+	struct fixture f;
+	char path[160];
+	unsigned below = 0, above = 0;
+	setup(&f);
+	add(&f, 0, MORE_THAN_THREE_SEGMENTS);
+	deliver(&f, 0, 1);
+	for (unsigned i = 0; i < MORE_THAN_THREE_SEGMENTS; i++) {
+		below += segment_of(find(&f, i)->body_lsn) < 1;
+		above += segment_of(find(&f, i)->body_lsn) > 1;
+	}
+	EXPECT(below > 0 && above > 0);
+	queue_close(&f.queue);
+	path_of_segment(&f, 1, path);
+	EXPECT_INT(0, unlink(path));
+	open_queue(&f);
+	EXPECT_INT(below + above, queue_count(f.queue));
+	const struct queue_item *lowest = find(&f, 0);
+	EXPECT(lowest && lowest->record.recipients[0].state == QUEUE_DELIVERED);
+	wait_for_strays(&f);
+	/* Deliveries give nothing back in which something stands that nobody has read. */
+	for (unsigned i = MORE_THAN_THREE_SEGMENTS - above; i < MORE_THAN_THREE_SEGMENTS; i++)
+		deliver(&f, i, 2);
+	wait_for_moves(&f);
+	EXPECT_INT(below, queue_count(f.queue));
+	queue_close(&f.queue);
+	open_queue(&f);
+	EXPECT_INT(below, queue_count(f.queue));
+	EXPECT(find(&f, 0) && find(&f, below - 1));
 	teardown(&f);
 }
 

@@ -403,7 +403,14 @@ TEST(a_log_over_fifty_segments_has_few_descriptors_and_one_chain)
 	snprintf(path, sizeof(path), "%s/epochs", f.directory);
 	EXPECT_INT(0, truncate(path, 9));
 	EXPECT_INT(0, reopen(&f, &error));
-	EXPECT_INT(30 * segment_length, volume_log_start(f.log));
+	uint64_t start;
+	EXPECT_INT(0, volume_log_start(f.log, &start));
+	EXPECT_INT(30 * segment_length, start);
+	/* Without one in between nobody says where it begins. */
+	snprintf(path, sizeof(path), "%s/%016x.log", f.directory, 35);
+	EXPECT_INT(0, unlink(path));
+	EXPECT_INT(-EUCLEAN, volume_log_start(f.log, &start));
+	EXPECT_INT(30 * segment_length, start);
 	EXPECT_INT(1, volume_log_epochs(f.log)->count);
 	EXPECT_INT(chain, volume_log_chain(f.log));
 	teardown(&f);
