@@ -268,8 +268,9 @@ static void on_open(void *arg)
 	stream->open = true;
 	if (stream->handler->on_open != NULL)
 		stream->handler->on_open(stream->arg);
-	/* What came before the connection was complete on this side. */
+	/* What came before the connection was complete on this side, and what was written. */
 	event_add(stream->loop, 0, on_resume, stream);
+	loop_defer(stream->loop, &stream->turn);
 }
 
 /* Clients are routers to a node, routers have names, and a node is one to them. */
