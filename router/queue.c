@@ -19,20 +19,6 @@ enum {
 	TICK_MS = 200,
 	/* How late the loss of a copy may be noticed. */
 	WATCH_MS = 5000,
-	/* Between two lines about a full disk. */
-	FULL_TOLD_US = 60 * 1000 * 1000,
-};
-
-/* A record on its way into the log. */
-struct addition {
-	struct list link;
-	struct queue *queue;
-	struct queue_write write;
-	struct bytes *body;
-	struct queue_item *item;
-	unsigned message;
-	void (*done)(void *arg, int status);
-	void *arg;
 };
 
 /* An entry that waits for the log and for its copy at another site. */
@@ -53,7 +39,7 @@ static struct str item_key(const struct queue_item *item)
 	return str_of(item->record.delivery_id, sizeof(item->record.delivery_id));
 }
 
-static void item_free(struct queue_item *item)
+void queue_item_free(struct queue_item *item)
 {
 	pool_destroy(&item->pool);
 	free(item);
@@ -91,7 +77,8 @@ void queue_item_enter(struct queue_item *item)
 {
 	struct queue *queue = item->queue;
 	if (map_get(queue->items, item_key(item))) {
-		item_free(item); /* left here twice: the log's reader takes the first one too */
+		/* Left here twice: the log's reader takes the first one too. */
+		queue_item_free(item);
 		return;
 	}
 	map_set(queue->items, item_key(item), item);
@@ -100,7 +87,7 @@ void queue_item_enter(struct queue_item *item)
 		queue_damaged_hold(item->damaged);
 	queue->live_bytes += item_footprint(item);
 	show_length(queue);
-	if (item_is_copy(item)) {
+	if (item_is_copy(item) && !item->drop) {
 		queue_item_sleep(item); /* its owner has only just taken it */
 		return;
 	}
@@ -118,7 +105,7 @@ static void queue_item_remove(struct queue_item *item)
 	map_remove(queue->items, item_key(item));
 	if (item->damaged)
 		queue_damaged_release(item->damaged);
-	item_free(item);
+	queue_item_free(item);
 	show_length(queue);
 }
 
@@ -253,29 +240,6 @@ static void on_tick(void *arg)
 	queue_run(queue);
 }
 
-static void on_added(struct queue_write *write)
-{
-	struct addition *addition = write->arg;
-	int status = write->append.status;
-
-	list_remove(&addition->link);
-	if (status == 0) {
-		addition->item->body_lsn = write->append.records[addition->message].lsn;
-		log_info("queue_added", "id=%s recipients=%u owner=%s", addition->item->id,
-			addition->item->record.recipient_count,
-			item_is_copy(addition->item) ? addition->item->record.owner : "-");
-		queue_item_enter(addition->item);
-		queue_clean(addition->queue);
-	} else {
-		log_error("queue_add_failed", "status=%d", status);
-		item_free(addition->item);
-	}
-	addition->done(addition->arg, status);
-	queue_write_deinit(&addition->write);
-	bytes_unref(&addition->body);
-	free(addition);
-}
-
 struct answer {
 	struct task task;
 	void (*done)(void *arg, int status);
@@ -300,51 +264,6 @@ void queue_answer_later(
 	answer->task.run = run_answer;
 	answer->task.arg = answer;
 	loop_defer(queue->router->loop, &answer->task);
-}
-
-/* Not for every message: the log stands on the same disk as a rule. */
-static void tell_refusal(struct queue *queue, int status)
-{
-	uint64_t now = clock_mono_us();
-
-	if (queue->full_told_us != 0 && now - queue->full_told_us < FULL_TOLD_US)
-		return;
-	queue->full_told_us = now;
-	log_error(status == -ENOSPC ? "queue_full" : "queue_refuses",
-		"messages=%zu status=%d effect=\"what no home takes at once is refused for now\" "
-		"hint=\"%s\"",
-		map_count(queue->items), status,
-		status == -ENOSPC ? "free space on the disk of the queue"
-				  : "see that the disk of the queue works");
-}
-
-void queue_enter(struct queue *queue, const struct queue_record *record, struct bytes *body,
-	void (*done)(void *arg, int status), void *arg)
-{
-	int refusal = queue_log_refusal(queue->log);
-	if (refusal < 0) {
-		tell_refusal(queue, refusal);
-		queue_answer_later(queue, done, arg, refusal);
-		return;
-	}
-	struct addition *addition = mem_alloc(sizeof(*addition));
-	struct queue_record copy;
-
-	queue_write_record(&addition->write, record);
-	struct pool *pool = queue_record_pool(buf_length(&addition->write.encoded[0]));
-	CHECK(queue_record_decode(buf_str(&addition->write.encoded[0]), pool, &copy));
-	addition->queue = queue;
-	addition->item = queue_item_create(queue, pool, &copy);
-	/* queue_add leaves the copy in the same moment. */
-	addition->item->is_copying = copy.wants_copy && copy.owner[0] == 0;
-	addition->body = bytes_ref(body);
-	addition->message = queue_write_message(&addition->write, addition->body);
-	addition->done = done;
-	addition->arg = arg;
-	addition->write.done = on_added;
-	addition->write.arg = addition;
-	list_append(&queue->additions, &addition->link);
-	queue_log_write(queue->log, &addition->write);
 }
 
 static void arrival_part_ended(struct arrival *arrival)
@@ -464,7 +383,7 @@ static void forget_all(struct queue *queue)
 	while (map_next(queue->items, &position, &key, &value)) {
 		struct queue_item *item = value;
 		queue_attempt_abandon(item);
-		item_free(item);
+		queue_item_free(item);
 	}
 	map_destroy(&queue->items);
 	queue_finished_forget(queue);
@@ -625,16 +544,6 @@ bool queue_drop(struct queue *queue, struct str id)
 	return true;
 }
 
-static const struct queue_item *find_addition(struct queue *queue, struct str id)
-{
-	list_for_each(entry, &queue->additions) {
-		const struct queue_item *item = list_entry(entry, struct addition, link)->item;
-		if (str_equal_ignore_case(str_from(item->id), id))
-			return item;
-	}
-	return NULL;
-}
-
 enum queue_answer queue_answer_of(struct queue *queue, const uint8_t *identity, struct str id)
 {
 	uint8_t key[SMTP_DELIVERY_ID_LENGTH];
@@ -646,7 +555,7 @@ enum queue_answer queue_answer_of(struct queue *queue, const uint8_t *identity, 
 		return QUEUE_UNKNOWN;
 	const struct queue_item *item = queue_find(queue, id);
 	if (!item)
-		item = find_addition(queue, id);
+		item = queue_addition_find(queue, id);
 	/* A copy here of what was ours is no answer: two holders would wait for each other. */
 	if (item && !item_is_copy(item))
 		return QUEUE_HELD;

@@ -57,13 +57,22 @@ void queue_add(struct queue *queue, const struct queue_entry *entry,
  */
 
 /* Makes a copy durable: `record` is the owner's RECORD_QUEUE, `identity` names the owner's queue.
- * done as for queue_add; 0 at once durable when it is held already. */
+ * done as for queue_add; 0 at once durable when it is held already. One that is arriving already is
+ * waited for, and not written twice. */
 void queue_hold(struct queue *queue, struct str record, struct bytes *body, const char *owner,
 	const uint8_t *identity, void (*done)(void *arg, int status), void *arg);
-/* The owner has finished it. True when it is durably gone from here; false: it goes. */
+/* The owner has finished it. True when it is durably gone from here; false: it goes, also when it
+ * is still on its way into the log. */
 bool queue_release(struct queue *queue, struct str id, const char *owner, const uint8_t *identity);
-/* Whether the message can be had from here, be it ours or a copy. */
+/* Whether the message can be had from here, be it ours or a copy. Of one that is arriving nobody
+ * knows yet. */
 bool queue_holds(struct queue *queue, struct str id) must_check;
+/* It is on its way into the log. */
+bool queue_is_arriving(struct queue *queue, struct str id) must_check;
+/* done comes when one that is arriving can be had from here (0), or is not here (negative errno);
+ * never from inside the call. */
+void queue_await(
+	struct queue *queue, struct str id, void (*done)(void *arg, int status), void *arg);
 /* Reads it. done as for queue_add; body is the callee's with status 0. -EBADMSG, -ENODATA: it
  * cannot be had here; another: not now. */
 void queue_fetch(struct queue *queue, struct str id,

@@ -211,6 +211,7 @@ void queue_hold(struct queue *queue, struct str bytes, struct bytes *body, const
 {
 	struct pool *pool = pool_create();
 	struct queue_record record;
+	char id[33];
 
 	if (!queue_is_known(queue)) {
 		queue_answer_later(queue, done, arg, -EAGAIN);
@@ -218,10 +219,11 @@ void queue_hold(struct queue *queue, struct str bytes, struct bytes *body, const
 		record.owner[0] != 0 || record.body_length != body->length) {
 		queue_answer_later(queue, done, arg, -EINVAL);
 	} else if (find_item(queue, record.delivery_id)) {
-		char id[33];
 		/* Whosever it is: it is here, and goes when it is finished. */
 		queue_answer_later(queue, done, arg,
 			queue_holds(queue, id_of(record.delivery_id, id)) ? 0 : -EBADMSG);
+	} else if (queue_is_arriving(queue, id_of(record.delivery_id, id))) {
+		queue_await(queue, str_from(id), done, arg);
 	} else {
 		record.owner = owner;
 		memcpy(record.owner_queue, identity, sizeof(record.owner_queue));
@@ -231,16 +233,28 @@ void queue_hold(struct queue *queue, struct str bytes, struct bytes *body, const
 	pool_destroy(&pool);
 }
 
+/* Left by somebody else under the same name: not theirs to release, and not theirs. */
+static bool is_left_by(const struct queue_item *item, const char *owner, const uint8_t *identity)
+{
+	return item && strcmp(item->record.owner, owner) == 0 &&
+		memcmp(item->record.owner_queue, identity, QUEUE_IDENTITY_LENGTH) == 0;
+}
+
 bool queue_release(struct queue *queue, struct str id, const char *owner, const uint8_t *identity)
 {
-	struct queue_item *item = queue_find(queue, id);
+	struct queue_item *arriving = queue_addition_find(queue, id);
 
-	/* Left by somebody else under the same name: not theirs to release, and not theirs. */
-	if (!item || strcmp(item->record.owner, owner) != 0 ||
-		memcmp(item->record.owner_queue, identity, QUEUE_IDENTITY_LENGTH) != 0)
-		return true;
-	(void)!queue_drop(queue, id);
-	return false;
+	if (is_left_by(queue_find(queue, id), owner, identity)) {
+		(void)!queue_drop(queue, id);
+		return false;
+	}
+	/* Its owner forgets that it has finished it when it hears that it is not here: it has to be
+	 * gone by then. */
+	if (is_left_by(arriving, owner, identity)) {
+		arriving->drop = true;
+		return false;
+	}
+	return true;
 }
 
 struct fetching {
@@ -265,7 +279,9 @@ void queue_fetch(struct queue *queue, struct str id,
 	struct queue_item *item = queue_find(queue, id);
 
 	if (!item) {
-		done(arg, queue_is_known(queue) ? -ENODATA : -EAGAIN, NULL);
+		/* Who has asked all, and heard that nobody has it, gives it up. */
+		bool is_nowhere = queue_is_known(queue) && !queue_is_arriving(queue, id);
+		done(arg, is_nowhere ? -ENODATA : -EAGAIN, NULL);
 		return;
 	}
 	struct fetching *fetching = mem_alloc(sizeof(*fetching));

@@ -3,8 +3,8 @@
 
 /*
  * The queue's own structures, shared by queue.c (what is in it and when it is tried),
- * queue_attempt.c (one attempt), queue_copy.c (copies at other sites), queue_clean.c (space) and
- * queue_report.c (what is told).
+ * queue_addition.c (how it comes in), queue_attempt.c (one attempt), queue_copy.c (copies at other
+ * sites), queue_clean.c (space) and queue_report.c (what is told).
  */
 
 #include "core/map.h"
@@ -104,8 +104,10 @@ static inline bool item_is_finished(const struct queue_item *item)
 /* `record` is in `pool`, which goes to the item. */
 struct queue_item *queue_item_create(
 	struct queue *queue, struct pool *pool, const struct queue_record *record);
-/* Into the queue, to be tried at once; a copy of another router's message waits first. Frees an
- * item that the queue has already. */
+/* Of one that is not in the queue. */
+void queue_item_free(struct queue_item *item);
+/* Into the queue, to be tried at once; a copy of another router's message waits first, unless it is
+ * to be dropped. Frees an item that the queue has already. */
 void queue_item_enter(struct queue_item *item);
 /* Tried again after a delay that grows with the attempts, or after this one. */
 void queue_item_sleep(struct queue_item *item);
@@ -122,14 +124,19 @@ void queue_item_moved(struct queue_item *item, uint64_t body_lsn);
 void queue_record_of_entry(const struct queue_entry *entry, struct pool *pool,
 	struct queue_record *record_out);
 
-/* Enters a record that is not in the log yet; the record is copied. done comes when it is durable
- * or not. */
-void queue_enter(struct queue *queue, const struct queue_record *record, struct bytes *body,
-	void (*done)(void *arg, int status), void *arg);
-
 /* Calls done from the loop. */
 void queue_answer_later(
 	struct queue *queue, void (*done)(void *arg, int status), void *arg, int status);
+
+/* ---- queue_addition.c ---- */
+
+/* Enters a record that is not in the log yet; the record is copied. done comes when it is durable
+ * or not; -ECANCELED: it is, and was released meanwhile, so it goes again. */
+void queue_enter(struct queue *queue, const struct queue_record *record, struct bytes *body,
+	void (*done)(void *arg, int status), void *arg);
+/* The message with this id that is on its way into the log, or NULL. With `drop` it goes as soon as
+ * it is there: behind its record stands the one that ends it, so no restart shows it again. */
+struct queue_item *queue_addition_find(struct queue *queue, struct str id);
 
 /* ---- queue_attempt.c ---- */
 

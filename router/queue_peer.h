@@ -11,10 +11,12 @@
  *   QUEUE <identity> <instance>   250 | 553 another process or queue speaks under this name
  *   HOLD <id> <record length> <message length>, then both
  *                                 250 durable here | 451
- *   HELD <id>                     250 it can be had from here | 550 it is not here
+ *   HELD <id>                     250 it can be had from here | 550 it is not here; while a HOLD of
+ *                                 it is being written, not before that has ended
  *   FETCH <id>                    250 <message length>, then the message | 550 not here |
  *                                 451 not now
- *   RELEASE <id>                  250 durably not here any more | 451 it goes, ask again
+ *   RELEASE <id>                  250 durably not here any more | 451 it goes, ask again: also one
+ *                                 that a HOLD is still writing
  *   HAVE <identity> <id>          250 held: not finished, and the owner's to deliver
  *                                 251 finished: durably delivered or bounced
  *                                 550 unknown: never heard of by this queue | 451 not known yet
@@ -26,7 +28,9 @@
  * copy belongs to (router, queue, id): only the same may release it, and only the queue that left
  * it can say that it is finished. A router whose queue was lost has another queue.
  *
- * Everything may be pipelined.
+ * Everything may be pipelined. A router has one connection to a holder: once it has said QUEUE on a
+ * new one, nothing is read any more of those before, so that no HOLD comes in behind the RELEASE
+ * that was to end it.
  */
 
 #include "core/bytes.h"

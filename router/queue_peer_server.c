@@ -47,6 +47,7 @@ struct holder {
 	struct list answers; /* not given yet, in the order of their commands */
 	unsigned answer_count;
 	bool waits; /* the next command is looked at when all have been given */
+	bool is_replaced; /* its router has connected anew since: nothing of it counts any more */
 	struct buf record;
 	struct bytes *body;
 	size_t record_length, body_length, body_read;
@@ -57,7 +58,7 @@ struct holder {
 	char name[128];
 };
 
-/* Of a command that takes time: HOLD or FETCH. */
+/* Of a command that takes time: HOLD or FETCH, or HELD while the message is arriving. */
 struct answer {
 	struct list link;
 	struct holder *holder;
@@ -141,6 +142,11 @@ static void on_hold_ended(void *arg, int status)
 	answer_end(arg, status == 0 ? "250 held\r\n" : "451 not held\r\n", NULL);
 }
 
+static void on_held_known(void *arg, int status)
+{
+	answer_end(arg, status == 0 ? "250 held\r\n" : "550 not here\r\n", NULL);
+}
+
 static void on_fetch_ended(void *arg, int status, struct bytes *body)
 {
 	bool is_gone = status == -ENODATA || status == -EBADMSG;
@@ -184,6 +190,30 @@ static bool is_double(const struct holder *holder, const struct holder *other)
 			memcmp(other->instance, holder->instance, sizeof(other->instance)) != 0);
 }
 
+/* A router has one connection at a time: it has given up those that it made before. What it had
+ * sent on them may still come in, a HOLD for one, behind the RELEASE on the one that followed. It
+ * is not looked at. False: this one is such, and comes to be read only now. */
+static bool replace_older(struct queue_peer_server *server, struct holder *holder)
+{
+	bool is_older = true;
+
+	/* In the order in which they were accepted. */
+	list_for_each_safe (entry, following, &server->holders) {
+		struct holder *other = list_entry(entry, struct holder, link);
+		if (other == holder) {
+			is_older = false;
+		} else if (other->stream && other->is_introduced &&
+			strcmp(other->name, holder->name) == 0) {
+			if (!is_older) {
+				holder->is_replaced = true;
+				return false;
+			}
+			holder_close(other);
+		}
+	}
+	return true;
+}
+
 static bool introduce(struct holder *holder, struct str arguments)
 {
 	struct queue_peer_server *server = holder->router->queue_peer_server;
@@ -202,6 +232,8 @@ static bool introduce(struct holder *holder, struct str arguments)
 		stream_write_str(holder->stream, STR("553 another router has this name\r\n"));
 		return true;
 	}
+	if (!replace_older(server, holder))
+		return false;
 	holder->is_introduced = true;
 	holder->heard_us = clock_mono_us();
 	stream_write_str(holder->stream, STR("250 known\r\n"));
@@ -245,6 +277,10 @@ static bool run_line(struct holder *holder, struct str line)
 		return begin_hold(holder, arguments);
 	if (str_equal(verb, STR("FETCH"))) {
 		queue_fetch(queue, id, on_fetch_ended, answer_begin(holder));
+		return true;
+	}
+	if (str_equal(verb, STR("HELD")) && queue_is_arriving(queue, id)) {
+		queue_await(queue, id, on_held_known, answer_begin(holder));
 		return true;
 	}
 	if (str_equal(verb, STR("HELD"))) {
@@ -313,8 +349,9 @@ static bool read_some(struct holder *holder, struct buf *input)
 		return false;
 	}
 	if (scan == SMTP_BAD || !run_line(holder, line)) {
-		log_warn("queue_peer_malformed", "name=%s line=%s", holder->name,
-			log_quote(str_first(bytes, LINE_MAX_BYTES)));
+		if (!holder->is_replaced)
+			log_warn("queue_peer_malformed", "name=%s line=%s", holder->name,
+				log_quote(str_first(bytes, LINE_MAX_BYTES)));
 		holder_close(holder);
 		return false;
 	}

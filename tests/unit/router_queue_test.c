@@ -440,6 +440,44 @@ TEST(finished_is_known_over_restarts_and_is_not_unknown)
 	teardown(&f);
 }
 
+static void on_fetched(void *arg, int status, struct bytes *body)
+{
+	*(int *)arg = status;
+	bytes_unref(&body);
+}
+
+static int fetch(struct fixture *f, unsigned number)
+{
+	char id[33];
+	int status = 0;
+	snprintf(id, sizeof(id), "%04x%028x", number, 0);
+	queue_fetch(f->queue, str_from(id), on_fetched, &status);
+	return status;
+}
+
+TEST(a_message_that_is_being_written_is_not_said_to_be_nowhere)
+{
+	static const struct queue_recipient recipient = {
+		.address = "a@b", .original = "a@b", .orcpt = "", .reply = ""
+	};
+	struct fixture f;
+	setup(&f);
+	struct queue_entry entry = { .delivery_id = { 0, 1 },
+		.sender = "",
+		.envid = "",
+		.body = f.body,
+		.recipients = &recipient,
+		.recipient_count = 1 };
+	f.waiting = 1;
+	queue_add(f.queue, &entry, on_added, &f);
+	/* Its owner would bounce it. */
+	EXPECT_INT(-EAGAIN, fetch(&f, 1));
+	EXPECT_INT(-ENODATA, fetch(&f, 2));
+	loop_run(f.router.loop);
+	EXPECT_INT(1, queue_count(f.queue));
+	teardown(&f);
+}
+
 TEST(what_is_known_as_finished_does_not_keep_the_log)
 {
 	struct fixture f;
