@@ -161,7 +161,7 @@ void queue_item_finish(struct queue_item *item, uint64_t lsn)
 	log_info("queue_done", "id=%s attempts=%u", item->id, item->attempts);
 	queue_finished_add(queue, &item->record, lsn);
 	queue_item_remove(item);
-	queue_finished_tell(queue, 0);
+	queue_finished_tell_new(queue);
 	queue_clean(queue);
 }
 
@@ -432,6 +432,7 @@ int queue_open(struct router *router, struct queue **queue_out, struct error *er
 	queue->router = router;
 	queue->items = map_create();
 	queue->finished = map_create();
+	queue->audiences = map_create();
 	list_init(&queue->due);
 	list_init(&queue->sleeping);
 	list_init(&queue->busy);
@@ -467,6 +468,7 @@ void queue_close(struct queue **queue_pointer)
 	queue_clean_abandon(queue);
 	forget_all(queue);
 	map_destroy(&queue->finished);
+	map_destroy(&queue->audiences);
 	timer_destroy(&queue->tick);
 	timer_destroy(&queue->watch);
 	queue_log_close(&queue->log);

@@ -71,6 +71,7 @@ struct queue {
 	struct list strays;    /* items that stand in a log that was set aside */
 	struct map *finished;  /* struct queue_finished by delivery id */
 	struct list finished_ages; /* the same by lsn */
+	struct map *audiences;     /* struct audience by router name: whom to tell of them */
 	unsigned reads;        /* for other routers: nothing is given back meanwhile */
 	struct timer *watch;
 	uint64_t live_bytes;   /* of the log: of all items */
@@ -187,8 +188,11 @@ void queue_mend(struct queue_item *item, int status, void (*done)(struct queue_i
  * it holds none. Until then "finished" is known here, also after a restart. */
 void queue_finished_add(struct queue *queue, const struct queue_record *record, uint64_t lsn);
 bool queue_finished_has(const struct queue *queue, const uint8_t *delivery_id);
-/* Tells them now, or this one. */
+/* Tells them now, or this one: of so many messages at a time, of the next ones with the next call.
+ * What is under way is not said again. */
 void queue_finished_tell(struct queue *queue, uint32_t router_id);
+/* Tells them of those that they have not been told of since. */
+void queue_finished_tell_new(struct queue *queue);
 /* The log below is not needed for what is known; UINT64_MAX: none of it. */
 uint64_t queue_finished_oldest(const struct queue *queue);
 /* Writes the oldest again at the log's end; calls queue_clean when that is done. False: one is

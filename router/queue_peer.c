@@ -256,6 +256,13 @@ const struct directory_router *queue_peers_find(const struct queue_peers *peers,
 	return NULL;
 }
 
+bool queue_peers_is_open(const struct queue_peers *peers, uint32_t router_id)
+{
+	uint64_t key = router_id;
+	const struct queue_peer *peer = map_get(peers->all, map_key_u64(&key));
+	return peer && peer->is_open;
+}
+
 static bool is_down(const struct queue_peer *peer)
 {
 	return peer->failed_us != 0 && clock_mono_us() - peer->failed_us < DOWN_US;

@@ -64,6 +64,9 @@ const struct directory_router *queue_peers_find(
  * queue_holder_connected (queue.h) is called when one has answered after it was away. */
 void queue_peers_watch(struct queue_peers *peers);
 
+/* It is connected, and has taken us as who we are. */
+bool queue_peers_is_open(const struct queue_peers *peers, uint32_t router_id) must_check;
+
 /* done comes once, within remote_wait_ms_max, never from inside the call; NULL: nobody waits for
  * it. */
 void queue_peer_hold(struct queue_peers *peers, uint32_t router_id, struct str id,
