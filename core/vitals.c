@@ -5,6 +5,7 @@
 #include "core/metric.h"
 #include "core/timer.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/statvfs.h>
 
@@ -61,22 +62,23 @@ struct room {
 	bool is_read_only; /* mounted so, or by the kernel after an error of the disk */
 };
 
-static bool read_disk(const struct watched_disk *disk, struct room *room_out)
+/* 0 or -errno. */
+static int read_disk(const struct watched_disk *disk, struct room *room_out)
 {
 	struct statvfs found;
 	if (statvfs(disk->path, &found) != 0)
-		return false;
+		return -errno;
 	*room_out = (struct room){ .free_bytes = (uint64_t)found.f_bavail * found.f_frsize,
 		.size_bytes = (uint64_t)found.f_blocks * found.f_frsize,
 		.is_read_only = (found.f_flag & ST_RDONLY) != 0 };
-	return true;
+	return 0;
 }
 
 static void look(struct vitals *vitals)
 {
-	struct room room;
+	struct room room = { 0 };
 	for (unsigned i = 0; i < vitals->disk_count; i++)
-		if (read_disk(&vitals->disks[i], &room)) {
+		if (read_disk(&vitals->disks[i], &room) == 0) {
 			metric_set(vitals->disks[i].free_bytes, (int64_t)room.free_bytes);
 			metric_set(vitals->disks[i].size_bytes, (int64_t)room.size_bytes);
 		}
@@ -188,13 +190,18 @@ static void report_certificate(
 
 static void report_disk(const struct watched_disk *disk, bool first, struct buf *out)
 {
-	struct room room;
-	if (!read_disk(disk, &room))
-		return;
+	struct room room = { 0 };
+	int result = read_disk(disk, &room);
 	buf_append_str(out, first ? STR("{") : STR(", {"));
 	append_text(out, "use", disk->use);
 	buf_append_literal(out, ", ");
 	append_text(out, "path", disk->path);
+	if (result < 0) {
+		buf_append_literal(out, ", ");
+		append_text(out, "error", strerror(-result));
+		buf_append_literal(out, "}");
+		return;
+	}
 	buf_printf(out, ", \"free_bytes\": %llu, \"size_bytes\": %llu, \"read_only\": %s}",
 		(unsigned long long)room.free_bytes, (unsigned long long)room.size_bytes,
 		room.is_read_only ? "true" : "false");

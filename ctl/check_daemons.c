@@ -187,6 +187,12 @@ static void check_daemon(struct checks *checks, const struct daemon *daemon)
 	check_certificates(checks, daemon);
 	check_salvage(checks, answer, what);
 	check_scrub(checks, answer, what, daemon->name);
+	if (json_text(answer, "queue_refuses").length > 0)
+		checks_note(checks, VERDICT_BAD, what,
+			"its queue takes nothing (" STR_FORMAT
+			"): mail for homes that are away and for other servers is refused for now; "
+			"see `queue_` in the log of pando-router there",
+			STR_ARG(json_text(answer, "queue_refuses")));
 	/* A replicator's disk is its node's. */
 	if (strcmp(daemon->kind, "replicator") != 0)
 		check_disks(checks, daemon);

@@ -88,6 +88,11 @@ bool judge_certificate(
 /* The kernel does it to a file system whose disk fails, and free room says nothing of it. */
 static bool judge_writable(const struct json *disk, struct buf *out)
 {
+	if (json_text(disk, "error").length > 0) {
+		buf_printf(out, STR_FORMAT " cannot be looked at: " STR_FORMAT,
+			STR_ARG(json_text(disk, "path")), STR_ARG(json_text(disk, "error")));
+		return false;
+	}
 	if (!json_true(disk, "read_only"))
 		return true;
 	buf_printf(out,

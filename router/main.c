@@ -4,6 +4,7 @@
  */
 
 #include "core/control.h"
+#include "core/encode.h"
 #include "core/http.h"
 #include "core/log.h"
 #include "core/net.h"
@@ -24,6 +25,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct program {
 	struct config config;
@@ -103,6 +105,9 @@ static void answer_status(struct program *program, struct buf *out)
 		", \"smtp_sessions\": %u, \"imap_sessions\": %u, \"proxied\": %u, \"queue\": %u",
 		router->smtp_session_count, router->imap_session_count,
 		proxies_count(router->proxies), queue_count(router->queue));
+	int refusal = queue_refusal(router->queue);
+	buf_append_literal(out, ", \"queue_refuses\": ");
+	encode_json(out, str_from(refusal < 0 ? strerror(-refusal) : ""));
 	buf_printf(out, ", \"accepted\": %lld, \"refused\": %lld, \"queued\": %lld}",
 		(long long)metric_value(router->metrics.accepted),
 		(long long)metric_value(router->metrics.refused),

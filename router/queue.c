@@ -421,6 +421,7 @@ static void on_watch(void *arg)
 	struct queue *queue = arg;
 
 	queue_copy_watch(queue);
+	metric_set(queue->takes, queue_refusal(queue) == 0);
 	timer_start(queue->watch, WATCH_MS);
 }
 
@@ -445,6 +446,8 @@ int queue_open(struct router *router, struct queue **queue_out, struct error *er
 	queue->tick = timer_new(router->loop, on_tick, queue);
 	queue->watch = timer_new(router->loop, on_watch, queue);
 	queue->length = metric_gauge("pando_queue_messages", "", "Messages in the router's queue");
+	queue->takes = metric_gauge("pando_queue_takes_mail", "",
+		"0 while the queue takes no new message: mail for homes that are away is refused");
 	queue->bounced = metric_counter("pando_bounces_total", "", "Bounces made");
 	int rc = queue_log_open(router, &handler, queue, &queue->log, error);
 	if (rc < 0) {
@@ -583,4 +586,9 @@ const uint8_t *queue_identity(const struct queue *queue)
 unsigned queue_count(const struct queue *queue)
 {
 	return (unsigned)map_count(queue->items);
+}
+
+int queue_refusal(const struct queue *queue)
+{
+	return queue_log_refusal(queue->log);
 }

@@ -110,5 +110,7 @@ bool queue_flush_one(struct queue *queue, struct str id) must_check;
 /* Removes a message without a bounce. */
 bool queue_drop(struct queue *queue, struct str id) must_check;
 unsigned queue_count(const struct queue *queue);
+/* 0, or why it takes no new message now (-errno). */
+int queue_refusal(const struct queue *queue);
 
 #endif

@@ -83,7 +83,7 @@ struct queue {
 	unsigned malformed; /* records that could not be read at the start */
 	struct timer *tick;
 	struct task run;
-	struct metric *length, *bounced;
+	struct metric *length, *takes, *bounced;
 };
 
 static inline bool item_is_copy(const struct queue_item *item)

@@ -230,7 +230,7 @@ static int draw_identity(struct queue_log *log, struct disk_file *file)
 	return rc;
 }
 
-/* A queue without a name gets one: its directory is new, or the name cannot be read. What others
+/* A queue without a name gets one: its directory is new, or the name has been damaged. What others
  * hold of the old one is then unknown here, and delivered by them. */
 static int take_identity(struct queue_log *log, struct error *error)
 {
@@ -243,9 +243,13 @@ static int take_identity(struct queue_log *log, struct error *error)
 	buf_deinit(&path);
 	if (rc >= 0) {
 		rc = disk_read_now(file, digits, sizeof(digits), 0);
-		if (rc < 0 ||
-			!decode_hex(str_of(digits, sizeof(digits)), log->identity,
-				sizeof(log->identity)))
+		bool is_lost = rc == -ENODATA ||
+			(rc == 0 &&
+				!decode_hex(str_of(digits, sizeof(digits)), log->identity,
+					sizeof(log->identity)));
+		/* A name that cannot be read just now is still the queue's: another one would
+		 * disown what others hold. */
+		if (is_lost)
 			rc = draw_identity(log, file);
 		disk_file_close(&file);
 	}

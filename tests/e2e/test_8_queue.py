@@ -327,6 +327,9 @@ def test_queue_that_starts_on_a_full_disk_comes_back_when_there_is_room(c):
             code, text = smtp.data(make_message(c.unique("refused")))
             assert code in (451, 452), (code, text)
         assert said(router, "queue_full") + said(router, "queue_refuses") > 0
+        wait_for("check to name it", 5, lambda: any(
+            row["what"] == "router router-a" and row["result"] == "FAILED" and "its queue takes nothing" in row["detail"]
+            for row in c.pando_json("check", check=False)))
         os.remove(os.path.join(folder, "filler"))
         subprocess.run(["mount", "-o", "remount,size=200m", folder], check=True)
 

@@ -1,5 +1,6 @@
 #include "node/volume/volume_internal.h"
 #include "sim/cluster_internal.h"
+#include "sim/rot.h"
 
 #include "node/volume/volume_internal.h"
 
@@ -206,8 +207,10 @@ static struct plan *make_plan(unsigned v)
 void cluster_fail_over(uint32_t volume_id)
 {
 	struct plan *plan = make_plan(volume_id - 1);
-	/* Now and then it is out of the operator's reach, and may still run. */
-	if (world_pick(3) == 0 || !world_is_running(plan->primary.machine))
+	/* Now and then it is out of the operator's reach, and may still run. Not where the other
+	 * copy's disk rots: the last group that it confirmed may pass for a torn one. */
+	bool is_away = world_pick(3) == 0 && !rot_was_in(volume_id);
+	if (is_away || !world_is_running(plan->primary.machine))
 		hold_all(plan);
 	else
 		world_call_on(plan->primary.machine, 500, ask_fence, plan);

@@ -96,6 +96,18 @@ TEST(a_disk_that_takes_no_writes_has_no_room_however_much_is_free)
 	pool_destroy(&pool);
 }
 
+TEST(a_disk_that_cannot_be_looked_at_is_not_well)
+{
+	struct pool *pool = pool_create();
+	struct buf said = { 0 };
+	const struct json *entry =
+		json_parse(pool, STR("{\"path\": \"/v\", \"error\": \"Input/output error\"}"));
+	EXPECT(!judge_disk(entry, &said));
+	EXPECT_STR(STR("/v cannot be looked at: Input/output error"), buf_str(&said));
+	buf_deinit(&said);
+	pool_destroy(&pool);
+}
+
 TEST(a_disk_is_nearly_full_by_percent_or_by_bytes)
 {
 	for (unsigned i = 0; i < array_length(disks); i++) {
