@@ -9,10 +9,7 @@ import sys
 import tempfile
 
 import demo
-from world import OFFSET
-
-# Between the ports of this run's three sites and those of another run.
-SHIFT = OFFSET + 2500
+import world
 
 
 def run_demo(code, *arguments):
@@ -32,22 +29,23 @@ def test_a_wrong_step_builds_nothing(c):
 
 
 def test_demo_steps_may_be_repeated(c):
+    shift = world.free_offset()
     with tempfile.TemporaryDirectory(prefix="pando demo ", dir="/var/tmp") as top:
         os.chmod(top, 0o755)
         folder = os.path.join(top, "d")
         at = ("--dir", folder)
-        up = ("up", *at, "--offset", str(SHIFT), "--nodes", "1")
+        up = ("up", *at, "--offset", str(shift), "--nodes", "1")
         assert "there is no demo" in run_demo(0, "down", *at)
         assert "`deploy/demo up` makes one" in run_demo(1, "status", *at)
         for host in ("127.0.0.1", "::1"):
             with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as taken:
                 taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
-                    taken.bind((host, 3993 + SHIFT))
+                    taken.bind((host, 3993 + shift))
                 except OSError:
                     continue  # a machine without IPv6
                 taken.listen(1)
-                assert f"port {3993 + SHIFT} is in use" in run_demo(1, *up) and not os.path.exists(folder)
+                assert f"port {3993 + shift} is in use" in run_demo(1, *up) and not os.path.exists(folder)
         try:
             for _ in range(2):
                 said = run_demo(0, *up)
@@ -62,10 +60,11 @@ def test_demo_steps_may_be_repeated(c):
                 assert run_demo(0, "status", *at).count("  down\n") == 3
             for _ in range(2):
                 run_demo(0, "start", "site-b", *at)
-                socket.create_connection(("127.0.0.1", 3025 + SHIFT), 5).close()
+                socket.create_connection(("127.0.0.1", 3025 + shift), 5).close()
             assert "  down\n" not in run_demo(0, "status", *at)
         finally:
             run_demo(0, "down", *at)
+            world.let_go_of_ports(shift)
         assert not os.path.exists(folder)
         for usage in (("up", "--nodes", "0"), ("up", "--offset", "70000"), ("kill",), ("frob",)):
             run_demo(2, *usage)

@@ -49,6 +49,11 @@ def free_offset():
     raise Failure("no free range of ports")
 
 
+def let_go_of_ports(offset):
+    for claim in claims.pop(offset, ()):
+        claim.close()
+
+
 OFFSET = free_offset()
 
 
@@ -182,8 +187,7 @@ class World(demo.Cluster):
         for stop in servers:
             stop()
         self.postgres_stop("immediate")
-        for claim in claims.pop(self.offset, ()):
-            claim.close()
+        let_go_of_ports(self.offset)
 
     def heal(self):
         """Everything runs, every volume is served where it prefers to be, replicas in step."""
