@@ -398,6 +398,14 @@ def test_a_copy_that_is_being_filled_is_no_choice_and_a_dry_run_knows(c):
     c.wait_serving(seconds=60)
     c.heal()
     wait_for("the copy to be whole", 30, lambda: "filled" not in str(c.status()["volumes"]))
+    # Later tests read this mailbox whole, many times.
+    imap = c.imap("site-a", users[0])
+    imap.select("INBOX")
+    large = imap.search(None, "LARGER", str(4 << 20))[1][0].split()
+    assert len(large) >= 20, large
+    imap.store(b",".join(large).decode(), "+FLAGS.SILENT", "(\\Deleted)")
+    assert imap.expunge()[0] == "OK"
+    imap.logout()
 
 
 def test_a_target_whose_index_does_not_open_is_no_choice(c):

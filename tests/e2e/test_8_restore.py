@@ -1,5 +1,6 @@
 """Mail comes back out of a backup: exactly once, as it was; and a drill tells what could not."""
 
+import concurrent.futures
 import contextlib
 import glob
 import json
@@ -155,7 +156,7 @@ def test_a_folder_that_its_owner_deleted_comes_back_as_it_was(c):
     assert "no folder `Nothing`" in backup.refused("--mailbox", name, "--folder", "Nothing")
     assert "has no mailbox" in backup.refused("--mailbox", f"nobody@{DOMAIN}")
     # Who it was stands in the logs of router and home.
-    logs = [open(path, errors="replace").read() for path in glob.glob(f"{c.folder}/site-*/**/*.log", recursive=True)]
+    logs = [open(daemon.log, errors="replace").read() for daemon in c.daemons()]
     assert sum(len(re.findall(r' salvage_login .*who="ctl ', log)) for log in logs) >= 2
 
 
@@ -516,11 +517,14 @@ def test_who_does_not_answer_is_named_and_waited_for_once(c):
     home = c.home(name)["home"]
     c.daemon(f"{home}/node").stop()
     try:
-        said, first, complaints = wait_in_vain(c, backup, "--mailbox", name, "--dry-run")
+        # Both wait for it at the same time.
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            drill = pool.submit(run, c, *backup.arguments("--drill", "--json"))
+            said, first, complaints = wait_in_vain(c, backup, "--mailbox", name, "--dry-run")
         assert f"the home of {name} at {home} does not answer" in first and "pando status" in first, first
         assert f"the home of {name} at {home} does not answer" in complaints, complaints
         assert "could not be looked at" in complaints and "still to be" not in complaints, complaints
-        result = json.loads(run(c, *backup.arguments("--drill", "--json")).stdout)
+        result = json.loads(drill.result().stdout)
         away = [problem for problem in result["problems"] if problem["kind"] == "not_asked"]
         assert not result["good"] and sum(problem["messages"] for problem in away) == result["not_asked"] >= 7, result
         assert len(away) == len({problem["mailbox"] for problem in away}), away
