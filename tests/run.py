@@ -22,6 +22,8 @@ FUZZ_SEED = 1
 # Of the simulation, the same in every run, and the most that may run beside each other: two minutes on two cores.
 SIMULATION_SEEDS = 200
 SIMULATION_PROCESSES = 2
+# Of the end-to-end tests, each with a cluster of its own: they wait more than they compute.
+LANES = 2
 SUMMARY = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
 # What names a failure in a program's output, and the line behind it that says why (an exception of Python's, our own
 # processes'); the most that is repeated at the end, where a reader of a long log looks first.
@@ -134,6 +136,14 @@ def run_simulation(totals, folder, seeds, first):
         say(f"      promise {name}: {counts[name]} times")
 
 
+def run_lanes(totals, options, environment):
+    def one(lane):
+        command = [sys.executable, os.path.join(TOP, "tests/e2e/run.py"), "--match", options.match, "--lane", f"{lane}/{LANES}"]
+        run_program(totals, f"e2e, lane {lane}", command + (["--quick"] if options.quick else []), 2700, environment)
+    with concurrent.futures.ThreadPoolExecutor(LANES) as pool:
+        list(pool.map(one, range(1, LANES + 1)))
+
+
 def build_fuzzers(totals, folder):
     """The names of the libFuzzer programs, or nothing when they do not build."""
     say("== building fuzz targets with clang")
@@ -202,8 +212,7 @@ def main():
         run_simulation(totals, plain, options.seeds, options.first)
     if built and wanted("e2e"):
         say("== end to end")
-        command = [sys.executable, os.path.join(TOP, "tests/e2e/run.py"), "--match", options.match]
-        run_program(totals, "e2e", command + (["--quick"] if options.quick else []), 3900, {"PANDO_BUILD": plain})
+        run_lanes(totals, options, {"PANDO_BUILD": plain})
     if built and chaos:
         # In our place: it goes on for long, and says what it does.
         os.execve(sys.executable, [sys.executable, os.path.join(TOP, "tests/e2e/chaos.py"), "--minutes",
