@@ -10,7 +10,7 @@ import time
 import demo
 from runbook import Runbook
 from test_5_failover import same_mail, snapshot
-from world import user, wait_for
+from world import DOMAIN, PASSWORD, user, wait_for
 
 SLOW = True
 VOLUME, NODE = "a1-1", "node-b2"
@@ -313,3 +313,30 @@ def test_a_filling_survives_every_kill(c):
     same_mail(before, snapshot(c, "site-b", users))
     c.start()
     gone(c)
+
+
+def test_a_copy_is_followed_while_its_node_is_down(c):
+    """Its replicator lives: what it confirms is on a second site, and is served there when the node is back."""
+    c.heal()
+    volume, name = c.home(user(1))["volume"], f"down{os.getpid()}@{DOMAIN}"
+    c.pando("mailbox", "add", name, "--volume", volume, "--durability", "strict", "--password", PASSWORD)
+    wait_for(name, 5, lambda: c.send("site-a", name))
+    [other] = [row["replica"] for row in c.lag() if row["volume"] == volume]
+    node = c.daemon(f"{other}/node")
+    node.stop()
+    try:
+        sent, end = [], time.monotonic() + 4
+        while time.monotonic() < end:
+            # `strict`: there is no 250 without the copy.
+            sent.append(c.send("site-a", name))
+            time.sleep(0.2)
+        assert c.pando_json("at-risk", "--volume", volume, check=False) == []
+        [row] = [row for row in c.lag() if row["volume"] == volume]
+        assert row["connected"] and row["lag_bytes"] == 0 and row["chain"] == "verified", row
+        assert not node.pid()
+    finally:
+        node.start()
+    c.heal()
+    c.pando("failover", volume, "--to", "site-b")
+    assert set(sent) <= set(c.subjects(name, "site-b"))
+    c.heal()
