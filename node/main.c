@@ -40,6 +40,7 @@ struct node {
 	struct node_control operators; /* what `pando` asks */
 	struct http_server *http;
 	struct listeners listeners;
+	struct meant meant;
 	struct lmtp_front lmtp;
 	struct imap_front imap;
 	struct timer *health_timer;
@@ -163,8 +164,10 @@ static int open_all(struct node *node, struct error *error)
 			node_control, &node->operators, &node->control, error);
 	if (result < 0)
 		return result;
-	node->lmtp = (struct lmtp_front){ node->loop, node->directory, node->volumes, config };
-	node->imap = (struct imap_front){ node->loop, node->directory, node->volumes, config };
+	node->lmtp = (struct lmtp_front){ node->loop, node->directory, node->volumes, config,
+		&node->meant };
+	node->imap = (struct imap_front){ node->loop, node->directory, node->volumes, config,
+		&node->meant };
 	node->health_timer = timer_new(node->loop, on_health_timer, node);
 	timer_start(node->health_timer, 0);
 	return 0;

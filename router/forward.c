@@ -51,6 +51,7 @@ struct forward_link {
 	struct node_pool *pool;
 	struct stream *stream;
 	enum link_state state;
+	bool takes_marks; /* as the node says: one of the version before does not */
 	struct list slots;
 	unsigned slot_count;
 	uint64_t heard_us; /* when the node said something last */
@@ -143,7 +144,8 @@ static void link_abort(struct forward_link *link)
 	link_free(link);
 }
 
-/* MAIL, the open recipients, BDAT and the body, in one go. */
+/* MAIL, the open recipients, BDAT and the body, in one go. A recipient is named by the mark of its
+ * mailbox too: the node's copy of the directory may have another one under this address. */
 static void link_send(struct forward_link *link, struct forward_job *job)
 {
 	struct forward_slot *slot = mem_alloc(sizeof(*slot));
@@ -164,7 +166,12 @@ static void link_send(struct forward_link *link, struct forward_job *job)
 		if (job->recipients[i].code != FORWARD_UNKNOWN)
 			continue;
 		slot->recipient_count++;
-		buf_printf(&out, "RCPT TO:<%s>\r\n", job->recipients[i].address);
+		buf_printf(&out, "RCPT TO:<%s>", job->recipients[i].address);
+		if (link->takes_marks && job->recipients[i].mark) {
+			buf_append_literal(&out, " XPANDOMARK=");
+			encode_hex(&out, job->recipients[i].mark, SMTP_MARK_LENGTH);
+		}
+		buf_append_literal(&out, "\r\n");
 	}
 	buf_printf(&out, "BDAT %zu LAST\r\n", job->body->length);
 	stream_write_str(link->stream, buf_str(&out));
@@ -279,6 +286,7 @@ static void link_on_input(void *arg, struct buf *input)
 				pool->forward->router->config->hostname);
 			link->state = LINK_LHLO;
 		} else if (link->state == LINK_LHLO) {
+			link->takes_marks = smtp_reply_offers(&reply, STR("XPANDOMARK"), NULL);
 			link_ready(link);
 		} else {
 			slot_reply(link, &reply);

@@ -27,6 +27,7 @@ enum {
 
 struct forward_recipient {
 	const char *address;             /* of the mailbox; the caller's */
+	const uint8_t *mark;             /* of SMTP_MARK_LENGTH, also; NULL: none is known */
 	unsigned code;                   /* 250, 4xx, 5xx or FORWARD_UNKNOWN */
 	char reply[FORWARD_REPLY_MAX];   /* "4.3.0 text" */
 };

@@ -57,6 +57,7 @@ struct imap_login {
 	bool is_salvage; /* a member of the cluster, see imap_login_start_salvage */
 	char who[192];   /* then: its role and name */
 	char mark[2 * MAILBOX_MARK_LENGTH + 1]; /* with it: of the mailbox that it means */
+	bool home_takes_marks;                  /* as it says: one of the version before does not */
 	char tag[260];
 	char peer[64];
 };
@@ -135,13 +136,18 @@ static void answer(struct imap_login *session, const char *text)
 static void backend_connect(void *arg);
 
 /* Moves between two homes are short: until the deadline the directory may name the new one. */
+static bool may_try_again(const struct imap_login *session)
+{
+	return clock_mono_us() + session->backend_retry_ms * 1000 < session->backend_deadline_us;
+}
+
 static void backend_failed(struct imap_login *session, const char *why)
 {
 	if (session->backend)
 		stream_abort(session->backend);
 	session->backend = NULL;
 	session->backend_state = BACKEND_NONE;
-	if (clock_mono_us() + session->backend_retry_ms * 1000 < session->backend_deadline_us) {
+	if (may_try_again(session)) {
 		timer_start(session->retry, session->backend_retry_ms);
 		if (session->backend_retry_ms < BACKEND_RETRY_MS_MAX)
 			session->backend_retry_ms *= 2;
@@ -174,7 +180,7 @@ static void backend_ready(struct imap_login *session, struct str text)
 	session_free(session);
 }
 
-/* The home knows why nobody is let in, and so it will say again: the client is told at once. */
+/* The home knows why nobody is let in, and so it will say again: the client is told. */
 static void backend_refused(struct imap_login *session, struct str reply)
 {
 	log_warn("imap_home_refused", "peer=%s user=%s node=%u reply=%s", session->peer,
@@ -187,10 +193,21 @@ static void backend_refused(struct imap_login *session, struct str reply)
 	set_state(session, IMAP_COMMANDS);
 }
 
-static void append_external(const struct imap_login *session, struct buf *out)
+/* By its mark too: the home's copy of the directory may be older than ours, and have another
+ * mailbox under this address. */
+static void append_login(const struct imap_login *session, struct buf *out)
 {
-	buf_append_literal(out, "P AUTHENTICATE EXTERNAL ");
-	encode_base64(out, str_from(session->identity.address));
+	struct buf identity = { 0 };
+
+	if (session->home_takes_marks) {
+		encode_hex(&identity, session->identity.mark, sizeof(session->identity.mark));
+		buf_append_byte(&identity, ' ');
+	}
+	buf_append_str(&identity, str_from(session->identity.address));
+	buf_printf(
+		out, "P AUTHENTICATE %s ", session->home_takes_marks ? "XPANDO-MARK" : "EXTERNAL");
+	encode_base64(out, buf_str(&identity));
+	buf_deinit(&identity);
 }
 
 static void append_salvage(const struct imap_login *session, struct buf *out)
@@ -216,10 +233,11 @@ static bool backend_line(struct imap_login *session, struct str line)
 			return true;
 		}
 		struct buf command = { 0 };
+		session->home_takes_marks = str_find(line, STR(" AUTH=XPANDO-MARK")) >= 0;
 		if (session->is_salvage)
 			append_salvage(session, &command);
 		else
-			append_external(session, &command);
+			append_login(session, &command);
 		buf_append_literal(&command, "\r\n");
 		stream_write_str(session->backend, buf_str(&command));
 		buf_deinit(&command);
@@ -233,6 +251,12 @@ static bool backend_line(struct imap_login *session, struct str line)
 		return bye;
 	}
 	if (str_starts_with_ignore_case(line, STR("P NO [INUSE] "))) {
+		backend_refused(session, str_from_index(line, 2));
+		return true;
+	}
+	/* The directory's news, or a failover, may be there by the next attempt. */
+	if (str_starts_with_ignore_case(line, STR("P NO [UNAVAILABLE] ")) &&
+		!may_try_again(session)) {
 		backend_refused(session, str_from_index(line, 2));
 		return true;
 	}

@@ -146,6 +146,7 @@ static bool find_credential(struct login_attempt *attempt, struct str user)
 		directory_find_credential(directory, mailbox->id, credential) &&
 		credential->iterations > 0) {
 		attempt->identity.mailbox_id = mailbox->id;
+		memcpy(attempt->identity.mark, mailbox->mark, sizeof(mailbox->mark));
 		attempt->identity.access = directory_access(directory, mailbox->id);
 		memcpy(attempt->identity.address, mailbox->address.bytes, mailbox->address.length);
 		attempt->identity.address[mailbox->address.length] = 0;

@@ -19,6 +19,7 @@ enum login_result { LOGIN_GOOD, LOGIN_REFUSED, LOGIN_MALFORMED, LOGIN_UNAVAILABL
 
 struct login_identity {
 	uint64_t mailbox_id;
+	uint8_t mark[MAILBOX_MARK_LENGTH]; /* the password was of this one */
 	uint64_t access; /* with which it was let in: directory_access */
 	char address[512]; /* canonical */
 };

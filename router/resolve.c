@@ -21,6 +21,7 @@ static void on_mailbox(void *arg, const struct directory_mailbox *mailbox)
 
 	if (mailbox->address.length >= sizeof(resolved.address))
 		return;
+	memcpy(resolved.mark, mailbox->mark, sizeof(resolved.mark));
 	memcpy(resolved.address, mailbox->address.bytes, mailbox->address.length);
 	collector->fn(collector->arg, &resolved);
 }

@@ -10,6 +10,7 @@ enum { RESOLVED_ADDRESS_MAX = 512 };
 
 struct resolved {
 	uint64_t mailbox_id;
+	uint8_t mark[MAILBOX_MARK_LENGTH];
 	uint32_t volume_id;
 	uint32_t node_id; /* 0: the volume has no primary that is known */
 	enum durability durability;

@@ -101,7 +101,7 @@ static void cmd_rcpt(struct smtp_session *session, struct str arguments)
 		return;
 	}
 	/* SMTPUTF8 was asked for in MAIL or it was not: the transaction knows. */
-	const char *reply = smtp_parse_rcpt(arguments, smtp_tx_is_utf8(session->tx), &rcpt);
+	const char *reply = smtp_parse_rcpt(arguments, false, smtp_tx_is_utf8(session->tx), &rcpt);
 	if (!reply)
 		reply = smtp_tx_add_recipient(session->tx, &rcpt);
 	session->refused += reply[0] != '2';

@@ -34,6 +34,7 @@ enum {
 struct tx_target {
 	enum queue_kind kind;
 	uint64_t mailbox_id;
+	uint8_t mark[MAILBOX_MARK_LENGTH]; /* of the mailbox */
 	uint32_t volume_id, node_id;
 	enum durability durability;
 	const char *address, *original, *orcpt;
@@ -182,6 +183,7 @@ static void on_resolved(void *arg, const struct resolved *resolved)
 		return; /* one copy per mailbox */
 	struct tx_target *target = add_target(tx);
 	target->mailbox_id = resolved->mailbox_id;
+	memcpy(target->mark, resolved->mark, sizeof(target->mark));
 	target->volume_id = resolved->volume_id;
 	target->node_id = resolved->node_id;
 	target->durability = resolved->durability;
@@ -524,6 +526,7 @@ static void tx_forward(struct smtp_tx *tx, unsigned first)
 			continue;
 		struct forward_recipient *recipient = &job->recipients[job->recipient_count++];
 		recipient->address = target->address;
+		recipient->mark = target->mark;
 		target->result = recipient;
 		target->taken = true;
 	}

@@ -17,6 +17,22 @@ enum {
 	BAD_COMMANDS_MAX = 10,
 };
 
+/* What AUTHENTICATE names the mailbox by. */
+enum login_mechanism {
+	LOGIN_EXTERNAL, /* its address alone: routers of the version before */
+	LOGIN_MARK,     /* mark and address */
+	LOGIN_SALVAGE,  /* the same, and who comes */
+};
+
+static const struct {
+	struct str name;
+	enum login_mechanism mechanism;
+} login_mechanisms[] = {
+	{ { "EXTERNAL", 8 }, LOGIN_EXTERNAL },
+	{ { "XPANDO-MARK", 11 }, LOGIN_MARK },
+	{ { "XPANDO-SALVAGE", 14 }, LOGIN_SALVAGE },
+};
+
 struct imap_login {
 	struct imap_front *front;
 	struct stream *stream;
@@ -24,7 +40,7 @@ struct imap_login {
 	struct imap_reader reader;
 	struct imap_login_result *result;
 	bool waits_for_response; /* AUTHENTICATE without an initial response */
-	bool is_salvage;         /* the mechanism of AUTHENTICATE */
+	enum login_mechanism mechanism;
 	unsigned bad_count;
 };
 
@@ -89,22 +105,33 @@ static void on_handed_over(struct volume *volume, struct stream *stream, void *a
 
 /* ---- commands ---- */
 
-/* XPANDO-SALVAGE names the mailbox by its mark too, "32*hex address": what was cut off, or is in a
- * backup, was of this one, and not of another that has the address by now. It is let in where its
- * owner is not. Behind a NUL stands who comes, if it is no node. */
+/* "32*hex address": the mark of the mailbox that is meant stands in front. */
+static bool take_mark(
+	struct str identity, uint8_t mark_out[MAILBOX_MARK_LENGTH], struct str *address_out)
+{
+	size_t length = 2 * MAILBOX_MARK_LENGTH;
+
+	if (identity.length <= length || identity.bytes[length] != ' ' ||
+		!decode_hex(str_first(identity, length), mark_out, MAILBOX_MARK_LENGTH))
+		return false;
+	*address_out = str_from_index(identity, length + 1);
+	return true;
+}
+
+/* XPANDO-SALVAGE names the mailbox by its mark too: what was cut off, or is in a backup, was of
+ * this one, and not of another that has the address by now. It is let in where its owner is not.
+ * Behind a NUL stands who comes, if it is no node. */
 static const struct directory_mailbox *find_salvaged(
 	const struct directory *directory, struct str identity, struct str *who_out)
 {
 	uint8_t mark[MAILBOX_MARK_LENGTH];
-	size_t length = 2 * sizeof(mark);
+	struct str address;
 	ptrdiff_t end = str_find_byte(identity, 0);
 	*who_out = end < 0 ? STR("node") : str_from_index(identity, (size_t)end + 1);
 	identity = end < 0 ? identity : str_first(identity, (size_t)end);
-	if (identity.length <= length || identity.bytes[length] != ' ' ||
-		!decode_hex(str_first(identity, length), mark, sizeof(mark)))
+	if (!take_mark(identity, mark, &address))
 		return NULL;
-	const struct directory_mailbox *mailbox =
-		directory_find_login(directory, str_from_index(identity, length + 1));
+	const struct directory_mailbox *mailbox = directory_find_login(directory, address);
 	return mailbox && memcmp(mailbox->mark, mark, sizeof(mark)) == 0 ? mailbox : NULL;
 }
 
@@ -114,18 +141,29 @@ static enum login_step authenticate(struct imap_login *login, struct str identit
 	struct imap_login_result *result = login->result;
 	struct str tag = str_from(result->tag);
 	const struct directory_mailbox *mailbox = NULL;
-	struct str who = STR("");
+	bool is_salvage = login->mechanism == LOGIN_SALVAGE;
+	bool is_text = identity.length > 0 && str_find_byte(identity, 0) < 0;
+	struct str who = STR(""), address;
+	uint8_t mark[MAILBOX_MARK_LENGTH];
 
-	if (login->is_salvage)
+	if (is_salvage) {
 		mailbox = find_salvaged(login->front->directory, identity, &who);
-	else if (identity.length && str_find_byte(identity, 0) < 0)
+	} else if (is_text && login->mechanism == LOGIN_EXTERNAL) {
 		mailbox = directory_find_login(login->front->directory, identity);
-	if (!mailbox || (!mailbox->enabled && !login->is_salvage)) {
+	} else if (is_text && take_mark(identity, mark, &address)) {
+		mailbox = meant_find(login->front->meant, login->front->directory, address, mark,
+			stream_peer(login->stream)->name);
+		if (!mailbox)
+			return say(login, tag,
+				"NO [UNAVAILABLE] Servers do not agree yet whose mailbox this is, "
+				"try again later");
+	}
+	if (!mailbox || (!mailbox->enabled && !is_salvage)) {
 		log_info("imap_login_refused", "session=%s identity=%s peer=%s", result->session_id,
 			log_quote(identity), stream_peer_address(login->stream));
 		return say(login, tag, "NO [AUTHENTICATIONFAILED] No such mailbox");
 	}
-	if (login->is_salvage)
+	if (is_salvage)
 		log_info("salvage_login", "session=%s mailbox=" STR_FORMAT " who=%s",
 			result->session_id, STR_ARG(mailbox->address), log_quote(who));
 	result->config = login->front->config;
@@ -135,8 +173,8 @@ static enum login_step authenticate(struct imap_login *login, struct str identit
 	result->access = directory_access(login->front->directory, mailbox->id);
 	/* What was accepted once passes over the quota. */
 	result->policy = (struct mailbox_policy){ mailbox->durability,
-		login->is_salvage ? 0 : mailbox->quota_bytes };
-	result->is_salvage = login->is_salvage;
+		is_salvage ? 0 : mailbox->quota_bytes };
+	result->is_salvage = is_salvage;
 	snprintf(result->address, sizeof(result->address), STR_FORMAT, STR_ARG(mailbox->address));
 	result->who.address = str_from(result->address);
 
@@ -174,9 +212,13 @@ static enum login_step login_authenticate(struct imap_login *login, struct str t
 	struct str mechanism;
 	if (!imap_space(parser) || !imap_atom(parser, &mechanism))
 		return say(login, tag, "BAD Missing mechanism");
-	login->is_salvage = str_equal_ignore_case(mechanism, STR("XPANDO-SALVAGE"));
-	if (!login->is_salvage && !str_equal_ignore_case(mechanism, STR("EXTERNAL")))
-		return say(login, tag, "NO [CANNOT] Only EXTERNAL is offered");
+	size_t row = 0;
+	while (row < array_length(login_mechanisms) &&
+		!str_equal_ignore_case(mechanism, login_mechanisms[row].name))
+		row++;
+	if (row == array_length(login_mechanisms))
+		return say(login, tag, "NO [CANNOT] Mechanism is not offered");
+	login->mechanism = login_mechanisms[row].mechanism;
 	snprintf(login->result->tag, sizeof(login->result->tag), STR_FORMAT, STR_ARG(tag));
 	if (imap_try_byte(parser, ' '))
 		return authenticate_response(login, str_from_index(parser->text, parser->at));
@@ -190,7 +232,7 @@ static enum login_step login_capability(struct imap_login *login, struct str tag
 {
 	(void)parser;
 	stream_write_str(login->stream,
-		STR("* CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID AUTH=EXTERNAL "
+		STR("* CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID AUTH=EXTERNAL AUTH=XPANDO-MARK "
 		    "LOGINDISABLED\r\n"));
 	return say(login, tag, "OK Done");
 }
@@ -214,7 +256,7 @@ static enum login_step login_login(
 	struct imap_login *login, struct str tag, struct imap_parser *parser)
 {
 	(void)parser;
-	return say(login, tag, "NO [PRIVACYREQUIRED] Use AUTHENTICATE EXTERNAL");
+	return say(login, tag, "NO [PRIVACYREQUIRED] Use AUTHENTICATE XPANDO-MARK");
 }
 
 static enum login_step login_logout(struct imap_login *login, struct str tag,
@@ -315,8 +357,9 @@ static void on_open(void *arg)
 		login_free(login);
 		return;
 	}
-	stream_write_str(login->stream, STR("* OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID "
-		"AUTH=EXTERNAL LOGINDISABLED] Pando ready\r\n"));
+	stream_write_str(login->stream,
+		STR("* OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID "
+		    "AUTH=EXTERNAL AUTH=XPANDO-MARK LOGINDISABLED] Pando ready\r\n"));
 }
 
 static void on_close(void *arg, int reason)

@@ -228,7 +228,7 @@ static void cmd_lhlo(struct lmtp_session *session, struct str arguments)
 	tx_destroy(&session->tx);
 	snprintf(line, sizeof(line),
 		"250-%.255s\r\n250-PIPELINING\r\n250-SIZE %llu\r\n250-8BITMIME\r\n250-CHUNKING\r\n"
-		"250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250 XPANDOID",
+		"250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250-XPANDOMARK\r\n250 XPANDOID",
 		session->front->config->hostname,
 		(unsigned long long)session->front->config->message_bytes_max);
 	say(session, line);
@@ -314,25 +314,43 @@ static bool targets_are_ours(
 	return true;
 }
 
+/* Whose address it is, to the transaction's targets: that of the mailbox that the router means, or,
+ * from one of the version before, whatever the address stands for here. NULL: somebody's. */
+static const char *add_targets(
+	struct lmtp_session *session, const struct smtp_rcpt *rcpt, struct str address)
+{
+	_Static_assert((int)SMTP_MARK_LENGTH == (int)MAILBOX_MARK_LENGTH, "one mark");
+	struct lmtp_tx *tx = session->tx;
+	unsigned first = tx->delivery.target_count;
+
+	if (rcpt->has_mark) {
+		const struct directory_mailbox *mailbox = meant_find(session->front->meant,
+			session->front->directory, address, rcpt->mark, session->peer);
+		if (!mailbox)
+			return "451 4.4.3 Servers do not agree yet whose mailbox this is";
+		add_target(tx, mailbox);
+	} else {
+		(void)directory_resolve(session->front->directory, address, add_target, tx);
+	}
+	return tx->delivery.target_count == first ? "550 5.1.1 No such mailbox" : NULL;
+}
+
 static const char *add_recipient(struct lmtp_session *session, const struct smtp_rcpt *rcpt)
 {
 	struct lmtp_tx *tx = session->tx;
 	unsigned first = tx->delivery.target_count;
 	struct buf address = { 0 };
-	const char *reply = "250 2.1.5 Ok";
 
 	address_append(&rcpt->recipient, &address);
-	enum directory_found found = directory_resolve(session->front->directory, buf_str(&address),
-		add_target, tx);
-	if (found != DIRECTORY_FOUND || tx->delivery.target_count == first)
-		reply = "550 5.1.1 No such mailbox";
-	else if (tx->delivery.target_count > DELIVERY_TARGETS_MAX)
+	const char *reply = add_targets(session, rcpt, buf_str(&address));
+	if (!reply && tx->delivery.target_count > DELIVERY_TARGETS_MAX)
 		reply = "452 4.5.3 Too many recipients";
-	else if (!targets_are_ours(session, tx, first))
+	else if (!reply && !targets_are_ours(session, tx, first))
 		reply = "451 4.3.0 Mailbox is not served here now";
-	if (*reply != '2') {
+	if (reply) {
 		tx->delivery.target_count = first;
 	} else {
+		reply = "250 2.1.5 Ok";
 		if (tx->recipient_count == tx->recipient_capacity) {
 			tx->recipient_capacity =
 				tx->recipient_capacity ? tx->recipient_capacity * 2 : 4;
@@ -357,7 +375,7 @@ static void cmd_rcpt(struct lmtp_session *session, struct str arguments)
 		say(session, "503 5.5.1 MAIL first");
 		return;
 	}
-	const char *reply = smtp_parse_rcpt(arguments, true, &rcpt);
+	const char *reply = smtp_parse_rcpt(arguments, true, true, &rcpt);
 	if (!reply)
 		reply = add_recipient(session, &rcpt);
 	if (*reply != '2')

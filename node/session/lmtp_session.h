@@ -11,6 +11,7 @@
  */
 
 #include "node/mailbox/deliver.h"
+#include "node/session/meant.h"
 
 /* What all sessions share; the caller's, outlives them. */
 struct lmtp_front {
@@ -18,6 +19,7 @@ struct lmtp_front {
 	struct directory *directory;
 	struct volumes *volumes;
 	const struct config *config;
+	struct meant *meant; /* one for all */
 };
 
 /* Takes a stream from the mutual-TLS listener (no handler set yet). Only peers whose certificate

@@ -183,7 +183,27 @@ static bool is_orcpt(struct str value, bool smtputf8)
 	return is_xtext(address, 500);
 }
 
-const char *smtp_parse_rcpt(struct str arguments, bool smtputf8, struct smtp_rcpt *rcpt_out)
+static const char *parse_rcpt_parameter(
+	struct str keyword, struct str value, bool inside, bool smtputf8, struct smtp_rcpt *rcpt)
+{
+	if (str_equal_ignore_case(keyword, STR("NOTIFY")))
+		return rcpt->notify == 0 && parse_notify(value, &rcpt->notify) ? NULL
+									       : bad_parameter;
+	if (str_equal_ignore_case(keyword, STR("ORCPT"))) {
+		bool is_first = rcpt->orcpt.length == 0;
+		rcpt->orcpt = value;
+		return is_first && is_orcpt(value, smtputf8) ? NULL : bad_parameter;
+	}
+	if (inside && str_equal_ignore_case(keyword, STR("XPANDOMARK"))) {
+		rcpt->has_mark = value.length == 2 * SMTP_MARK_LENGTH &&
+			decode_hex(value, rcpt->mark, SMTP_MARK_LENGTH);
+		return rcpt->has_mark ? NULL : bad_parameter;
+	}
+	return unknown_parameter;
+}
+
+const char *smtp_parse_rcpt(
+	struct str arguments, bool inside, bool smtputf8, struct smtp_rcpt *rcpt_out)
 {
 	struct str rest, keyword, value;
 
@@ -195,16 +215,10 @@ const char *smtp_parse_rcpt(struct str arguments, bool smtputf8, struct smtp_rcp
 		rcpt_out->recipient.is_null)
 		return "501 5.1.3 Bad recipient address syntax";
 	while (next_parameter(&rest, &keyword, &value)) {
-		if (str_equal_ignore_case(keyword, STR("NOTIFY"))) {
-			if (rcpt_out->notify != 0 || !parse_notify(value, &rcpt_out->notify))
-				return bad_parameter;
-		} else if (str_equal_ignore_case(keyword, STR("ORCPT"))) {
-			if (rcpt_out->orcpt.length > 0 || !is_orcpt(value, smtputf8))
-				return bad_parameter;
-			rcpt_out->orcpt = value;
-		} else {
-			return unknown_parameter;
-		}
+		const char *reply =
+			parse_rcpt_parameter(keyword, value, inside, smtputf8, rcpt_out);
+		if (reply)
+			return reply;
 	}
 	if (rcpt_out->recipient.has_utf8 && !smtputf8)
 		return "553 5.6.7 SMTPUTF8 is needed for this address";

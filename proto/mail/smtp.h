@@ -23,6 +23,7 @@ enum {
 	/* RFC 5321 section 6.3 says that 100 is reasonable. */
 	SMTP_HOPS_MAX = 100,
 	SMTP_DELIVERY_ID_LENGTH = 16,
+	SMTP_MARK_LENGTH = 16,
 };
 
 /* Cuts one line off the start of `input`, without its CRLF. DONE: *line_out and *length_out (with
@@ -61,14 +62,17 @@ struct smtp_rcpt {
 	struct address recipient;
 	unsigned notify;  /* smtp_notify bits; 0: not given */
 	struct str orcpt; /* "type;xtext" as written */
+	bool has_mark;
+	uint8_t mark[SMTP_MARK_LENGTH];
 };
 
-/* `arguments` of MAIL ("FROM:<...> ...") and RCPT ("TO:<...> ..."). With `inside`, XPANDOID=<32 hex
- * digits> is a parameter too: the delivery id that a router gives its node. */
+/* `arguments` of MAIL ("FROM:<...> ...") and RCPT ("TO:<...> ..."). With `inside`, what a
+ * router tells its node is a parameter too, each 32 hexadecimal digits: of MAIL XPANDOID, the
+ * delivery id, of RCPT XPANDOMARK, the mark of the mailbox that is meant. */
 const char *smtp_parse_mail(
 	struct str arguments, bool inside, struct smtp_mail *mail_out) must_check;
 const char *smtp_parse_rcpt(
-	struct str arguments, bool smtputf8, struct smtp_rcpt *rcpt_out) must_check;
+	struct str arguments, bool inside, bool smtputf8, struct smtp_rcpt *rcpt_out) must_check;
 const char *smtp_parse_bdat(struct str arguments, uint64_t *length_out, bool *last_out) must_check;
 
 /* One reply of a server, its lines taken together. */

@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 	(void)smtp_verb(line, &arguments);
 	if (!smtp_parse_mail(line, true, &mail))
 		check_address(&mail.sender);
-	if (!smtp_parse_rcpt(line, true, &rcpt))
+	if (!smtp_parse_rcpt(line, true, true, &rcpt))
 		check_address(&rcpt.recipient);
 	(void)!smtp_parse_bdat(line, &size, &last);
 	(void)!address_is_domain(line);

@@ -20,6 +20,7 @@
 #include <stdio.h>
 
 static struct imap_front front;
+static struct meant meant;
 static struct config config;
 static bool is_served = true;
 
@@ -29,6 +30,12 @@ uint64_t directory_access(const struct directory *directory, uint64_t mailbox_id
 {
 	(void)directory;
 	return mailbox_id;
+}
+
+uint64_t directory_revision(const struct directory *directory)
+{
+	(void)directory;
+	return 1;
 }
 
 const struct directory_mailbox *directory_find_login(const struct directory *directory,
@@ -82,7 +89,8 @@ static void start(struct str arguments)
 {
 	(void)arguments;
 	config.message_bytes_max = 1 << 20;
-	front = (struct imap_front){ .loop = world_loop(), .config = &config };
+	meant = (struct meant){ 0 };
+	front = (struct imap_front){ .loop = world_loop(), .config = &config, .meant = &meant };
 	world_mailbox_reset();
 }
 

@@ -22,6 +22,7 @@ struct played_delivery {
 
 static struct config config;
 static struct lmtp_front front;
+static struct meant meant;
 static struct list held;
 static bool is_holding;
 static int status;
@@ -64,6 +65,8 @@ static void start(struct str arguments)
 	front.loop = world_loop();
 	front.directory = mail_directory();
 	front.config = &config;
+	meant = (struct meant){ 0 };
+	front.meant = &meant;
 }
 
 static struct stream *open_session(struct str arguments)

@@ -418,9 +418,9 @@ static void open_doors(struct machine *machine)
 	/* They greet behind the handshake. */
 	struct tls_context *tls = (struct tls_context *)machine;
 	machine->lmtp = (struct lmtp_front){ machine->loop, directory_of(machine->number),
-		&machine->volumes, &machine->config };
+		&machine->volumes, &machine->config, &machine->meant };
 	machine->imap = (struct imap_front){ machine->loop, directory_of(machine->number),
-		&machine->volumes, &machine->config };
+		&machine->volumes, &machine->config, &machine->meant };
 	snprintf(address, sizeof(address), "machine-%u:24", machine->number);
 	CHECK(listener_open(machine->loop, address, tls, on_lmtp, &machine->lmtp,
 		      &machine->lmtp_listener, &error) == 0);

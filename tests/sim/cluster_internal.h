@@ -34,6 +34,7 @@ struct machine {
 	struct volumes volumes;
 	struct slot slots[CLUSTER_VOLUMES];
 	struct replicator *replicator;
+	struct meant meant;
 	struct lmtp_front lmtp;
 	struct imap_front imap;
 	struct listener *lmtp_listener, *imap_listener;

@@ -90,12 +90,25 @@ TEST(rcpt_is_parsed)
 	for (size_t i = 0; i < array_length(rows); i++) {
 		struct smtp_rcpt rcpt;
 		test_row(rows[i].name);
-		const char *reply = smtp_parse_rcpt(str_from(rows[i].arguments), false, &rcpt);
+		const char *reply =
+			smtp_parse_rcpt(str_from(rows[i].arguments), false, false, &rcpt);
 		expect_reply(rows[i].reply, reply);
 		if (!reply)
 			EXPECT_INT(rows[i].notify, rcpt.notify);
 	}
 	test_row(NULL);
+}
+
+TEST(a_mark_is_for_the_inside)
+{
+	struct str marked = STR("TO:<a@b.example> XPANDOMARK=00112233445566778899aabbccddeeFF");
+	struct smtp_rcpt rcpt;
+	EXPECT(!smtp_parse_rcpt(marked, true, false, &rcpt));
+	EXPECT(rcpt.has_mark && rcpt.mark[15] == 0xff && rcpt.mark[1] == 0x11);
+	expect_reply("501 5.5.4",
+		smtp_parse_rcpt(STR("TO:<a@b.example> XPANDOMARK=0011"), true, false, &rcpt));
+	expect_reply("555 5.5.4", smtp_parse_rcpt(marked, false, false, &rcpt));
+	EXPECT(!smtp_parse_rcpt(STR("TO:<a@b.example>"), true, false, &rcpt) && !rcpt.has_mark);
 }
 
 TEST(bdat_is_parsed)
