@@ -23,6 +23,8 @@ static void on_resolved(void *arg, const struct resolved *resolved)
 	struct collector *collector = arg;
 	if (collector->count == collector->capacity)
 		return;
+	struct str mark =
+		pool_copy(collector->pool, str_of(resolved->mark, sizeof(resolved->mark)));
 	collector->recipients[collector->count++] = (struct queue_recipient){
 		.kind = QUEUE_HOME,
 		.mailbox_id = resolved->mailbox_id,
@@ -31,6 +33,7 @@ static void on_resolved(void *arg, const struct resolved *resolved)
 		.orcpt = "",
 		.notify = SMTP_NOTIFY_NEVER,
 		.reply = "",
+		.mark = (const uint8_t *)mark.bytes,
 	};
 }
 

@@ -25,6 +25,9 @@ struct queue_recipient {
 	unsigned notify;         /* smtp_notify bits */
 	bool failed;             /* for good: only the bounce is left */
 	const char *reply; /* "550 5.1.1 text" or our own "4.4.1 text" of the last attempt, "" */
+	/* Of SMTP_MARK_LENGTH: of the mailbox for which it was accepted, whatever its address is by
+	 * now. NULL: QUEUE_RELAY, or accepted by a version that kept none. */
+	const uint8_t *mark;
 };
 
 struct queue_entry {

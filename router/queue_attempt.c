@@ -117,13 +117,15 @@ static void on_concluded(struct queue_write *write)
 	attempt_end(item);
 }
 
-/* By its address: since a message was queued, a restored directory may have given the mailbox
- * another number, or its number to another mailbox. NULL: it is gone. */
+/* Whose it is was decided when the message was accepted: an address that is another's by now leads
+ * to the mailbox that had it then, never to the newcomer. What has no mark goes by its address:
+ * since it was queued, a restored directory may have given the mailbox another number, or its
+ * number to another mailbox. NULL: it is gone. */
 static const struct directory_mailbox *mailbox_of(
 	const struct queue_item *item, const struct queue_record_recipient *recipient)
 {
-	return directory_find_login(
-		item->queue->router->directory, str_from(recipient->public.address));
+	return resolve_accepted(item->queue->router->directory, str_from(recipient->public.address),
+		recipient->public.mailbox_id, recipient->public.mark);
 }
 
 /* What the attempt taught about one recipient. */
@@ -300,7 +302,13 @@ static void on_relayed(struct relay_job *job)
 	attempt_part_ended(job->arg);
 }
 
-static void try_home(struct queue_item *item, uint32_t node_id, const uint32_t *homes)
+/* Where a recipient's mailbox is now. */
+struct queue_home {
+	uint32_t node_id;    /* 0: it has none */
+	const char *address; /* of the mailbox */
+};
+
+static void try_home(struct queue_item *item, uint32_t node_id, const struct queue_home *homes)
 {
 	struct attempt *attempt = item->attempt;
 	const struct queue_record *record = &item->record;
@@ -317,10 +325,11 @@ static void try_home(struct queue_item *item, uint32_t node_id, const uint32_t *
 	for (unsigned i = 0; i < record->recipient_count; i++) {
 		const struct queue_record_recipient *recipient = &record->recipients[i];
 		if (recipient->state != QUEUE_PENDING || recipient->public.kind != QUEUE_HOME ||
-			homes[i] != node_id || attempt->results[i])
+			homes[i].node_id != node_id || attempt->results[i])
 			continue;
 		struct forward_recipient *result = &job->recipients[job->recipient_count++];
-		result->address = recipient->public.address;
+		result->address = homes[i].address;
+		result->mark = recipient->public.mark;
 		attempt->results[i] = result;
 	}
 	job->done = on_forwarded;
@@ -350,7 +359,8 @@ static void try_homes(struct queue_item *item)
 {
 	const struct queue_record *record = &item->record;
 	struct attempt *attempt = item->attempt;
-	uint32_t *homes = pool_alloc(attempt->pool, record->recipient_count * sizeof(*homes));
+	struct queue_home *homes =
+		pool_alloc(attempt->pool, record->recipient_count * sizeof(*homes));
 
 	for (unsigned i = 0; i < record->recipient_count; i++) {
 		const struct queue_record_recipient *recipient = &record->recipients[i];
@@ -358,12 +368,17 @@ static void try_homes(struct queue_item *item)
 			fail_if_removed(item, i))
 			continue;
 		const struct directory_mailbox *mailbox = mailbox_of(item, recipient);
-		homes[i] = mailbox ? resolve_home(item->queue->router->directory, mailbox->id) : 0;
+		homes[i].address = recipient->public.address;
+		if (!mailbox)
+			continue;
+		homes[i].node_id = resolve_home(item->queue->router->directory, mailbox->id);
+		if (!str_equal(mailbox->address, str_from(homes[i].address)))
+			homes[i].address = pool_copy_terminated(attempt->pool, mailbox->address);
 	}
 	for (unsigned i = 0; i < record->recipient_count; i++)
 		if (record->recipients[i].state == QUEUE_PENDING &&
 			record->recipients[i].public.kind == QUEUE_HOME && !attempt->results[i])
-			try_home(item, homes[i], homes);
+			try_home(item, homes[i].node_id, homes);
 }
 
 static void try_relay(struct queue_item *item)

@@ -2,7 +2,7 @@
 
 #include "core/encode.h"
 
-enum { VERSION = 2, KIND_ADDED = 1, KIND_CHANGED = 2 };
+enum { VERSION = 2, VERSION_MARKS = 3, KIND_ADDED = 1, KIND_CHANGED = 2 };
 
 static void append_u8(struct buf *out, unsigned value)
 {
@@ -59,9 +59,27 @@ static void append_holders(struct buf *out, const struct queue_record *record)
 		append_text(out, record->holders[i]);
 }
 
+/* What has none is written as the version before did it, and read by it. */
+static bool has_marks(const struct queue_record *record)
+{
+	for (uint32_t i = 0; !record->is_change && i < record->recipient_count; i++)
+		if (record->recipients[i].public.mark)
+			return true;
+	return false;
+}
+
+static void append_mark(struct buf *out, const uint8_t *mark)
+{
+	append_u8(out, mark != NULL);
+	if (mark)
+		buf_append(out, mark, SMTP_MARK_LENGTH);
+}
+
 void queue_record_encode(const struct queue_record *record, struct buf *out)
 {
-	append_u8(out, VERSION);
+	bool marks = has_marks(record);
+
+	append_u8(out, marks ? VERSION_MARKS : VERSION);
 	append_u8(out, record->is_change ? KIND_CHANGED : KIND_ADDED);
 	buf_append(out, record->delivery_id, sizeof(record->delivery_id));
 	if (record->is_change) {
@@ -96,6 +114,8 @@ void queue_record_encode(const struct queue_record *record, struct buf *out)
 		append_text(out, recipient->original);
 		append_text(out, recipient->orcpt);
 		append_text(out, recipient->reply);
+		if (marks)
+			append_mark(out, recipient->mark);
 	}
 }
 
@@ -108,7 +128,7 @@ struct cursor {
 
 static const char *take(struct cursor *cursor, size_t length)
 {
-	static const char zeroes[8];
+	static const char zeroes[16];
 	if (cursor->bad || cursor->rest.length < length) {
 		cursor->bad = true;
 		return zeroes;
@@ -178,7 +198,15 @@ void queue_recipient_set_state(struct queue_record_recipient *recipient, enum qu
 	recipient->state = recipient->delay_told ? QUEUE_PENDING : state;
 }
 
-static void take_added(struct cursor *cursor, struct queue_record *record)
+static const uint8_t *take_mark(struct cursor *cursor)
+{
+	if (take_choice(cursor, 1) == 0)
+		return NULL;
+	struct str mark = str_of(take(cursor, SMTP_MARK_LENGTH), SMTP_MARK_LENGTH);
+	return (const uint8_t *)pool_copy(cursor->pool, mark).bytes;
+}
+
+static void take_added(struct cursor *cursor, bool marks, struct queue_record *record)
 {
 	record->accepted_wall_us = (int64_t)get_le64(take(cursor, 8));
 	record->ret = take_choice(cursor, SMTP_RET_HDRS);
@@ -207,6 +235,7 @@ static void take_added(struct cursor *cursor, struct queue_record *record)
 		recipient->original = take_text(cursor);
 		recipient->orcpt = take_text(cursor);
 		recipient->reply = take_text(cursor);
+		recipient->mark = marks ? take_mark(cursor) : NULL;
 	}
 }
 
@@ -221,7 +250,8 @@ bool queue_record_decode(struct str bytes, struct pool *pool, struct queue_recor
 	struct cursor cursor = { .rest = bytes, .pool = pool };
 
 	memset(record_out, 0, sizeof(*record_out));
-	if (take_u8(&cursor) != VERSION)
+	unsigned version = take_u8(&cursor);
+	if (version != VERSION && version != VERSION_MARKS)
 		return false;
 	unsigned kind = take_u8(&cursor);
 	if (bytes.length < 2 + sizeof(record_out->delivery_id))
@@ -232,7 +262,7 @@ bool queue_record_decode(struct str bytes, struct pool *pool, struct queue_recor
 	if (kind == KIND_CHANGED)
 		take_changes(&cursor, record_out);
 	else if (kind == KIND_ADDED)
-		take_added(&cursor, record_out);
+		take_added(&cursor, version == VERSION_MARKS, record_out);
 	else
 		return false;
 	return !cursor.bad && cursor.rest.length == 0;

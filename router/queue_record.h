@@ -5,14 +5,14 @@
  * What a RECORD_QUEUE of the router's own log says. Integers are little-endian; a text is a u16
  * length and its bytes.
  *
- *   u8 version (2), u8 kind, 16 delivery id, then
+ *   u8 version (2; 3 where recipients have marks), u8 kind, 16 delivery id, then
  *   kind 1, added (the RECORD_MESSAGE right behind it is the message):
  *     i64 accepted (us since 1970), u8 ret, u8 flags (1: 8BITMIME, 2: SMTPUTF8, 4: wants a copy at
  *     another site), text owner (the router whose message this is a copy of, "": our own), 16
  *     identity of the owner's queue (zeroes: our own), holders, text sender, text envid, u32 length
  *     of the message, u32 recipients, each:
  *       u8 kind, u8 state, u8 notify, u64 mailbox, text address, text original, text orcpt,
- *       text reply
+ *       text reply; with version 3 u8 has a mark, then 16 mark of the mailbox
  *   kind 2, changed:
  *     u8 finished (nothing is left to do), holders, u32 changes, each: u32 recipient, u8 state,
  *     text reply

@@ -33,6 +33,18 @@ enum directory_found resolve_address(const struct directory *directory, struct s
 	return directory_resolve(directory, address, fn ? on_mailbox : NULL, &collector);
 }
 
+const struct directory_mailbox *resolve_accepted(const struct directory *directory,
+	struct str address, uint64_t mailbox_id, const uint8_t *mark)
+{
+	const struct directory_mailbox *mailbox = directory_find_login(directory, address);
+
+	if (!mark || (mailbox && memcmp(mailbox->mark, mark, MAILBOX_MARK_LENGTH) == 0))
+		return mailbox;
+	/* Renamed: number and mark go together, and with the mailbox. */
+	mailbox = directory_find_mailbox(directory, mailbox_id);
+	return mailbox && memcmp(mailbox->mark, mark, MAILBOX_MARK_LENGTH) == 0 ? mailbox : NULL;
+}
+
 uint32_t resolve_home(const struct directory *directory, uint64_t mailbox_id)
 {
 	const struct directory_mailbox *mailbox = directory_find_mailbox(directory, mailbox_id);

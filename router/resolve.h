@@ -21,6 +21,11 @@ struct resolved {
 /* Calls fn for each mailbox of the address (aliases lead to several); fn NULL only asks. */
 enum directory_found resolve_address(const struct directory *directory, struct str address,
 	void (*fn)(void *arg, const struct resolved *resolved), void *arg);
+/* The mailbox for which something was accepted: that of this address, if it has this mark, or else
+ * the one that has it, under another address. Without a mark (NULL) that of the address. NULL: it
+ * is gone, or not known yet. */
+const struct directory_mailbox *resolve_accepted(const struct directory *directory,
+	struct str address, uint64_t mailbox_id, const uint8_t *mark);
 /* The node that serves the mailbox now, 0 when it is gone or has none. */
 uint32_t resolve_home(const struct directory *directory, uint64_t mailbox_id);
 

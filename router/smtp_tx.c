@@ -410,6 +410,7 @@ static void tx_queue(struct smtp_tx *tx)
 			.notify = target->notify,
 			.failed = target_is_refused(tx, target),
 			.reply = target_reply(tx, target),
+			.mark = target->kind == QUEUE_HOME ? target->mark : NULL,
 		};
 		entry.wants_copy |=
 			target->kind == QUEUE_RELAY || target->durability != DURABILITY_LOCAL;

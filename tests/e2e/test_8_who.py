@@ -10,7 +10,8 @@ import tempfile
 
 import demo
 from test_6_runbooks import restore
-from world import DOMAIN, PASSWORD, wait_for
+from test_8_queue import away, queued, said
+from world import DOMAIN, PASSWORD, make_message, wait_for
 
 
 def pando(c, *arguments):
@@ -28,10 +29,10 @@ def sql(c, text):
     return done.stdout.strip()
 
 
-def login_refusal(c, site, name):
+def login_refusal(c, site, name, password=PASSWORD):
     imap = c.imap(site, login=False)
     try:
-        imap.login(name, PASSWORD)
+        imap.login(name, password)
         imap.logout()
         return ""
     except imaplib.IMAP4.error as error:
@@ -100,9 +101,11 @@ def test_a_number_that_is_given_again_shows_nobody_anothers_mail(c):
     code, _, errors = pando(c, "mailbox", "adopt", alice)
     assert code == 1 and "there is nothing to adopt" in errors, errors
     assert "there is no mailbox" in pando(c, "mailbox", "adopt", "nobody@" + DOMAIN)[2]
-    # What waited for Bob goes to where he is now, not to where his first number is.
-    c.wait_mail(bob, his, seconds=40)
-    assert c.subjects(alice) == [hers]
+    # What waited for Bob was accepted for the mailbox that is gone: it goes to nobody else.
+    wait_for("it to be given up", 40, lambda: not queued(c))
+    assert c.subjects(alice) == [hers] and c.subjects(bob) == []
+    again = c.send("site-a", bob)
+    c.wait_mail(bob, again)
     assert pando(c, "check")[0] == 0
 
 
@@ -144,6 +147,90 @@ def test_numbers_do_not_go_back_with_a_directory_that_is_restored(c):
     subprocess.run([demo.PANDO, "--config", c.conf, "mailbox", "import", "-"], input=text, text=True, check=True,
                    stdout=subprocess.PIPE)
     assert min(c.home(name)["id"] for name in text.split()) > number
+
+
+def cut_off(c, node):
+    """The node does not reach PostgreSQL any more: it starts from its snapshot. Gives what undoes that."""
+    text = open(node.config).read()
+
+    def write(other):
+        node.stop()
+        with open(node.config, "w") as file:
+            file.write(other)
+        node.start()
+        c.wait_nodes()
+        c.wait_serving()
+    write(re.sub(r"(?m)^(directory = \S+@)[^/]+/", r"\g<1>127.0.0.1:9/", text))
+    return lambda: write(text)
+
+
+def test_an_address_that_is_anothers_by_now_opens_and_gets_nothing_where_that_is_not_known_yet(c):
+    anna = new_mailbox(c, "anna")
+    renamed = f"{c.unique('anna')}@{DOMAIN}"
+    hers = c.send("site-a", anna)
+    c.wait_mail(anna, hers)
+    volume = c.home(anna)["volume"]
+    node = away(c, anna)
+    waits = c.send("site-a", anna)
+    first = {id for _, id in queued(c)}
+    assert first
+    heal = cut_off(c, node)
+    told = said(node, "mailbox_not_agreed")
+    try:
+        c.pando("mailbox", "rename", anna, renamed)
+        c.pando("mailbox", "add", anna, "--password", PASSWORD + "2", "--volume", volume)
+        # The routers have heard: her password is not taken for her old address.
+        wait_for("the routers", 15, lambda: all("AUTHENTICATIONFAILED" in login_refusal(c, site, anna)
+                                                for site in ("site-a", "site-b")))
+        for name, password in ((anna, PASSWORD + "2"), (renamed, PASSWORD)):
+            assert "UNAVAILABLE] Servers do not agree yet" in login_refusal(c, "site-a", name, password)
+        # What is accepted for the newcomer waits too, and both are told of once.
+        his = c.send("site-b", anna)
+        wait_for("it to wait", 10, lambda: {id for _, id in queued(c)} - first)
+        for id in {id for _, id in queued(c)}:
+            wait_for("a reason", 10, lambda: "4.4.3 Servers do not agree" in pando(c, "queue", "show", id)[1])
+        assert said(node, "mailbox_not_agreed") == told + 2
+    finally:
+        heal()
+    wait_for("the newcomer", 15, lambda: login_refusal(c, "site-a", anna, PASSWORD + "2") == "")
+    c.wait_mail(renamed, waits, seconds=40)
+    wait_for("both queues to be empty", 40, lambda: not queued(c))
+    assert c.subjects(renamed) == [hers, waits]
+    c.pando("mailbox", "passwd", anna, "--password", PASSWORD)
+    wait_for("the newcomer's own mail", 15, lambda: login_refusal(c, "site-b", anna) == "")
+    assert c.subjects(anna) == [his]
+
+
+def test_what_waits_for_a_mailbox_that_is_gone_is_bounced_and_not_given_to_the_newcomer(c):
+    sender, anna = new_mailbox(c, "sender"), new_mailbox(c, "anna")
+    node, subject = away(c, anna), c.unique("gone")
+    try:
+        with c.smtp("site-a") as smtp:
+            assert not smtp.sendmail(sender, [anna], make_message(subject))
+        assert queued(c)
+        # Removed and added in one moment: no router sees the address without a mailbox.
+        old, number = c.home(anna)["id"], "(select value from counter where name = 'mailbox')"
+        sql(c, f"""begin;
+            update counter set value = value + 1 where name = 'mailbox';
+            create temp table newcomer as select m.*, c.scram from mailbox m join credential c on c.id = m.id where m.id = {old};
+            delete from credential where id = {old};
+            delete from mailbox where id = {old};
+            insert into mailbox (id, address, domain_id, volume_id, durability, enabled, quota_bytes, mark)
+                select {number}, address, domain_id, volume_id, durability, enabled, quota_bytes, md5('{anna} anew') from newcomer;
+            insert into credential select {number}, scram from newcomer;
+            commit;""")
+    finally:
+        node.start()
+        c.wait_nodes()
+        c.wait_serving()
+    wait_for("both queues to be empty", 40, lambda: not queued(c))
+    wait_for("the newcomer", 15, lambda: login_refusal(c, "site-a", anna) == "")
+    assert c.subjects(anna) == []
+    imap = c.imap("site-a", sender)
+    imap.select("INBOX", readonly=True)
+    bounce = b"".join(part for item in imap.fetch("1:*", "(BODY.PEEK[])")[1] if isinstance(item, tuple) for part in item)
+    imap.logout()
+    assert b"5.1.1" in bounce and subject.encode() in bounce, bounce
 
 
 def test_adopting_needs_the_node_that_serves_the_volume(c):

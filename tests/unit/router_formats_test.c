@@ -5,12 +5,14 @@
 #include "router/queue_record.h"
 #include "unit/test.h"
 
+static const uint8_t mark[SMTP_MARK_LENGTH] = "fifteen letters";
+
 static struct queue_record_recipient recipients[] = {
 	{ .public = { QUEUE_HOME, 7, "u1@example.org", "U1@example.org", "rfc822;x",
-		  SMTP_NOTIFY_FAILURE, false, "4.4.1 away" },
+		  SMTP_NOTIFY_FAILURE, false, "4.4.1 away", mark },
 		.state = QUEUE_PENDING,
 		.delay_told = true },
-	{ .public = { QUEUE_RELAY, 0, "a@b.example", "a@b.example", "", 0, false, "" },
+	{ .public = { QUEUE_RELAY, 0, "a@b.example", "a@b.example", "", 0, false, "", NULL },
 		.state = QUEUE_FAILED },
 };
 
@@ -50,6 +52,28 @@ TEST(a_queue_record_comes_back_as_it_was)
 	EXPECT(back.recipients[0].delay_told && !back.recipients[1].delay_told);
 	EXPECT_INT(QUEUE_RELAY, back.recipients[1].public.kind);
 	EXPECT_INT(QUEUE_FAILED, back.recipients[1].state);
+	EXPECT(memcmp(back.recipients[0].public.mark, mark, sizeof(mark)) == 0);
+	EXPECT(back.recipients[1].public.mark == NULL);
+	buf_deinit(&bytes);
+	pool_destroy(&pool);
+}
+
+/* So that the version before reads it too. */
+TEST(a_queue_record_without_marks_is_of_the_version_before)
+{
+	struct queue_record record = added(), back;
+	struct queue_record_recipient plain[array_length(recipients)];
+	struct pool *pool = pool_create();
+	struct buf bytes = { 0 };
+
+	memcpy(plain, recipients, sizeof(plain));
+	plain[0].public.mark = NULL;
+	record.recipients = plain;
+	queue_record_encode(&record, &bytes);
+	EXPECT_INT(2, buf_str(&bytes).bytes[0]);
+	EXPECT(queue_record_decode(buf_str(&bytes), pool, &back));
+	EXPECT_INT(7, back.recipients[0].public.mailbox_id);
+	EXPECT(back.recipients[0].public.mark == NULL);
 	buf_deinit(&bytes);
 	pool_destroy(&pool);
 }
