@@ -393,7 +393,10 @@ int plan_carry_out(struct plan *plan, struct directory_writer *writer, struct er
 	plan_count_loss(plan);
 	plan_confirm(plan);
 	int code = plan_promote(plan, writer, error);
-	if (code == 0)
+	/* Of an error it is not known whether the rows were written. */
+	if (code == 0) {
+		plan_let_go(plan);
 		plan_wait(plan);
+	}
 	return code;
 }

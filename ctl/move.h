@@ -117,6 +117,8 @@ void plan_confirm(struct plan *plan);
  * still for this may stand still no longer. */
 int plan_promote(
 	struct plan *plan, struct directory_writer *writer, struct error *error) must_check;
+/* Takes back the holds of volumes that stay where they are, when it is known that they do. */
+void plan_let_go(struct plan *plan);
 /* Until the new primaries serve, bounded. */
 void plan_wait(struct plan *plan);
 /* All of it, from the fence on, when plan_look and plan_preflight have looked. The volumes are

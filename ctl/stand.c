@@ -207,6 +207,21 @@ void plan_fence(struct plan *plan)
 	plan->fenced_ms = plan_elapsed_ms(plan);
 }
 
+/* ---- let go ---- */
+
+/* Its volume stays where it is: what is confirmed there meanwhile would be on one site. */
+static bool is_held_in_vain(const struct party *party)
+{
+	return !is_old(party) && party->candidate->stands && !party->move->promoted;
+}
+
+void plan_let_go(struct plan *plan)
+{
+	static const struct round unhold = { ROUND_UNHOLD, "unhold", is_held_in_vain, take_unheld };
+	plan->decide_by_us = 0; /* nothing is decided any more */
+	ask_round(plan, &unhold);
+}
+
 /* ---- confirm ---- */
 
 /* A fenced primary also where the volume stays: it is given back. */

@@ -392,8 +392,13 @@ def test_a_copy_that_is_being_filled_is_no_choice_and_a_dry_run_knows(c):
         start(c, NODE)
         c.heal()
     assert said.startswith(f"{OTHER} is still being filled"), said
+    copy = processes(c, OTHER, "node")[0]
+    since = os.path.getsize(copy.log)
     real = c.pando_json("failover", name, "--to", "site-b", check=False)["volumes"][0]
     assert real["result"] == said and real["epoch"] is None, (real, said)
+    # It stood still for this, and does no longer: nothing is on one site for a command that changed nothing.
+    assert logged(copy, f"volume_state volume={volume} from=replica to=held", since)
+    demo.wait_for("the hold to be taken back", 5, lambda: logged(copy, f"volume_state volume={volume} from=held to=replica", since))
     start(c, NODE)
     c.wait_serving(seconds=60)
     c.heal()
