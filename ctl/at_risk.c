@@ -33,11 +33,30 @@ static uint64_t count_listed(const struct risks *risks, const struct listed_key 
 	return (uintptr_t)map_get(risks->listed, key_of(key));
 }
 
-/* `entry` is of a message. */
+static void add_listed(struct risks *risks, const struct listed_key *key, uint64_t count)
+{
+	map_set(risks->listed, key_of(key), (void *)(uintptr_t)(count_listed(risks, key) + count));
+}
+
+/* `entry` is of a message. Under mailbox 0 stand those whose mailbox has no entry of its own. */
 static void note_listed(struct risks *risks, const struct json *entry)
 {
-	struct listed_key key = { json_u64(entry, "volume"), json_u64(entry, "mailbox_id") };
-	map_set(risks->listed, key_of(&key), (void *)(uintptr_t)(count_listed(risks, &key) + 1));
+	uint64_t volume_id = json_u64(entry, "volume");
+	add_listed(risks, &(struct listed_key){ volume_id, json_u64(entry, "mailbox_id") }, 1);
+	add_listed(risks, &(struct listed_key){ volume_id, 0 }, 1);
+}
+
+static void note_own_entry(struct risks *risks, uint64_t volume_id, const struct json *mailbox)
+{
+	struct listed_key own = { volume_id, json_u64(mailbox, "mailbox_id") };
+	struct listed_key others = { volume_id, 0 };
+	uint64_t left = count_listed(risks, &others) - count_listed(risks, &own);
+	if (own.mailbox_id == 0 || count_listed(risks, &own) == 0)
+		return;
+	if (left > 0)
+		map_set(risks->listed, key_of(&others), (void *)(uintptr_t)left);
+	else
+		map_remove(risks->listed, key_of(&others));
 }
 
 /* `kind` NULL: a message by itself; else so many of it. */
@@ -87,8 +106,10 @@ static void add_changes_of(struct risks *risks, const char *where, const char *v
 static void add_changes(
 	struct risks *risks, const char *where, const char *volume, const struct json *changes)
 {
-	for (const struct json *mailbox = json_first(json_get(changes, "mailboxes")); mailbox;
-		mailbox = mailbox->next)
+	const struct json *mailboxes = json_get(changes, "mailboxes");
+	for (const struct json *mailbox = json_first(mailboxes); mailbox; mailbox = mailbox->next)
+		note_own_entry(risks, json_u64(changes, "volume"), mailbox);
+	for (const struct json *mailbox = json_first(mailboxes); mailbox; mailbox = mailbox->next)
 		add_changes_of(risks, where, volume, json_u64(changes, "volume"), mailbox);
 	if (json_u64(changes, "unread_bytes") == 0)
 		return;

@@ -153,12 +153,12 @@ const struct candidate *move_chosen(const struct move *move)
 	return chosen;
 }
 
-/* Also where it moves clean: a copy that is not to serve may be of a later reign. */
+/* Also where it moves clean: a copy that is not to serve may be of a later reign, and may have
+ * fallen silent since it said so. */
 static void compare_candidates(struct move *move)
 {
 	for (unsigned k = 0; k < move->candidate_count; k++)
-		if (move->candidates[k].answers &&
-			position_compare(&move->candidates[k].position, &move->chosen) > 0)
+		if (position_compare(&move->candidates[k].position, &move->chosen) > 0)
 			move_problem_of(move, &move->candidates[k],
 				"has more of it: fail over to its site first (--accept-loss leaves "
 				"that)");

@@ -12,6 +12,7 @@
 enum { ORIGINAL_MAX = 256 << 10 };
 
 struct collector {
+	const struct directory *directory;
 	struct pool *pool;
 	struct queue_recipient *recipients;
 	unsigned count, capacity;
@@ -33,7 +34,8 @@ static void on_resolved(void *arg, const struct resolved *resolved)
 		.orcpt = "",
 		.notify = SMTP_NOTIFY_NEVER,
 		.reply = "",
-		.mark = (const uint8_t *)mark.bytes,
+		.mark = directory_is_fresh(collector->directory) ? (const uint8_t *)mark.bytes
+								 : NULL,
 	};
 }
 
@@ -43,9 +45,10 @@ static bool find_sender(struct router *router, const char *sender, struct pool *
 {
 	/* A sender is a person or a role; an alias with more mailboxes than this is a list. */
 	enum { SENDER_MAILBOXES_MAX = 64 };
-	struct collector collector = {
-		.pool = pool, .original = sender, .capacity = SENDER_MAILBOXES_MAX
-	};
+	struct collector collector = { .directory = router->directory,
+		.pool = pool,
+		.original = sender,
+		.capacity = SENDER_MAILBOXES_MAX };
 
 	collector.recipients = pool_alloc(pool, collector.capacity * sizeof(*collector.recipients));
 	enum directory_found found =

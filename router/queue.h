@@ -26,7 +26,7 @@ struct queue_recipient {
 	bool failed;             /* for good: only the bounce is left */
 	const char *reply; /* "550 5.1.1 text" or our own "4.4.1 text" of the last attempt, "" */
 	/* Of SMTP_MARK_LENGTH: of the mailbox for which it was accepted, whatever its address is by
-	 * now. NULL: QUEUE_RELAY, or accepted by a version that kept none. */
+	 * now. NULL: QUEUE_RELAY, or it was not known for sure: it goes by the address. */
 	const uint8_t *mark;
 };
 

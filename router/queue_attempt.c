@@ -306,6 +306,7 @@ static void on_relayed(struct relay_job *job)
 struct queue_home {
 	uint32_t node_id;    /* 0: it has none */
 	const char *address; /* of the mailbox */
+	const uint8_t *mark; /* also: what is sent there is for this one */
 };
 
 static void try_home(struct queue_item *item, uint32_t node_id, const struct queue_home *homes)
@@ -329,7 +330,7 @@ static void try_home(struct queue_item *item, uint32_t node_id, const struct que
 			continue;
 		struct forward_recipient *result = &job->recipients[job->recipient_count++];
 		result->address = homes[i].address;
-		result->mark = recipient->public.mark;
+		result->mark = homes[i].mark;
 		attempt->results[i] = result;
 	}
 	job->done = on_forwarded;
@@ -372,6 +373,9 @@ static void try_homes(struct queue_item *item)
 		if (!mailbox)
 			continue;
 		homes[i].node_id = resolve_home(item->queue->router->directory, mailbox->id);
+		homes[i].mark = (const uint8_t *)pool_copy(
+			attempt->pool, str_of(mailbox->mark, MAILBOX_MARK_LENGTH))
+					.bytes;
 		if (!str_equal(mailbox->address, str_from(homes[i].address)))
 			homes[i].address = pool_copy_terminated(attempt->pool, mailbox->address);
 	}

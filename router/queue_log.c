@@ -38,6 +38,7 @@ struct queue_log {
 	struct timer *retry;
 	uint64_t retry_ms;
 	uint8_t identity[QUEUE_IDENTITY_LENGTH];
+	bool name_is_unread; /* the last try could not read it; no damage of the log */
 	char directory[512];
 };
 
@@ -243,16 +244,17 @@ static int take_identity(struct queue_log *log, struct error *error)
 	buf_deinit(&path);
 	if (rc >= 0) {
 		rc = disk_read_now(file, digits, sizeof(digits), 0);
-		bool is_lost = rc == -ENODATA ||
+		/* A name that cannot be read just now is still the queue's: another one would
+		 * disown what others hold. A sector that stays lost is written anew. */
+		bool is_lost = rc == -ENODATA || (rc == -EIO && log->name_is_unread) ||
 			(rc == 0 &&
 				!decode_hex(str_of(digits, sizeof(digits)), log->identity,
 					sizeof(log->identity)));
-		/* A name that cannot be read just now is still the queue's: another one would
-		 * disown what others hold. */
 		if (is_lost)
 			rc = draw_identity(log, file);
 		disk_file_close(&file);
 	}
+	log->name_is_unread = rc < 0;
 	if (rc < 0)
 		return error_set(error, rc, "cannot name the queue in %s", log->directory);
 	return 0;
@@ -262,7 +264,8 @@ static int take_identity(struct queue_log *log, struct error *error)
  * has said in the try before too is damage. */
 static bool is_damage(const struct queue_log *log, int rc)
 {
-	return rc == -EUCLEAN || rc == -EBADMSG || (rc == -EIO && log->why == -EIO);
+	return rc == -EUCLEAN || rc == -EBADMSG ||
+		(rc == -EIO && log->why == -EIO && !log->name_is_unread);
 }
 
 /* Tells what is in the log, and in those that were set aside before it. */

@@ -381,6 +381,18 @@ static const char *target_reply(struct smtp_tx *tx, const struct tx_target *targ
 	return pool_printf(tx->pool, "%u %s", target->result->code, target->result->reply).bytes;
 }
 
+/* Whose the address is, where that is known: a copy of the directory that is old, or with which the
+ * home does not agree, says whose it was. NULL: it goes by its address, as the sender means it. */
+static const uint8_t *agreed_mark(const struct smtp_tx *tx, const struct tx_target *target)
+{
+	bool is_disagreed = target->result && target->result->code == 451 &&
+		str_starts_with(str_from(target->result->reply), STR(SMTP_NOT_AGREED));
+	return target->kind == QUEUE_HOME && !is_disagreed &&
+			directory_is_fresh(tx->router->directory)
+		? target->mark
+		: NULL;
+}
+
 static void tx_queue(struct smtp_tx *tx)
 {
 	struct queue_recipient *recipients =
@@ -410,7 +422,7 @@ static void tx_queue(struct smtp_tx *tx)
 			.notify = target->notify,
 			.failed = target_is_refused(tx, target),
 			.reply = target_reply(tx, target),
-			.mark = target->kind == QUEUE_HOME ? target->mark : NULL,
+			.mark = agreed_mark(tx, target),
 		};
 		entry.wants_copy |=
 			target->kind == QUEUE_RELAY || target->durability != DURABILITY_LOCAL;

@@ -34,6 +34,9 @@ int copy_number_read(struct disk *disk, const char *directory, uint64_t *number_
 	*number_out = 0;
 	buf_printf(&path, "%s/number", directory);
 	int result = read_text(disk, buf_terminated(&path), text, &length);
+	/* Of a sector that is lost it is said again. */
+	if (result == -EIO)
+		result = read_text(disk, buf_terminated(&path), text, &length);
 	buf_deinit(&path);
 	if (result == -ENOENT || result == -EIO || result == -ENODATA)
 		return 0;

@@ -1,6 +1,7 @@
 #include "core/directory/servers.h"
 
 #include "core/digest.h"
+#include "core/log.h"
 #include "core/str.h"
 
 #include <errno.h>
@@ -194,7 +195,8 @@ static void format(struct server_identity identity, struct buf *out)
 	buf_printf(out, "%08x\n", crc32c(0, buf_str(out).bytes, buf_length(out)));
 }
 
-int servers_recall(const char *memory_path, struct server_identity *seen_out)
+/* 0 or -errno. */
+static int read_memory(const char *memory_path, struct server_identity *seen_out)
 {
 	struct server_identity found = { 0, 0 };
 	unsigned long long system;
@@ -220,6 +222,21 @@ int servers_recall(const char *memory_path, struct server_identity *seen_out)
 	fclose(file);
 	if (result == 0)
 		*seen_out = found;
+	return result;
+}
+
+int servers_recall(const char *memory_path, struct server_identity *seen_out)
+{
+	int result = read_memory(memory_path, seen_out);
+	/* A sector that stays lost says nothing any more; what is remembered next heals it. */
+	if (result == -EIO && read_memory(memory_path, seen_out) == -EIO) {
+		log_error("server_forgotten",
+			"path=%s reason=\"its sector cannot be read\" effect=\"which server was "
+			"the "
+			"directory before is not known\"",
+			memory_path);
+		result = 0;
+	}
 	return result;
 }
 

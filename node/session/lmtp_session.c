@@ -327,7 +327,8 @@ static const char *add_targets(
 		const struct directory_mailbox *mailbox = meant_find(session->front->meant,
 			session->front->directory, address, rcpt->mark, session->peer);
 		if (!mailbox)
-			return "451 4.4.3 Servers do not agree yet whose mailbox this is";
+			return "451 " SMTP_NOT_AGREED
+			       " Servers do not agree yet whose mailbox this is";
 		add_target(tx, mailbox);
 	} else {
 		(void)directory_resolve(session->front->directory, address, add_target, tx);

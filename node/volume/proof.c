@@ -378,7 +378,9 @@ int volume_open_alone(struct volume *volume, bool by_itself)
 		return -EALREADY;
 	if (volume->state != VOLUME_OPENING || !volume_may_be_primary(volume))
 		return -ESTALE;
-	if (volume_waits_for(volume) == WAIT_NONE)
+	/* Nor while it is not known what the log here lacks: that decides how much is passed over.
+	 */
+	if (volume_waits_for(volume) == WAIT_NONE || volume->opening.is_unread)
 		return -EAGAIN;
 	/* A log that lacks what is known to have been there may be of any age: one that somebody
 	 * has copied back. */

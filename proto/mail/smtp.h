@@ -66,6 +66,10 @@ struct smtp_rcpt {
 	uint8_t mark[SMTP_MARK_LENGTH];
 };
 
+/* The enhanced code with which a node refuses, for now, a mailbox that is another one in its copy
+ * of the directory. */
+#define SMTP_NOT_AGREED "4.4.3"
+
 /* `arguments` of MAIL ("FROM:<...> ...") and RCPT ("TO:<...> ..."). With `inside`, what a
  * router tells its node is a parameter too, each 32 hexadecimal digits: of MAIL XPANDOID, the
  * delivery id, of RCPT XPANDOMARK, the mark of the mailbox that is meant. */

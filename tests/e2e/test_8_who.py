@@ -149,15 +149,15 @@ def test_numbers_do_not_go_back_with_a_directory_that_is_restored(c):
     assert min(c.home(name)["id"] for name in text.split()) > number
 
 
-def cut_off(c, node):
-    """The node does not reach PostgreSQL any more: it starts from its snapshot. Gives what undoes that."""
-    text = open(node.config).read()
+def cut_off(c, daemon):
+    """It does not reach PostgreSQL any more: it starts from its snapshot. Gives what undoes that."""
+    text = open(daemon.config).read()
 
     def write(other):
-        node.stop()
-        with open(node.config, "w") as file:
+        daemon.stop()
+        with open(daemon.config, "w") as file:
             file.write(other)
-        node.start()
+        daemon.start()
         c.wait_nodes()
         c.wait_serving()
     write(re.sub(r"(?m)^(directory = \S+@)[^/]+/", r"\g<1>127.0.0.1:9/", text))
@@ -199,6 +199,28 @@ def test_an_address_that_is_anothers_by_now_opens_and_gets_nothing_where_that_is
     c.pando("mailbox", "passwd", anna, "--password", PASSWORD)
     wait_for("the newcomer's own mail", 15, lambda: login_refusal(c, "site-b", anna) == "")
     assert c.subjects(anna) == [his]
+
+
+def test_what_a_router_accepts_for_an_address_that_it_has_not_heard_of_goes_to_whose_it_is(c):
+    """The sender means who has the address; the router takes it for the one who had it."""
+    anna = new_mailbox(c, "anna")
+    renamed, router = f"{c.unique('anna')}@{DOMAIN}", c.daemon("router-a/router")
+    volume = c.home(anna)["volume"]
+    heal = cut_off(c, router)
+    try:
+        c.pando("mailbox", "rename", anna, renamed)
+        c.pando("mailbox", "add", anna, "--password", PASSWORD, "--volume", volume)
+        wait_for("the others", 15, lambda: login_refusal(c, "site-b", renamed) == "" and login_refusal(c, "site-b", anna) == "")
+        sent = [c.send("site-a", anna)]
+        node = away(c, anna)
+        sent.append(c.send("site-a", anna))
+        node.start()
+    finally:
+        heal()
+    c.wait_mail(anna, sent[0], "site-b", seconds=40)
+    c.wait_mail(anna, sent[1], "site-b", seconds=40)
+    wait_for("both queues to be empty", 40, lambda: not queued(c))
+    assert c.subjects(renamed, "site-b") == [] and sorted(c.subjects(anna, "site-b")) == sorted(sent)
 
 
 def test_what_waits_for_a_mailbox_that_is_gone_is_bounced_and_not_given_to_the_newcomer(c):

@@ -199,3 +199,9 @@ const struct directory_node *directory_find_node_by_name(const struct directory 
 	(void)directory;
 	return str_equal(name, STR("script")) ? &nodes[0] : NULL;
 }
+
+bool directory_is_fresh(const struct directory *directory)
+{
+	(void)directory;
+	return true;
+}

@@ -125,13 +125,17 @@ TEST(it_is_not_given_back_below_what_a_copy_has_or_had_when_it_fell_silent)
 
 TEST(a_copy_of_a_later_reign_stops_a_clean_move_past_it)
 {
-	struct story story;
-	begin(&story);
-	story.move.candidates[C].position.epoch = EPOCH + 2;
-	story.move.candidates[C].eligible = false;
-	decide(&story);
-	EXPECT(strstr(story.move.problem, "node-c has more of it"));
-	EXPECT(!move_may_give_back(&story.plan, &story.move));
+	for (int is_silent = 0; is_silent < 2; is_silent++) {
+		struct story story;
+		begin(&story);
+		story.move.candidates[C].position.epoch = EPOCH + 2;
+		story.move.candidates[C].eligible = false;
+		if (is_silent)
+			fall_silent(&story.move.candidates[C]);
+		decide(&story);
+		EXPECT(strstr(story.move.problem, "node-c has more of it"));
+		EXPECT(!move_may_give_back(&story.plan, &story.move));
+	}
 }
 
 TEST(a_lost_primary_waits_for_whoever_is_silent_and_is_passed_over_by_name)
