@@ -7,8 +7,10 @@
 
 #include <stdio.h>
 
-/* Of the copies that answer. */
-static uint64_t highest_epoch(const struct checks *checks, const struct directory_volume *volume)
+/* Of the copies that answer: in their logs (`epoch`), or as far as they have heard (`seen_epoch`).
+ */
+static uint64_t highest_epoch(
+	const struct checks *checks, const struct directory_volume *volume, const char *member)
 {
 	const struct directory *directory = checks->cluster->directory;
 	size_t position = 0;
@@ -16,7 +18,7 @@ static uint64_t highest_epoch(const struct checks *checks, const struct director
 	uint64_t highest = 0;
 	while (directory_next_node(directory, &position) != NULL) {
 		uint64_t epoch =
-			json_u64(status_volume(checks->nodes[index++].answer, volume->id), "epoch");
+			json_u64(status_volume(checks->nodes[index++].answer, volume->id), member);
 		highest = epoch > highest ? epoch : highest;
 	}
 	return highest;
@@ -127,9 +129,9 @@ static void check_volume(struct checks *checks, const struct directory_volume *v
 	const struct json *primary = cluster_primary_of(checks->cluster, checks->nodes, volume);
 	bool is_good = true;
 	snprintf(what, sizeof(what), "volume %s", volume->name);
-	if (highest_epoch(checks, volume) > volume->epoch) {
+	if (highest_epoch(checks, volume, "epoch") > volume->epoch) {
 		checks_note(checks, VERDICT_BAD, what,
-			"a copy has seen a later epoch than the directory, which is behind: see "
+			"a copy has a later epoch than the directory, which is behind: see "
 			"`pando volume list` and `pando failover %s --dry-run`",
 			volume->name);
 		return;
@@ -210,6 +212,15 @@ static void check_volume(struct checks *checks, const struct directory_volume *v
 		checks_note(checks, VERDICT_BAD, what,
 			"no node serves it: start its node, or `pando failover %s`", volume->name);
 		return;
+	}
+	uint64_t seen = highest_epoch(checks, volume, "seen_epoch");
+	if (seen > volume->epoch) {
+		checks_note(checks, VERDICT_BAD, what,
+			"a copy has heard of epoch %llu, which is later than the directory's, and "
+			"confirms nothing of an earlier one: `pando failover %s` begins one above "
+			"it",
+			(unsigned long long)seen, volume->name);
+		is_good = false;
 	}
 	if (volume->durability != DURABILITY_LOCAL &&
 		!cluster_has_copy_elsewhere(checks->cluster, volume)) {
