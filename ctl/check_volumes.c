@@ -123,6 +123,86 @@ static void check_seeding(struct checks *checks, const struct directory_volume *
 			name, volume->name, name);
 }
 
+/* What an opening waits for (report_wait in node/volume/volumes_report.c), and what helps. */
+struct wait {
+	const char *words;             /* "": any other */
+	bool is_anywhere;              /* else it begins with them */
+	const char *sentence, *advice; /* VOLUME stands for its name */
+};
+
+static const struct wait waits[] = {
+	{ "an explanation", false, "is not served",
+		"it goes on by itself when all copies have been heard, and `pando failover VOLUME` "
+		"decides at once" },
+	{ "its replicator does not answer", true, "is not served",
+		"restart pando-replicator on its node" },
+	{ "a later epoch", false, "is not served",
+		"its mail can be brought into mailboxes of another volume from a backup, by `pando "
+		"restore --mailbox`" },
+	{ "a copy that has what", false,
+		"is not served, as its log here lacks what is known to have been confirmed",
+		"start a copy that has it, or `pando failover VOLUME` where one answers; if all "
+		"others are lost, `pando open VOLUME --alone` serves what is here" },
+	{ "have answered and are to follow", true, "is not served yet",
+		"see their replicators' logs, and `pando failover VOLUME` serves it at another" },
+	{ "", false, "is not served yet, because it cannot be known whether its log is whole",
+		"`pando open VOLUME --alone` serves at once, and what a copy has more is then kept "
+		"as salvage" },
+};
+
+static void append_advice(struct str advice, const char *volume, struct buf *out)
+{
+	const struct str name = STR("VOLUME");
+	for (ptrdiff_t at; (at = str_find(advice, name)) >= 0;
+		advice = str_from_index(advice, (size_t)at + name.length)) {
+		buf_append(out, advice.bytes, (size_t)at);
+		buf_append_str(out, str_from(volume));
+	}
+	buf_append_str(out, advice);
+}
+
+static void say_what_it_waits_for(struct checks *checks, const struct directory_volume *volume,
+	struct str waits_for, const char *what)
+{
+	const struct wait *wait = waits;
+	struct buf advice = { 0 };
+	while (!(wait->is_anywhere ? str_find(waits_for, str_from(wait->words)) >= 0
+				   : str_starts_with(waits_for, str_from(wait->words))))
+		wait++;
+	append_advice(str_from(wait->advice), volume->name, &advice);
+	checks_note(checks, VERDICT_BAD, what, "%s: it waits for " STR_FORMAT "; %s",
+		wait->sentence, STR_ARG(waits_for), buf_terminated(&advice));
+	buf_deinit(&advice);
+}
+
+static void say_why_not_served(
+	struct checks *checks, const struct directory_volume *volume, const char *what)
+{
+	const struct json *own = own_of(checks, volume);
+	struct str waits_for = json_text(own, "waits_for"), role = json_text(own, "role");
+	if (waits_for.length > 0)
+		say_what_it_waits_for(checks, volume, waits_for, what);
+	else if (volume->replica_count == 0)
+		checks_note(checks, VERDICT_BAD, what,
+			own ? "its node answers and does not serve it, and it has one copy: see "
+			      "that node's log"
+			    : "no node serves it, and it has one copy: start its node");
+	else if (str_equal(role, STR("fenced")))
+		checks_note(checks, VERDICT_BAD, what,
+			"its node answers and writes nothing to it: its disk has failed (see that "
+			"node's log), or a failover has just been begun; `pando failover %s` "
+			"serves it elsewhere",
+			volume->name);
+	else if (own)
+		checks_note(checks, VERDICT_BAD, what,
+			"its node answers and does not serve it (" STR_FORMAT
+			"): see `pando status` and that node's log, or `pando failover %s`",
+			STR_ARG(role), volume->name);
+	else
+		checks_note(checks, VERDICT_BAD, what,
+			"no node serves it: start its node, or `pando failover %s`", volume->name);
+}
+
 static void check_volume(struct checks *checks, const struct directory_volume *volume)
 {
 	char what[96];
@@ -136,81 +216,8 @@ static void check_volume(struct checks *checks, const struct directory_volume *v
 			volume->name);
 		return;
 	}
-	const struct json *own = own_of(checks, volume);
-	struct str waits_for = json_text(own, "waits_for");
-	if (!primary && str_starts_with(waits_for, STR("an explanation"))) {
-		checks_note(checks, VERDICT_BAD, what,
-			"is not served: it waits for " STR_FORMAT
-			"; it goes on by itself when all copies have been heard, and `pando "
-			"failover %s` decides at once",
-			STR_ARG(waits_for), volume->name);
-		return;
-	}
-	if (!primary && str_find(waits_for, STR("its replicator does not answer")) >= 0) {
-		checks_note(checks, VERDICT_BAD, what,
-			"is not served: it waits for " STR_FORMAT
-			"; restart pando-replicator on its node",
-			STR_ARG(waits_for));
-		return;
-	}
-	if (!primary && str_starts_with(waits_for, STR("a later epoch"))) {
-		checks_note(checks, VERDICT_BAD, what,
-			"is not served: it waits for " STR_FORMAT
-			"; its mail can be brought into mailboxes of another volume from a backup, "
-			"by `pando restore --mailbox`",
-			STR_ARG(waits_for));
-		return;
-	}
-	if (!primary && str_starts_with(waits_for, STR("a copy that has what"))) {
-		checks_note(checks, VERDICT_BAD, what,
-			"is not served: its log here lacks what is known to have been confirmed, "
-			"and it waits for " STR_FORMAT
-			"; start a copy that has it, or `pando failover %s` where one answers; if "
-			"all others are lost, `pando open %s --alone` serves what is here",
-			STR_ARG(waits_for), volume->name, volume->name);
-		return;
-	}
-	if (!primary && str_find(waits_for, STR("have answered and are to follow")) >= 0) {
-		checks_note(checks, VERDICT_BAD, what,
-			"is not served yet: it waits for " STR_FORMAT
-			"; see their replicators' logs, and `pando failover %s` serves it at "
-			"another",
-			STR_ARG(waits_for), volume->name);
-		return;
-	}
-	if (!primary && waits_for.length > 0) {
-		checks_note(checks, VERDICT_BAD, what,
-			"is not served yet, because it cannot be known whether its log is whole: "
-			"it waits for " STR_FORMAT "; `pando open %s --alone` serves at once, and "
-			"what a copy has more is then kept as salvage",
-			STR_ARG(waits_for), volume->name);
-		return;
-	}
-	if (!primary && volume->replica_count == 0) {
-		checks_note(checks, VERDICT_BAD, what,
-			own ? "its node answers and does not serve it, and it has one copy: see "
-			      "that node's log"
-			    : "no node serves it, and it has one copy: start its node");
-		return;
-	}
-	if (!primary && str_equal(json_text(own, "role"), STR("fenced"))) {
-		checks_note(checks, VERDICT_BAD, what,
-			"its node answers and writes nothing to it: its disk has failed (see that "
-			"node's log), or a failover has just been begun; `pando failover %s` "
-			"serves it elsewhere",
-			volume->name);
-		return;
-	}
-	if (!primary && own) {
-		checks_note(checks, VERDICT_BAD, what,
-			"its node answers and does not serve it (" STR_FORMAT
-			"): see `pando status` and that node's log, or `pando failover %s`",
-			STR_ARG(json_text(own, "role")), volume->name);
-		return;
-	}
 	if (!primary) {
-		checks_note(checks, VERDICT_BAD, what,
-			"no node serves it: start its node, or `pando failover %s`", volume->name);
+		say_why_not_served(checks, volume, what);
 		return;
 	}
 	uint64_t seen = highest_epoch(checks, volume, "seen_epoch");
