@@ -39,6 +39,18 @@ static inline void list_remove(struct list *entry)
 	list_init(entry);
 }
 
+/* All of `other` behind the last of `head`, in their order; `other` is empty then. */
+static inline void list_append_all(struct list *head, struct list *other)
+{
+	if (list_is_empty(other))
+		return;
+	other->next->previous = head->previous;
+	head->previous->next = other->next;
+	other->previous->next = head;
+	head->previous = other->previous;
+	list_init(other);
+}
+
 #define list_entry(entry, type, member) container_of(entry, type, member)
 #define list_for_each(entry, head)                                                                 \
 	for (struct list *entry = (head)->next; entry != (head); entry = entry->next)

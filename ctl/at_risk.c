@@ -33,30 +33,17 @@ static uint64_t count_listed(const struct risks *risks, const struct listed_key 
 	return (uintptr_t)map_get(risks->listed, key_of(key));
 }
 
-static void add_listed(struct risks *risks, const struct listed_key *key, uint64_t count)
+static void count_one(struct risks *risks, const struct listed_key *key)
 {
-	map_set(risks->listed, key_of(key), (void *)(uintptr_t)(count_listed(risks, key) + count));
+	map_set(risks->listed, key_of(key), (void *)(uintptr_t)(count_listed(risks, key) + 1));
 }
 
-/* `entry` is of a message. Under mailbox 0 stand those whose mailbox has no entry of its own. */
+/* `entry` is of a message. Under mailbox 0 stand those of all. */
 static void note_listed(struct risks *risks, const struct json *entry)
 {
 	uint64_t volume_id = json_u64(entry, "volume");
-	add_listed(risks, &(struct listed_key){ volume_id, json_u64(entry, "mailbox_id") }, 1);
-	add_listed(risks, &(struct listed_key){ volume_id, 0 }, 1);
-}
-
-static void note_own_entry(struct risks *risks, uint64_t volume_id, const struct json *mailbox)
-{
-	struct listed_key own = { volume_id, json_u64(mailbox, "mailbox_id") };
-	struct listed_key others = { volume_id, 0 };
-	uint64_t left = count_listed(risks, &others) - count_listed(risks, &own);
-	if (own.mailbox_id == 0 || count_listed(risks, &own) == 0)
-		return;
-	if (left > 0)
-		map_set(risks->listed, key_of(&others), (void *)(uintptr_t)left);
-	else
-		map_remove(risks->listed, key_of(&others));
+	count_one(risks, &(struct listed_key){ volume_id, json_u64(entry, "mailbox_id") });
+	count_one(risks, &(struct listed_key){ volume_id, 0 });
 }
 
 /* `kind` NULL: a message by itself; else so many of it. */
@@ -91,26 +78,32 @@ static const char *wanted_volume(const struct risks *risks, const struct json *e
 /* Messages that were accepted at risk have their own rows. Others wait for no site (`local`), or
  * are more than are listed. */
 static void add_changes_of(struct risks *risks, const char *where, const char *volume,
-	uint64_t volume_id, const struct json *mailbox)
+	const struct json *mailbox, uint64_t listed)
 {
-	struct listed_key key = { volume_id, json_u64(mailbox, "mailbox_id") };
 	for (unsigned i = 0; i < UNSHIPPED_KINDS; i++) {
-		uint64_t count = json_u64(mailbox, unshipped_kinds[i].member), listed = 0;
-		if (strcmp(unshipped_kinds[i].member, "messages") == 0)
-			listed = count_listed(risks, &key);
-		if (count > listed)
-			add_row(risks, where, volume, mailbox, &unshipped_kinds[i], count - listed);
+		bool is_listed = strcmp(unshipped_kinds[i].member, "messages") == 0;
+		uint64_t count = json_u64(mailbox, unshipped_kinds[i].member);
+		uint64_t known = is_listed ? listed : 0;
+		if (count > known)
+			add_row(risks, where, volume, mailbox, &unshipped_kinds[i], count - known);
 	}
 }
 
 static void add_changes(
 	struct risks *risks, const char *where, const char *volume, const struct json *changes)
 {
-	const struct json *mailboxes = json_get(changes, "mailboxes");
-	for (const struct json *mailbox = json_first(mailboxes); mailbox; mailbox = mailbox->next)
-		note_own_entry(risks, json_u64(changes, "volume"), mailbox);
-	for (const struct json *mailbox = json_first(mailboxes); mailbox; mailbox = mailbox->next)
-		add_changes_of(risks, where, volume, json_u64(changes, "volume"), mailbox);
+	uint64_t claimed = 0;
+	for (const struct json *mailbox = json_first(json_get(changes, "mailboxes")); mailbox;
+		mailbox = mailbox->next) {
+		struct listed_key key = { json_u64(changes, "volume"),
+			json_u64(mailbox, "mailbox_id") };
+		uint64_t listed = count_listed(risks, &key);
+		/* Last, and under 0, come those that have no entry of their own. */
+		if (key.mailbox_id == 0)
+			listed -= claimed;
+		claimed += listed;
+		add_changes_of(risks, where, volume, mailbox, listed);
+	}
 	if (json_u64(changes, "unread_bytes") == 0)
 		return;
 	risks->has_unread = true;

@@ -137,11 +137,10 @@ static bool is_old_known(const struct move *move)
 	return move->old.answers && move->old.position.epoch > 0;
 }
 
-/* Nothing more is to be found out: it moves clean, or stays, given back if it was fenced. */
-static bool has_settled(const struct plan *plan, const struct move *move)
+/* Where no loss is accepted: nothing is to be compared, and what was fenced is given back. */
+static bool stays(const struct plan *plan, const struct move *move)
 {
-	return move->clean || move->problem[0] || plan->must_be_clean ||
-		(move->fenced && !plan->accept_loss);
+	return !move->clean && (move->problem[0] || plan->must_be_clean || move->fenced);
 }
 
 const struct candidate *move_chosen(const struct move *move)
@@ -196,7 +195,7 @@ void plan_compare(struct plan *plan)
 		if (move->chosen_node_id == 0)
 			move_problem(
 				move, STR("no replica has said yet what it has of it: try again"));
-		if (plan->accept_loss || (has_settled(plan, move) && !move->clean))
+		if (plan->accept_loss || stays(plan, move))
 			continue;
 		compare_candidates(move);
 		if (!move->clean)

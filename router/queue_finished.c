@@ -238,20 +238,6 @@ static void tell(struct queue *queue, struct notice *notice, uint32_t router_id)
 		on_told, telling);
 }
 
-/* Behind those that the round before has not come to. */
-static void begin_round(struct audience *audience)
-{
-	struct list *due = &audience->due, *later = &audience->later;
-
-	if (list_is_empty(later))
-		return;
-	later->next->previous = due->previous;
-	due->previous->next = later->next;
-	later->previous->next = due;
-	due->previous = later->previous;
-	list_init(later);
-}
-
 /* One that is not connected is asked one thing, which connects it if it can be reached; the rest
  * follows when it has been (queue_holder_connected). */
 static void tell_holder(struct queue *queue, struct audience *audience, uint32_t router_id)
@@ -293,8 +279,9 @@ static void tell_round(struct queue *queue, uint32_t router_id, bool is_new)
 			end_audience(audience);
 		if (!holder || (router_id != 0 && holder->id != router_id))
 			continue;
+		/* Behind those that the round before has not come to. */
 		if (is_new)
-			begin_round(audience);
+			list_append_all(&audience->due, &audience->later);
 		tell_holder(queue, audience, holder->id);
 	}
 }

@@ -32,11 +32,6 @@ uint64_t volume_durable_end(const struct volume *volume)
 	return volume->log ? volume_log_end(volume->log) : volume->reader_end;
 }
 
-uint64_t volume_answered_end(const struct volume *volume)
-{
-	return volume->answered_end;
-}
-
 /* For those who compare copies: of a log that is not proven it counts for nothing but against
  * moving to a copy that has less. */
 static uint64_t end_to_show(const struct volume *volume)
@@ -116,7 +111,7 @@ void volume_publish(struct volume *volume)
 	if (volume->log != NULL)
 		atomic_store(&numbers->whole_from, volume_log_whole_from(volume->log));
 	atomic_store(&numbers->has_failed, volume_has_failed(volume));
-	atomic_store(&numbers->answered_lsn, volume_answered_end(volume));
+	atomic_store(&numbers->answered_lsn, volume->answered_end);
 	atomic_store(&numbers->applied_lsn, volume->index.applied_lsn);
 	atomic_store(&numbers->messages, volume->index.message_count);
 	atomic_store(&numbers->live_bytes, volume->index.bodies.live_bytes);

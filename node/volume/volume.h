@@ -260,7 +260,7 @@ struct volume_numbers {
 	atomic_uint_fast64_t reign[2], incarnation;
 	/* epoch: of the last bytes of the log here; 0: none, or not read yet. */
 	atomic_uint_fast64_t epoch, durable_lsn, applied_lsn, leader_lsn, messages, at_risk;
-	atomic_uint_fast64_t answered_lsn; /* volume_answered_end */
+	atomic_uint_fast64_t answered_lsn; /* answered_end of struct volume */
 	/* Of the log that is written here: damaged ranges that other copies have mended, and 1
 	 * while the last one that was met could not be; since the process began. */
 	atomic_uint_fast64_t mended, not_mended;
@@ -364,7 +364,9 @@ struct volume {
 	uint64_t reign_epoch; /* of the last opening */
 	uint64_t opened_end;  /* where the log ended then */
 	uint64_t purged_end;  /* of the last PURGE that may be in the log */
-	uint64_t answered_end; /* volume_answered_end */
+	/* What ends above it was answered to nobody as done: when the disk has failed no copy lacks
+	 * anything that was confirmed here if it has this much. */
+	uint64_t answered_end;
 	/* Highest epoch anybody has shown; below it nothing may be written. */
 	uint64_t highest_epoch;
 	struct witness_file *witness;
@@ -521,9 +523,6 @@ void volume_stop(struct volume *volume, struct end_wait *wait);
 bool volume_is_proven_end(const struct volume *volume);
 /* Its disk has failed under it: nothing more is written here before the process is started anew. */
 bool volume_has_failed(const struct volume *volume);
-/* What ends above it was answered to nobody as done: when the disk has failed no copy lacks
- * anything that was confirmed here if it has this much. */
-uint64_t volume_answered_end(const struct volume *volume);
 /* A replica of `epoch` stops acknowledging, over restarts too: `wait` is told when nothing more can
  * come into its log. -ESTALE at once for a volume that is no replica or knows a later epoch. */
 void volume_hold(struct volume *volume, uint64_t epoch, struct end_wait *wait);

@@ -137,7 +137,7 @@ static void take_numbers(struct end_item *item)
 	item->is_whole = volume_log_end(volume->log) >= volume_log_whole_from(volume->log);
 	item->has_failed = volume_has_failed(volume);
 	if (item->has_failed)
-		item->end = volume_answered_end(volume);
+		item->end = volume->answered_end;
 }
 
 static void on_end(struct end_wait *wait, int status, uint64_t end)
