@@ -53,7 +53,7 @@ int directory_move_to_postgres(
 	if (code == 0)
 		code = sql_open_postgres(conninfo, NULL, &to, NULL, error);
 	if (code == 0)
-		code = sql_script(to, SCHEMA_BEGIN_WRITING, error);
+		code = sql_script(to, SCHEMA_BEGIN_WRITING(IDLE_TIMEOUT), error);
 	if (code == 0)
 		code = check_empty(to, error);
 	if (code == 0)

@@ -89,6 +89,11 @@ int directory_writer_open(
 	return code;
 }
 
+void directory_writer_give_way(struct directory_writer *writer)
+{
+	writer->gives_way = true;
+}
+
 void directory_writer_close(struct directory_writer **writer)
 {
 	if (!*writer)
@@ -113,8 +118,12 @@ static int begin_once(struct directory_writer *writer, struct error *error)
 		code = writer_take_moves(writer, error);
 	if (code < 0)
 		return code;
+	if (!sql_is_postgres(writer->sql))
+		return sql_script(writer->sql, "begin immediate", error);
 	return sql_script(writer->sql,
-		sql_is_postgres(writer->sql) ? SCHEMA_BEGIN_WRITING : "begin immediate", error);
+		writer->gives_way ? SCHEMA_BEGIN_WRITING(IDLE_TIMEOUT_OF_DAEMONS)
+				  : SCHEMA_BEGIN_WRITING(IDLE_TIMEOUT),
+		error);
 }
 
 /* A server was restarted: nothing of the transaction was there yet, so that it can begin on another

@@ -23,6 +23,9 @@ struct directory_writer;
  * PostgreSQL must not or cannot be written, reading works and every change gives -EROFS. */
 int directory_writer_open(const struct config *config, struct directory_writer **writer_out,
 	struct error *error) must_check;
+/* For who writes again what was refused, as daemons do: if its process hangs within a transaction
+ * the server ends that so soon that no command is refused for it. */
+void directory_writer_give_way(struct directory_writer *writer);
 /* Sets *writer to NULL; NULL is accepted. */
 void directory_writer_close(struct directory_writer **writer);
 

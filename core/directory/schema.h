@@ -65,9 +65,14 @@ void schema_snapshot_statement(struct buf *out);
 /* A command that is stopped, or whose machine is, holds the lock that everybody's writing needs:
  * the server ends it. Longer than a busy machine lets a command wait between two statements; with
  * the 10 seconds in which a failover decides it stays below FENCE_MS_MAX. */
-#define IDLE_TIMEOUT "set local idle_in_transaction_session_timeout = '10s'"
+#define IDLE_TIMEOUT "10s"
+/* A daemon says again what was refused, and nothing stands still for it: one that hangs may not
+ * refuse a failover, which waits for LOCK_TIMEOUT. */
+#define IDLE_TIMEOUT_OF_DAEMONS "2s"
 /* Of PostgreSQL. After an error the caller rolls back. */
-#define SCHEMA_BEGIN_WRITING "begin; " LOCK_TIMEOUT "; " IDLE_TIMEOUT "; " FEED_LOCK
+#define SCHEMA_BEGIN_WRITING(idle_timeout) \
+	"begin; " LOCK_TIMEOUT "; set local idle_in_transaction_session_timeout = '" idle_timeout \
+	"'; " FEED_LOCK
 
 struct migration {
 	int number;

@@ -33,6 +33,7 @@ struct directory_writer {
 	bool is_read_only;
 	struct error why_read_only;
 	bool in_transaction;
+	bool gives_way; /* directory_writer_give_way */
 	/* During one transaction, so that an import does not count all mailboxes for each new one.
 	 */
 	struct buf loads; /* struct volume_load each */

@@ -33,6 +33,8 @@ static void run_write(void *arg)
 	struct write_job *job = arg;
 	struct directory_writer *writer = NULL;
 	job->result = directory_writer_open(job->slot->volumes->config, &writer, &job->error);
+	if (job->result == 0)
+		directory_writer_give_way(writer);
 	if (job->result == 0 && job->promotion.epoch == 0)
 		job->result = directory_note_service(writer, &job->service, &job->error);
 	else if (job->result == 0)

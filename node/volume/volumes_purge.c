@@ -50,6 +50,8 @@ static void run_directory(void *arg)
 	struct volumes_purger *purger = arg;
 	struct directory_writer *writer = NULL;
 	purger->result = directory_writer_open(purger->volumes->config, &writer, &purger->error);
+	if (purger->result == 0)
+		directory_writer_give_way(writer);
 	if (purger->result == 0 && purger->ends)
 		purger->result = directory_end_purge(
 			writer, &purger->purges[purger->next], &purger->error);

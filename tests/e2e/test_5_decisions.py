@@ -89,8 +89,11 @@ def stopped_behind_the_row(c):
         lock.wait_wanted()
         freeze(target)
         lock.release()
-        wait_for("the row", 5, lambda: all(
-            v["primary_node"] == OTHER for v in c.pando_json("volume", "list") if v["preferred_node"] == NODE))
+        try:
+            wait_for("the row", 5, lambda: all(
+                v["primary_node"] == OTHER for v in c.pando_json("volume", "list") if v["preferred_node"] == NODE))
+        except demo.Failure as failure:
+            raise demo.Failure(f"{failure}; the command said:\n{command.kill()}") from failure
         command.kill()
         yield
     finally:

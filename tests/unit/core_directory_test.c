@@ -261,6 +261,19 @@ static void check_moves(struct world *world)
 		expect_done(directory_writer_open(&world->config, &world->writer, &error), &error);
 }
 
+/* A node that hangs while it has the lock that everybody's writing needs refuses no failover. */
+static void check_hanging_daemon(struct world *world)
+{
+	struct directory_writer *daemon = NULL;
+	struct error error = { 0 };
+	expect_done(directory_writer_open(&world->config, &daemon, &error), &error);
+	directory_writer_give_way(daemon);
+	expect_done(directory_begin(daemon, &error), &error);
+	expect_done(directory_begin(world->writer, &error), &error);
+	directory_rollback(world->writer);
+	directory_writer_close(&daemon);
+}
+
 static bool is_served(struct world *world)
 {
 	const struct directory_volume *volume = directory_find_volume(world->directory, 1);
@@ -343,6 +356,8 @@ static void check_all(struct world *world)
 	check_access(world);
 	check_promotion(world);
 	check_moves(world);
+	if (world->is_postgres)
+		check_hanging_daemon(world);
 	check_service(world);
 	expect_done(
 		directory_remove_mailbox(world->writer, "ANNA@example.org", 60, &error), &error);
