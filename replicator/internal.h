@@ -176,7 +176,7 @@ struct copy {
 	struct connection *source; /* NULL while IDLE */
 	/* Of the log here, by its leader: what is received after that fits to it by its chain. */
 	enum copy_verdict verdict;
-	bool is_writing;          /* a write or a cut is under way: nothing else touches the log */
+	bool is_writing; /* a write, a cut or a repair is under way: nothing else touches the log */
 	uint64_t stands_until_us; /* a hold outlives who was asked for it; 0: there was none */
 	uint64_t damaged;         /* 1 + where the node cannot read it; 0: nowhere */
 	uint64_t ask_again_ms;    /* 0: bytes came since it asked last */
@@ -316,8 +316,10 @@ void copy_enter(struct copy *copy, enum copy_state state, struct connection *sou
 /* Looks at what node and directory want of the copy, and does the next step towards it. */
 void receive_reconcile(struct copy *copy);
 /* 0 when it is open, by now; else a timer tries again, or (-EUCLEAN) it is damaged. */
-int receive_open_log(
-	struct copy *copy, bool repair, uint64_t *rotten_lsn_out, struct error *error) must_check;
+int receive_open_log(struct copy *copy, uint64_t *rotten_lsn_out, struct error *error) must_check;
+/* Ends a damaged log at its damage, what follows kept as salvage, and goes on with it as it is then
+ * wanted. Until that is done the copy is being written. */
+void receive_repair_log(struct copy *copy);
 void receive_on_open_timer(void *arg);
 /* It was asked to stand still for a failover, by its node that is gone: it confirms nothing, and
  * answers nobody who would write. */

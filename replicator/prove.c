@@ -168,7 +168,7 @@ void prove_on_ask(struct connection *connection, const struct cluster_message *m
 	/* A copy that its own, older directory calls the leader answers too. */
 	struct error error;
 	if (copy->node == NODE_NONE && copy->log == NULL && !copy->is_writing &&
-		receive_open_log(copy, false, NULL, &error) < 0)
+		receive_open_log(copy, NULL, &error) < 0)
 		log_debug("asked_while_closed", "volume=%u reason=%s", copy->id,
 			log_quote(str_from(error.text)));
 	answer.epoch = copy->highest_epoch;
@@ -322,14 +322,18 @@ static bool open_log(struct copy *copy)
 	struct proof *proof = copy->proof;
 	const struct proof_member *best = best_member(proof);
 	struct error error;
-	bool repair = proof->is_damaged && best != NULL &&
-		(best->end > proof->rotten_lsn || all_have_answered(proof));
-	if (repair)
+	if (proof->is_damaged && best != NULL &&
+		(best->end > proof->rotten_lsn || all_have_answered(proof))) {
 		log_warn("log_repaired",
 			"volume=%u lsn=%llu best=%s action=\"kept as salvage from there on\"",
 			copy->id, (unsigned long long)proof->rotten_lsn,
 			replicator_node_name(copy->replicator, best->node_id));
-	int result = receive_open_log(copy, repair, &proof->rotten_lsn, &error);
+		/* Where that is refused, the next step finds the damage again. */
+		proof->is_damaged = false;
+		receive_repair_log(copy);
+		return false;
+	}
+	int result = receive_open_log(copy, &proof->rotten_lsn, &error);
 	proof->is_damaged = result == -EUCLEAN;
 	proof->trouble[0] = '\0';
 	if (result < 0 && result != -EAGAIN) {

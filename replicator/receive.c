@@ -144,17 +144,13 @@ static bool stands_still(const struct copy *copy)
 	return held > 0 && copy->desired.epoch <= held;
 }
 
-int receive_open_log(struct copy *copy, bool repair, uint64_t *rotten_lsn_out, struct error *error)
+static struct log_told what_is_told(const struct copy *copy)
 {
-	const struct replicator_options *options = &copy->replicator->options;
-	if (copy->log != NULL)
-		return 0;
-	int result = volume_log_open(options->loop, options->disk, copy->directory, copy->id,
-		&(struct log_told){
-			.passes_over = true, .repair = repair, .owner = options->node_id },
-		&copy->log, rotten_lsn_out, error);
-	if (result < 0)
-		return result;
+	return (struct log_told){ .passes_over = true, .owner = copy->replicator->options.node_id };
+}
+
+static void on_opened(struct copy *copy)
+{
 	copy->stands_until_us = stands_still(copy) ? clock_mono_us() + HELD_MS_MAX * 1000u : 0;
 	if (receive_is_held(copy))
 		log_info("still_held", "volume=%u epoch=%llu end=%llu", copy->id,
@@ -163,7 +159,58 @@ int receive_open_log(struct copy *copy, bool repair, uint64_t *rotten_lsn_out, s
 	copy->verdict = COPY_UNVERIFIED;
 	copy_saw_epoch(copy, volume_log_seen(copy->log));
 	report_end(copy, 0, 0);
-	return 0;
+}
+
+int receive_open_log(struct copy *copy, uint64_t *rotten_lsn_out, struct error *error)
+{
+	const struct replicator_options *options = &copy->replicator->options;
+	struct log_told told = what_is_told(copy);
+	if (copy->log != NULL)
+		return 0;
+	CHECK(!copy->is_writing);
+	int result = volume_log_open(options->loop, options->disk, copy->directory, copy->id, &told,
+		&copy->log, rotten_lsn_out, error);
+	if (result == 0)
+		on_opened(copy);
+	return result;
+}
+
+/* Of a log that was closed until now. */
+static void begin_to_follow(struct copy *copy)
+{
+	uint64_t damaged = volume_log_passed_over(copy->log);
+	if (damaged != UINT64_MAX)
+		mend_replica(copy, damaged, false);
+	aside_drop(copy);
+}
+
+static void on_repaired(void *arg, int status, struct volume_log *log, const struct error *error)
+{
+	struct copy *copy = arg;
+	copy->is_writing = false;
+	copy->log = log;
+	if (status == 0)
+		on_opened(copy);
+	else
+		log_error("not_repaired", "volume=%u reason=%s", copy->id,
+			log_quote(str_from(error->text)));
+	if (status == 0 && should_follow(copy))
+		begin_to_follow(copy);
+	/* Whoever wants the log by now has waited for this. */
+	if (status == 0 || !should_follow(copy))
+		receive_reconcile(copy);
+	else
+		timer_start(copy->open_timer, REFUSED_RETRY_MS);
+}
+
+void receive_repair_log(struct copy *copy)
+{
+	const struct replicator_options *options = &copy->replicator->options;
+	struct log_told told = what_is_told(copy);
+	CHECK(copy->log == NULL && !copy->is_writing);
+	copy->is_writing = true;
+	volume_log_repair(
+		options->loop, options->disk, copy->directory, copy->id, &told, on_repaired, copy);
 }
 
 bool receive_is_held(const struct copy *copy)
@@ -192,20 +239,18 @@ static bool open_log(struct copy *copy)
 	struct error error;
 	uint64_t rotten_lsn;
 	bool was_open = copy->log != NULL;
-	int result = receive_open_log(copy, false, &rotten_lsn, &error);
+	int result = receive_open_log(copy, &rotten_lsn, &error);
 	if (result == -EUCLEAN && leader_connection(copy) != NULL) {
 		log_warn("replica_repaired",
 			"volume=%u lsn=%llu action=\"kept as salvage from there on, filled again\" "
 			"reason=%s",
 			copy->id, (unsigned long long)rotten_lsn, log_quote(str_from(error.text)));
-		result = receive_open_log(copy, true, &rotten_lsn, &error);
+		receive_repair_log(copy);
+		return false;
 	}
 	if (result == 0) {
-		uint64_t damaged = volume_log_passed_over(copy->log);
-		if (!was_open && damaged != UINT64_MAX)
-			mend_replica(copy, damaged, false);
 		if (!was_open)
-			aside_drop(copy);
+			begin_to_follow(copy);
 		return true;
 	}
 	if (result != -EAGAIN)

@@ -367,7 +367,7 @@ static bool is_torn_tail(struct volume_log *log, const struct tail *tail, uint64
 /* Everything behind the end must be nothing, or a torn write that may be cut off; nothing of it may
  * have been told to anybody. */
 static int check_behind_end(struct volume_log *log, int64_t highest, const struct log_told *told,
-	uint64_t *rotten_lsn_out, struct error *error)
+	bool repair, uint64_t *rotten_lsn_out, struct error *error)
 {
 	struct tail tail = { 0 };
 	uint64_t known = known_of(log, told);
@@ -376,7 +376,7 @@ static int check_behind_end(struct volume_log *log, int64_t highest, const struc
 		return result;
 	bool was_told = log->end < known;
 	bool is_torn = is_torn_tail(log, &tail, known);
-	if (!is_torn && !told->repair) {
+	if (!is_torn && !repair) {
 		*rotten_lsn_out = log->end;
 		if (was_told)
 			return error_set(error, -EUCLEAN,
@@ -540,8 +540,8 @@ static int save_state(struct volume_log *log, struct error *error)
 	return 0;
 }
 
-int log_find_end(struct volume_log *log, const struct log_told *told, uint64_t *rotten_lsn_out,
-	struct error *error)
+int log_find_end(struct volume_log *log, const struct log_told *told, bool repair,
+	uint64_t *rotten_lsn_out, struct error *error)
 {
 	int64_t highest = log_files_highest(&log->files);
 	log->end = log->last_group = log->chain = 0;
@@ -561,7 +561,7 @@ int log_find_end(struct volume_log *log, const struct log_told *told, uint64_t *
 	if (result == 0 && told->passes_over)
 		result = pass_over_damage(log, highest, told, error);
 	if (result == 0)
-		result = check_behind_end(log, highest, told, rotten_lsn_out, error);
+		result = check_behind_end(log, highest, told, repair, rotten_lsn_out, error);
 	if (result == 0)
 		result = make_durable(log, error);
 	if (result == 0)

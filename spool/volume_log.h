@@ -50,9 +50,6 @@ struct log_told {
 	/* Damage that groups of this log follow is passed over: it stays where it is, is read as
 	 * such, and is mended when another copy has what stood there (log_mend.h). */
 	bool passes_over;
-	/* The log is damaged and is to be filled again from a copy: what stands from the first
-	 * invalid group on is saved as by volume_log_cut and the log ends there. */
-	bool repair;
 	/* The node whose copy it is; 0: nobody's in particular. */
 	uint32_t owner;
 };
@@ -65,6 +62,14 @@ struct log_told {
 int volume_log_open(struct loop *loop, struct disk *disk, const char *directory, uint32_t volume,
 	const struct log_told *told, struct volume_log **log_out, uint64_t *rotten_lsn_out,
 	struct error *error) must_check;
+/* Opens a log that is damaged and is to be filled again from a copy: what stands from the first
+ * invalid group on is saved as by volume_log_cut and the log ends there. On a pool thread, as what
+ * is saved may be large; `done` comes on the loop, with the log where status is 0, else with what
+ * volume_log_open would have answered and said. The disk lives until then. */
+void volume_log_repair(struct loop *loop, struct disk *disk, const char *directory, uint32_t volume,
+	const struct log_told *told,
+	void (*done)(void *arg, int status, struct volume_log *log, const struct error *error),
+	void *arg);
 /* Waits for nothing: the caller has no append, receive or read outstanding. Releases the lock. NULL
  * is accepted. */
 void volume_log_close(struct volume_log **log);

@@ -73,9 +73,10 @@ struct volume_log {
 	void *reign_arg;
 };
 
-/* Finds the end of the log and the last group; cuts a torn tail off. */
-int log_find_end(struct volume_log *log, const struct log_told *told, uint64_t *rotten_lsn_out,
-	struct error *error) must_check;
+/* Finds the end of the log and the last group; cuts a torn tail off, and with `repair` what is
+ * rotten. */
+int log_find_end(struct volume_log *log, const struct log_told *told, bool repair,
+	uint64_t *rotten_lsn_out, struct error *error) must_check;
 /* As it is now, without the vector: what a new state begins with. */
 struct log_state log_state_numbers(const struct volume_log *log);
 int log_state_load(struct volume_log *log, struct error *error) must_check;

@@ -71,8 +71,7 @@ static void claim_keyword(struct folder *folder, unsigned bit, struct str name)
 	ahead->keywords[bit] = str_of(str_to_heap(name), name.length);
 }
 
-/* What the bit will stand for when all that is on its way is applied. */
-static struct str keyword_of(const struct folder *folder, unsigned bit)
+struct str ahead_keyword(const struct folder *folder, unsigned bit)
 {
 	const struct folder_ahead *ahead = &folder->private->ahead;
 	if (ahead->keywords != NULL && ahead->keywords[bit].bytes != NULL)
@@ -90,7 +89,7 @@ static bool is_claimed(const struct folder *folder, unsigned bit)
 static int free_bit(const struct folder *folder)
 {
 	for (unsigned bit = 0; bit < FOLDER_KEYWORDS_MAX; bit++)
-		if (keyword_of(folder, bit).length == 0)
+		if (ahead_keyword(folder, bit).length == 0)
 			return (int)bit;
 	uint64_t used = folder_used_keywords(folder);
 	for (unsigned bit = 0; bit < FOLDER_KEYWORDS_MAX; bit++)
@@ -102,7 +101,7 @@ static int free_bit(const struct folder *folder)
 int ahead_find_keyword(const struct folder *folder, struct str name)
 {
 	for (unsigned bit = 0; bit < FOLDER_KEYWORDS_MAX; bit++)
-		if (str_equal_ignore_case(keyword_of(folder, bit), name))
+		if (str_equal_ignore_case(ahead_keyword(folder, bit), name))
 			return (int)bit;
 	return -1;
 }

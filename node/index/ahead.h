@@ -33,6 +33,10 @@ int ahead_take_keyword(struct folder *folder, struct str name);
 /* The bit that it has or will have; -1 when it has none. */
 int ahead_find_keyword(const struct folder *folder, struct str name);
 
+/* What a bit stands for when all that is on its way is applied; empty: nothing. It lives until the
+ * next keyword of the folder is taken, or what is ahead is made anew. */
+struct str ahead_keyword(const struct folder *folder, unsigned bit);
+
 /* Its first folders are about to be submitted: INBOX will have this id, the mailbox this mark. */
 void ahead_make_inbox(
 	struct mailbox *mailbox, uint32_t folder_id, const uint8_t mark[CHANGE_MARK_LENGTH]);

@@ -190,14 +190,21 @@ static int apply_expunge(struct index *index, const struct action *action, uint3
 	return 0;
 }
 
-static uint64_t new_flags(const struct action *action, uint64_t old)
+static bool is_refused(const struct action *action, uint64_t modseq)
 {
+	return action->conditional && modseq > action->unchanged_since;
+}
+
+uint64_t action_flags_after(const struct action *action, uint64_t flags, uint64_t modseq)
+{
+	if (is_refused(action, modseq))
+		return flags;
 	switch ((enum store_mode)action->mode) {
-	case STORE_ADD: return old | action->flags;
-	case STORE_REMOVE: return old & ~action->flags;
+	case STORE_ADD: return flags | action->flags;
+	case STORE_REMOVE: return flags & ~action->flags;
 	case STORE_REPLACE: return action->flags;
 	}
-	return old;
+	return flags;
 }
 
 static int apply_flags(struct index *index, const struct action *action, struct apply_result *out)
@@ -216,7 +223,7 @@ static int apply_flags(struct index *index, const struct action *action, struct 
 		for (; i < folder->message_count && folder->messages[i].uid <= action->uids[r].last;
 			i++) {
 			struct message *message = &folder->messages[i];
-			if (action->conditional && message->modseq > action->unchanged_since) {
+			if (is_refused(action, message->modseq)) {
 				if (out != NULL) {
 					out->failed_uids = mem_resize(out->failed_uids,
 						(out->failed_count + 1) *
@@ -225,7 +232,8 @@ static int apply_flags(struct index *index, const struct action *action, struct 
 				}
 				continue;
 			}
-			uint64_t flags = new_flags(action, message->flags);
+			uint64_t flags =
+				action_flags_after(action, message->flags, message->modseq);
 			/* A store that changes nothing leaves the modseq alone (RFC 7162
 			 * section 3.1.3 allows both; clients then fetch less). */
 			if (flags == message->flags)

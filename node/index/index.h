@@ -248,6 +248,8 @@ int index_apply(struct index *index, const struct change *change, uint64_t lsn,
 	struct apply_result *result) must_check;
 /* All changes of the groups in `bytes` (verified, starting at `lsn`); moves applied_lsn. */
 int index_apply_groups(struct index *index, struct str bytes, uint64_t lsn) must_check;
+/* What an ACTION_FLAGS makes of a message with these flags, changed last at `modseq`. */
+uint64_t action_flags_after(const struct action *action, uint64_t flags, uint64_t modseq);
 
 /* ---- checkpoint.c ---- */
 

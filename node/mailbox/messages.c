@@ -1,3 +1,4 @@
+#include "node/mailbox/foreseen.h"
 #include "node/mailbox/operation.h"
 #include "node/mailbox/rate.h"
 
@@ -247,20 +248,23 @@ struct keyword_map {
 	uint64_t flags[FOLDER_KEYWORDS_MAX]; /* 0: no place there */
 };
 
-/* The flags of `message` as bits of another folder's keyword table; keywords that have no place
- * there stay behind. */
-static uint64_t translate_flags(const struct folder *from, const struct message *message,
-	struct folder *to, struct pool *pool, struct action *action, struct keyword_map *map)
+/* Flags of a folder as bits of another folder's keyword table; keywords that have no place there
+ * stay behind. */
+static uint64_t translate_flags(const struct folder *from, uint64_t flags_there, struct folder *to,
+	struct pool *pool, struct action *action, struct keyword_map *map)
 {
-	uint64_t flags = message->flags & MESSAGE_SYSTEM_FLAGS;
-	uint64_t keywords = message->flags >> MESSAGE_KEYWORD_SHIFT;
-	for (unsigned bit = 0; bit < from->keyword_count && keywords >> bit != 0; bit++) {
-		if (!(keywords >> bit & 1) || from->keywords[bit].length == 0)
+	uint64_t flags = flags_there & MESSAGE_SYSTEM_FLAGS;
+	uint64_t keywords = flags_there >> MESSAGE_KEYWORD_SHIFT;
+	for (unsigned bit = 0; bit < FOLDER_KEYWORDS_MAX && keywords >> bit != 0; bit++) {
+		if (!(keywords >> bit & 1))
 			continue;
-		if (!(map->asked >> bit & 1))
-			operation_take_keywords(
-				to, &from->keywords[bit], 1, pool, action, &map->flags[bit]);
-		map->asked |= 1ull << bit;
+		if (!(map->asked >> bit & 1)) {
+			struct str name = pool_copy(pool, ahead_keyword(from, bit));
+			if (name.length > 0)
+				operation_take_keywords(
+					to, &name, 1, pool, action, &map->flags[bit]);
+			map->asked |= 1ull << bit;
+		}
 		flags |= map->flags[bit];
 	}
 	return flags;
@@ -271,18 +275,21 @@ static void copy_messages(struct folder *from, const uint32_t *uids, uint32_t co
 	struct folder *to, struct pool *pool, struct action *action)
 {
 	struct keyword_map map = { 0 };
+	struct foreseen foreseen;
 	uint32_t next = 0;
+	foresee(operation_volume(from->mailbox), from, pool, &foreseen);
 	action->added = pool_alloc(pool, count * sizeof(*action->added));
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t at = find_message(from, uids[i], &next);
-		if (at == from->message_count)
+		uint64_t flags;
+		if (at == from->message_count ||
+			!foreseen_flags(&foreseen, &from->messages[at], &flags))
 			continue;
 		const struct message *message = &from->messages[at];
-		uint64_t flags = translate_flags(from, message, to, pool, action, &map);
 		action->added[action->added_count++] =
 			(struct added_message){ .uid = ahead_take_uid(to),
 				.size = message->size,
-				.flags = flags,
+				.flags = translate_flags(from, flags, to, pool, action, &map),
 				.body_lsn = message->body_lsn,
 				.internal_date_s = message->internal_date_s,
 				.summary_length = message->summary_length };

@@ -130,6 +130,27 @@ static inline int reopen(struct fixture *f, struct error *error)
 		f->loop, f->disk, f->directory, 7, &(struct log_told){ 0 }, &f->log, NULL, error);
 }
 
+static inline void on_repair(
+	void *arg, int status, struct volume_log *log, const struct error *error)
+{
+	struct fixture *f = arg;
+	f->status = status;
+	f->log = log;
+	EXPECT(status == 0 || error->text[0] != '\0');
+	loop_stop(f->loop);
+}
+
+/* Opened at its damage, when that was closed. */
+static inline int repair(struct fixture *f, bool passes_over)
+{
+	volume_log_close(&f->log);
+	volume_log_repair(f->loop, f->disk, f->directory, 7,
+		&(struct log_told){ .passes_over = passes_over }, on_repair, f);
+	EXPECT(f->log == NULL);
+	loop_run(f->loop);
+	return f->status;
+}
+
 static inline void teardown(struct fixture *f)
 {
 	char command[128];

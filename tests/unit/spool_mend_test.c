@@ -363,14 +363,10 @@ TEST(a_log_is_opened_over_damage_in_its_middle_and_mended)
 TEST(a_log_that_lacks_its_end_is_not_opened_over_that)
 {
 	struct copies c;
-	struct error error;
 	begin(&c);
 	damage(&c.here, c.groups[c.count - 1] + 4);
 	EXPECT_INT(-EUCLEAN, open_over(&c, true));
-	EXPECT_INT(0,
-		volume_log_open(c.here.loop, c.here.disk, c.here.directory, 7,
-			&(struct log_told){ .passes_over = true, .repair = true }, &c.here.log,
-			NULL, &error));
+	EXPECT_INT(0, repair(&c.here, true));
 	EXPECT_INT(c.groups[c.count - 1], volume_log_end(c.here.log));
 	end(&c);
 }

@@ -6,12 +6,11 @@
 
 /* Logs that are torn, rotten, cut, without room: what is found when they are opened. */
 
-static int reopen_told(
-	struct fixture *f, uint64_t lsn, bool repair, uint64_t *rotten, struct error *error)
+static int reopen_told(struct fixture *f, uint64_t lsn, uint64_t *rotten, struct error *error)
 {
 	volume_log_close(&f->log);
-	return volume_log_open(f->loop, f->disk, f->directory, 7,
-		&(struct log_told){ .lsn = lsn, .repair = repair }, &f->log, rotten, error);
+	return volume_log_open(f->loop, f->disk, f->directory, 7, &(struct log_told){ .lsn = lsn },
+		&f->log, rotten, error);
 }
 
 static struct bytes *large_body(void)
@@ -48,7 +47,7 @@ TEST(a_torn_first_group_of_a_segment_is_a_torn_tail)
 	cut_power(&f);
 	overwrite(&f, "0000000000000001.log", GROUP_ALIGNMENT, nothing, sizeof(nothing));
 	/* Whoever was told of it knows better. */
-	EXPECT_INT(-EUCLEAN, reopen_told(&f, told, false, &rotten, &error));
+	EXPECT_INT(-EUCLEAN, reopen_told(&f, told, &rotten, &error));
 	EXPECT_INT(end, rotten);
 	EXPECT_INT(0, reopen(&f, &error));
 	EXPECT_INT(end, volume_log_end(f.log));
@@ -71,11 +70,11 @@ TEST(what_was_told_is_never_torn_and_is_repaired_on_request_only)
 	/* A clean end: the last group was told of. */
 	volume_log_close(&f.log);
 	overwrite(&f, "0000000000000001.log", last % segment_length + 60000, "XX", 2);
-	EXPECT_INT(-EUCLEAN, reopen_told(&f, 0, false, &rotten, &error));
+	EXPECT_INT(-EUCLEAN, reopen_told(&f, 0, &rotten, &error));
 	EXPECT(rotten <= last && rotten > 0);
 	uint64_t where = rotten;
 	EXPECT_INT(-EUCLEAN, reopen(&f, &error));
-	EXPECT_INT(0, reopen_told(&f, 0, true, &rotten, &error));
+	EXPECT_INT(0, repair(&f, false));
 	EXPECT_INT(where, volume_log_end(f.log));
 	snprintf(command, sizeof(command), "grep -q BBXXBB %s/salvage-1-*.log", f.directory);
 	EXPECT_INT(0, system(command));
@@ -208,7 +207,7 @@ TEST(a_log_that_is_quiet_for_a_moment_knows_what_was_told)
 	snprintf(command, sizeof(command), "mv %s/told.then %s/told", f.directory, f.directory);
 	EXPECT_INT(0, system(command));
 	overwrite(&f, "0000000000000000.log", last + 200, "XX", 2);
-	EXPECT_INT(-EUCLEAN, reopen_told(&f, 0, false, &rotten, &error));
+	EXPECT_INT(-EUCLEAN, reopen_told(&f, 0, &rotten, &error));
 	EXPECT_INT(last, rotten);
 	teardown(&f);
 }
@@ -689,7 +688,6 @@ TEST(a_log_whose_first_group_is_damaged_is_cut_to_nothing)
 TEST(a_repaired_log_forgets_on_disk_what_began_behind_its_end)
 {
 	struct fixture f;
-	struct error error;
 	begin(&f, 1);
 	uint64_t end = volume_log_end(f.log);
 	EXPECT_INT(0, append(&f, 1, STR("damaged")));
@@ -698,10 +696,7 @@ TEST(a_repaired_log_forgets_on_disk_what_began_behind_its_end)
 	EXPECT_INT(0, reign(&f, 2, reign_two));
 	EXPECT_INT(0, append(&f, 1, STR("of the next epoch")));
 	damage(&f, lsn + 20);
-	volume_log_close(&f.log);
-	EXPECT_INT(0,
-		volume_log_open(f.loop, f.disk, f.directory, 7,
-			&(struct log_told){ .repair = true }, &f.log, NULL, &error));
+	EXPECT_INT(0, repair(&f, false));
 	EXPECT_INT(end, volume_log_end(f.log));
 	EXPECT_INT(1, volume_log_epochs(f.log)->count);
 	/* The same for who reads the file, and when the log is longer again. */
