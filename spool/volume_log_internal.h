@@ -1,7 +1,8 @@
 #ifndef PANDO_SPOOL_VOLUME_LOG_INTERNAL_H
 #define PANDO_SPOOL_VOLUME_LOG_INTERNAL_H
 
-/* Between volume_log.c (writing), volume_receive.c, log_recover.c (opening) and log_cut.c. */
+/* Between volume_log.c (writing), volume_receive.c, log_open.c, log_recover.c (where it ends) and
+ * log_cut.c. */
 
 #include "core/error.h"
 #include "core/timer.h"
@@ -73,6 +74,9 @@ struct volume_log {
 	void *reign_arg;
 };
 
+/* Nothing of it is opened yet; volume_log_close frees it. */
+struct volume_log *log_create(
+	struct loop *loop, struct disk *disk, const char *directory, uint32_t volume);
 /* Finds the end of the log and the last group; cuts a torn tail off, and with `repair` what is
  * rotten. */
 int log_find_end(struct volume_log *log, const struct log_told *told, bool repair,
