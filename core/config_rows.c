@@ -73,6 +73,11 @@ const struct config_row config_rows[] = {
 	NUMBER(free_after_s, "60", 1, 604800,
 		"How long the bytes of an expunged message stay before their room is given back: "
 		"somebody may be reading them."),
+	NUMBER(retained_mib_max, "4096", 1, 1073741824,
+		"How many MiB of a volume's expunged messages wait for a copy that is away before "
+		"their room is given back without it: it is stale from then on, and no choice of a "
+		"failover until it has caught up. Of those that could be recovered, 32768 at "
+		"most."),
 	NUMBER(write_quotas_per_day, "10", 0, 1000000,
 		"How many times its quota may come to a mailbox within a day, 64 MiB at least: "
 		"who adds and expunges in turn would fill the disk before the room is given back. "

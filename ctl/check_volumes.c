@@ -203,6 +203,29 @@ static void say_why_not_served(
 			"no node serves it: start its node, or `pando failover %s`", volume->name);
 }
 
+/* One that was away for so long that nothing was kept back for it any more. False when it is. */
+static bool check_stale(struct checks *checks, const struct directory_volume *volume,
+	const struct json *primary, uint32_t node_id, const char *what)
+{
+	const struct directory_node *node =
+		directory_find_node(checks->cluster->directory, node_id);
+	const struct json *peer = node ? status_peer(primary, node->name) : NULL;
+	if (!copy_is_stale(volume, peer))
+		return true;
+	if (json_true(peer, "connected"))
+		checks_note(checks, VERDICT_WARN, what,
+			"its replica at %s was away for longer than expunged messages wait for it "
+			"(stale) and is catching up: no failover chooses it before",
+			node->name);
+	else
+		checks_note(checks, VERDICT_BAD, what,
+			"its replica at %s is away for longer than expunged messages wait for it "
+			"(stale), and no failover chooses it before it has caught up: start "
+			"pando-node and pando-replicator there, or `pando copy remove %s %s`",
+			node->name, volume->name, node->name);
+	return false;
+}
+
 static void check_volume(struct checks *checks, const struct directory_volume *volume)
 {
 	char what[96];
@@ -244,12 +267,14 @@ static void check_volume(struct checks *checks, const struct directory_volume *v
 			volume->name);
 		is_good = false;
 	}
-	for (unsigned i = 0; i < volume->replica_count; i++)
+	for (unsigned i = 0; i < volume->replica_count; i++) {
+		uint32_t node_id = volume->replica_node_ids[i];
 		if (volume->replica_seeding[i])
-			check_seeding(checks, volume, primary, volume->replica_node_ids[i], what);
+			check_seeding(checks, volume, primary, node_id, what);
 		else
-			is_good = check_copy(checks, primary, volume->replica_node_ids[i], what) &&
-				is_good;
+			is_good = check_copy(checks, primary, node_id, what) && is_good;
+		is_good = check_stale(checks, volume, primary, node_id, what) && is_good;
+	}
 	if (is_good)
 		checks_note(checks, VERDICT_GOOD, what,
 			volume->replica_count ? "served and in contact with its replicas"

@@ -5,6 +5,7 @@
 #include "core/clock.h"
 #include "ctl/filling.h"
 #include "ctl/leave.h"
+#include "ctl/position.h"
 #include "ctl/tails.h"
 
 #include <errno.h>
@@ -122,6 +123,15 @@ static struct copy_change change_of(const struct subject *subject)
 unsigned copy_percent(const struct json *primary, const struct json *peer)
 {
 	return filling_percent(json_u64(peer, "acked_lsn"), json_u64(primary, "durable_lsn"));
+}
+
+bool copy_is_stale(const struct directory_volume *volume, const struct json *peer)
+{
+	struct position position = { .epoch = volume->epoch,
+		.end_lsn = json_u64(peer, "acked_lsn") };
+	/* One that has not been heard since its primary was started may be anywhere. */
+	return position.end_lsn > 0 &&
+		!position_reaches(&position, volume->freed_epoch, volume->freed_lsn);
 }
 
 static void look_at_filling(const struct subject *subject, struct filling *filling)

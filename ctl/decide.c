@@ -63,9 +63,16 @@ static void name_refusing(struct move *move)
 				"it again)");
 }
 
+/* The others have given back what it has not heard is gone. */
+static bool is_stale(const struct move *move, const struct candidate *candidate)
+{
+	return !position_reaches(
+		&candidate->position, move->volume->freed_epoch, move->volume->freed_lsn);
+}
+
 void move_choose(const struct plan *plan, struct move *move, bool is_final)
 {
-	const struct candidate *best = NULL, *filled = NULL;
+	const struct candidate *best = NULL, *filled = NULL, *stale = NULL;
 	bool heard = false;
 	move->chosen_node_id = 0;
 	move->above_epoch = move->volume->epoch;
@@ -84,6 +91,10 @@ void move_choose(const struct plan *plan, struct move *move, bool is_final)
 			filled = candidate;
 			continue;
 		}
+		if (is_stale(move, candidate) && !plan->accept_loss) {
+			stale = candidate;
+			continue;
+		}
 		if (!best || is_better(plan, candidate, best))
 			best = candidate;
 	}
@@ -94,6 +105,12 @@ void move_choose(const struct plan *plan, struct move *move, bool is_final)
 			move_problem_of(move, filled,
 				"is still being filled: start another copy first (--accept-loss "
 				"serves what it has)");
+		if (is_final && stale)
+			move_problem_of(move, stale,
+				"was away for too long (stale): messages that it would show have "
+				"no "
+				"bodies any more; start another copy first (--accept-loss serves "
+				"it)");
 		if (is_final || !heard)
 			move_problem(move,
 				heard ? STR("no replica that answers has anything of it")
@@ -190,8 +207,12 @@ void plan_compare(struct plan *plan)
 {
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct move *move = &plan->moves[i];
-		if (move->old_writes && !move->fenced)
-			continue; /* a dry run over a living primary: it would catch up first */
+		if (move->old_writes && !move->fenced) {
+			/* A dry run over a living primary: it would catch up first. */
+			if (move->chosen_node_id == 0)
+				move_choose(plan, move, true);
+			continue;
+		}
 		if (move->chosen_node_id == 0)
 			move_problem(
 				move, STR("no replica has said yet what it has of it: try again"));

@@ -37,6 +37,7 @@ static void add_lag_rows(const struct filter *filter, const struct question *nod
 		table_add_str(table, json_text(peer, "chain"));
 		table_add_str(table, json_text(peer, "verified_lsn"));
 		table_add_bool(table, volume->replica_seeding[i]);
+		table_add_bool(table, copy_is_stale(volume, peer));
 		if (peer)
 			table_addf(table, "%u", copy_percent(own, peer));
 		else
@@ -47,10 +48,10 @@ static void add_lag_rows(const struct filter *filter, const struct question *nod
 int lag_run(struct command *command)
 {
 	struct cluster cluster = { 0 };
-	struct table table = { 13,
+	struct table table = { 14,
 		{ "volume", "primary", "replica", "site", "?connected", "#lag_messages",
-			"#lag_bytes", "#lag_ms", "?stalled", "chain", "#verified_lsn",
-			"?seeding", "#percent" },
+			"#lag_bytes", "#lag_ms", "?stalled", "chain", "#verified_lsn", "?seeding",
+			"?stale", "#percent" },
 		{ 0 } };
 	size_t position = 0;
 	const struct directory_volume *volume;

@@ -296,7 +296,7 @@ void plan_look(struct plan *plan)
 	plan->asked_ms = plan_elapsed_ms(plan);
 }
 
-static struct promotion promotion_of(struct move *move)
+static struct promotion promotion_of(const struct plan *plan, struct move *move)
 {
 	struct promotion promotion = {
 		.volume_id = move->volume->id,
@@ -304,12 +304,14 @@ static struct promotion promotion_of(struct move *move)
 		.epoch = move->epoch,
 		.primary_node_id = move->chosen_node_id,
 		.epoch_start_lsn = move->chosen.end_lsn,
+		.from_epoch = plan->accept_loss ? PROMOTE_STALE : move->chosen.epoch,
 	};
 	memcpy(promotion.expected_reign, move->volume->reign, REIGN_LENGTH);
 	rand_bytes(promotion.reign, REIGN_LENGTH);
 	if (move->given_back) {
 		move->epoch = promotion.epoch = move_next_epoch(move, &move->old);
 		promotion.primary_node_id = move->old.node_id;
+		promotion.from_epoch = PROMOTE_STALE; /* it is who has freed it */
 		promotion.token = move->old.token;
 		promotion.clean_after = move_clean_after(move, &move->old);
 		promotion.epoch_start_lsn = move->old.position.end_lsn;
@@ -346,7 +348,7 @@ int plan_promote(struct plan *plan, struct directory_writer *writer, struct erro
 		if (move->problem[0] && !move->given_back)
 			continue;
 		moves[count] = move;
-		promotions[count++] = promotion_of(move);
+		promotions[count++] = promotion_of(plan, move);
 	}
 	int code =
 		count ? directory_promote(writer, promotions, count, plan->decide_by_us, error) : 0;

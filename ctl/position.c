@@ -12,3 +12,9 @@ int position_compare(const struct position *a, const struct position *b)
 		order = compare(a->opening, b->opening);
 	return order ? order : compare(a->end_lsn, b->end_lsn);
 }
+
+bool position_reaches(const struct position *position, uint64_t epoch, uint64_t lsn)
+{
+	int order = compare(position->epoch, epoch);
+	return order ? order > 0 : position->end_lsn >= lsn;
+}

@@ -298,7 +298,8 @@ static void describe(struct restoring *restoring, struct restoration *restoratio
 		.promotion = { .volume_id = volume->id,
 			.expected_epoch = restoring->epoch_seen,
 			.primary_node_id = restoring->node->id,
-			.epoch_start_lsn = restoring->backup->to } };
+			.epoch_start_lsn = restoring->backup->to,
+			.from_epoch = PROMOTE_STALE } };
 	memcpy(restoration->promotion.expected_reign, restoring->reign_seen, REIGN_LENGTH);
 	rand_bytes(restoration->promotion.reign, REIGN_LENGTH);
 	add_other(restoring, volume->primary_node_id, restoration);

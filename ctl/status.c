@@ -67,9 +67,9 @@ static bool is_filled(const struct cluster *cluster, const struct question *node
 
 /* "node-b1 in step", "node-b1 1234 bytes behind", "node-b1 not connected", "node-b1 does not
  * move", "node-b1 has another log", "node-b1 in step, not verified", "node-b1 1234 bytes behind,
- * being filled", "node-b1 seeding, 43 % (120 of 280 MiB)". */
+ * being filled", "node-b1 seeding, 43 % (120 of 280 MiB)", "node-b1 not connected, stale". */
 static void describe_copies(const struct cluster *cluster, const struct question *nodes,
-	const struct json *volume, struct buf *out)
+	const struct directory_volume *row, const struct json *volume, struct buf *out)
 {
 	/* Of one that is being opened. */
 	struct str waits_for = json_text(volume, "waits_for");
@@ -108,6 +108,8 @@ static void describe_copies(const struct cluster *cluster, const struct question
 			is_filled(cluster, nodes, json_text(peer, "node"),
 				(uint32_t)json_u64(volume, "id")))
 			buf_append_literal(out, ", being filled");
+		if (copy_is_stale(row, peer))
+			buf_append_literal(out, ", stale");
 	}
 }
 
@@ -135,7 +137,7 @@ static bool list_volumes(
 			: NULL;
 		struct str state = own ? json_text(own, "role") : STR("unreachable");
 		good = good && str_equal(state, STR("primary"));
-		describe_copies(cluster, nodes, own, &copies);
+		describe_copies(cluster, nodes, volume, own, &copies);
 		if (buf_length(&copies) == 0 && volume->replica_count == 0)
 			buf_append_literal(&copies, "none elsewhere");
 		table_add(table, volume->name);

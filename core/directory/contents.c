@@ -226,6 +226,8 @@ static void *add_volume(const struct directory_row *row)
 	volume->clean_after = number(row->columns[8]);
 	volume->incarnation = number(row->columns[9]);
 	volume->uid_slacks = number(row->columns[10]);
+	volume->freed_epoch = number(row->columns[11]);
+	volume->freed_lsn = number(row->columns[12]);
 	return volume;
 }
 

@@ -85,6 +85,9 @@ struct directory_volume {
 	uint64_t incarnation;
 	/* An unclean reign in epoch E passes over E - 1 slacks of UIDs and so many more. */
 	uint64_t uid_slacks;
+	/* A copy whose log does not reach this place may show messages whose bodies all others have
+	 * given back: it was away for longer than they are kept for it, and is stale. */
+	uint64_t freed_epoch, freed_lsn;
 };
 
 struct directory_mailbox {

@@ -601,7 +601,7 @@ static int promote_one(
 	struct directory_writer *writer, struct promotion *promotion, struct error *error)
 {
 	char id[24], epoch[24], expected_epoch[24], node_id[24], start_lsn[24], detail[256];
-	char token[24], clean_after[24];
+	char token[24], clean_after[24], from_epoch[24];
 	struct buf reign = { 0 }, expected_reign = { 0 };
 	struct sql_result *result = NULL;
 	snprintf(id, sizeof(id), "%u", promotion->volume_id);
@@ -614,18 +614,20 @@ static int promote_one(
 	snprintf(token, sizeof(token), "%llu", (unsigned long long)promotion->token);
 	snprintf(clean_after, sizeof(clean_after), "%llu",
 		(unsigned long long)promotion->clean_after);
+	snprintf(from_epoch, sizeof(from_epoch), "%llu", (unsigned long long)promotion->from_epoch);
 	encode_hex(&reign, promotion->reign, REIGN_LENGTH);
 	encode_hex(&expected_reign, promotion->expected_reign, REIGN_LENGTH);
 	int code = writer_query(writer, error,
 		"update volume set epoch = $1, reign = $2, primary_node_id = $3, unclean = $4, "
 		"epoch_start_lsn = $5, token = $9, clean_after = $10 "
 		"where id = $6 and epoch = $7 and reign = $8 and $1 > epoch "
+		"and (freed_epoch < $11 or (freed_epoch = $11 and freed_lsn <= $5)) "
 		"and exists "
 		"(select 1 from volume_copy c where c.volume_id = volume.id and c.node_id = $3) "
 		"returning name",
 		SQL_VALUES(epoch, buf_terminated(&reign), node_id,
 			promotion->clean_after ? "0" : "1", start_lsn, id, expected_epoch,
-			buf_terminated(&expected_reign), token, clean_after),
+			buf_terminated(&expected_reign), token, clean_after, from_epoch),
 		&result);
 	promotion->is_stale = code == 0 && sql_rows(result) == 0;
 	if (code == 0 && !promotion->is_stale) {
@@ -688,7 +690,8 @@ int directory_promote(struct directory_writer *writer, struct promotion *promoti
 int directory_note_service(
 	struct directory_writer *writer, const struct volume_service *service, struct error *error)
 {
-	char id[24], epoch[24], incarnation[24], slacks[24];
+	char id[24], epoch[24], incarnation[24], slacks[24], freed_lsn[24];
+	snprintf(freed_lsn, sizeof(freed_lsn), "%llu", (unsigned long long)service->freed_lsn);
 	snprintf(id, sizeof(id), "%u", service->volume_id);
 	snprintf(epoch, sizeof(epoch), "%llu", (unsigned long long)service->epoch);
 	snprintf(
@@ -699,6 +702,11 @@ int directory_note_service(
 		"uid_slacks = case when uid_slacks < $2 then $2 else uid_slacks end "
 		"where id = $3 and epoch = $4 and (incarnation <> $1 or uid_slacks < $2)",
 		SQL_VALUES(incarnation, slacks, id, epoch), NULL);
+	if (code == 0 && service->freed_lsn > 0)
+		code = writer_query(writer, error,
+			"update volume set freed_epoch = epoch, freed_lsn = $1 where id = $2 "
+			"and epoch = $3 and (freed_epoch < epoch or freed_lsn < $1)",
+			SQL_VALUES(freed_lsn, id, epoch), NULL);
 	for (unsigned i = 0; code == 0 && i < VOLUME_COPIES_MAX; i++) {
 		char copy[24];
 		if (service->filled_copies[i] == 0)

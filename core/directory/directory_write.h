@@ -171,6 +171,7 @@ int directory_remove_alias(struct directory_writer *writer, const char *address,
 	struct error *error) must_check;
 
 /* What `pando failover` decides for one volume. */
+#define PROMOTE_STALE ((uint64_t)INT64_MAX)
 struct promotion {
 	uint32_t volume_id;
 	uint64_t expected_epoch;
@@ -180,8 +181,12 @@ struct promotion {
 	uint32_t primary_node_id;
 	/* As in struct directory_volume. */
 	uint64_t token, clean_after, epoch_start_lsn;
+	/* The epoch of the log that ends there. With it, it reaches what the row calls freed, or
+	 * nothing is written; PROMOTE_STALE: that does not matter. */
+	uint64_t from_epoch;
 	const char *action; /* for the audit; NULL: promote */
-	/* Out: the volume's epoch or reign is another than expected, and it stays as it is. */
+	/* Out: the volume's epoch, reign or freed place is another than expected, and it stays as
+	 * it is. */
 	bool is_stale;
 };
 
@@ -212,8 +217,11 @@ struct volume_service {
 	/* Copies (struct directory_volume) that have been in step: they count from now on; 0: no
 	 * more. */
 	uint64_t filled_copies[VOLUME_COPIES_MAX];
+	/* Of this epoch's log, as struct directory_volume; 0: nothing new. */
+	uint64_t freed_lsn;
 };
-/* The slacks are never lowered; nothing when the epoch has passed, or all that is known. */
+/* Slacks and freed place are never lowered; nothing when the epoch has passed, or all that is
+ * known. */
 int directory_note_service(struct directory_writer *writer, const struct volume_service *service,
 	struct error *error) must_check;
 /* One transaction, which passes over what is stale. What was decided holds until `decide_by_us` (of

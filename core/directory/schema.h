@@ -16,7 +16,7 @@
 
 enum {
 	/* What the widest table has beside its id; schema.c fails to compile beyond. */
-	DIRECTORY_COLUMNS_MAX = 11,
+	DIRECTORY_COLUMNS_MAX = 13,
 	/* kind and id before the columns. */
 	DIRECTORY_CELLS = DIRECTORY_COLUMNS_MAX + 2,
 };

@@ -9,7 +9,8 @@
 
 /*
  * What a node writes in the directory, which is little: an epoch that a copy gives itself, which
- * opening of a volume was the last, and how many uids a later reign is to pass over. All on a pool
+ * opening of a volume was the last, how many uids a later reign is to pass over, up to where what a
+ * copy may lack is freed, and which copies have been in step. All on a pool
  * thread; all for volumes that the directory names this node for, or, once it was put back, that
  * are served here in an epoch above its own, or are about to be, with all other copies heard.
  */
@@ -89,6 +90,7 @@ void slot_claim(struct slot *slot, const struct volume_claim *claim)
 		.primary_node_id = volumes->node_id,
 		.token = claim->token,
 		.epoch_start_lsn = claim->end_lsn,
+		.from_epoch = PROMOTE_STALE,
 		.action = "claim" };
 	memcpy(promotion.expected_reign, claim->expected_reign, REIGN_LENGTH);
 	memcpy(promotion.reign, claim->reign, REIGN_LENGTH);
@@ -104,6 +106,7 @@ static void claim_served(struct slot *slot, const struct directory_volume *entry
 		.epoch = epoch,
 		.primary_node_id = slot->volumes->node_id,
 		.epoch_start_lsn = atomic_load(&numbers->durable_lsn),
+		.from_epoch = PROMOTE_STALE,
 		.action = "directory put right" };
 	uint64_t reign[2] = { atomic_load(&numbers->reign[0]), atomic_load(&numbers->reign[1]) };
 	memcpy(promotion.expected_reign, entry->reign, REIGN_LENGTH);
@@ -136,6 +139,7 @@ void slot_tell_directory(struct slot *slot)
 	uint64_t epoch = atomic_load(&numbers->epoch);
 	uint64_t incarnation = atomic_load(&numbers->incarnation);
 	uint64_t slacks = atomic_load(&numbers->uid_slacks);
+	uint64_t freed_lsn = atomic_load(&numbers->freed_lsn);
 	slot->has_more_to_tell |= slot->is_claiming;
 	if (slot->is_claiming || slot->is_untold || entry == NULL ||
 		!directory_is_fresh(volumes->directory) ||
@@ -148,9 +152,12 @@ void slot_tell_directory(struct slot *slot)
 			.service = { .volume_id = slot->id,
 				.epoch = epoch,
 				.incarnation = incarnation,
-				.uid_slacks = slacks } };
+				.uid_slacks = slacks,
+				.freed_lsn = freed_lsn } };
+		bool is_freed_further = freed_lsn > 0 &&
+			(entry->freed_epoch < epoch || entry->freed_lsn < freed_lsn);
 		if (find_filled(slot, entry, &job.service) || entry->incarnation != incarnation ||
-			entry->uid_slacks < slacks)
+			entry->uid_slacks < slacks || is_freed_further)
 			start(slot, &job);
 	}
 }

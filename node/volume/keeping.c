@@ -16,8 +16,6 @@ enum {
 	/* Of one look, every five seconds: a few milliseconds. A terabyte of which every range
 	 * keeps something is passed over in three hours, and a day is the least that is kept. */
 	KEPT_RANGES_PER_LOOK = 128,
-	/* Of one pass: half of what is said free at a time (space.c, DEAD_MAX). */
-	OVER_MAX = 1 << 15,
 	DAY_S = 86400,
 };
 
@@ -85,7 +83,7 @@ static bool is_over(const struct volume *volume, const struct body_range *range,
 static void look_at_range(struct volume *volume, const struct body_range *range)
 {
 	struct volume_space *space = &volume->space;
-	for (uint32_t i = 0; i < range->kept.count && space->over_count < OVER_MAX; i++) {
+	for (uint32_t i = 0; i < range->kept.count && space->over_count < KEPT_OVER_MAX; i++) {
 		uint32_t offset = range->kept.messages[i].offset;
 		const struct body *body = body_range_find(range, offset);
 		if (i > 0 && range->kept.messages[i - 1].offset == offset)
@@ -93,7 +91,7 @@ static void look_at_range(struct volume *volume, const struct body_range *range)
 		if (body == NULL || body->references != 0 || !is_over(volume, range, offset))
 			continue;
 		if (space->over == NULL)
-			space->over = mem_alloc(OVER_MAX * sizeof(*space->over));
+			space->over = mem_alloc(KEPT_OVER_MAX * sizeof(*space->over));
 		space->over[space->over_count++] =
 			(struct body_at){ body_range_lsn(range, offset), body->length };
 		space->over_bytes += body->length;
@@ -127,7 +125,7 @@ bool volume_look_at_kept(struct volume *volume, uint64_t below_segment)
 		space->kept_since_us = now;
 	}
 	for (unsigned i = 0; !has_ended && i < KEPT_RANGES_PER_LOOK; i++) {
-		has_ended = space->over_count == OVER_MAX ||
+		has_ended = space->over_count == KEPT_OVER_MAX ||
 			bodies_next_kept(&volume->index, space->kept_next, &range) <= 0 ||
 			range->number >= end;
 		if (has_ended)

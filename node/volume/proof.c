@@ -130,6 +130,18 @@ static bool includes_opening(const struct epochs *epochs, uint64_t end, uint64_t
 	return found;
 }
 
+/* Whether a log that ends there has all that the directory was told of. One that ends before what
+ * was given back without it would show messages that have no bodies any more. */
+static bool has_what_row_knows(
+	const struct volume *volume, const struct epochs *epochs, uint64_t end)
+{
+	const struct volume_desired *row = &volume->desired;
+	uint64_t epoch = epochs_epoch_below(epochs, end);
+	bool reaches_freed =
+		epoch > row->freed_epoch || (epoch == row->freed_epoch && end >= row->freed_lsn);
+	return reaches_freed && includes_opening(epochs, end, row->incarnation);
+}
+
 bool volume_is_proven(struct volume *volume)
 {
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
@@ -147,27 +159,25 @@ bool volume_is_proven(struct volume *volume)
 	if (volume->opening.is_proven)
 		return end == volume->opening.end && end > 0 &&
 			volume_log_chain(volume->log) == volume->opening.chain &&
-			includes_opening(
-				volume_log_epochs(volume->log), end, volume->desired.incarnation);
+			has_what_row_knows(volume, volume_log_epochs(volume->log), end);
 	return is_of_this_boot(volume, last);
 }
 
 /* An empty log is nobody's proof; nor is one that ends below what is known to be confirmed or what
- * it once had itself, or lacks the opening that the directory knows of. When all have been heard,
+ * it once had itself, or lacks what the directory knows of. When all have been heard,
  * nobody has the rest of what it had. */
 static bool has_what_is_known(const struct volume *volume)
 {
 	const struct volume_opening *opening = &volume->opening;
 	return opening->ready_end > 0 && opening->ready_end >= volume->known_end &&
 		(opening->is_heard || opening->ready_end >= volume->whole_from) &&
-		opening->has_last_opening;
+		opening->has_what_row_knows;
 }
 
 static void take_vector(struct volume *volume, const struct epochs *epochs, uint64_t whole_from)
 {
 	struct volume_opening *opening = &volume->opening;
-	opening->has_last_opening =
-		includes_opening(epochs, opening->ready_end, volume->desired.incarnation);
+	opening->has_what_row_knows = has_what_row_knows(volume, epochs, opening->ready_end);
 	volume->whole_from = whole_from;
 	opening->ready_epoch = epochs_epoch_below(epochs, opening->ready_end);
 	opening->least_unclean = epochs_least_unclean(epochs, opening->ready_end);
@@ -190,7 +200,7 @@ static void read_vector(struct volume *volume)
 		log_warn("vector_unread", "volume=%u reason=%s next=\"it is tried again\"",
 			volume->options.id, log_quote(str_from(strerror(-result))));
 	opening->is_unread = result < 0;
-	opening->has_last_opening = false;
+	opening->has_what_row_knows = false;
 	if (result < 0)
 		return;
 	take_vector(volume, &state.epochs, state.whole_from);

@@ -18,8 +18,11 @@
  *
  * What some mailbox may recover stays until its time is over (keeping.c).
  *
- * A copy that is away keeps everything from coming back that died since: removing it from the
- * volume is the operator's decision.
+ * A copy that is away keeps what died since from coming back, up to `retained_bytes_max`. What is
+ * above that is given back without it, after the directory was told up to where: a copy whose log
+ * ends before that place is stale. No failover chooses it, nor does a primary open with what it
+ * has: its log shows messages whose bodies are nowhere any more. It is followed as ever when it is
+ * back, over the holes, and where it has come past that place, nothing is left to be undone.
  */
 
 enum {
@@ -28,6 +31,9 @@ enum {
 	DEAD_MAX = 1 << 16,
 	/* A replicator that was asked and has restarted does not answer. */
 	PUNCH_ANSWER_MS = 60000,
+	/* So long those are waited for that are there, and perhaps catch up; and so often a list
+	 * that waits is made anew, as more has died since. */
+	CATCH_UP_MS = 600000,
 };
 
 /* Below it a record in the log, and the flushes of a punch, cost more than they bring: 1 MiB. */
@@ -44,7 +50,8 @@ void volume_forget_space(struct volume *volume)
 	space->dead = NULL;
 	space->punched = NULL;
 	space->dead_count = space->punched_count = 0;
-	space->asked_us = 0;
+	space->asked_us = space->waits_since_us = 0;
+	atomic_store(&volume->numbers.freed_lsn, 0); /* it was of the epoch that ends */
 	volume_forget_kept(volume);
 }
 
@@ -147,6 +154,8 @@ static void find_dead(struct volume *volume)
 	for (size_t i = 0; i < count; i++)
 		space->dead[i] = found[i].lsn;
 	space->dead_count = count;
+	space->dead_over_bytes = over_bytes;
+	space->is_full_of_over = has_passed && space->over_count == KEPT_OVER_MAX;
 	space->mark_lsn = volume->index.applied_lsn;
 	space->since_us = clock_mono_us();
 	space->revived = volume->index.bodies.revived;
@@ -154,12 +163,80 @@ static void find_dead(struct volume *volume)
 }
 
 /* Also one that is not connected: it has what it had. */
+static bool knows(const struct volume_replica *replica, uint64_t lsn)
+{
+	return replica->acked_lsn >= lsn && !replica->diverged;
+}
+
 static bool all_copies_know(const struct volume *volume, uint64_t lsn)
 {
 	for (unsigned i = 0; i < volume->replica_count; i++)
-		if (volume->replicas[i].acked_lsn < lsn || volume->replicas[i].diverged)
+		if (!knows(&volume->replicas[i], lsn))
 			return false;
 	return true;
+}
+
+/* The directory says that whoever lacks this is stale: it was asked for by this process, and may
+ * have been put back since to a time before. */
+static bool is_told(const struct volume *volume, uint64_t lsn)
+{
+	return atomic_load(&volume->numbers.freed_lsn) >= lsn &&
+		volume->desired.freed_epoch == volume->reign_epoch &&
+		volume->desired.freed_lsn >= lsn;
+}
+
+static bool has_waited(uint64_t since_us, uint64_t ms)
+{
+	return since_us > 0 && clock_mono_us() - since_us >= ms * 1000;
+}
+
+static bool is_above_most(const struct volume *volume)
+{
+	const struct volume_space *space = &volume->space;
+	return space->is_full_of_over ||
+		volume->index.bodies.dead_bytes + space->dead_over_bytes >
+		volume->options.retained_bytes_max;
+}
+
+static bool any_may_catch_up(const struct volume *volume, uint64_t lsn)
+{
+	for (unsigned i = 0; i < volume->replica_count; i++) {
+		const struct volume_replica *replica = &volume->replicas[i];
+		if (!knows(replica, lsn) && replica->connected && !replica->diverged)
+			return true;
+	}
+	return false;
+}
+
+/* Once for each list: the directory is asked again by itself until it has it (claims.c). */
+static void leave_behind(struct volume *volume, uint64_t lsn)
+{
+	if (atomic_load(&volume->numbers.freed_lsn) >= lsn)
+		return;
+	for (unsigned i = 0; i < volume->replica_count; i++)
+		if (!knows(&volume->replicas[i], lsn))
+			log_warn("copy_stale",
+				"volume=%u node=%u acked=%llu freed=%llu "
+				"effect=\"no failover chooses it before it has caught up\"",
+				volume->options.id, volume->replicas[i].node_id,
+				(unsigned long long)volume->replicas[i].acked_lsn,
+				(unsigned long long)lsn);
+	atomic_store(&volume->numbers.freed_lsn, lsn);
+	volume->options.events.changed(volume->options.events.arg, volume);
+}
+
+/* Some copy has not heard what is dead. */
+static void wait_for_copies(struct volume *volume)
+{
+	struct volume_space *space = &volume->space;
+	if (space->waits_since_us == 0)
+		space->waits_since_us = clock_mono_us();
+	if (!space->makes_no_holes && is_above_most(volume) &&
+		(has_waited(space->waits_since_us, CATCH_UP_MS) ||
+			!any_may_catch_up(volume, space->mark_lsn)))
+		leave_behind(volume, space->mark_lsn);
+	else if (has_waited(space->since_us, CATCH_UP_MS))
+		space->dead_count = 0;
 }
 
 static void say_free(struct volume *volume);
@@ -223,8 +300,12 @@ void volume_look_at_space(struct volume *volume)
 		find_dead(volume);
 	} else if (!is_list_good(volume)) {
 		space->dead_count = 0;
-	} else if (clock_mono_us() - space->since_us >= volume->options.free_wait_ms * 1000 &&
-		all_copies_know(volume, space->mark_lsn)) {
+	} else if (!has_waited(space->since_us, volume->options.free_wait_ms)) {
+		return;
+	} else if (all_copies_know(volume, space->mark_lsn) || is_told(volume, space->mark_lsn)) {
+		space->waits_since_us = 0;
 		say_free(volume);
+	} else {
+		wait_for_copies(volume);
 	}
 }

@@ -190,6 +190,8 @@ struct volume *volume_create(const struct volume_options *options)
 		"From durable here to acknowledged by a replica at another site");
 	volume->wait_timer = timer_new(options->loop, volume_on_wait_timer, volume);
 	volume->checkpoint_timer = timer_new(options->loop, on_checkpoint, volume);
+	if (volume->options.checkpoint_ms == 0)
+		volume->options.checkpoint_ms = CHECKPOINT_MS;
 	volume->retry_timer = timer_new(options->loop, on_retry, volume);
 	volume->apply_timer = timer_new(options->loop, volume_on_apply_timer, volume);
 	volume_begin_mending(volume);
@@ -200,7 +202,7 @@ struct volume *volume_create(const struct volume_options *options)
 			log_quote(str_from(error.text)));
 	/* Who asks before it is told what to be hears nothing wrong. */
 	publish_index(volume);
-	timer_start(volume->checkpoint_timer, CHECKPOINT_MS);
+	timer_start(volume->checkpoint_timer, volume->options.checkpoint_ms);
 	return volume;
 }
 
@@ -238,7 +240,7 @@ void volume_destroy(struct volume **volume_pointer)
 static void on_checkpoint(void *arg)
 {
 	struct volume *volume = arg;
-	timer_start(volume->checkpoint_timer, CHECKPOINT_MS);
+	timer_start(volume->checkpoint_timer, volume->options.checkpoint_ms);
 	if (volume->index.store == NULL || volume->index.is_broken)
 		return;
 	int result = index_is_dirty(&volume->index) ? index_checkpoint(&volume->index) : 0;
@@ -340,6 +342,7 @@ void volume_take_desired(struct volume *volume, const struct volume_desired *des
 	if (volume->has_desired && desired->epoch < volume->desired.epoch)
 		return; /* a stale copy of the directory, or one that was put back */
 	tell_claimed(volume, desired);
+	bool is_freed_further = desired->freed_lsn != volume->desired.freed_lsn;
 	volume->desired = *desired;
 	volume->has_desired = true;
 	if (desired->uid_slacks > volume->uid_slacks)
@@ -362,6 +365,9 @@ void volume_take_desired(struct volume *volume, const struct volume_desired *des
 	if (has_lost_copy && volume_left_end(volume) < volume->index.acked_lsn)
 		volume_list_anew(volume, volume_left_end(volume));
 	volume_recount(volume);
+	/* What it was asked for is written: room may come back now. */
+	if (is_freed_further)
+		volume_look_at_space(volume);
 	volume_publish(volume);
 }
 

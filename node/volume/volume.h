@@ -70,7 +70,7 @@ struct volume_desired {
 	uint8_t reign[GROUP_REIGN_LENGTH];
 	/* Of struct directory_volume; `slot` is the class of this copy. */
 	uint64_t token, clean_after;
-	uint64_t incarnation, uid_slacks;
+	uint64_t incarnation, uid_slacks, freed_epoch, freed_lsn;
 	uint8_t slot;
 	unsigned replica_count;
 	struct volume_replica replicas[VOLUME_COPIES_MAX];
@@ -120,6 +120,10 @@ struct volume_options {
 	uint64_t alone_after_ms;
 	/* How long a dead body keeps its room: somebody may be reading it. */
 	uint64_t free_wait_ms;
+	/* How much of that waits for a copy that is away. */
+	uint64_t retained_bytes_max;
+	/* CHECKPOINT_MS, where time is not the simulation's; 0: that. */
+	uint64_t checkpoint_ms;
 	/* How often a mailbox may be filled up (node/mailbox/rate.h); 0: as often as it is. */
 	uint64_t write_quotas_per_day;
 	/* Bodies are refused: what is left on the disk is for other records. NULL: never. */
@@ -165,7 +169,8 @@ enum {
 	/* Unshipped log that a start looks through to list what is in it: a quarter of a second.
 	 * Bodies are passed over. */
 	AT_RISK_SCAN_MAX = 256 << 20,
-	/* What a start has to replay at most; at full load a few hundred MB. */
+	/* Between two checkpoints: what a start has to replay at most; at full load a few hundred
+	 * MB. */
 	CHECKPOINT_MS = 5000,
 	/* Between two parts of a replay the worker's other volumes have their turn: a timer of 0
 	 * would come again in the same one. */
@@ -234,8 +239,8 @@ struct volume_opening {
 	/* They have all been heard, and yet this epoch is not this copy's to begin. */
 	bool is_heard;
 	/* Not all have answered; what those have that did has been fetched, up to here. */
-	bool is_ready, has_last_opening;
-	bool is_unread; /* the vector could not be read just now: has_last_opening says nothing */
+	bool is_ready, has_what_row_knows;
+	bool is_unread; /* the vector could not be read just now: that says nothing then */
 	uint64_t ready_end, ready_epoch; /* and of what the last bytes there are; 0: of nothing */
 	uint64_t least_unclean; /* epochs_least_unclean of that */
 	/* The first records of a proven opening: served when all copies have them; 0: does not
@@ -281,6 +286,8 @@ struct volume_numbers {
 	/* What the directory should say at least, as struct directory_volume means it; never lower
 	 * while the process runs. */
 	atomic_uint_fast64_t uid_slacks;
+	/* So too, of this epoch; 0: nothing. */
+	atomic_uint_fast64_t freed_lsn;
 	/* Age of the oldest byte that no other site has. */
 	atomic_uint_fast64_t lag_ms;
 	/* Every UID here is below it; never lower while the process runs. */
@@ -299,6 +306,10 @@ struct volume_space {
 	uint64_t *dead;
 	size_t dead_count;
 	uint64_t mark_lsn, since_us;
+	uint64_t waits_since_us; /* since when some copy has not heard; 0: none is waited for */
+	/* Of those that were kept: index.bodies.dead_bytes counts all others. */
+	uint64_t dead_over_bytes;
+	bool is_full_of_over; /* there may be any number more */
 	/* Of index.bodies when they were found: one that has been shown again since is of a later
 	 * mark. */
 	uint64_t revived;

@@ -147,6 +147,11 @@ void volume_look_at_space(struct volume *volume);
 
 /* ---- keeping.c ---- */
 
+enum {
+	/* Of one pass: half of what is said free at a time (space.c, DEAD_MAX). */
+	KEPT_OVER_MAX = 1 << 15,
+};
+
 /* Goes on with the pass over what is kept in the segments below one: what is kept no longer comes
  * to space->over. True when the pass has ended. */
 bool volume_look_at_kept(struct volume *volume, uint64_t below_segment);

@@ -75,6 +75,7 @@ static void run_create(struct worker_call *call)
 		.remote_wait_ms_max = config->remote_wait_ms_max,
 		.alone_after_ms = config->alone_after_s * 1000,
 		.free_wait_ms = config->free_after_s * 1000,
+		.retained_bytes_max = config->retained_mib_max << 20,
 		.write_quotas_per_day = config->write_quotas_per_day,
 		.is_short_of_room = &slot->volumes->is_short_of_room,
 		.events = slot_events(slot) });
@@ -239,6 +240,8 @@ void volumes_reconcile(struct volumes *volumes)
 				.clean_after = entry->clean_after,
 				.incarnation = entry->incarnation,
 				.uid_slacks = entry->uid_slacks,
+				.freed_epoch = entry->freed_epoch,
+				.freed_lsn = entry->freed_lsn,
 				.slot = my_slot(volumes, entry) };
 		memcpy(call->desired.reign, entry->reign, sizeof(call->desired.reign));
 		fill_replicas(volumes, entry, &call->desired);

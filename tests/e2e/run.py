@@ -23,7 +23,7 @@ import world  # noqa: E402
 SECONDS = {
     "4_trouble": 60, "5_decisions": 130, "5_failover": 50, "5_two_directories": 50, "6_copies": 90, "6_crashes": 50, "6_disks": 40,
     "6_drain": 120, "6_power": 30, "6_restarts": 170, "6_runbooks": 120, "6_salvage": 140, "6_staged": 120, "7_scrub": 120,
-    "7_space": 40, "7_staged_directory": 70, "7_staged_keys": 40, "7_staged_disks": 40, "7_staged_logs": 50, "8_backup": 200, "8_queue": 80,
+    "7_space": 80, "7_staged_directory": 70, "7_staged_keys": 40, "7_staged_disks": 40, "7_staged_logs": 50, "8_backup": 200, "8_queue": 80,
     "8_recover": 50, "8_restore": 210, "8_restore_volume": 140,
 }
 FEW_SECONDS = 15

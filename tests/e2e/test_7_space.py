@@ -21,13 +21,14 @@ def used(c, node, volume):
                for path in glob.glob(os.path.join(data_of(c, node, "volumes"), str(volume), "0*.log")))
 
 
-def free_soon(c, seconds):
+def free_soon(c, seconds, retained_mib=None):
     for node in NODES:
         path = c.daemon(f"{node}/node").config
         with open(path, encoding="utf-8") as file:
-            lines = [line for line in file if not line.startswith("free_after_s")]
+            lines = [line for line in file if not line.startswith(("free_after_s", "retained_mib_max"))]
         with open(path, "w", encoding="utf-8") as file:
-            file.writelines(lines + ([f"free_after_s = {seconds}\n"] if seconds else []))
+            file.writelines(lines + ([f"free_after_s = {seconds}\n"] if seconds else []) +
+                            ([f"retained_mib_max = {retained_mib}\n"] if retained_mib else []))
         c.daemon(f"{node}/node").stop(signal.SIGTERM)
     c.heal()
 
@@ -86,4 +87,55 @@ def test_room_of_expunged_messages_comes_back_at_both_sites_and_every_other_mess
             assert {folder: c.mailbox(name, site, folder) for folder in kept} == kept
         assert came_back()
     finally:
+        free_soon(c, None)
+
+
+def test_a_copy_that_is_away_for_too_long_keeps_no_room_and_counts_again_when_it_is_in_step(c):
+    name = next(user(i) for i in range(1, 81) if c.home(user(i))["home"] == "node-a1")
+    volume = c.home(name)["volume"]
+    number = {v["volume"]: v["id"] for v in c.pando_json("volume", "list")}[volume]
+    free_soon(c, 1, retained_mib=8)
+    away = [c.daemon(f"node-b1/{kind}") for kind in ("node", "replicator")]
+    try:
+        imap = fill(c, name)
+        c.heal()
+        before = used(c, "node-a1", number)
+        for daemon in away:
+            daemon.stop()
+        imap = c.imap("site-a", name)
+        imap.select("Archive")
+        imap.store("1:*", "+FLAGS.SILENT", "\\Deleted")
+        assert imap.expunge()[0] == "OK"
+        imap.logout()
+
+        def checked():
+            return [row for row in c.pando_json("check", "--volume", volume, check=False) if row["what"] == f"volume {volume}"]
+        wait_for("it to be stale", 60, lambda: any(
+            row["result"] == "FAILED" and "away for longer than expunged messages wait for it (stale)" in row["detail"] and
+            f"pando copy remove {volume} node-b1" in row["detail"] for row in checked()))
+        wait_for("the room at the primary", 60, lambda: used(c, "node-a1", number) < before - 50 * MIB)
+        [row] = [row for row in c.lag() if row["volume"] == volume]
+        assert row["stale"] and not row["connected"], row
+        sent = c.send("site-a", name)
+        # Nobody fails over to it by itself, whatever the site is that is lost.
+        primary = [c.daemon(f"node-a1/{kind}") for kind in ("node", "replicator")]
+        for daemon in primary:
+            daemon.stop()
+        away[0].start()
+        wait_for("its node", 10, lambda: any(d["name"] == "node-b1" and d["daemon"] == "node" and d["state"] == "up"
+                                             for d in c.status()["daemons"]))
+        refused = c.pando_json("failover", volume, "--to", "site-b", check=False)["volumes"][0]["result"]
+        assert refused.startswith("node-b1 was away for too long (stale)"), refused
+        for daemon in primary + away:
+            daemon.start()
+        c.wait_nodes()
+        c.wait_serving()
+        wait_for("it to be in step", 60, lambda: [not row["stale"] and row["lag_bytes"] == 0
+                                                  for row in c.lag() if row["volume"] == volume] == [True])
+        wait_for("the room there", 60, lambda: used(c, "node-b1", number) < before - 50 * MIB)
+        c.pando("failover", volume, "--to", "site-b")
+        assert sent in c.subjects(name, "site-b") and c.mailbox(name, "site-b", "Archive")[0] == {}
+    finally:
+        for daemon in away:
+            daemon.start()
         free_soon(c, None)

@@ -1,6 +1,7 @@
 #include "sim/cluster_internal.h"
 #include "sim/internal.h"
 #include "sim/routers.h"
+#include "sim/tally.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,6 +70,8 @@ static void tell_directory(struct machine *machine, unsigned v)
 		.clean_after = truth->clean_after,
 		.incarnation = truth->incarnation,
 		.uid_slacks = truth->uid_slacks,
+		.freed_epoch = truth->freed_epoch,
+		.freed_lsn = truth->freed_lsn,
 		.slot = (uint8_t)cluster_slot(v, machine->number) };
 	struct replicator_volume volume = { .id = v + 1,
 		.epoch = truth->epoch,
@@ -233,11 +236,26 @@ unsigned cluster_slot(unsigned v, unsigned machine)
 
 /* ---- what nodes write in the directory ---- */
 
+bool truth_is_reached(const struct truth *truth, uint64_t epoch, uint64_t end)
+{
+	return epoch != truth->freed_epoch ? epoch > truth->freed_epoch : end >= truth->freed_lsn;
+}
+
 struct write {
 	unsigned machine, volume;
 	struct volume_claim claim; /* epoch 0: the opening is noted */
-	uint64_t opened_epoch, incarnation, uid_slacks;
+	uint64_t opened_epoch, incarnation, uid_slacks, freed_lsn;
 };
+
+/* Of the epoch that the row names. */
+static void note_freed(struct truth *truth, uint64_t lsn)
+{
+	if (lsn == 0 || (truth->freed_epoch == truth->epoch && truth->freed_lsn >= lsn))
+		return;
+	tally_add(TALLY_FAULT, "times a copy was left behind by room that came back", 1);
+	truth->freed_epoch = truth->epoch;
+	truth->freed_lsn = lsn;
+}
 
 static void on_write(void *arg)
 {
@@ -256,6 +274,7 @@ static void on_write(void *arg)
 			truth->incarnation = write.incarnation;
 			if (truth->uid_slacks < write.uid_slacks)
 				truth->uid_slacks = write.uid_slacks;
+			note_freed(truth, write.freed_lsn);
 		}
 	} else {
 		if (truth->epoch != write.claim.expected_epoch || write.claim.epoch <= truth->epoch)
@@ -264,7 +283,9 @@ static void on_write(void *arg)
 			.primary = write.machine,
 			.token = write.claim.token,
 			.incarnation = truth->incarnation,
-			.uid_slacks = truth->uid_slacks };
+			.uid_slacks = truth->uid_slacks,
+			.freed_epoch = truth->freed_epoch,
+			.freed_lsn = truth->freed_lsn };
 		memcpy(truth->reign, write.claim.reign, sizeof(truth->reign));
 		history_claimed(v + 1, write.machine);
 	}
@@ -277,7 +298,7 @@ static void write_soon(struct slot *slot, const struct volume_claim *claim)
 	struct write *write = mem_alloc(sizeof(*write));
 	*write = (struct write){ slot->volumes->node_id - 1, slot->id - 1, *claim,
 		slot->volume->numbers.epoch, slot->volume->numbers.incarnation,
-		slot->volume->numbers.uid_slacks };
+		slot->volume->numbers.uid_slacks, slot->volume->numbers.freed_lsn };
 	slot->is_claiming = true;
 	world_call_on(write->machine, 1000 + world_pick(20000), on_write, write);
 }
@@ -339,11 +360,13 @@ void slot_tell_directory(struct slot *slot)
 	const struct truth *row = &known[machine][slot->id - 1];
 	struct volume_claim claim = { .expected_epoch = row->epoch, .epoch = numbers->epoch };
 	uint64_t reign[2] = { numbers->reign[0], numbers->reign[1] };
+	bool is_freed_further = numbers->freed_lsn > 0 &&
+		(row->freed_epoch < numbers->epoch || row->freed_lsn < numbers->freed_lsn);
 	if (numbers->state == VOLUME_PRIMARY)
 		note_filled(slot, machine);
 	if (slot->is_claiming || is_cut_off[machine] || numbers->state != VOLUME_PRIMARY ||
 		(row->epoch == numbers->epoch && row->incarnation == numbers->incarnation &&
-			row->uid_slacks >= numbers->uid_slacks) ||
+			row->uid_slacks >= numbers->uid_slacks && !is_freed_further) ||
 		row->epoch > numbers->epoch)
 		return;
 	memcpy(claim.reign, reign, sizeof(reign));
@@ -397,6 +420,8 @@ static void make_slot(struct machine *machine, unsigned v)
 		.remote_wait_ms_max = CLUSTER_REMOTE_WAIT_MS,
 		.alone_after_ms = CLUSTER_ALONE_AFTER_MS,
 		.free_wait_ms = CLUSTER_FREE_WAIT_MS,
+		.retained_bytes_max = CLUSTER_RETAINED_BYTES_MAX,
+		.checkpoint_ms = CLUSTER_CHECKPOINT_MS,
 		.events = slot_events(slot) });
 	map_set(machine->volumes.slots, map_key_u64(&id), slot);
 }

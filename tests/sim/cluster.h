@@ -25,6 +25,10 @@ enum {
 	CLUSTER_REMOTE_WAIT_MS = 500,
 	CLUSTER_ALONE_AFTER_MS = 5000,
 	CLUSTER_FREE_WAIT_MS = 1000,
+	/* So that room comes back within a run, too, while a copy is away. */
+	CLUSTER_CHECKPOINT_MS = 1000,
+	/* No room is kept for who is away: little is expunged in a run. */
+	CLUSTER_RETAINED_BYTES_MAX = 1,
 	/* Of the last mailbox of a volume: full in the middle of a run. */
 	CLUSTER_QUOTA_BYTES = 400000,
 };

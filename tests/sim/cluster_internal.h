@@ -17,13 +17,15 @@ struct truth {
 	uint8_t reign[GROUP_REIGN_LENGTH];
 	unsigned primary;
 	uint64_t token, clean_after;
-	uint64_t incarnation, uid_slacks;
+	uint64_t incarnation, uid_slacks, freed_epoch, freed_lsn;
 	/* Of each machine: the number of its copy (0: nobody numbers it), that it is being filled,
 	 * and when it was last told to throw away what it had. */
 	uint64_t copies[CLUSTER_MACHINES_MAX];
 	bool is_seeding[CLUSTER_MACHINES_MAX];
 	uint64_t thrown_us[CLUSTER_MACHINES_MAX];
 };
+/* Whether a copy that ends there has all without which room came back. */
+bool truth_is_reached(const struct truth *truth, uint64_t epoch, uint64_t end);
 
 struct machine {
 	unsigned number;

@@ -64,7 +64,9 @@ static void write_directory(void *arg)
 		struct asked_copy *copy = &plan->copies[i];
 		bool wanted = plan->target < 0 || copy->machine == (unsigned)plan->target;
 		all_stand &= copy->stands && still_stands(copy);
-		if (wanted && copy->stands && (best == NULL || has_more(copy, best)))
+		bool is_stale = !truth_is_reached(&truths[plan->volume], copy->epoch, copy->end);
+		if (wanted && copy->stands && (!is_stale || plan->target >= 0) &&
+			(best == NULL || has_more(copy, best)))
 			best = copy;
 	}
 	bool fenced = plan->primary.stands;
@@ -274,7 +276,9 @@ static int best_replica(unsigned v)
 	for (unsigned m = 0; m < machine_count; m++) {
 		const struct volume *volume = machines[m]->slots[v].volume;
 		if (m == truths[v].primary || !world_is_running(m) ||
-			volume->numbers.damaged != 0 || truths[v].is_seeding[m])
+			volume->numbers.damaged != 0 || truths[v].is_seeding[m] ||
+			!truth_is_reached(
+				&truths[v], volume->numbers.epoch, volume->numbers.durable_lsn))
 			continue;
 		if (best == NULL || volume->numbers.epoch > best->numbers.epoch ||
 			(volume->numbers.epoch == best->numbers.epoch &&

@@ -172,6 +172,48 @@ TEST(a_primary_whose_disk_failed_is_left_where_a_copy_has_all_that_it_confirmed)
 	}
 }
 
+TEST(one_that_was_left_behind_is_no_choice_before_it_has_caught_up)
+{
+	static const struct directory_volume freed = {
+		.id = 1, .name = "v1", .epoch = EPOCH, .freed_epoch = EPOCH, .freed_lsn = END - 10
+	};
+	struct story story;
+	begin(&story);
+	story.move.volume = &freed;
+	story.move.old = (struct candidate){ .node_id = 1, .name = "node-a" };
+	story.move.old_writes = story.move.fenced = false;
+	story.move.candidates[B].position.end_lsn = END - 11;
+	story.move.candidates[C].eligible = false;
+	decide(&story);
+	EXPECT(strstr(story.move.problem, "node-b was away for too long (stale)"));
+	EXPECT_INT(0, story.move.chosen_node_id);
+	/* Who has come past that place is as good as any. */
+	story.move.problem[0] = '\0';
+	story.move.candidates[B].position.end_lsn = END;
+	decide(&story);
+	EXPECT(!story.move.problem[0] && story.move.chosen_node_id == 2);
+	/* So is a log that goes on behind it, and none that ended in an epoch before. */
+	story.move.candidates[B].position = (struct position){ EPOCH - 1, 2 * END, 1, true };
+	decide(&story);
+	EXPECT(strstr(story.move.problem, "stale"));
+	story.move.problem[0] = '\0';
+	story.plan.accept_loss = true;
+	decide(&story);
+	EXPECT(!story.move.problem[0] && story.move.chosen_node_id == 2);
+}
+
+TEST(a_dry_run_over_a_living_primary_names_who_is_no_choice_yet)
+{
+	struct story story;
+	begin(&story);
+	story.move.fenced = false;
+	story.move.candidates[B].is_seeding = true;
+	story.move.candidates[C].eligible = false;
+	move_choose(&story.plan, &story.move, false);
+	plan_compare(&story.plan);
+	EXPECT(strstr(story.move.problem, "node-b is still being filled"));
+}
+
 TEST(one_that_is_being_filled_is_no_choice_and_not_waited_for)
 {
 	struct story story;
