@@ -33,18 +33,31 @@ static void mask_record(uint64_t lsn, char *a, char *b, size_t length)
 	memset(b + RECORD_HEADER_LENGTH, 0, here.body.length);
 }
 
+/* A header that has rotted in one of them is read in the other. */
+static bool read_group(uint32_t volume_id, uint64_t lsn, const char *a, const char *b,
+	size_t length, struct group *group_out)
+{
+	return group_header_decode(str_of(a, length), lsn, volume_id, group_out) ||
+		group_header_decode(str_of(b, length), lsn, volume_id, group_out);
+}
+
+static bool read_record(uint64_t lsn, const char *a, const char *b, struct record *record_out)
+{
+	return record_header_decode((const uint8_t *)a, lsn, record_out) ||
+		record_header_decode((const uint8_t *)b, lsn, record_out);
+}
+
 void punched_mask(uint32_t volume_id, uint64_t lsn, char *a, char *b, size_t length)
 {
 	struct group group;
 	for (size_t at = 0; at + GROUP_HEADER_LENGTH <= length &&
-		group_header_decode(str_of(a + at, length - at), lsn + at, volume_id, &group);
+		read_group(volume_id, lsn + at, a + at, b + at, length - at, &group);
 		at += group_padded(group.used)) {
 		struct record record;
 		size_t position = at + GROUP_HEADER_LENGTH;
 		while (position + RECORD_HEADER_LENGTH <= at + group.used &&
 			at + group.used <= length &&
-			record_header_decode(
-				(uint8_t *)a + position, lsn + position, &record)) {
+			read_record(lsn + position, a + position, b + position, &record)) {
 			mask_record(lsn + position, a + position, b + position,
 				at + group.used - position);
 			position += record_padded(record.body.length);
