@@ -281,8 +281,26 @@ static bool is_zero(const char *bytes, size_t length)
 	return length == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0);
 }
 
-/* A write that was on its way has left each sector as it was to be, or zero, as the file is filled
- * before: what has no zero sector, and is no sound group, was written, and has changed since. */
+/* Its last byte was written, so all of it was, in the order of its addresses. A byte that is to be
+ * 0 says nothing. */
+static bool has_its_end(struct str bytes, const struct group *group)
+{
+	struct record record = { 0 };
+	size_t position = GROUP_HEADER_LENGTH, end = 0;
+	while (position + RECORD_HEADER_LENGTH <= bytes.length &&
+		record_header_decode(
+			(const uint8_t *)bytes.bytes + position, group->lsn + position, &record)) {
+		end = position + RECORD_HEADER_LENGTH + record.body.length;
+		position += record_padded(record.body.length);
+	}
+	return position == bytes.length && end > 0 && end <= bytes.length &&
+		bytes.bytes[end - 1] != 0;
+}
+
+/* A write that was on its way when the power failed has left each sector as it was to be, or zero,
+ * as the file is filled before; one whose process was killed in it has left a beginning, and
+ * zeroes. What has its end and no zero sector, and is no sound group, was written, and has changed
+ * since. */
 static bool is_surely_rot(struct volume_log *log, uint64_t lsn)
 {
 	enum { SECTOR = 512 };
@@ -290,14 +308,15 @@ static bool is_surely_rot(struct volume_log *log, uint64_t lsn)
 	struct disk_file *file;
 	struct group group;
 	if (log_files_get(&log->files, segment_of(lsn), false, &file) < 0 ||
-		disk_read_now(file, sector, sizeof(sector), lsn % segment_length) < 0 ||
-		is_zero(sector, sizeof(sector)))
+		disk_read_now(file, sector, sizeof(sector), lsn % segment_length) < 0)
 		return false;
 	if (!group_header_decode(str_of(sector, sizeof(sector)), lsn, log->volume, &group))
-		return true;
+		return !is_zero(sector, GROUP_HEADER_LENGTH) &&
+			!is_zero(sector + GROUP_HEADER_LENGTH, RECORD_HEADER_LENGTH);
 	struct bytes *bytes = bytes_create(group.used);
 	bool is_rot = disk_read_now(file, bytes->data, group.used, lsn % segment_length) == 0 &&
-		!group_verify(bytes_str(bytes), lsn, log->volume, &group);
+		!group_verify(bytes_str(bytes), lsn, log->volume, &group) &&
+		has_its_end(bytes_str(bytes), &group);
 	for (size_t at = 0; is_rot && at < bytes->length; at += SECTOR) {
 		size_t left = bytes->length - at;
 		is_rot = !is_zero(bytes->data + at, left < SECTOR ? left : SECTOR);
@@ -306,18 +325,24 @@ static bool is_surely_rot(struct volume_log *log, uint64_t lsn)
 	return is_rot;
 }
 
+/* Where the group stands, or should, that begins what is behind the end. */
+static uint64_t first_behind(const struct volume_log *log, const struct tail *tail)
+{
+	uint64_t segment = segment_of(tail->bytes_begin);
+	return segment == segment_of(log->end) ? log->end : segment * segment_length;
+}
+
 /* Whether groups behind an invalid one are what a replica's last write left of itself: such a write
  * holds many groups, a primary's holds one, and all lie in one segment. What else is not zero,
  * where no group of ours stands, has rotted where nothing was yet, and is no sign that the write
  * had been whole. The leader ships the range again. */
 static bool is_torn_receive(struct volume_log *log, const struct tail *tail)
 {
-	uint64_t segment = segment_of(tail->bytes_begin);
-	uint64_t from = segment == segment_of(log->end) ? log->end : segment * segment_length;
+	uint64_t from = first_behind(log, tail), segment = segment_of(from);
 	bool is_one_write = tail->later_end == 0 ||
 		(segment_of(tail->later_end - 1) == segment &&
 			tail->later_end <= from + RECEIVE_BYTES_MAX);
-	return log->was_replica && is_one_write && !is_surely_rot(log, from);
+	return log->was_replica && is_one_write;
 }
 
 /* Cuts off what stands behind the end, after it was saved if it may be worth something. */
@@ -361,7 +386,9 @@ static int scan_behind(
 static bool is_torn_tail(struct volume_log *log, const struct tail *tail, uint64_t known)
 {
 	bool is_one_group = tail->segments <= 1 && tail->later_group == 0;
-	return log->end >= known && (is_one_group || is_torn_receive(log, tail));
+	if (log->end < known || !(is_one_group || is_torn_receive(log, tail)))
+		return false;
+	return tail->bytes_end == 0 || !is_surely_rot(log, first_behind(log, tail));
 }
 
 /* Everything behind the end must be nothing, or a torn write that may be cut off; nothing of it may

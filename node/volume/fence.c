@@ -222,6 +222,9 @@ void volume_behind(struct volume *volume, uint32_t node_id, uint64_t epoch, uint
 		volume->options.id, (unsigned long long)epoch, node_id, (unsigned long long)end,
 		(unsigned long long)volume_durable_end(volume));
 	volume->is_behind = volume->is_reopening = true;
+	/* A machine that was put back with its memory takes itself for whole, and has told the
+	 * directory of this opening. */
+	volume->abandoned_incarnation = epochs_last(volume_log_epochs(volume->log))->incarnation;
 	volume_know_end(volume, end);
 	/* The next process asks too. */
 	witness_forget(volume->witness);

@@ -130,8 +130,9 @@ static bool includes_opening(const struct epochs *epochs, uint64_t end, uint64_t
 	return found;
 }
 
-/* Whether a log that ends there has all that the directory was told of. One that ends before what
- * was given back without it would show messages that have no bodies any more. */
+/* Whether a log that ends there has all that the directory was told of, but for an opening that was
+ * a mistake of this machine's own. One that ends before what was given back without it would show
+ * messages that have no bodies any more. */
 static bool has_what_row_knows(
 	const struct volume *volume, const struct epochs *epochs, uint64_t end)
 {
@@ -139,7 +140,9 @@ static bool has_what_row_knows(
 	uint64_t epoch = epochs_epoch_below(epochs, end);
 	bool reaches_freed =
 		epoch > row->freed_epoch || (epoch == row->freed_epoch && end >= row->freed_lsn);
-	return reaches_freed && includes_opening(epochs, end, row->incarnation);
+	bool is_abandoned =
+		row->incarnation != 0 && row->incarnation == volume->abandoned_incarnation;
+	return reaches_freed && (is_abandoned || includes_opening(epochs, end, row->incarnation));
 }
 
 bool volume_is_proven(struct volume *volume)

@@ -399,6 +399,9 @@ struct volume {
 	/* A copy elsewhere has confirmed what is lost here: no success is claimed until it is back.
 	 */
 	bool is_behind;
+	/* An opening of this process that is on no copy's branch: another machine's memory was
+	 * taken for its own (volume_behind). What it wrote is kept as salvage. 0: none. */
+	uint64_t abandoned_incarnation;
 	/* What the directory has been asked for last (epoch 0: nothing), and where the log ended
 	 * then: nobody else is given that epoch. */
 	struct volume_claim claim;

@@ -41,11 +41,11 @@ def deal(names, lanes):
 def load_tests(match, quick, begin="", lane=(1, 1)):
     has_begun = not begin
     names = [os.path.basename(path)[:-3] for path in sorted(glob.glob(os.path.join(HERE, "test_*.py")))]
-    dealt = deal(names, lane[1])
-    for name in names:
-        module = importlib.import_module(name)
-        if quick and getattr(module, "SLOW", False):
-            continue
+    modules = [importlib.import_module(name) for name in names]
+    if quick:
+        modules = [module for module in modules if not getattr(module, "SLOW", False)]
+    dealt = deal([module.__name__ for module in modules], lane[1])
+    for module in modules:
         for name, function in list(vars(module).items()):
             full = f"{module.__name__}.{name}"
             has_begun = has_begun or (name.startswith("test_") and begin in full)

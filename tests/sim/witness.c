@@ -12,8 +12,8 @@ enum { FILES_MAX = 64 };
 struct witness_file {
 	unsigned machine;
 	char path[64];
-	struct witness witness;
-	bool written;
+	struct witness witness, kept;
+	bool written, was_written;
 };
 
 static struct witness_file files[FILES_MAX];
@@ -29,6 +29,24 @@ void witness_power_cut(unsigned machine)
 	for (unsigned i = 0; i < file_count; i++)
 		if (files[i].machine == machine)
 			files[i].written = false;
+}
+
+void world_keep_memory(unsigned machine)
+{
+	for (unsigned i = 0; i < file_count; i++)
+		if (files[i].machine == machine) {
+			files[i].kept = files[i].witness;
+			files[i].was_written = files[i].written;
+		}
+}
+
+void world_put_back_memory(unsigned machine)
+{
+	for (unsigned i = 0; i < file_count; i++)
+		if (files[i].machine == machine) {
+			files[i].witness = files[i].kept;
+			files[i].written = files[i].was_written;
+		}
 }
 
 int witness_open(const char *path, struct witness_file **file_out)

@@ -117,6 +117,9 @@ const struct disk_tally *world_disk_tally(void);
 void world_empty_disk(unsigned machine);
 void world_keep_disk(unsigned machine);
 void world_put_back_disk(unsigned machine);
+/* What its processes leave in its memory, likewise: with both, a machine is put back as it ran. */
+void world_keep_memory(unsigned machine);
+void world_put_back_memory(unsigned machine);
 
 /* The same of what is no store: an index then is newer than its log. */
 void world_empty_files(unsigned machine);

@@ -59,6 +59,26 @@ TEST(a_torn_first_group_of_a_segment_is_a_torn_tail)
 	teardown(&f);
 }
 
+/* Its power has failed, so nobody knows what it had told: but what was written whole is no torn
+ * write. */
+TEST(rot_in_the_last_group_is_not_taken_for_a_torn_write)
+{
+	static const uint64_t places[] = { 30, GROUP_HEADER_LENGTH + RECORD_HEADER_LENGTH };
+	for (size_t i = 0; i < array_length(places); i++) {
+		struct fixture f;
+		struct error error;
+		uint64_t rotten = 0;
+		begin(&f, 1);
+		EXPECT_INT(0, append(&f, 1, STR("confirmed")));
+		uint64_t last = volume_log_last_group(f.log);
+		cut_power(&f);
+		damage(&f, last + places[i]);
+		EXPECT_INT(-EUCLEAN, reopen_told(&f, 0, &rotten, &error));
+		EXPECT_INT(last, rotten);
+		teardown(&f);
+	}
+}
+
 TEST(what_was_told_is_never_torn_and_is_repaired_on_request_only)
 {
 	struct fixture f;
