@@ -698,3 +698,37 @@ TEST(an_epoch_that_another_copy_has_written_in_is_not_passed_over)
 	EXPECT(is_confirmed());
 	EXPECT(check_all());
 }
+
+/* A snapshot of a machine as it ran: it takes itself for whole, opens, and says so to the
+ * directory, before it hears of anybody. */
+TEST(a_primary_that_was_put_back_with_its_memory_serves_again_when_it_has_what_it_lacked)
+{
+	enum { COUNT = 6 };
+	size_t deliveries[COUNT];
+	start();
+	unsigned primary = cluster_primary(1);
+	for (unsigned i = 0; i < COUNT; i++) {
+		deliveries[i] = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+		run_us(SECOND_US);
+		if (i == COUNT / 2) {
+			world_keep_disk(primary);
+			world_keep_memory(primary);
+		}
+	}
+	cluster_crash(primary);
+	world_put_back_disk(primary);
+	world_put_back_memory(primary);
+	world_set_link(0, 1, false);
+	cluster_restart(primary);
+	run_us(SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(primary, 1)->state);
+	world_set_link(0, 1, true);
+	run_us(10 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(primary, 1)->state);
+	EXPECT_INT(1, cluster_volume(primary, 1)->desired.epoch);
+	expect_in_mailbox(deliveries, COUNT);
+	size_t late = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+	run_us(5 * SECOND_US);
+	EXPECT(entry(late)->answered_ok);
+	EXPECT(entry(late)->uid > entry(deliveries[COUNT - 1])->uid);
+}

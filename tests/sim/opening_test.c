@@ -8,17 +8,6 @@
 
 /* ---- disks that have less than they confirmed ---- */
 
-static void expect_in_mailbox(const size_t *deliveries, unsigned count)
-{
-	struct folder *inbox = inbox_of(cluster_primary(1));
-	EXPECT(inbox != NULL);
-	for (unsigned i = 0; i < count && inbox != NULL; i++) {
-		uint32_t at = folder_find_uid(inbox, entry(deliveries[i])->uid);
-		EXPECT(at < inbox->message_count);
-		EXPECT_INT(entry(deliveries[i])->uid, inbox->messages[at].uid);
-	}
-}
-
 /* The primary's machine comes back with another disk than the one that it confirmed mail on. */
 static void come_back_with_less(void (*change_disk)(unsigned machine))
 {
@@ -67,40 +56,6 @@ static void come_back_with_less(void (*change_disk)(unsigned machine))
 TEST(a_primary_with_an_empty_disk_is_filled_by_its_replica_and_cuts_nobody)
 {
 	come_back_with_less(world_empty_disk);
-}
-
-/* A snapshot of a machine as it ran: it takes itself for whole, opens, and says so to the
- * directory, before it hears of anybody. */
-TEST(a_primary_that_was_put_back_with_its_memory_serves_again_when_it_has_what_it_lacked)
-{
-	enum { COUNT = 6 };
-	size_t deliveries[COUNT];
-	start();
-	unsigned primary = cluster_primary(1);
-	for (unsigned i = 0; i < COUNT; i++) {
-		deliveries[i] = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
-		run_us(SECOND_US);
-		if (i == COUNT / 2) {
-			world_keep_disk(primary);
-			world_keep_memory(primary);
-		}
-	}
-	cluster_crash(primary);
-	world_put_back_disk(primary);
-	world_put_back_memory(primary);
-	world_set_link(0, 1, false);
-	cluster_restart(primary);
-	run_us(SECOND_US);
-	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(primary, 1)->state);
-	world_set_link(0, 1, true);
-	run_us(10 * SECOND_US);
-	EXPECT_INT(VOLUME_PRIMARY, cluster_volume(primary, 1)->state);
-	EXPECT_INT(1, cluster_volume(primary, 1)->desired.epoch);
-	expect_in_mailbox(deliveries, COUNT);
-	size_t late = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
-	run_us(5 * SECOND_US);
-	EXPECT(entry(late)->answered_ok);
-	EXPECT(entry(late)->uid > entry(deliveries[COUNT - 1])->uid);
 }
 
 TEST(a_primary_with_a_disk_that_was_put_back_fetches_what_it_lacks_and_cuts_nobody)

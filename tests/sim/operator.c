@@ -268,8 +268,8 @@ static void open_alone(void *arg)
 }
 
 /* The copy that has most, and can be read; one whose log nobody has read yet is held, which reads
- * it. -1: none. */
-static int best_replica(unsigned v)
+ * it. A stale one is taken where the operator accepts the loss. -1: none. */
+static int best_replica(unsigned v, bool accept_loss)
 {
 	const struct volume *best = NULL;
 	int target = -1;
@@ -299,10 +299,12 @@ unsigned cluster_open_closed(void)
 		if (!world_is_running(primary) || volume->state == VOLUME_PRIMARY)
 			continue;
 		closed++;
-		int target = best_replica(v);
+		int target = best_replica(v, false);
 		/* What it waits for it says; one whose log cannot be read is moved, and one that is
 		 * named below an epoch which somebody has. */
 		bool waits = volume->state == VOLUME_OPENING && !volume_is_unexplained(volume);
+		if (!waits && target < 0)
+			target = best_replica(v, true);
 		if (waits || target < 0)
 			world_call_on(primary, 0, open_alone, volume);
 		else

@@ -154,4 +154,15 @@ static inline struct growth grow_inbox(uint32_t wanted)
 	return growth;
 }
 
+static inline void expect_in_mailbox(const size_t *deliveries, unsigned count)
+{
+	struct folder *inbox = inbox_of(cluster_primary(1));
+	EXPECT(inbox != NULL);
+	for (unsigned i = 0; i < count && inbox != NULL; i++) {
+		uint32_t at = folder_find_uid(inbox, entry(deliveries[i])->uid);
+		EXPECT(at < inbox->message_count);
+		EXPECT_INT(entry(deliveries[i])->uid, inbox->messages[at].uid);
+	}
+}
+
 #endif
