@@ -277,8 +277,9 @@ static int best_replica(unsigned v, bool accept_loss)
 		const struct volume *volume = machines[m]->slots[v].volume;
 		if (m == truths[v].primary || !world_is_running(m) ||
 			volume->numbers.damaged != 0 || truths[v].is_seeding[m] ||
-			!truth_is_reached(
-				&truths[v], volume->numbers.epoch, volume->numbers.durable_lsn))
+			(!accept_loss &&
+				!truth_is_reached(&truths[v], volume->numbers.epoch,
+					volume->numbers.durable_lsn)))
 			continue;
 		if (best == NULL || volume->numbers.epoch > best->numbers.epoch ||
 			(volume->numbers.epoch == best->numbers.epoch &&
