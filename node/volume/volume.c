@@ -337,10 +337,19 @@ static void tell_claimed(const struct volume *volume, const struct volume_desire
 			(unsigned long long)desired->epoch);
 }
 
+/* A row of an epoch before: a stale copy of the directory, or one that was put back. Whoever serves
+ * in the epoch that it has lost tells it so. Where this is not that one, and is the one that it
+ * names, nobody may: then the later epoch is one that has been heard, to be explained. */
+static bool is_to_be_believed(const struct volume *volume, const struct volume_desired *desired)
+{
+	return !volume->has_desired || desired->epoch >= volume->desired.epoch ||
+		(desired->is_live && desired->primary && volume->state == VOLUME_REPLICA);
+}
+
 void volume_take_desired(struct volume *volume, const struct volume_desired *desired)
 {
-	if (volume->has_desired && desired->epoch < volume->desired.epoch)
-		return; /* a stale copy of the directory, or one that was put back */
+	if (!is_to_be_believed(volume, desired))
+		return;
 	tell_claimed(volume, desired);
 	bool is_freed_further = desired->freed_lsn != volume->desired.freed_lsn;
 	volume->desired = *desired;

@@ -66,6 +66,7 @@ struct volume_replica {
 /* What the directory wants of this volume on this node. */
 struct volume_desired {
 	bool primary;
+	bool is_live; /* what the directory itself says now, no copy of it */
 	uint64_t epoch;
 	uint8_t reign[GROUP_REIGN_LENGTH];
 	/* Of struct directory_volume; `slot` is the class of this copy. */

@@ -223,7 +223,9 @@ void volumes_reconcile(struct volumes *volumes)
 			continue;
 		if (slot == NULL)
 			slot = make_slot(volumes, entry->id);
-		if (entry->epoch < slot->epoch) {
+		bool is_live = directory_is_fresh(volumes->directory);
+		bool is_named = entry->primary_node_id == me->id && !slot->wants_primary;
+		if (entry->epoch < slot->epoch && !(is_live && is_named)) {
 			/* A stale copy of the directory, or one that was put back: the volume
 			 * refuses it too. Who its copies are it does not know either: by it this
 			 * one may be a replica of who follows it. */
@@ -235,6 +237,7 @@ void volumes_reconcile(struct volumes *volumes)
 		struct worker_call *call = slot_call(slot, run_set_desired);
 		call->desired =
 			(struct volume_desired){ .primary = entry->primary_node_id == me->id,
+				.is_live = is_live,
 				.epoch = entry->epoch,
 				.token = entry->token,
 				.clean_after = entry->clean_after,

@@ -65,6 +65,7 @@ static void tell_directory(struct machine *machine, unsigned v)
 	struct slot *slot = &machine->slots[v];
 	bool primary = truth->primary == machine->number;
 	struct volume_desired desired = { .primary = primary,
+		.is_live = true,
 		.epoch = truth->epoch,
 		.token = truth->token,
 		.clean_after = truth->clean_after,

@@ -767,3 +767,26 @@ TEST(a_replica_whose_file_of_epochs_was_lost_is_not_whole_until_it_follows)
 	EXPECT(volume->log != NULL &&
 		volume_log_whole_from(volume->log) <= volume_log_end(volume->log));
 }
+
+/* Who served in the epoch that it has forgotten was started anew, and believes it; who is named has
+ * heard of that epoch, and would follow for ever. */
+TEST(a_directory_that_was_put_back_while_who_serves_is_away_is_believed_in_the_end)
+{
+	start();
+	unsigned first = cluster_primary(1), second = 1 - first;
+	uint32_t uid = deliver_uid();
+	cluster_keep_directory();
+	cluster_promote(1, second);
+	run_us(5 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, primary_of_1()->state);
+	EXPECT(deliver_uid() > uid);
+	cluster_crash(second);
+	cluster_put_back_directory();
+	run_us(SECOND_US);
+	EXPECT_INT(first, cluster_primary(1));
+	cluster_restart(second);
+	run_us(60 * SECOND_US);
+	EXPECT_INT(VOLUME_PRIMARY, primary_of_1()->state);
+	EXPECT(deliver_uid() > uid + 1);
+	EXPECT(check_all());
+}
