@@ -139,6 +139,26 @@ static void add_of_nodes(struct risks *risks, const struct question *nodes)
 			add_of_node(risks, node->name, nodes->answer);
 }
 
+/* What was cut off a log and has not come home: its disk may be the only one that has it. Which
+ * messages those are, `pando salvage show` reads. */
+static void add_tails(struct risks *risks, const struct question *nodes)
+{
+	static const struct unshipped_kind cut_off = { .one = "tail" };
+	size_t position = 0;
+	const struct directory_node *node;
+	const char *volume;
+	for (; (node = directory_next_node(risks->filter->cluster->directory, &position)) != NULL;
+		nodes++) {
+		if (!filter_concerns_node(risks->filter, node))
+			continue;
+		for (const struct json *tail = json_first(json_get(nodes->answer, "salvage")); tail;
+			tail = tail->next)
+			if (str_equal(json_text(tail, "state"), STR("open")) &&
+				(volume = wanted_volume(risks, tail)) != NULL)
+				add_row(risks, node->name, volume, tail, &cut_off, 1);
+	}
+}
+
 static void add_of_routers(struct risks *risks, const struct question *routers)
 {
 	size_t position = 0;
@@ -226,8 +246,10 @@ int at_risk_run(struct command *command)
 	struct question *nodes = cluster_ask_nodes(&cluster, "at-risk", ASK_MS, &count);
 	struct question *routers = cluster_ask_routers(&cluster, "at-risk", ASK_MS, &count);
 	struct question *states = cluster_ask_nodes(&cluster, "status", ASK_MS, &count);
+	struct question *tails = cluster_ask_nodes(&cluster, "salvage", ASK_MS, &count);
 	add_of_nodes(&risks, nodes);
 	add_of_routers(&risks, routers);
+	add_tails(&risks, tails);
 	bool all = filter_tell_silent_nodes(&filter, nodes);
 	all = filter_tell_silent_routers(&filter, routers) && all;
 	bool elsewhere = tell_alone(&filter, states);
@@ -243,6 +265,7 @@ int at_risk_run(struct command *command)
 					      "none at another site"));
 	table_deinit(&risks.table);
 	unshipped_names_deinit(&risks.names);
+	free(tails);
 	free(states);
 	free(nodes);
 	free(routers);

@@ -56,7 +56,12 @@ uint64_t move_next_epoch(const struct move *move, const struct candidate *candid
 static void name_refusing(struct move *move)
 {
 	for (unsigned k = 0; k < move->candidate_count; k++)
-		if (move->candidates[k].eligible && move->candidates[k].refuses)
+		if (move->candidates[k].eligible && move->candidates[k].refuses &&
+			move->candidates[k].serves)
+			move_problem_of(move, &move->candidates[k],
+				"serves it, in an epoch that the directory does not know and is "
+				"told of: run the command again in a moment");
+		else if (move->candidates[k].eligible && move->candidates[k].refuses)
 			move_problem_of(move, &move->candidates[k],
 				"answers and cannot use its copy: the log of its pando-node says "
 				"why (`volume_unusable` is damage: start the primary, which fills "
@@ -73,7 +78,7 @@ static bool is_stale(const struct move *move, const struct candidate *candidate)
 void move_choose(const struct plan *plan, struct move *move, bool is_final)
 {
 	const struct candidate *best = NULL, *filled = NULL, *stale = NULL;
-	bool heard = false;
+	bool heard = false, heard_there = false;
 	move->chosen_node_id = 0;
 	move->above_epoch = move->volume->epoch;
 	raise_epoch(move, move->old.position.epoch);
@@ -85,6 +90,7 @@ void move_choose(const struct plan *plan, struct move *move, bool is_final)
 		if (!candidate->answers)
 			continue;
 		heard = true;
+		heard_there = heard_there || candidate->eligible;
 		if (!candidate->eligible || !candidate->has_any || !candidate->is_fit)
 			continue;
 		if (candidate->is_seeding && !plan->accept_loss) {
@@ -113,8 +119,8 @@ void move_choose(const struct plan *plan, struct move *move, bool is_final)
 				"it)");
 		if (is_final || !heard)
 			move_problem(move,
-				heard ? STR("no replica that answers has anything of it")
-				      : STR("no replica answers"));
+				heard_there ? STR("no replica that answers has anything of it")
+					    : STR("no replica answers"));
 		return;
 	}
 	move->chosen_node_id = best->node_id;

@@ -77,7 +77,7 @@ void plan_add(
 	}
 	const struct directory_site *site = directory_find_site(directory, wish->to_site_id);
 	if (!any && site && move.old.eligible) {
-		snprintf(advice, sizeof(advice), "%s serves it already", site->name);
+		snprintf(advice, sizeof(advice), "%s has its primary already", site->name);
 		move_problem(&move, str_from(advice));
 	} else if (!any && site) {
 		snprintf(advice, sizeof(advice), "it has no replica at %s", site->name);
@@ -187,6 +187,7 @@ static void take_candidate(const struct plan *plan, const struct move *move,
 	/* Epoch 0: nobody has read its log yet, which a hold does, or it never had any. */
 	candidate->has_any = candidate->position.epoch > 0 || plan->accept_loss;
 	candidate->is_broken = status_is_filled(volume);
+	candidate->serves = str_equal(json_text(volume, "role"), STR("primary"));
 }
 
 /* Behind a directory that was put back the copy that it names may be a replica of the epoch that

@@ -24,6 +24,7 @@ struct candidate {
 	/* It stands still under `token`, and its log ends as the primary was fenced. */
 	bool stands, ends_fenced;
 	bool refuses;   /* its node answers and could not make it stand still */
+	bool serves;    /* it says that it is the primary */
 	bool has_failed; /* its disk takes nothing more: `position` is where what it confirmed ends
 			  */
 	bool is_broken; /* it says that it has lost some of what it had, or is being filled */

@@ -260,7 +260,7 @@ def test_refusals_end_with_1_and_say_why(c):
            *places)
     expect(c.conf, 1, "more than four fields", "mailbox", "import", "-", text="new@example.org\t\t\tlocal\tx\n")
     code, output, _ = pando(c.conf, "failover", "a1-1", "--to", "site-a", "--dry-run")
-    assert code == 1 and "site-a serves it already" in output, output
+    assert code == 1 and "site-a has its primary already" in output, output
     expect(c.conf, 1, "line 2: `bad` is no address", "mailbox", "import", "-", text="new@example.org\nbad\n")
     expect(c.conf, 1, "the prepared key is malformed", "mailbox", "import", "-",
            text="new@example.org\tSCRAM-SHA-256$4096:x\n")
