@@ -56,6 +56,7 @@ struct config {
 	uint64_t write_quotas_per_day;        /* how much may come to a mailbox that has one */
 	uint64_t free_after_s;                /* how long a dead body keeps its room */
 	uint64_t retained_mib_max;            /* of dead bodies, for copies that are away */
+	uint64_t stale_after_s;               /* and for how long it waits for them at least */
 	uint64_t alone_after_s;               /* how long an opening waits for silent copies */
 	uint64_t scrub_days;                  /* 0: by the operator's word alone */
 	uint64_t scrub_mib_s_max;

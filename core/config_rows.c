@@ -78,6 +78,11 @@ const struct config_row config_rows[] = {
 		"their room is given back without it: it is stale from then on, and no choice of a "
 		"failover until it has caught up. Of those that could be recovered, 32768 at "
 		"most."),
+	NUMBER(stale_after_s, "600", 1, 604800,
+		"For how long a copy may lack what it is told of expunged messages before "
+		"`retained_mib_max` is meant for it: a restart, or a short trouble of the line, is "
+		"no "
+		"reason."),
 	NUMBER(write_quotas_per_day, "10", 0, 1000000,
 		"How many times its quota may come to a mailbox within a day, 64 MiB at least: "
 		"who adds and expunges in turn would fill the disk before the room is given back. "

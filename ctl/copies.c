@@ -5,7 +5,6 @@
 #include "core/clock.h"
 #include "ctl/filling.h"
 #include "ctl/leave.h"
-#include "ctl/position.h"
 #include "ctl/tails.h"
 
 #include <errno.h>
@@ -125,13 +124,19 @@ unsigned copy_percent(const struct json *primary, const struct json *peer)
 	return filling_percent(json_u64(peer, "acked_lsn"), json_u64(primary, "durable_lsn"));
 }
 
+bool copy_is_known(const struct json *peer)
+{
+	return json_u64(peer, "acked_lsn") > 0 &&
+		!str_equal(json_text(peer, "chain"), STR("diverged"));
+}
+
 bool copy_is_stale(const struct directory_volume *volume, const struct json *peer)
 {
-	struct position position = { .epoch = volume->epoch,
-		.end_lsn = json_u64(peer, "acked_lsn") };
-	/* One that has not been heard since its primary was started may be anywhere. */
-	return position.end_lsn > 0 &&
-		!position_reaches(&position, volume->freed_epoch, volume->freed_lsn);
+	uint64_t acked = json_u64(peer, "acked_lsn");
+	/* What it has of a later epoch goes on behind that place. */
+	bool is_past = volume->freed_epoch < volume->epoch && acked > volume->epoch_start_lsn;
+	return copy_is_known(peer) && !json_true(peer, "seeding") && !is_past &&
+		acked < volume->freed_lsn;
 }
 
 static void look_at_filling(const struct subject *subject, struct filling *filling)

@@ -13,6 +13,8 @@ enum {
 
 /* How much of its primary's log a copy has; both may be NULL. */
 unsigned copy_percent(const struct json *primary, const struct json *peer);
+/* Its primary has heard where it is, since it was started. */
+bool copy_is_known(const struct json *peer);
 /* As far as its primary has heard of it: what it lacks has been given back elsewhere, so that no
  * failover chooses it before it has caught up. */
 bool copy_is_stale(const struct directory_volume *volume, const struct json *peer);

@@ -37,7 +37,10 @@ static void add_lag_rows(const struct filter *filter, const struct question *nod
 		table_add_str(table, json_text(peer, "chain"));
 		table_add_str(table, json_text(peer, "verified_lsn"));
 		table_add_bool(table, volume->replica_seeding[i]);
-		table_add_bool(table, copy_is_stale(volume, peer));
+		if (copy_is_known(peer))
+			table_add_bool(table, copy_is_stale(volume, peer));
+		else
+			table_add(table, "");
 		if (peer)
 			table_addf(table, "%u", copy_percent(own, peer));
 		else

@@ -14,7 +14,10 @@ static int note_incarnation(struct directory_writer *writer, const struct restor
 	snprintf(id, sizeof(id), "%u", restoration->promotion.volume_id);
 	snprintf(incarnation, sizeof(incarnation), "%llu",
 		(unsigned long long)restoration->incarnation);
-	return writer_query(writer, error, "update volume set incarnation = $1 where id = $2",
+	/* The log that is restored may be of before a place that has been freed since; all other
+	 * copies are filled from it. */
+	return writer_query(writer, error,
+		"update volume set incarnation = $1, freed_epoch = 0, freed_lsn = 0 where id = $2",
 		SQL_VALUES(incarnation, id), NULL);
 }
 

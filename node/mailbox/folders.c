@@ -1,3 +1,4 @@
+#include "node/mailbox/foreseen.h"
 #include "node/mailbox/operation.h"
 
 #include "node/index/ahead.h"
@@ -123,25 +124,27 @@ static void rename_inbox(
 	actions[1].source_folder_id = inbox->id;
 	actions[1].added = pool_alloc(pool, inbox->message_count * sizeof(*actions[1].added));
 	actions[1].uids = pool_alloc(pool, sizeof(*actions[1].uids));
-	for (unsigned i = 0; i < inbox->keyword_count; i++) {
-		if (inbox->keywords[i].length == 0)
-			continue;
-		if (actions[1].keywords == NULL)
-			actions[1].keywords = pool_alloc(
-				pool, inbox->keyword_count * sizeof(*actions[1].keywords));
-		actions[1].keywords[actions[1].keyword_count++] =
-			(struct action_keyword){ i, pool_copy(pool, inbox->keywords[i]) };
+	actions[1].keywords = pool_alloc(pool, FOLDER_KEYWORDS_MAX * sizeof(*actions[1].keywords));
+	for (unsigned i = 0; i < FOLDER_KEYWORDS_MAX; i++) {
+		struct str keyword = ahead_keyword(inbox, i);
+		if (keyword.length > 0)
+			actions[1].keywords[actions[1].keyword_count++] =
+				(struct action_keyword){ i, pool_copy(pool, keyword) };
 	}
-	uint32_t first_uid = index_first_uid(mailbox->index);
+	struct foreseen foreseen;
+	uint32_t uid = index_first_uid(mailbox->index);
+	foresee(operation_volume(mailbox), inbox, pool, &foreseen);
 	for (uint32_t i = 0; i < inbox->message_count; i++) {
 		const struct message *message = &inbox->messages[i];
-		actions[1].added[actions[1].added_count++] =
-			(struct added_message){ .uid = first_uid + i,
-				.size = message->size,
-				.flags = message->flags,
-				.body_lsn = message->body_lsn,
-				.internal_date_s = message->internal_date_s,
-				.summary_length = message->summary_length };
+		uint64_t flags;
+		if (!foreseen_flags(&foreseen, message, &flags))
+			continue;
+		actions[1].added[actions[1].added_count++] = (struct added_message){ .uid = uid++,
+			.size = message->size,
+			.flags = flags,
+			.body_lsn = message->body_lsn,
+			.internal_date_s = message->internal_date_s,
+			.summary_length = message->summary_length };
 	}
 	if (inbox->message_count > 0) {
 		actions[1].uids[0] = (struct uid_range){ inbox->messages[0].uid,

@@ -13,6 +13,28 @@ static bool changes_messages(const struct action *action, const struct folder *f
 	}
 }
 
+/* A move to a folder that goes before it comes there: it moves nothing. */
+static bool is_in_vain(
+	const struct volume *volume, const struct pending_change *move, const struct action *action)
+{
+	if (action->kind != ACTION_MOVE)
+		return false;
+	list_for_each (entry, &volume->pending) {
+		const struct pending_change *before =
+			list_entry(entry, struct pending_change, link);
+		if (before == move)
+			break;
+		for (size_t i = 0; i < before->change.action_count; i++) {
+			const struct action *other = &before->change.actions[i];
+			if (other->kind == ACTION_DELETE &&
+				other->mailbox_id == action->mailbox_id &&
+				other->folder_id == action->folder_id)
+				return true;
+		}
+	}
+	return false;
+}
+
 void foresee(const struct volume *volume, const struct folder *folder, struct pool *pool,
 	struct foreseen *foreseen_out)
 {
@@ -25,10 +47,12 @@ void foresee(const struct volume *volume, const struct folder *folder, struct po
 	foreseen_out->actions = pool_alloc(pool, room * sizeof(struct action *));
 	list_for_each (entry, &volume->pending)
 	{
-		const struct change *change =
-			&list_entry(entry, struct pending_change, link)->change;
+		const struct pending_change *pending =
+			list_entry(entry, struct pending_change, link);
+		const struct change *change = &pending->change;
 		for (size_t i = 0; i < change->action_count; i++)
-			if (changes_messages(&change->actions[i], folder))
+			if (changes_messages(&change->actions[i], folder) &&
+				!is_in_vain(volume, pending, &change->actions[i]))
 				foreseen_out->actions[foreseen_out->count++] = &change->actions[i];
 	}
 }

@@ -31,9 +31,8 @@ enum {
 	DEAD_MAX = 1 << 16,
 	/* A replicator that was asked and has restarted does not answer. */
 	PUNCH_ANSWER_MS = 60000,
-	/* So long those are waited for that are there, and perhaps catch up; and so often a list
-	 * that waits is made anew, as more has died since. */
-	CATCH_UP_MS = 600000,
+	/* So often a list that waits is made anew, as more has died since. */
+	LIST_MS = 600000,
 };
 
 /* Below it a record in the log, and the flushes of a punch, cost more than they bring: 1 MiB. */
@@ -50,7 +49,9 @@ void volume_forget_space(struct volume *volume)
 	space->dead = NULL;
 	space->punched = NULL;
 	space->dead_count = space->punched_count = 0;
-	space->asked_us = space->waits_since_us = 0;
+	space->asked_us = 0;
+	for (unsigned i = 0; i < volume->replica_count; i++)
+		volume->replicas[i].lacks_since_us = 0;
 	atomic_store(&volume->numbers.freed_lsn, 0); /* it was of the epoch that ends */
 	volume_forget_kept(volume);
 }
@@ -198,14 +199,25 @@ static bool is_above_most(const struct volume *volume)
 		volume->options.retained_bytes_max;
 }
 
-static bool any_may_catch_up(const struct volume *volume, uint64_t lsn)
+/* Every copy that does not know has not known for long. Of one whose log is another it is not known
+ * what it lacks, nor which of the two is the bad one: that is the operator's to end. */
+static bool may_leave_behind(struct volume *volume, uint64_t lsn)
 {
+	uint64_t now = clock_mono_us();
+	bool may = !volume->space.makes_no_holes && is_above_most(volume);
 	for (unsigned i = 0; i < volume->replica_count; i++) {
-		const struct volume_replica *replica = &volume->replicas[i];
-		if (!knows(replica, lsn) && replica->connected && !replica->diverged)
-			return true;
+		struct volume_replica *replica = &volume->replicas[i];
+		if (knows(replica, lsn)) {
+			replica->lacks_since_us = 0;
+			replica->is_left_behind = false;
+			continue;
+		}
+		if (replica->lacks_since_us == 0)
+			replica->lacks_since_us = now;
+		may = may && !replica->diverged &&
+			has_waited(replica->lacks_since_us, volume->options.stale_after_ms);
 	}
-	return false;
+	return may;
 }
 
 /* Once for each list: the directory is asked again by itself until it has it (claims.c). */
@@ -213,30 +225,18 @@ static void leave_behind(struct volume *volume, uint64_t lsn)
 {
 	if (atomic_load(&volume->numbers.freed_lsn) >= lsn)
 		return;
-	for (unsigned i = 0; i < volume->replica_count; i++)
-		if (!knows(&volume->replicas[i], lsn))
+	for (unsigned i = 0; i < volume->replica_count; i++) {
+		struct volume_replica *replica = &volume->replicas[i];
+		if (replica->lacks_since_us > 0 && !replica->is_left_behind)
 			log_warn("copy_stale",
 				"volume=%u node=%u acked=%llu freed=%llu "
 				"effect=\"no failover chooses it before it has caught up\"",
-				volume->options.id, volume->replicas[i].node_id,
-				(unsigned long long)volume->replicas[i].acked_lsn,
-				(unsigned long long)lsn);
+				volume->options.id, replica->node_id,
+				(unsigned long long)replica->acked_lsn, (unsigned long long)lsn);
+		replica->is_left_behind = replica->lacks_since_us > 0;
+	}
 	atomic_store(&volume->numbers.freed_lsn, lsn);
 	volume->options.events.changed(volume->options.events.arg, volume);
-}
-
-/* Some copy has not heard what is dead. */
-static void wait_for_copies(struct volume *volume)
-{
-	struct volume_space *space = &volume->space;
-	if (space->waits_since_us == 0)
-		space->waits_since_us = clock_mono_us();
-	if (!space->makes_no_holes && is_above_most(volume) &&
-		(has_waited(space->waits_since_us, CATCH_UP_MS) ||
-			!any_may_catch_up(volume, space->mark_lsn)))
-		leave_behind(volume, space->mark_lsn);
-	else if (has_waited(space->since_us, CATCH_UP_MS))
-		space->dead_count = 0;
 }
 
 static void say_free(struct volume *volume);
@@ -286,6 +286,21 @@ static void say_free(struct volume *volume)
 
 /* ---- looking ---- */
 
+static void free_or_wait(struct volume *volume)
+{
+	struct volume_space *space = &volume->space;
+	bool may_go_past = may_leave_behind(volume, space->mark_lsn);
+	if (all_copies_know(volume, space->mark_lsn)) {
+		say_free(volume);
+	} else if (may_go_past) {
+		leave_behind(volume, space->mark_lsn);
+		if (is_told(volume, space->mark_lsn))
+			say_free(volume);
+	} else if (has_waited(space->since_us, LIST_MS)) {
+		space->dead_count = 0;
+	}
+}
+
 void volume_look_at_space(struct volume *volume)
 {
 	struct volume_space *space = &volume->space;
@@ -300,12 +315,7 @@ void volume_look_at_space(struct volume *volume)
 		find_dead(volume);
 	} else if (!is_list_good(volume)) {
 		space->dead_count = 0;
-	} else if (!has_waited(space->since_us, volume->options.free_wait_ms)) {
-		return;
-	} else if (all_copies_know(volume, space->mark_lsn) || is_told(volume, space->mark_lsn)) {
-		space->waits_since_us = 0;
-		say_free(volume);
-	} else {
-		wait_for_copies(volume);
+	} else if (has_waited(space->since_us, volume->options.free_wait_ms)) {
+		free_or_wait(volume);
 	}
 }

@@ -61,6 +61,9 @@ struct volume_replica {
 	/* In step while acked_lsn is not below it: the durable end when it connected, or when it
 	 * stirred after a stall; UINT64_MAX while stalled. */
 	uint64_t in_step_lsn;
+	/* Since when room waits for it (space.c), 0: it does not; and that it is left behind. */
+	uint64_t lacks_since_us;
+	bool is_left_behind;
 };
 
 /* What the directory wants of this volume on this node. */
@@ -121,8 +124,8 @@ struct volume_options {
 	uint64_t alone_after_ms;
 	/* How long a dead body keeps its room: somebody may be reading it. */
 	uint64_t free_wait_ms;
-	/* How much of that waits for a copy that is away. */
-	uint64_t retained_bytes_max;
+	/* How much of that waits for a copy that is away, when it has been for so long. */
+	uint64_t retained_bytes_max, stale_after_ms;
 	/* CHECKPOINT_MS, where time is not the simulation's; 0: that. */
 	uint64_t checkpoint_ms;
 	/* How often a mailbox may be filled up (node/mailbox/rate.h); 0: as often as it is. */
@@ -307,7 +310,6 @@ struct volume_space {
 	uint64_t *dead;
 	size_t dead_count;
 	uint64_t mark_lsn, since_us;
-	uint64_t waits_since_us; /* since when some copy has not heard; 0: none is waited for */
 	/* Of those that were kept: index.bodies.dead_bytes counts all others. */
 	uint64_t dead_over_bytes;
 	bool is_full_of_over; /* there may be any number more */

@@ -76,6 +76,7 @@ static void run_create(struct worker_call *call)
 		.alone_after_ms = config->alone_after_s * 1000,
 		.free_wait_ms = config->free_after_s * 1000,
 		.retained_bytes_max = config->retained_mib_max << 20,
+		.stale_after_ms = config->stale_after_s * 1000,
 		.write_quotas_per_day = config->write_quotas_per_day,
 		.is_short_of_room = &slot->volumes->is_short_of_room,
 		.events = slot_events(slot) });

@@ -25,10 +25,10 @@ def free_soon(c, seconds, retained_mib=None):
     for node in NODES:
         path = c.daemon(f"{node}/node").config
         with open(path, encoding="utf-8") as file:
-            lines = [line for line in file if not line.startswith(("free_after_s", "retained_mib_max"))]
+            lines = [line for line in file if not line.startswith(("free_after_s", "retained_mib_max", "stale_after_s"))]
         with open(path, "w", encoding="utf-8") as file:
             file.writelines(lines + ([f"free_after_s = {seconds}\n"] if seconds else []) +
-                            ([f"retained_mib_max = {retained_mib}\n"] if retained_mib else []))
+                            ([f"retained_mib_max = {retained_mib}\n", "stale_after_s = 5\n"] if retained_mib else []))
         c.daemon(f"{node}/node").stop(signal.SIGTERM)
     c.heal()
 

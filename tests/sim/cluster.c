@@ -422,6 +422,7 @@ static void make_slot(struct machine *machine, unsigned v)
 		.alone_after_ms = CLUSTER_ALONE_AFTER_MS,
 		.free_wait_ms = CLUSTER_FREE_WAIT_MS,
 		.retained_bytes_max = CLUSTER_RETAINED_BYTES_MAX,
+		.stale_after_ms = CLUSTER_FREE_WAIT_MS,
 		.checkpoint_ms = CLUSTER_CHECKPOINT_MS,
 		.events = slot_events(slot) });
 	map_set(machine->volumes.slots, map_key_u64(&id), slot);

@@ -125,8 +125,15 @@ static void check_restored(struct world *world)
 			.expected_epoch = volume.epoch,
 			.epoch = volume.epoch + 255,
 			.reign = { 7 },
-			.primary_node_id = 3 } };
+			.primary_node_id = 3,
+			.from_epoch = PROMOTE_STALE } };
 	memcpy(restoration.promotion.expected_reign, volume.reign, REIGN_LENGTH);
+	expect_done(directory_note_service(writer,
+			    &(struct volume_service){
+				    .volume_id = 1, .epoch = volume.epoch, .freed_lsn = 4096 },
+			    &error),
+		&error);
+	EXPECT_INT(4096, read_volume(writer, "node-a1", &at).freed_lsn);
 	for (unsigned i = 0; i < 2; i++) {
 		EXPECT_INT(-ENOENT, directory_read_slot(writer, &change, &slot, &error));
 		expect_done(directory_begin(writer, &error), &error);
@@ -143,6 +150,8 @@ static void check_restored(struct world *world)
 		EXPECT_INT(i, is_there);
 		EXPECT_INT(1 + i, read_volume(writer, "node-c1", &at).replica_count);
 	}
+	/* What was freed since is nothing to a log that is older. */
+	EXPECT_INT(0, read_volume(writer, "node-c1", &at).freed_lsn);
 }
 
 TEST(a_volume_that_is_restored_elsewhere_is_there_with_its_copy_or_not_at_all)

@@ -174,3 +174,39 @@ TEST(what_is_on_its_way_out_is_not_copied)
 	EXPECT_INT(0, race.archive->message_count);
 	fixture_teardown(&race.f);
 }
+
+TEST(what_is_on_its_way_out_of_inbox_is_not_renamed_with_it)
+{
+	struct race race;
+	begin(&race);
+	EXPECT_INT(0, fixture_deliver(&race.f, 2, 200));
+	mailbox_expunge(race.inbox, &race.uid, 1, wish(&race));
+	race.uid = race.inbox->messages[1].uid;
+	store(&race, STORE_ADD, MESSAGE_SEEN, "new");
+	mailbox_rename_folder(race.inbox, STR("Old"), wish(&race));
+	settle(&race);
+	race.archive = fixture_folder(&race.f, "Old");
+	EXPECT_INT(0, race.inbox->message_count);
+	EXPECT_INT(1, race.archive->message_count);
+	EXPECT_INT(MESSAGE_SEEN, system_flags(&race, 0));
+	EXPECT(has_keyword(&race, 0, "new"));
+	fixture_teardown(&race.f);
+}
+
+TEST(a_move_to_a_folder_that_goes_takes_nothing_from_a_copy)
+{
+	struct race race;
+	begin(&race);
+	struct folder *junk = fixture_folder(&race.f, "Junk");
+	mailbox_delete_folder(race.archive, wish(&race));
+	struct mailbox_op *in_vain = wish(&race);
+	mailbox_copy(race.inbox, &race.uid, 1, race.archive, true, &unlimited, in_vain);
+	mailbox_copy(race.inbox, &race.uid, 1, junk, false, &unlimited, wish(&race));
+	loop_run(race.f.loop);
+	EXPECT_INT(0, race.ops[0].status);
+	EXPECT(in_vain->status < 0);
+	EXPECT_INT(0, race.ops[2].status);
+	EXPECT_INT(1, race.inbox->message_count);
+	EXPECT_INT(1, fixture_folder(&race.f, "Junk")->message_count);
+	fixture_teardown(&race.f);
+}
