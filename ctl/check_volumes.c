@@ -141,8 +141,9 @@ static const struct wait waits[] = {
 		"restore --mailbox`" },
 	{ "a copy that has what", false,
 		"is not served, as its log here lacks what is known to have been confirmed",
-		"start a copy that has it, or `pando failover VOLUME` where one answers; if all "
-		"others are lost, `pando open VOLUME --alone` serves what is here" },
+		"start a copy that has it, or `pando failover VOLUME` where one answers (with "
+		"--accept-loss where that calls it stale); if all others are lost, `pando open "
+		"VOLUME --alone` serves what is here" },
 	{ "have answered and are to follow", true, "is not served yet",
 		"see their replicators' logs, and `pando failover VOLUME` serves it at another" },
 	{ "", false, "is not served yet, because it cannot be known whether its log is whole",

@@ -21,6 +21,7 @@
 #include "ctl/filling.h"
 #include "ctl/interrupt.h"
 #include "ctl/output.h"
+#include "ctl/position.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -108,6 +109,14 @@ static int find_node(struct restoring *restoring)
 	return EXIT_FAILED;
 }
 
+/* Else no failover chooses it without --accept-loss. */
+static bool reaches_freed(const struct directory_volume *volume, const struct json *copy)
+{
+	struct position position = { .epoch = json_u64(copy, "epoch"),
+		.end_lsn = json_u64(copy, "durable_lsn") };
+	return position_reaches(&position, volume->freed_epoch, volume->freed_lsn);
+}
+
 /* Whoever could serve it has more than any backup; `why_out` stays empty where nobody can. */
 static void look_at_copies(
 	struct restoring *restoring, const struct question *nodes, struct buf *why_out)
@@ -131,8 +140,9 @@ static void look_at_copies(
 		else if (end > 0 && json_true(copy, "is_whole") && !json_true(copy, "is_damaged"))
 			buf_printf(why_out,
 				"%s has a copy of volume %s, up to address %llu: `pando failover "
-				"%s` serves it (--accept-loss restores all the same)",
-				node->name, volume->name, (unsigned long long)end, volume->name);
+				"%s%s` serves it (--accept-loss restores all the same)",
+				node->name, volume->name, (unsigned long long)end, volume->name,
+				reaches_freed(volume, copy) ? "" : " --accept-loss");
 		if (buf_length(why_out) > 0)
 			return;
 	}

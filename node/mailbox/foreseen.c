@@ -38,7 +38,7 @@ static bool is_in_vain(
 void foresee(const struct volume *volume, const struct folder *folder, struct pool *pool,
 	struct foreseen *foreseen_out)
 {
-	unsigned room = 0;
+	size_t room = 0;
 	*foreseen_out = (struct foreseen){ .folder = folder };
 	list_for_each (entry, &volume->pending)
 		room += list_entry(entry, struct pending_change, link)->change.action_count;
