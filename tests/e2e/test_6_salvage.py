@@ -441,6 +441,10 @@ def test_a_tail_that_cannot_come_home_is_said_and_comes_when_it_can(c):
             "salvage", "show", row["tail"])[0]["reason"] for row in open_tails(c)))
         assert not set(sent[name]) & set(c.subjects(name, "site-b"))
         wait_for("check to say it", 40, lambda: waits_is_said(c))
+        # Its disk may be the only one that has what is in them: that is at risk.
+        tails = [row for row in c.pando_json("at-risk", check=False) if row["what"] == "tail"]
+        assert {row["where"] for row in tails} == {NODE}, tails
+        assert sorted(row["volume"] for row in tails) == sorted(row["volume"] for row in open_tails(c)), tails
         # The machine that has it is not switched off.
         said = subprocess.run([demo.PANDO, "--config", c.conf, "node", "drain", NODE, "--dry-run"],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
