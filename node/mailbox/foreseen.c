@@ -39,7 +39,7 @@ void foresee(const struct volume *volume, const struct folder *folder, struct po
 	struct foreseen *foreseen_out)
 {
 	size_t room = 0;
-	*foreseen_out = (struct foreseen){ .folder = folder };
+	*foreseen_out = (struct foreseen){ 0 };
 	list_for_each (entry, &volume->pending)
 		room += list_entry(entry, struct pending_change, link)->change.action_count;
 	if (room == 0)

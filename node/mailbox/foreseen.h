@@ -10,8 +10,7 @@
 #include "node/volume/volume.h"
 
 struct foreseen {
-	const struct folder *folder;
-	/* What is on its way and changes messages of this folder, in the order of the log. */
+	/* What is on its way and changes messages of the folder, in the order of the log. */
 	const struct action **actions;
 	unsigned count;
 };
