@@ -17,6 +17,14 @@ void *mem_alloc(size_t length)
 	return memory;
 }
 
+void *mem_alloc_aligned(size_t alignment, size_t length)
+{
+	size_t whole = (length + alignment - 1) / alignment * alignment;
+	void *memory = aligned_alloc(alignment, whole ? whole : alignment);
+	CHECK(memory != NULL);
+	return memory;
+}
+
 void *mem_resize(void *memory, size_t length)
 {
 	void *resized = realloc(memory, length ? length : 1);

@@ -25,6 +25,8 @@ _Noreturn void check_failed(const char *file, int line, const char *condition);
 /* Allocation that aborts when memory runs out: no caller can do anything sensible about it, and a
  * crash is recovered by the log. The memory of mem_alloc is zeroed. Release with free(). */
 void *mem_alloc(size_t length);
+/* At a multiple of `alignment`, a power of two; not zeroed, not to be resized. */
+void *mem_alloc_aligned(size_t alignment, size_t length);
 void *mem_resize(void *memory, size_t length);
 void *mem_copy(const void *memory, size_t length);
 

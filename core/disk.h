@@ -17,6 +17,9 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+/* Of what direct reading takes and gives: no device in use has larger ones. */
+enum { DISK_BLOCK_BYTES = 4096 };
+
 enum io_backend { IO_BACKEND_AUTO, IO_BACKEND_URING, IO_BACKEND_POSIX };
 
 struct disk;
@@ -76,11 +79,13 @@ int disk_file_allocate(struct disk_file *file, uint64_t length) must_check;
 /* Cuts the file off (or lengthens it) and makes that durable. May be called on a pool thread. */
 int disk_file_truncate(struct disk_file *file, uint64_t length) must_check;
 /* Forgets what memory holds of the file, so that the next read comes from the disk: what is not
- * written yet is written first. */
+ * written yet is written first. -EBUSY when somebody keeps it there; a file system that is in
+ * memory forgets nothing, and gives 0. Waits up to 0.1 s: on a pool thread. */
 int disk_file_drop_cache(struct disk_file *file) must_check;
-/* What the disk itself has, for who looks after it: what memory holds of the range is let go
- * before, and is there again; what it did not hold it does not hold then either. By a descriptor
- * that nobody else reads by, as it reads nothing ahead any more. Otherwise as disk_read_now. */
+/* What the disk itself has, for who looks after it: past what memory holds, which stays as it is
+ * (open(2), O_DIRECT; a file system that has no such reading is read as by disk_read_now).
+ * `offset` and `bytes` stand at multiples of DISK_BLOCK_BYTES, and there is room for whole ones.
+ * By a descriptor that nobody reads by in another way. Otherwise as disk_read_now. */
 int disk_read_stored(
 	struct disk_file *file, void *bytes, size_t length, uint64_t offset) must_check;
 /* Zeroes a range and makes that durable. */

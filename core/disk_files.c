@@ -1,5 +1,6 @@
 #include "core/disk.h"
 
+#include "core/check.h"
 #include "core/disk_internal.h"
 #include "core/str.h"
 
@@ -7,17 +8,23 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 enum {
 	/* Zeroes written at a time when a segment is prepared: large enough to be sequential, small
 	 * enough for any cache. */
 	ZERO_CHUNK_BYTES = 1 << 20,
+	/* A tenth of a second for who holds a page: none does for long. */
+	DROP_TRIES = 20,
+	DROP_WAIT_US = 5000,
 };
 
 static int sync_parent(const char *path)
@@ -162,26 +169,68 @@ int disk_file_truncate(struct disk_file *file, uint64_t length)
 	return fsync(file->fd) < 0 ? -errno : 0;
 }
 
+static bool is_any_in_memory(int fd, uint64_t size)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), pages = (size + page - 1) / page;
+	void *map = size ? mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+	if (map == MAP_FAILED)
+		return size > 0;
+	unsigned char *states = mem_alloc(pages);
+	bool is_any = mincore(map, size, states) < 0;
+	for (uint64_t i = 0; i < pages && !is_any; i++)
+		is_any = states[i] & 1;
+	free(states);
+	munmap(map, size);
+	return is_any;
+}
+
+/* A page that somebody holds just then, the kernel's own reclaim too, is not let go of. */
 int disk_file_drop_cache(struct disk_file *file)
 {
+	struct statfs system;
 	int result = disk_sync_now(file);
-	return result < 0 ? result : -posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
+	if (result == 0 && fstatfs(file->fd, &system) == 0 && system.f_type == TMPFS_MAGIC)
+		return 0;
+	for (unsigned i = 0; result == 0 && i < DROP_TRIES; i++) {
+		int64_t size = disk_file_size(file);
+		result = size < 0 ? (int)size : -posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
+		if (result == 0 && !is_any_in_memory(file->fd, (uint64_t)size))
+			return 0;
+		usleep(DROP_WAIT_US);
+	}
+	return result < 0 ? result : -EBUSY;
+}
+
+/* By direct reading, whose offsets, lengths and memory are of whole blocks. The last block of a
+ * file may be short. */
+static int read_direct(int fd, char *bytes, size_t length, uint64_t offset)
+{
+	size_t blocks = (length + DISK_BLOCK_BYTES - 1) / DISK_BLOCK_BYTES * DISK_BLOCK_BYTES;
+	size_t read = 0;
+	while (read < length) {
+		ssize_t got = pread(fd, bytes + read, blocks - read, (off_t)(offset + read));
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		read += (size_t)got;
+		if (read < length && (got == 0 || got % DISK_BLOCK_BYTES != 0))
+			return -ENODATA;
+	}
+	return 0;
 }
 
 int disk_read_stored(struct disk_file *file, void *bytes, size_t length, uint64_t offset)
 {
-	struct iovec vector = { bytes, length };
-	/* What is read ahead would be taken for what readers of mail have in memory. */
-	(void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM);
-	bool is_wanted = disk_read_cached(file, &vector, 1, offset) == 0;
-	if (is_wanted)
-		(void)posix_fadvise(
-			file->fd, (off_t)offset, (off_t)length, POSIX_FADV_DONTNEED);
-	int result = disk_read_now(file, bytes, length, offset);
-	if (!is_wanted)
-		(void)posix_fadvise(
-			file->fd, (off_t)offset, (off_t)length, POSIX_FADV_DONTNEED);
-	return result;
+	CHECK((uintptr_t)bytes % DISK_BLOCK_BYTES == 0 && offset % DISK_BLOCK_BYTES == 0);
+	int flags = fcntl(file->fd, F_GETFL), result = -EINVAL;
+	if (flags >= 0 && fcntl(file->fd, F_SETFL, flags | O_DIRECT) == 0)
+		result = read_direct(file->fd, bytes, length, offset);
+	if (result != -EINVAL)
+		return result;
+	/* A file system in memory has no other copy; one with larger blocks has its own reasons. */
+	(void)fcntl(file->fd, F_SETFL, flags & ~O_DIRECT);
+	return disk_read_now(file, bytes, length, offset);
 }
 
 int disk_file_zero(struct disk_file *file, uint64_t offset, uint64_t length)

@@ -63,12 +63,11 @@ static int read_file(struct step *step, struct disk_file *file, uint64_t lsn, si
 	if (size < 0)
 		return (int)size;
 	uint64_t there = (uint64_t)size > offset ? (uint64_t)size - offset : 0;
-	if (there < length)
-		memset(step->window + there, 0, length - (size_t)there);
-	else
+	if (there > length)
 		there = length;
 	step->walk->bytes += there;
 	int result = there ? disk_read_stored(file, step->window, (size_t)there, offset) : 0;
+	memset(step->window + there, 0, length - (size_t)there);
 	step->window_lsn = lsn;
 	step->window_length = result == 0 ? length : 0;
 	return result == -ENODATA ? -EBADMSG : result;
@@ -313,7 +312,7 @@ int walk_step(struct walk *walk, uint64_t target, uint64_t end)
 	walk->message_count = 0;
 	walk->bytes = 0;
 	log_files_init(&step.files, walk->disk, walk->directory);
-	step.window = mem_alloc(WALK_WINDOW_BYTES);
+	step.window = mem_alloc_aligned(DISK_BLOCK_BYTES, WALK_WINDOW_BYTES);
 	/* Room for one damaged group, and that it is not the one that should be there. */
 	while (result == 0 && walk->lsn < target && walk->lsn < end &&
 		walk->damage_count < WALK_DAMAGES_MAX - 2 &&

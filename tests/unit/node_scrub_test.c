@@ -6,6 +6,11 @@
 #include "spool/log_punch.h"
 #include "spool_fixture.h"
 
+#include <fcntl.h>
+#include <stdalign.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
 enum {
 	GROUPS = 18,
 	BODY = 60 << 10,
@@ -284,16 +289,36 @@ TEST(more_damage_than_a_step_can_say_is_said_by_the_next)
 	end(&l);
 }
 
-static bool is_in_memory(struct disk_file *file, uint64_t offset)
+/* Without a read, which would begin to fetch it. */
+static bool is_in_memory(const char *path)
 {
-	static char bytes[WALK_WINDOW_BYTES];
-	struct iovec vector = { bytes, sizeof(bytes) };
-	return disk_read_cached(file, &vector, 1, offset) == 0;
+	unsigned char state = 0;
+	int fd = open(path, O_RDONLY);
+	void *page = mmap(NULL, DISK_BLOCK_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+	CHECK(fd >= 0 && page != MAP_FAILED && mincore(page, DISK_BLOCK_BYTES, &state) == 0);
+	munmap(page, DISK_BLOCK_BYTES);
+	close(fd);
+	return state & 1;
 }
 
-TEST(a_look_at_the_disk_leaves_in_memory_what_was_there_and_nothing_more)
+/* What this process has read of disks until now (proc(5)), or 0. */
+static uint64_t bytes_from_disks(void)
 {
-	static char bytes[4 * WALK_WINDOW_BYTES];
+	unsigned long long bytes = 0;
+	char line[64];
+	FILE *file = fopen("/proc/self/io", "r");
+	while (file != NULL && fgets(line, sizeof(line), file) != NULL)
+		if (sscanf(line, "read_bytes: %llu", &bytes) == 1)
+			break;
+	if (file != NULL)
+		fclose(file);
+	return bytes;
+}
+
+TEST(a_look_at_the_disk_leaves_memory_as_it_is)
+{
+	enum { END = WALK_WINDOW_BYTES + 100 };
+	static alignas(DISK_BLOCK_BYTES) char bytes[2 * WALK_WINDOW_BYTES];
 	struct logged l;
 	struct disk_file *file;
 	char path[128];
@@ -301,22 +326,31 @@ TEST(a_look_at_the_disk_leaves_in_memory_what_was_there_and_nothing_more)
 	snprintf(path, sizeof(path), "%s/file", l.f.directory);
 	memset(bytes, 'b', sizeof(bytes));
 	EXPECT_INT(0, disk_file_open(l.f.disk, path, true, &file));
-	EXPECT_INT(0, disk_write_now(file, bytes, sizeof(bytes), 0));
+	EXPECT_INT(0, disk_write_now(file, bytes, END, 0));
+	/* A file system in memory lets go of nothing. */
 	EXPECT_INT(0, disk_file_drop_cache(file));
+	bool is_on_disk = !is_in_memory(path);
 	disk_file_close(&file);
 	EXPECT_INT(0, disk_file_open(l.f.disk, path, false, &file));
+	memset(bytes, 0, sizeof(bytes));
 	EXPECT_INT(0, disk_read_stored(file, bytes, WALK_WINDOW_BYTES, 0));
 	EXPECT(bytes[0] == 'b' && bytes[WALK_WINDOW_BYTES - 1] == 'b');
-	/* A file system in memory lets go of nothing. */
-	bool is_on_disk = !is_in_memory(file, 3 * WALK_WINDOW_BYTES);
-	if (is_on_disk) {
-		EXPECT(!is_in_memory(file, 0));
-		EXPECT(!is_in_memory(file, WALK_WINDOW_BYTES));
-	}
-	EXPECT_INT(0, disk_read_now(file, bytes, WALK_WINDOW_BYTES, 0));
+	EXPECT(!is_on_disk || !is_in_memory(path));
+	/* And what is in memory is not what it answers. */
+	struct disk_file *reader;
+	EXPECT_INT(0, disk_file_open(l.f.disk, path, false, &reader));
+	EXPECT_INT(0, disk_read_now(reader, bytes, WALK_WINDOW_BYTES, 0));
+	uint64_t before = bytes_from_disks();
 	EXPECT_INT(0, disk_read_stored(file, bytes, WALK_WINDOW_BYTES, 0));
-	EXPECT(is_in_memory(file, 0));
-	EXPECT_INT(-ENODATA, disk_read_stored(file, bytes, 2, sizeof(bytes) - 1));
+	EXPECT(!is_on_disk || before == 0 || bytes_from_disks() >= before + WALK_WINDOW_BYTES);
+	EXPECT(is_in_memory(path));
+	disk_file_close(&reader);
+	/* The end of a file stands within a block. */
+	EXPECT_INT(0, disk_read_stored(file, bytes, END - WALK_WINDOW_BYTES, WALK_WINDOW_BYTES));
+	EXPECT_INT('b', bytes[END - WALK_WINDOW_BYTES - 1]);
+	EXPECT_INT(-ENODATA,
+		disk_read_stored(file, bytes, END - WALK_WINDOW_BYTES + 1, WALK_WINDOW_BYTES));
+	EXPECT_INT(-ENODATA, disk_read_stored(file, bytes, 2 * WALK_WINDOW_BYTES, 0));
 	disk_file_close(&file);
 	end(&l);
 }
