@@ -116,6 +116,7 @@ static void write_fence_record(struct volume *volume)
 	pending->pool = pool_create();
 	pending->done = on_fence_record;
 	pending->durability = DURABILITY_LOCAL;
+	pending->is_own = true;
 	pending->record_type = RECORD_FENCE;
 	volume_submit(volume, pending, STR(""), STR(""));
 }

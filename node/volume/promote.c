@@ -129,6 +129,7 @@ static void write_uid_slack(struct volume *volume, uint32_t halves)
 		.uid_slack = (halves < most ? halves : most) * (UID_SLACK / 2) };
 	pending->done = on_slack_done;
 	pending->durability = DURABILITY_LOCAL;
+	pending->is_own = true;
 	volume_submit(volume, pending, STR(""), STR(""));
 }
 

@@ -279,6 +279,7 @@ static void say_free(struct volume *volume)
 	};
 	pending->done = on_freed;
 	pending->durability = DURABILITY_LOCAL;
+	pending->is_own = true;
 	space->is_freeing = true;
 	space->dead_count -= count;
 	volume_submit(volume, pending, STR(""), STR(""));

@@ -11,7 +11,7 @@ static void finish_change(struct pending_change *pending, int status, bool at_ri
 {
 	struct pool *pool = pending->pool;
 	struct volume *volume = pending->volume;
-	if (status == 0 && volume->answered_end < pending->append.end_lsn)
+	if (status == 0 && !pending->is_own && volume->answered_end < pending->append.end_lsn)
 		volume->answered_end = pending->append.end_lsn;
 	buf_deinit(&pending->encoded);
 	pending->done(pending, status, at_risk);

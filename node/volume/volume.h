@@ -559,6 +559,7 @@ struct pending_change {
 	enum record_type record_type; /* 0: CHANGE */
 	enum durability durability;
 	bool waits_for_replica;  /* false: local durability is enough (flags, folders) */
+	bool is_own;             /* the volume's: nobody is answered, so no copy must have it */
 	struct volume *volume;
 	struct list link;
 	struct ack_wait wait;

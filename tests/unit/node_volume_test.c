@@ -495,6 +495,23 @@ TEST(a_fence_that_somebody_decides_by_does_not_hold_up_the_end_of_the_process)
 	fixture_teardown(&f);
 }
 
+/* Otherwise a disk that fails just then leaves copies behind that lack nothing of anybody's. */
+TEST(what_a_volume_writes_for_itself_was_answered_to_nobody)
+{
+	struct fixture f;
+	struct end fence = { .wait.done = on_end };
+	fixture_setup(&f);
+	EXPECT_INT(0, fixture_deliver(&f, OTHERS_ID, 1000));
+	uint64_t end = volume_log_end(f.volume->log);
+	EXPECT_INT(end, f.volume->answered_end);
+	volume_fence(f.volume, true, &fence.wait);
+	run_for_a_moment(&f);
+	EXPECT(fence.answered);
+	EXPECT(volume_log_end(f.volume->log) > end);
+	EXPECT_INT(end, f.volume->answered_end);
+	fixture_teardown(&f);
+}
+
 TEST(a_volume_that_has_its_log_stands_still_without_a_word_of_its_replicator)
 {
 	struct fixture f;
