@@ -19,6 +19,8 @@ SLOW = True
 OTHER = "node-b1"
 # What lies between the last UID of a backup and the first one behind it, at least.
 PASSED_OVER = 255 * 65536
+# The first groups of a log, and far below where the logs here end when their backup is taken.
+DAMAGED = 16 << 10
 
 
 class Backup:
@@ -226,7 +228,7 @@ def test_what_a_damaged_copy_has_more_than_the_backup_comes_home(c):
     # The beginning of the log is gone: nothing that stands here can be served.
     path = os.path.join(data_of(c, NODE, "volumes"), str(number), f"{0:016x}.log")
     with open(path, "r+b") as file:
-        file.write(bytes(64 << 10))
+        file.write(bytes(DAMAGED))
     for index in glob.glob(os.path.join(data_of(c, NODE, "index"), f"{number}.sqlite*")):
         os.unlink(index)
     for node in (NODE, OTHER):
@@ -259,7 +261,7 @@ def test_what_is_too_damaged_to_say_what_it_has_stays_where_it_was_set_aside(c):
     lose(c, OTHER, number)
     log = os.path.join(data_of(c, NODE, "volumes"), str(number))
     with open(os.path.join(log, f"{0:016x}.log"), "r+b") as file:
-        file.write(bytes(64 << 10))
+        file.write(bytes(DAMAGED))
     os.unlink(os.path.join(log, "epochs"))
     code, said = backup.restore(operator_of(c, c.daemon(f"{NODE}/node").machine), "--volume", volume, "--accept-loss")
     assert code == 0, said
