@@ -136,6 +136,19 @@ static void report_move(
 	buf_deinit(&loss);
 }
 
+/* The directory has them at their new nodes; whoever waits longer is told where to look. */
+static void say_unserved(const struct plan *plan)
+{
+	for (unsigned i = 0; i < plan->count; i++) {
+		const struct move *move = &plan->moves[i];
+		if (move->promoted && !move->served)
+			command_complain("volume %s is promoted at %s and not served yet: %s; "
+					 "`pando check` says why and what helps",
+				move->volume->name, node_name(plan, move->chosen_node_id),
+				move->waits_for);
+	}
+}
+
 static void report(
 	const struct plan *plan, struct directory_writer *writer, bool json, bool dry_run)
 {
@@ -253,6 +266,8 @@ static int run(
 		}
 		if (code == EXIT_DONE)
 			report(&plan, command->writer, command_json(command), dry_run);
+		if (code == EXIT_DONE && !dry_run)
+			say_unserved(&plan);
 		for (unsigned i = 0; i < plan.count && code == EXIT_DONE; i++)
 			if (plan.moves[i].problem[0] || (!dry_run && !plan.moves[i].served))
 				code = EXIT_FAILED;

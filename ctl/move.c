@@ -361,6 +361,19 @@ int plan_promote(struct plan *plan, struct directory_writer *writer, struct erro
 	return code;
 }
 
+static void note_waiting(struct move *move, const struct json *volume)
+{
+	struct str waits_for = json_text(volume, "waits_for"), role = json_text(volume, "role");
+	if (volume == NULL)
+		snprintf(move->waits_for, sizeof(move->waits_for), "its node does not answer");
+	else if (waits_for.length > 0)
+		snprintf(move->waits_for, sizeof(move->waits_for), "it waits for " STR_FORMAT,
+			STR_ARG(waits_for));
+	else
+		snprintf(move->waits_for, sizeof(move->waits_for), "it is " STR_FORMAT " there",
+			STR_ARG(role));
+}
+
 void plan_wait(struct plan *plan)
 {
 	uint64_t deadline = plan_elapsed_ms(plan) + SERVE_MS;
@@ -381,6 +394,7 @@ void plan_wait(struct plan *plan)
 				json_u64(volume, "epoch") == move->epoch;
 			move->served_after_ms = plan_elapsed_ms(plan);
 			waiting = waiting || !move->served;
+			note_waiting(move, volume);
 		}
 		answers_deinit(&answers);
 		if (!waiting || plan_elapsed_ms(plan) > deadline)

@@ -67,7 +67,8 @@ static bool is_filled(const struct cluster *cluster, const struct question *node
 
 /* "node-b1 in step", "node-b1 1234 bytes behind", "node-b1 not connected", "node-b1 does not
  * move", "node-b1 has another log", "node-b1 in step, not verified", "node-b1 1234 bytes behind,
- * being filled", "node-b1 seeding, 43 % (120 of 280 MiB)", "node-b1 not connected, stale". */
+ * being filled", "node-b1 seeding, 43 % (120 of 280 MiB)", "node-b1 not connected, stale", "node-b1
+ * not heard of yet". */
 static void describe_copies(const struct cluster *cluster, const struct question *nodes,
 	const struct directory_volume *row, const struct json *volume, struct buf *out)
 {
@@ -110,6 +111,15 @@ static void describe_copies(const struct cluster *cluster, const struct question
 			buf_append_literal(out, ", being filled");
 		if (copy_is_stale(row, peer))
 			buf_append_literal(out, ", stale");
+	}
+	/* Its replicator has said nothing of them yet. */
+	bool is_primary = str_equal(json_text(volume, "role"), STR("primary"));
+	for (unsigned i = 0; is_primary && i < row->replica_count; i++) {
+		const struct directory_node *node =
+			directory_find_node(cluster->directory, row->replica_node_ids[i]);
+		if (node != NULL && status_peer(volume, node->name) == NULL)
+			buf_printf(out, "%s%s not heard of yet", buf_length(out) ? ", " : "",
+				node->name);
 	}
 }
 

@@ -137,8 +137,7 @@ int sql_open_file(const char *path, bool create, struct sql **sql_out, struct er
 	int code = open_database(path, flags, sql_out, error);
 	if (code < 0)
 		return code;
-	code = sql_script(
-		*sql_out, "pragma journal_mode = wal; pragma synchronous = normal", error);
+	code = sql_script(*sql_out, "pragma journal_mode = wal; pragma synchronous = full", error);
 	if (code < 0)
 		sql_close(sql_out);
 	return code;

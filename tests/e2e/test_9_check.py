@@ -183,3 +183,19 @@ def test_a_replica_that_is_connected_and_does_not_move_is_told(c):
     finally:
         replicator.send(signal.SIGCONT)
         c.heal()
+
+
+def test_status_names_every_copy_that_should_be_there(c):
+    """Also at once behind a failover, when who serves has not heard of the machine that is gone."""
+    for kind in ("node", "replicator"):
+        c.daemon(f"node-a1/{kind}").send(signal.SIGKILL)
+    try:
+        c.pando("failover", "a1-1", "--to", "site-b")
+        for _ in range(10):
+            row = next(row for row in c.status()["volumes"] if row["volume"] == "a1-1")
+            assert row["state"] == "primary" and row["copies"].startswith("node-a1 not "), row
+    finally:
+        for kind in ("replicator", "node"):
+            restart(c, f"node-a1/{kind}")
+        c.heal()
+        c.pando("failback", "site-a")
