@@ -690,7 +690,9 @@ int directory_promote(struct directory_writer *writer, struct promotion *promoti
 int directory_note_service(
 	struct directory_writer *writer, const struct volume_service *service, struct error *error)
 {
-	char id[24], epoch[24], incarnation[24], slacks[24], freed_lsn[24];
+	char id[24], epoch[24], incarnation[24], slacks[24], freed_epoch[24], freed_lsn[24];
+	snprintf(
+		freed_epoch, sizeof(freed_epoch), "%llu", (unsigned long long)service->freed_epoch);
 	snprintf(freed_lsn, sizeof(freed_lsn), "%llu", (unsigned long long)service->freed_lsn);
 	snprintf(id, sizeof(id), "%u", service->volume_id);
 	snprintf(epoch, sizeof(epoch), "%llu", (unsigned long long)service->epoch);
@@ -704,9 +706,10 @@ int directory_note_service(
 		SQL_VALUES(incarnation, slacks, id, epoch), NULL);
 	if (code == 0 && service->freed_lsn > 0)
 		code = writer_query(writer, error,
-			"update volume set freed_epoch = epoch, freed_lsn = $1 where id = $2 "
-			"and epoch = $3 and (freed_epoch < epoch or freed_lsn < $1)",
-			SQL_VALUES(freed_lsn, id, epoch), NULL);
+			"update volume set freed_epoch = $4, freed_lsn = $1 where id = $2 "
+			"and epoch = $3 and (freed_epoch < $4 or (freed_epoch = $4 and freed_lsn < "
+			"$1))",
+			SQL_VALUES(freed_lsn, id, epoch, freed_epoch), NULL);
 	for (unsigned i = 0; code == 0 && i < VOLUME_COPIES_MAX; i++) {
 		char copy[24];
 		if (service->filled_copies[i] == 0)

@@ -217,8 +217,8 @@ struct volume_service {
 	/* Copies (struct directory_volume) that have been in step: they count from now on; 0: no
 	 * more. */
 	uint64_t filled_copies[VOLUME_COPIES_MAX];
-	/* Of this epoch's log, as struct directory_volume; 0: nothing new. */
-	uint64_t freed_lsn;
+	/* As in struct directory_volume; 0: none. */
+	uint64_t freed_epoch, freed_lsn;
 };
 /* Slacks and freed place are never lowered; nothing when the epoch has passed, or all that is
  * known. */

@@ -131,6 +131,21 @@ static bool find_filled(const struct slot *slot, const struct directory_volume *
 	return any;
 }
 
+static void remember_freed(struct slot *slot, uint64_t epoch, uint64_t lsn)
+{
+	if (lsn == 0 || epoch < slot->freed_epoch ||
+		(epoch == slot->freed_epoch && lsn <= slot->freed_lsn))
+		return;
+	slot->freed_epoch = epoch;
+	slot->freed_lsn = lsn;
+}
+
+static bool is_freed_further(const struct slot *slot, const struct directory_volume *entry)
+{
+	return entry->freed_epoch < slot->freed_epoch ||
+		(entry->freed_epoch == slot->freed_epoch && entry->freed_lsn < slot->freed_lsn);
+}
+
 void slot_tell_directory(struct slot *slot)
 {
 	struct volumes *volumes = slot->volumes;
@@ -139,12 +154,14 @@ void slot_tell_directory(struct slot *slot)
 	uint64_t epoch = atomic_load(&numbers->epoch);
 	uint64_t incarnation = atomic_load(&numbers->incarnation);
 	uint64_t slacks = atomic_load(&numbers->uid_slacks);
-	uint64_t freed_lsn = atomic_load(&numbers->freed_lsn);
+	if (entry != NULL)
+		remember_freed(slot, entry->freed_epoch, entry->freed_lsn);
 	slot->has_more_to_tell |= slot->is_claiming;
 	if (slot->is_claiming || slot->is_untold || entry == NULL ||
 		!directory_is_fresh(volumes->directory) ||
 		atomic_load(&numbers->state) != VOLUME_PRIMARY)
 		return;
+	remember_freed(slot, epoch, atomic_load(&numbers->freed_lsn));
 	if (entry->epoch < epoch)
 		claim_served(slot, entry, epoch);
 	else if (entry->epoch == epoch) {
@@ -153,11 +170,10 @@ void slot_tell_directory(struct slot *slot)
 				.epoch = epoch,
 				.incarnation = incarnation,
 				.uid_slacks = slacks,
-				.freed_lsn = freed_lsn } };
-		bool is_freed_further = freed_lsn > 0 &&
-			(entry->freed_epoch < epoch || entry->freed_lsn < freed_lsn);
+				.freed_epoch = slot->freed_epoch,
+				.freed_lsn = slot->freed_lsn } };
 		if (find_filled(slot, entry, &job.service) || entry->incarnation != incarnation ||
-			entry->uid_slacks < slacks || is_freed_further)
+			entry->uid_slacks < slacks || is_freed_further(slot, entry))
 			start(slot, &job);
 	}
 }

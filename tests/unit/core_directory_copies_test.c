@@ -129,8 +129,10 @@ static void check_restored(struct world *world)
 			.from_epoch = PROMOTE_STALE } };
 	memcpy(restoration.promotion.expected_reign, volume.reign, REIGN_LENGTH);
 	expect_done(directory_note_service(writer,
-			    &(struct volume_service){
-				    .volume_id = 1, .epoch = volume.epoch, .freed_lsn = 4096 },
+			    &(struct volume_service){ .volume_id = 1,
+				    .epoch = volume.epoch,
+				    .freed_epoch = volume.epoch,
+				    .freed_lsn = 4096 },
 			    &error),
 		&error);
 	EXPECT_INT(4096, read_volume(writer, "node-a1", &at).freed_lsn);

@@ -312,7 +312,7 @@ static void check_freed(struct world *world)
 static void check_service(struct world *world)
 {
 	static const struct volume_service said[] = { { 1, 4, 11, 9, { 0 }, 9000 },
-		{ 1, 5, 21, 7, { 0 }, 8192 }, { 1, 5, 22, 3, { 0 }, 4096 } };
+		{ 1, 5, 21, 7, { 0 }, 5, 8192 }, { 1, 5, 22, 3, { 0 }, 5, 4096 } };
 	struct error error = { 0 };
 	for (size_t i = 0; i < array_length(said); i++)
 		expect_done(directory_note_service(world->writer, &said[i], &error), &error);

@@ -1,6 +1,7 @@
 #include "core/config.h"
 #include "core/directory/directory.h"
 #include "core/directory/directory_write.h"
+#include "core/directory/sql.h"
 #include "core/log.h"
 #include "core/loop.h"
 #include "core/timer.h"
@@ -157,5 +158,32 @@ TEST(what_an_idle_volume_has_to_tell_while_the_directory_is_written_is_told_by_t
 	tell(&office, 5, 4);
 	EXPECT(await(&office, 4));
 	EXPECT(!office.slot.told_untold);
+	close_office(&office);
+}
+
+/* Another process of the node had found it, and the row is all that this one has of it. */
+TEST(a_directory_that_is_put_back_hears_the_freed_place_again)
+{
+	struct office office;
+	struct error error = { 0 };
+	open_office(&office);
+	uint64_t epoch = row(&office)->epoch;
+	atomic_store(&office.volume.numbers.freed_lsn, 8192);
+	tell(&office, 5, 3);
+	EXPECT(await(&office, 3));
+	EXPECT(row(&office)->freed_epoch == epoch && row(&office)->freed_lsn == 8192);
+	atomic_store(&office.volume.numbers.freed_lsn, 0);
+	office.slot.freed_epoch = office.slot.freed_lsn = 0;
+	tell(&office, 5, 3);
+	EXPECT(!office.slot.is_claiming);
+	EXPECT_INT(0,
+		sql_script(directory_writer_sql(office.writer),
+			"update volume set freed_epoch = 0, freed_lsn = 0, uid_slacks = 2",
+			&error));
+	EXPECT(await(&office, 2));
+	EXPECT_INT(0, row(&office)->freed_lsn);
+	tell(&office, 5, 3);
+	EXPECT(await(&office, 3));
+	EXPECT(row(&office)->freed_epoch == epoch && row(&office)->freed_lsn == 8192);
 	close_office(&office);
 }
