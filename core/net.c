@@ -121,7 +121,8 @@ void stream_update_poll(struct stream *stream)
 		events = stream->handshake_wants_write ? UV_WRITABLE : UV_READABLE;
 		break;
 	case STREAM_OPEN:
-		if (!stream->paused && buf_length(&stream->input) < STREAM_INPUT_MAX)
+		if (!stream->paused && !stream->read_ended &&
+			buf_length(&stream->input) < STREAM_INPUT_MAX)
 			events |= UV_READABLE;
 		/* What was written in this turn leaves at its end; only what is left then waits. A
 		 * change of events costs up to three system calls. */
@@ -130,7 +131,8 @@ void stream_update_poll(struct stream *stream)
 			events |= UV_WRITABLE;
 		break;
 	case STREAM_LINGERING:
-		events = UV_READABLE | (stream->output.length > 0 ? UV_WRITABLE : 0);
+		events = (stream->read_ended ? 0 : UV_READABLE) |
+			(stream->output.length > 0 ? UV_WRITABLE : 0);
 		break;
 	}
 	if (events == stream->polled_events)
@@ -254,7 +256,7 @@ static bool show_input(struct stream *stream, struct buf *view)
 static bool read_input(struct stream *stream)
 {
 	for (int round = 0; round < READS_PER_TURN_MAX; round++) {
-		if (stream->state != STREAM_OPEN || stream->paused ||
+		if (stream->state != STREAM_OPEN || stream->paused || stream->read_ended ||
 			buf_length(&stream->input) >= STREAM_INPUT_MAX)
 			break;
 		bool kept = buf_length(&stream->input) > 0;
@@ -263,6 +265,11 @@ static bool read_input(struct stream *stream)
 		ssize_t got = read_some(stream, to, LOOP_SCRATCH_BYTES);
 		if (got == -EAGAIN || got == -EINTR)
 			break;
+		if (got == 0 && stream->handler->on_end != NULL) {
+			stream->read_ended = true;
+			stream_later(stream);
+			return true;
+		}
 		if (got <= 0) {
 			fail(stream, (int)got);
 			return false;
@@ -282,6 +289,27 @@ static bool read_input(struct stream *stream)
 	if (stream->ssl != NULL && stream->state == STREAM_OPEN && !stream->paused &&
 		SSL_pending(stream->ssl) > 0)
 		stream_later(stream);
+	return true;
+}
+
+/* Once all input has been shown. False when the stream is gone. */
+static bool report_end(struct stream *stream)
+{
+	if (!stream->read_ended || stream->end_is_reported || stream->paused ||
+		stream->must_show_input || stream->state != STREAM_OPEN)
+		return true;
+	stream->end_is_reported = true;
+	/* It was another owner's to answer. */
+	if (stream->handler->on_end == NULL) {
+		fail(stream, 0);
+		return false;
+	}
+	bool gone = false;
+	stream->gone = &gone;
+	stream->handler->on_end(stream->arg);
+	if (gone)
+		return false;
+	stream->gone = NULL;
 	return true;
 }
 
@@ -399,6 +427,16 @@ static void finish_connect(struct stream *stream)
 	}
 }
 
+static void shut_write(struct stream *stream)
+{
+	stream->write_shut = true;
+	if (stream->ssl != NULL) {
+		ERR_clear_error();
+		SSL_shutdown(stream->ssl);
+	}
+	shutdown(stream->fd, SHUT_WR);
+}
+
 /* The owner is gone: send the rest, tell the peer, wait for its end so that nothing sent is lost to
  * a reset caused by unread input. */
 static void linger(struct stream *stream)
@@ -407,24 +445,25 @@ static void linger(struct stream *stream)
 		stream_free(stream);
 		return;
 	}
-	if (stream->output.length == 0 && !stream->write_shut) {
-		stream->write_shut = true;
-		if (stream->ssl != NULL) {
-			ERR_clear_error();
-			SSL_shutdown(stream->ssl);
-		}
-		shutdown(stream->fd, SHUT_WR);
-	}
-	for (int round = 0; round < READS_PER_TURN_MAX; round++) {
+	if (stream->output.length == 0 && !stream->write_shut)
+		shut_write(stream);
+	for (int round = 0; round < READS_PER_TURN_MAX && !stream->read_ended; round++) {
 		ssize_t got = recv(stream->fd, loop_scratch(stream->loop), LOOP_SCRATCH_BYTES, 0);
 		if (got > 0 || (got < 0 && errno == EINTR))
 			continue;
 		if (got < 0 && errno == EAGAIN)
 			break;
-		stream_free(stream);
-		return;
+		if (got < 0) {
+			stream_free(stream);
+			return;
+		}
+		/* It may still read. */
+		stream->read_ended = true;
 	}
-	stream_update_poll(stream);
+	if (stream->read_ended && stream->write_shut)
+		stream_free(stream);
+	else
+		stream_update_poll(stream);
 }
 
 /* False when the stream is gone. */
@@ -467,6 +506,8 @@ void stream_on_turn(void *arg)
 		fail(stream, result);
 		return;
 	}
+	if (stream->must_shut_write && stream->output.length == 0 && !stream->write_shut)
+		shut_write(stream);
 	if (!report_drain(stream))
 		return;
 	if (stream->must_show_input && !stream->paused && stream->state == STREAM_OPEN) {
@@ -480,6 +521,8 @@ void stream_on_turn(void *arg)
 		if (!read_input(stream))
 			return;
 	}
+	if (!report_end(stream))
+		return;
 	stream_update_poll(stream);
 }
 

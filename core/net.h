@@ -35,6 +35,11 @@ struct stream_handler {
 	/* The output backlog has fallen to zero after having been at or above STREAM_BACKLOG_HIGH.
 	 * NULL allowed. */
 	void (*on_drain)(void *arg);
+	/* The peer has ended its side and may wait for answers still (RFC 9293 section 3.6, TLS's
+	 * close_notify): all that it sent has been shown. Output goes on to it until the owner
+	 * closes. Called again after each stream_resume and stream_attach. NULL allowed: such a
+	 * peer has closed. */
+	void (*on_end)(void *arg);
 	/* Closed by the peer (reason 0) or failed (negative errno; -EPROTO: TLS refused). */
 	void (*on_close)(void *arg, int reason);
 };
@@ -88,6 +93,9 @@ bool stream_is_tls(const struct stream *stream);
 /* "TLSv1.3 TLS_AES_256_GCM_SHA384" or "" in clear. Inside on_close(-EPROTO): why the other side's
  * certificate was not believed, or "". */
 const char *stream_tls_description(const struct stream *stream);
+
+/* Ends this side once what is queued has left; nothing is written afterwards. Input still comes. */
+void stream_end(struct stream *stream);
 
 /* Reading stops (the peer feels back-pressure) and goes on. Resuming shows
  * unconsumed input again. */

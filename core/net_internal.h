@@ -37,7 +37,9 @@ struct stream {
 	int fd;
 	int polled_events;
 	enum stream_state state;
-	bool paused, handshake_wants_write, write_shut;
+	bool paused, handshake_wants_write;
+	bool must_shut_write, write_shut; /* this side ends behind the output; has ended */
+	bool read_ended, end_is_reported; /* the other side has ended; its owner knows */
 	bool must_report_open, must_show_input;
 	const struct stream_handler *handler;
 	void *arg;

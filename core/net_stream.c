@@ -86,6 +86,9 @@ void stream_set_handler(struct stream *stream, const struct stream_handler *hand
 {
 	stream->handler = handler;
 	stream->arg = arg;
+	stream->end_is_reported = false;
+	if (stream->read_ended)
+		stream_later(stream);
 	if (stream->state != STREAM_FRESH)
 		return;
 	if (stream->accept_tls != NULL) {
@@ -178,8 +181,15 @@ void stream_resume(struct stream *stream)
 		return;
 	stream->paused = false;
 	stream->must_show_input = true;
+	stream->end_is_reported = false;
 	stream_later(stream);
 	stream_update_poll(stream);
+}
+
+void stream_end(struct stream *stream)
+{
+	stream->must_shut_write = true;
+	stream_later(stream);
 }
 
 void stream_abort(struct stream *stream)
@@ -245,6 +255,7 @@ void stream_attach(
 	stream->state = STREAM_OPEN;
 	stream->paused = false;
 	stream->must_show_input = true;
+	stream->end_is_reported = false;
 	stream_start_poll(stream);
 	stream_later(stream);
 	stream_update_poll(stream);

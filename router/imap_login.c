@@ -53,7 +53,7 @@ struct imap_login {
 	uint64_t backend_deadline_us, backend_retry_ms;
 	struct client_place place;
 	unsigned errors;
-	bool input_waits;
+	bool input_waits, input_ended;
 	bool is_salvage; /* a member of the cluster, see imap_login_start_salvage */
 	char who[192];   /* then: its role and name */
 	char mark[2 * MAILBOX_MARK_LENGTH + 1]; /* with it: of the mailbox that it means */
@@ -92,7 +92,8 @@ static void session_close(struct imap_login *session)
 static void set_state(struct imap_login *session, enum imap_state state)
 {
 	session->state = state;
-	if (session->input_waits && (state == IMAP_COMMANDS || state == IMAP_AUTH)) {
+	if ((session->input_waits || session->input_ended) &&
+		(state == IMAP_COMMANDS || state == IMAP_AUTH)) {
 		session->input_waits = false;
 		stream_pause(session->client);
 		stream_resume(session->client);
@@ -619,6 +620,16 @@ static void client_on_open(void *arg)
 	greet(session);
 }
 
+/* What was sent before is answered. */
+static void client_on_end(void *arg)
+{
+	struct imap_login *session = arg;
+
+	session->input_ended = true;
+	if (session->state != IMAP_WAITING && session->state != IMAP_BACKEND)
+		session_close(session);
+}
+
 static void client_on_close(void *arg, int reason)
 {
 	(void)reason;
@@ -641,6 +652,7 @@ static void on_timer(void *arg)
 static const struct stream_handler client_handler = {
 	.on_open = client_on_open,
 	.on_input = client_on_input,
+	.on_end = client_on_end,
 	.on_close = client_on_close,
 };
 

@@ -3,6 +3,7 @@
 #include "core/list.h"
 #include "core/log.h"
 #include "core/map.h"
+#include "core/timer.h"
 #include "router/resolve.h"
 
 #include <stdlib.h>
@@ -28,10 +29,16 @@ struct proxy {
 	uint64_t access;
 	uint32_t node_id;
 	bool said_bye; /* the home, in what it sent last */
+	struct timer *answer_timer; /* the client has ended its side; NULL: it has not */
 };
 
-/* A BYE and the reply to LOGOUT behind it are shorter. */
-enum { BYE_LENGTH_MAX = 512 };
+enum {
+	/* A BYE and the reply to LOGOUT behind it are shorter. */
+	BYE_LENGTH_MAX = 512,
+	/* Between two parts of what a client that has ended its side is still owed: it may be gone,
+	 * and its home may hang. */
+	ANSWER_MS_MAX = 60000,
+};
 
 static void join_mailbox(struct proxy *proxy, uint64_t id)
 {
@@ -66,6 +73,7 @@ static void proxy_free(struct proxy *proxy)
 
 	list_remove(&proxy->link);
 	leave_mailbox(proxy);
+	timer_destroy(&proxy->answer_timer);
 	proxies->count--;
 	router->imap_session_count--;
 	metric_set(router->metrics.imap_sessions, router->imap_session_count);
@@ -93,6 +101,25 @@ static void client_on_drain(void *arg)
 	stream_resume(proxy->backend);
 }
 
+static void on_unanswered(void *arg)
+{
+	struct proxy *proxy = arg;
+	stream_abort(proxy->client);
+	stream_abort(proxy->backend);
+	proxy_free(proxy);
+}
+
+/* The home hears the same: it answers what it has been asked, and ends the session. */
+static void client_on_end(void *arg)
+{
+	struct proxy *proxy = arg;
+	if (proxy->answer_timer)
+		return;
+	proxy->answer_timer = timer_new(proxy->proxies->router->loop, on_unanswered, proxy);
+	timer_start(proxy->answer_timer, ANSWER_MS_MAX);
+	stream_end(proxy->backend);
+}
+
 static void client_on_close(void *arg, int reason)
 {
 	struct proxy *proxy = arg;
@@ -108,6 +135,8 @@ static void backend_on_input(void *arg, struct buf *input)
 	if (last.length > BYE_LENGTH_MAX)
 		last = str_from_index(last, last.length - BYE_LENGTH_MAX);
 	proxy->said_bye = str_find(last, STR("* BYE ")) >= 0;
+	if (proxy->answer_timer)
+		timer_start(proxy->answer_timer, ANSWER_MS_MAX);
 	pass(proxy->backend, proxy->client, input);
 }
 
@@ -122,7 +151,7 @@ static void backend_on_close(void *arg, int reason)
 	struct proxy *proxy = arg;
 	(void)reason;
 	/* A home that ends a session says why itself; one that breaks off cannot. */
-	if (!proxy->said_bye)
+	if (!proxy->said_bye && !proxy->answer_timer)
 		stream_write_str(proxy->client,
 			STR("* BYE [UNAVAILABLE] The mailbox's home is gone\r\n"));
 	stream_close(proxy->client);
@@ -132,6 +161,7 @@ static void backend_on_close(void *arg, int reason)
 static const struct stream_handler client_handler = {
 	.on_input = client_on_input,
 	.on_drain = client_on_drain,
+	.on_end = client_on_end,
 	.on_close = client_on_close,
 };
 

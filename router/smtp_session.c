@@ -37,10 +37,10 @@ void session_set_state(struct smtp_session *session, enum smtp_state state)
 	session->state = state;
 	if (state == SMTP_HANDSHAKE)
 		timer_start(session->idle, HANDSHAKE_MS);
-	if (state != SMTP_WAITING && session->input_waits) {
+	if (state != SMTP_WAITING && (session->input_waits || session->input_ended)) {
 		session->input_waits = false;
 		stream_pause(session->stream);
-		stream_resume(session->stream); /* shows the waiting input */
+		stream_resume(session->stream); /* shows the waiting input, and its end */
 	}
 }
 
@@ -371,6 +371,16 @@ static void on_open(void *arg)
 	greet(session);
 }
 
+/* What was sent before is answered: a sender that hears nothing of its message sends it again. */
+static void on_end(void *arg)
+{
+	struct smtp_session *session = arg;
+
+	session->input_ended = true;
+	if (session->state != SMTP_WAITING)
+		session_close(session);
+}
+
 static void on_close(void *arg, int reason)
 {
 	(void)reason;
@@ -393,6 +403,7 @@ static void on_idle(void *arg)
 static const struct stream_handler handler = {
 	.on_open = on_open,
 	.on_input = on_input,
+	.on_end = on_end,
 	.on_close = on_close,
 };
 

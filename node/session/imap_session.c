@@ -508,6 +508,16 @@ static void on_input(void *arg, struct buf *input)
 	set_reading(session);
 }
 
+/* Nothing is read while a command runs: all are answered, and no other can come. */
+static void on_input_end(void *arg)
+{
+	struct imap_session *session = arg;
+	if (session->end_reason)
+		return;
+	stream_close(session->stream);
+	session_end(session);
+}
+
 static void on_close(void *arg, int reason)
 {
 	(void)reason;
@@ -516,6 +526,7 @@ static void on_close(void *arg, int reason)
 
 static const struct stream_handler session_handler = {
 	.on_input = on_input,
+	.on_end = on_input_end,
 	.on_drain = on_drain,
 	.on_close = on_close,
 };

@@ -3,6 +3,7 @@
 import base64
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 
@@ -158,3 +159,29 @@ def test_scram_sha_256_at_submission(c):
         subject = c.unique("scram")
         smtp.sendmail(user(69), [user(70)], make_message(subject))
     assert subject in c.subjects(user(70))
+
+
+def say_all(port, data):
+    """What comes back to who sends everything at once and ends its side, as `nc -N` does (RFC 9293 section 3.6)."""
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.settimeout(20)
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        answers = b""
+        while more := connection.recv(65536):
+            answers += more
+    return answers.decode()
+
+
+def test_who_has_ended_its_side_is_answered(c):
+    subject, name = c.unique("half"), user(66)
+    answers = say_all(c.port("site-b", "smtp"), (f"EHLO client.example.net\r\nMAIL FROM:<s@example.net>\r\nRCPT TO:<{name}>\r\n"
+                                                 "DATA\r\n").encode() + make_message(subject) + b"\r\n.\r\nQUIT\r\n")
+    assert [line[:3] for line in answers.splitlines()][-2:] == ["250", "221"], answers
+    assert c.subjects(name).count(subject) == 1
+    answers = say_all(c.port("site-b", "imap"), f"a LOGIN {name} {PASSWORD}\r\nb SELECT INBOX\r\nc FETCH 1:* (UID BODY[])\r\n"
+                      "d NOOP\r\n".encode())
+    assert subject in answers and "d OK" in answers and "BYE" not in answers, answers[-500:]
+    # In IDLE nothing can come any more.
+    answers = say_all(c.port("site-b", "imap"), f"a LOGIN {name} {PASSWORD}\r\nb SELECT INBOX\r\nc IDLE\r\n".encode())
+    assert "b OK" in answers and "+ " in answers, answers

@@ -29,7 +29,7 @@ struct stream {
 	char tls_text[40];
 	bool needs_open, shows_input, is_paused, is_held, was_high, is_tls;
 	bool is_detached;
-	bool engine_closed, peer_closed, told_closed;
+	bool engine_closed, peer_closed, told_closed, told_end, write_ended;
 	bool is_connection, was_given;
 };
 
@@ -325,6 +325,13 @@ static bool stream_run(struct stream *stream)
 		handler->on_input(stream->arg, &stream->input);
 		return true;
 	}
+	if (stream->peer_closed && !stream->is_paused && handler->on_end) {
+		bool is_news = !stream->told_end;
+		stream->told_end = true;
+		if (is_news)
+			handler->on_end(stream->arg);
+		return is_news;
+	}
 	if (stream->peer_closed && !stream->is_paused) {
 		stream->told_closed = true;
 		if (handler->on_close)
@@ -370,6 +377,7 @@ void stream_set_handler(struct stream *stream, const struct stream_handler *hand
 	stream->handler = handler;
 	stream->arg = arg;
 	stream->shows_input = true;
+	stream->told_end = false;
 }
 
 static void note_backlog(struct stream *stream)
@@ -380,6 +388,7 @@ static void note_backlog(struct stream *stream)
 
 void stream_write(struct stream *stream, const void *bytes, size_t length)
 {
+	CHECK(!stream->write_ended);
 	CHECK(!stream->engine_closed && !stream->is_detached);
 	if (stream->told_closed)
 		return;
@@ -447,6 +456,12 @@ void stream_resume(struct stream *stream)
 {
 	stream->is_paused = false;
 	stream->shows_input = true;
+	stream->told_end = false;
+}
+
+void stream_end(struct stream *stream)
+{
+	stream->write_ended = true;
 }
 
 void stream_close(struct stream *stream)

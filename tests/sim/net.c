@@ -203,8 +203,16 @@ static void on_closed(void *arg)
 		event_add(stream->loop, 100000, on_closed, again);
 		return;
 	}
-	if (stream->handler != NULL) {
-		const struct stream_handler *handler = stream->handler;
+	const struct stream_handler *handler = stream->handler;
+	if (handler != NULL && handler->on_end != NULL && close.reason == 0) {
+		/* Until its owner has answered all, and closes. */
+		if (!stream->paused)
+			handler->on_end(stream->arg);
+		if (find_stream(close.stream) != NULL)
+			event_add(stream->loop, 100000, on_closed, mem_copy(&close, sizeof(close)));
+		return;
+	}
+	if (handler != NULL) {
 		stream->handler = NULL;
 		handler->on_close(stream->arg, close.reason);
 	}

@@ -19,15 +19,27 @@ struct echo {
 	struct loop *loop;
 	struct listener *listener;
 	struct stream *client, *server;
-	struct buf received;
+	struct buf received, kept;
 	int client_reason;
+	bool answers_at_end; /* the server, once the client has ended its side */
 };
 
 static void on_server_input(void *arg, struct buf *input)
 {
 	struct echo *echo = arg;
-	stream_write_str(echo->server, buf_str(input));
+	if (echo->answers_at_end)
+		buf_append_str(&echo->kept, buf_str(input));
+	else
+		stream_write_str(echo->server, buf_str(input));
 	buf_consume(input, buf_length(input));
+}
+
+static void on_server_end(void *arg)
+{
+	struct echo *echo = arg;
+	stream_write_str(echo->server, buf_str(&echo->kept));
+	stream_close(echo->server);
+	echo->server = NULL;
 }
 
 static void on_server_close(void *arg, int reason)
@@ -40,11 +52,16 @@ static void on_server_close(void *arg, int reason)
 static const struct stream_handler server_handler = { .on_input = on_server_input,
 	.on_close = on_server_close };
 
+static const struct stream_handler answering_handler = {
+	.on_input = on_server_input, .on_end = on_server_end, .on_close = on_server_close
+};
+
 static void on_accept(void *arg, struct stream *stream)
 {
 	struct echo *echo = arg;
 	echo->server = stream;
-	stream_set_handler(stream, &server_handler, echo);
+	stream_set_handler(
+		stream, echo->answers_at_end ? &answering_handler : &server_handler, echo);
 }
 
 static void on_client_open(void *arg)
@@ -56,6 +73,8 @@ static void on_client_open(void *arg)
 	stream_write(echo->client, "hello", 5);
 	stream_write_bytes(echo->client, bytes, 0, bytes->length);
 	bytes_unref(&bytes);
+	if (echo->answers_at_end)
+		stream_end(echo->client);
 }
 
 static void on_client_input(void *arg, struct buf *input)
@@ -95,9 +114,9 @@ static void run_for_ms(struct loop *loop, uint64_t ms)
 	timer_destroy(&timer);
 }
 
-static void run_echo(const char *address, const char *file_to_remove)
+static void run_echo(const char *address, const char *file_to_remove, bool answers_at_end)
 {
-	struct echo echo = { .loop = loop_create() };
+	struct echo echo = { .loop = loop_create(), .answers_at_end = answers_at_end };
 	struct error error;
 	EXPECT_INT(0,
 		listener_open(echo.loop, address, NULL, on_accept, &echo, &echo.listener, &error));
@@ -117,20 +136,26 @@ static void run_echo(const char *address, const char *file_to_remove)
 	if (echo.server)
 		stream_abort(echo.server);
 	buf_deinit(&echo.received);
+	buf_deinit(&echo.kept);
 	loop_destroy(&echo.loop);
 }
 
 TEST(a_stream_carries_megabytes_both_ways_unchanged)
 {
-	run_echo("127.0.0.1:29871", NULL);
-	run_echo("[::1]:29872", NULL);
-	run_echo("unix:/tmp/pando-net-test.sock", NULL);
+	run_echo("127.0.0.1:29871", NULL, false);
+	run_echo("[::1]:29872", NULL, false);
+	run_echo("unix:/tmp/pando-net-test.sock", NULL, false);
 	unlink("/tmp/pando-net-test.sock");
 }
 
 TEST(a_socket_whose_file_was_removed_is_there_again_within_a_moment)
 {
-	run_echo("unix:/tmp/pando-net-test-gone.sock", "/tmp/pando-net-test-gone.sock");
+	run_echo("unix:/tmp/pando-net-test-gone.sock", "/tmp/pando-net-test-gone.sock", false);
+}
+
+TEST(who_has_ended_its_side_is_answered)
+{
+	run_echo("127.0.0.1:29874", NULL, true);
 }
 
 /* As a process does that was killed while its disk was busy. */
@@ -151,7 +176,7 @@ TEST(an_address_that_is_given_up_in_a_moment_is_waited_for)
 	EXPECT(listen(before, 1) == 0);
 	pthread_t thread;
 	EXPECT(pthread_create(&thread, NULL, let_go, &before) == 0);
-	run_echo("127.0.0.1:29873", NULL);
+	run_echo("127.0.0.1:29873", NULL, false);
 	pthread_join(thread, NULL);
 }
 
