@@ -91,6 +91,9 @@ enum imap_wait cmd_append(struct imap_session *session, struct imap_command *com
 	struct folder *folder = mailbox_find_folder(session->mailbox.mailbox, arguments->name);
 	if (!folder)
 		return imap_reply(command, "NO [TRYCREATE] No such folder");
+	/* No literal may have one (RFC 3501 section 9, CHAR8): nobody could be sent it again. */
+	if (str_find_byte(bytes_str(session->message), '\0') >= 0)
+		return imap_reply(command, "NO [CANNOT] The message has a NUL byte");
 	complete_line_ends(&session->message);
 	summary_encode(bytes_str(session->message), &append->summary);
 	command->state = append;

@@ -434,6 +434,25 @@ static void command_begin(struct imap_session *session)
 	}
 }
 
+/* The session goes on: a client that is thrown out says the same again. */
+static void on_too_long(struct imap_session *session)
+{
+	struct pool *pool = pool_create();
+	struct imap_parser parser;
+	struct str tag = STR("*");
+
+	imap_parser_init(&parser, imap_reader_text(&session->reader), pool);
+	if (!imap_tag(&parser, &tag))
+		tag = STR("*");
+	buf_printf(&session->out, STR_FORMAT " BAD Command too long\r\n", STR_ARG(tag));
+	pool_destroy(&pool);
+	imap_reader_reset(&session->reader);
+	bytes_unref(&session->message);
+	session->message_refused = NULL;
+	if (++session->bad_count >= BAD_COMMANDS_MAX)
+		imap_disconnect(session, "Too many invalid commands");
+}
+
 /* Takes what it can from the input; false when more is needed. */
 static bool read_on(struct imap_session *session)
 {
@@ -458,9 +477,7 @@ static bool read_on(struct imap_session *session)
 	case IMAP_READ_COMMAND:
 		command_begin(session);
 		return true;
-	case IMAP_READ_TOO_LONG:
-		imap_disconnect(session, "Command too long");
-		return false;
+	case IMAP_READ_TOO_LONG: on_too_long(session); return true;
 	}
 	return false;
 }
@@ -622,6 +639,7 @@ void imap_session_start(struct volume *volume, struct stream *stream,
 	session->mailbox.on_denied = on_mailbox_denied;
 	session->mailbox.access = login->access;
 	session->state = IMAP_AUTHENTICATED;
+	session->reader.length_max = IMAP_LONG_COMMAND_LENGTH_MAX;
 	session->loop = volume_loop(volume);
 	session->stream = stream;
 	session->volume = volume;
