@@ -231,6 +231,9 @@ static void join_pieces(struct params *params, struct param *first, struct str n
 		struct str value = param_value(params, piece);
 		piece->is_continued = piece != first;
 		first->is_encoded |= is_encoded;
+		/* An encoded value begins with charset'language' (section 4): none was said. */
+		if (n == 0 && !is_encoded)
+			buf_append_literal(&encoded, "''");
 		buf_append_str(&plain, value);
 		if (is_encoded)
 			buf_append_str(&encoded, value);

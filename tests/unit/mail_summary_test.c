@@ -117,8 +117,12 @@ static const struct {
 		"FileName*1=\"1 %\"\r\n\r\n",
 		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL "
 		"(\"attachment\" (\"filename*\" \"utf-8''%e2%821%20%25\")) NIL NIL)" },
-	{ "a comment beside a language is none",
-		"Content-Language: (x) en , fr\r\n\r\n",
+	{ "a plain beginning says no charset for the encoded rest",
+		"Content-Disposition: attachment; filename*0=\"100%41 '\"; "
+		"filename*1*=%C3%A9.pdf\r\n\r\n",
+		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL "
+		"(\"attachment\" (\"filename*\" \"''100%2541%20%27%C3%A9.pdf\")) NIL NIL)" },
+	{ "a comment beside a language is none", "Content-Language: (x) en , fr\r\n\r\n",
 		"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0 NIL NIL "
 		"(\"en\" \"fr\") NIL)" },
 	{ "lines that are no fields are passed over",
