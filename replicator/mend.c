@@ -41,7 +41,7 @@ struct mend {
 	uint64_t damaged;  /* as it was said first */
 	uint64_t met; /* meanwhile, by the node, beside a scrub's: 1 + where; 0: nothing */
 	uint64_t lsn, end; /* the range */
-	unsigned member, passed_over, ranges, mended;
+	unsigned member, passed_over, ranges;
 	struct connection *asked;
 	struct buf got;
 	struct log_locate locate;
@@ -217,7 +217,6 @@ static void on_mended(void *arg, int status)
 	}
 	log_warn("mended", "volume=%u lsn=%llu end=%llu", copy->id, (unsigned long long)mend->lsn,
 		(unsigned long long)mend->end);
-	mend->mended++;
 	mend->member = 0;
 	if (mend->ranges < MEND_RANGES_MAX) {
 		locate(mend, mend->damaged); /* until what was said first is sound */
@@ -235,7 +234,8 @@ static void on_located(struct log_locate *locate, int status)
 		mend_end(copy);
 		return;
 	}
-	if (status == -ENOENT && (mend->mended > 0 || mend->is_kept)) {
+	/* Mended, or what the node has met is gone since: it reads again. */
+	if (status == -ENOENT) {
 		finish(copy);
 		return;
 	}

@@ -449,6 +449,8 @@ void receive_cut(struct copy *copy, uint64_t lsn)
 		copy->id, (unsigned long long)lsn, (unsigned long long)volume_log_end(copy->log));
 	copy->is_writing = true;
 	copy->verdict = COPY_UNVERIFIED;
+	if (copy->damaged > lsn) /* it goes with the rest */
+		copy->damaged = 0;
 	mend_on_cut(copy);
 	export_retire(copy, true, "the log is being cut");
 	volume_log_cut(copy->log, lsn, on_cut_done, copy);

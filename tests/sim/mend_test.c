@@ -108,6 +108,34 @@ TEST(a_reader_gets_what_another_copy_has_and_the_files_are_equal_again)
 	expect_equal_and_readable(deliveries);
 }
 
+static uint64_t mistaken_lsn;
+
+static void on_mistake(void *arg)
+{
+	struct volume *volume = arg;
+	atomic_store(&volume->numbers.damaged, 1 + mistaken_lsn);
+	volume->options.events.changed(volume->options.events.arg, volume);
+}
+
+/* It has read what was just being cut, and its line to the replicator came up again later. */
+TEST(a_sound_replica_is_not_cut_at_the_word_of_its_node)
+{
+	size_t deliveries[COUNT];
+	start();
+	deliver(deliveries);
+	unsigned primary = cluster_primary(1), replica = replica_of(1);
+	uint64_t end = volume_log_end(cluster_volume(primary, 1)->log);
+	mistaken_lsn = volume_log_last_group(cluster_volume(primary, 1)->log);
+	EXPECT_INT(end, cluster_volume(replica, 1)->reader_end);
+	world_call_on(replica, 0, on_mistake, cluster_volume(replica, 1));
+	for (unsigned i = 0; i < 100; i++) {
+		run_us(SECOND_US / 100);
+		EXPECT(cluster_volume(replica, 1)->reader_end >= end);
+	}
+	EXPECT_INT(0, cluster_volume(replica, 1)->numbers.damaged);
+	expect_equal_and_readable(deliveries);
+}
+
 TEST(who_reads_what_no_copy_in_reach_has_is_told_so_and_reads_it_when_one_is_back)
 {
 	size_t deliveries[COUNT];
