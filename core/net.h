@@ -79,6 +79,9 @@ void stream_write_str(struct stream *stream, struct str s);
 void stream_printf(struct stream *stream, const char *format, ...) printf_like(2, 3);
 /* Queues bytes [offset, offset+length) without copying; takes its own reference. */
 void stream_write_bytes(struct stream *stream, struct bytes *bytes, size_t offset, size_t length);
+/* The kernel takes no more than about so many bytes that it has not sent yet (tcp(7),
+ * TCP_NOTSENT_LOWAT): what is queued here can still wait for what matters more. */
+void stream_limit_unsent(struct stream *stream, unsigned bytes);
 /* Bytes queued and not yet taken by the kernel. */
 size_t stream_backlog(const struct stream *stream);
 

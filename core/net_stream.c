@@ -127,6 +127,12 @@ void stream_write_bytes(struct stream *stream, struct bytes *bytes, size_t offse
 	stream_add_output(stream, bytes_ref(bytes), offset, length);
 }
 
+void stream_limit_unsent(struct stream *stream, unsigned bytes)
+{
+	/* A UNIX socket has no such limit. */
+	(void)setsockopt(stream->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes));
+}
+
 size_t stream_backlog(const struct stream *stream)
 {
 	return stream->output.length;

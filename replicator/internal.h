@@ -28,6 +28,11 @@ enum {
 	CHUNK_BYTES_TARGET = RECEIVE_BYTES_MAX,
 	/* Received and not yet written, over all volumes of a connection. */
 	RECEIVE_QUEUE_MAX = 16 << 20,
+	/* What the kernel holds of a connection and has not sent yet: a line of a gigabit sends it
+	 * in 2 ms, which is what a commit waits behind a copy that is filled. */
+	UNSENT_BYTES_MAX = 256 << 10,
+	/* A copy is filled further while no more than this is queued for its connection. */
+	FILL_BACKLOG_MAX = 64 << 10,
 	/* While the node lets go of a log: a sync or two. */
 	LOCK_RETRY_MS = 20,
 	/* How late it may be noticed that a hold is over. */
@@ -69,6 +74,7 @@ struct connection {
 	struct list link; /* of replicator.connections */
 	struct list shipments;
 	size_t receive_queued;
+	bool fill_waits; /* a copy that is filled over it, for room */
 	uint64_t heard_us;
 	struct timer *alive_timer;
 };
@@ -110,6 +116,8 @@ struct shipment {
 	struct connection *connection;
 	struct log_reader *reader;
 	uint64_t next_lsn, acked_lsn;
+	uint64_t taken_lsn;   /* the other side has said that it has it, of whichever reign */
+	uint64_t filled_at;   /* of replicator.fill_count, when its last turn was */
 	uint64_t copy_number; /* the follower's; 0: it did not say */
 	struct mark marks[MARKS_MAX]; /* a ring: of the last chunks, not acknowledged yet */
 	unsigned mark_first, mark_count;
@@ -214,6 +222,8 @@ struct replicator {
 	struct pool *pool;
 	struct buf out;
 	struct task ship_task;
+	struct timer *fill_timer;
+	uint64_t fill_count; /* turns of copies that are filled */
 	struct list exports; /* export.c; who is served next is first */
 	unsigned export_count;
 	struct timer *export_timer;
@@ -252,6 +262,9 @@ void ship_on_ack(struct connection *connection, const struct cluster_message *me
 /* The volume's durable end has moved, or a connection has room again. */
 void ship_later(struct replicator *replicator);
 void ship_task(void *arg);
+/* Sends a chunk to the copy that is filled next: on a timer, so that everything else of a turn
+ * comes before. */
+void ship_on_fill_timer(void *arg);
 void shipment_end(struct shipment *shipment);
 /* Whether the log here, which goes on to `limit`, has `chain` at `end`. */
 enum copy_verdict ship_compare(

@@ -324,6 +324,9 @@ static void on_alive_timer(void *arg)
 	}
 	connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_ALIVE });
 	timer_start(connection->alive_timer, ALIVE_MS);
+	/* Not all that fills a line is acknowledged. */
+	if (connection->fill_waits)
+		timer_start(connection->replicator->fill_timer, 0);
 }
 
 static void on_open(void *arg)
@@ -342,6 +345,7 @@ static void on_open(void *arg)
 		return;
 	}
 	connection->open = true;
+	stream_limit_unsent(connection->stream, UNSENT_BYTES_MAX);
 	connection->heard_us = clock_mono_us();
 	connection_send(connection, &(struct cluster_message){ .kind = MESSAGE_HELLO,
 					    .node = replicator->options.node_id,

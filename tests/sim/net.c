@@ -460,6 +460,12 @@ size_t stream_backlog(const struct stream *stream)
 	return buf_length(&stream->output) + stream->in_flight;
 }
 
+void stream_limit_unsent(struct stream *stream, unsigned bytes)
+{
+	(void)stream;
+	(void)bytes;
+}
+
 void stream_pause(struct stream *stream)
 {
 	stream->paused = true;

@@ -392,6 +392,8 @@ TEST(what_was_written_at_another_site_is_not_at_risk_after_a_move)
 
 /* ---- a replica that is far behind ---- */
 
+enum { OTHER_MAILBOX = 201 }; /* of volume 2 */
+
 /* 25 MB that it lacks, in two epochs: more than may be queued on a line. */
 static unsigned leave_replica_behind(void)
 {
@@ -426,6 +428,29 @@ TEST(a_replica_is_filled_through_earlier_epochs_without_a_pause)
 	cluster_restart(replica);
 	run_us(3 * SECOND_US);
 	EXPECT(has_all(replica));
+}
+
+TEST(what_is_committed_passes_a_copy_that_is_filled)
+{
+	unsigned replica = leave_replica_behind();
+	cluster_promote(2, 1 - replica);
+	run_us(SECOND_US);
+	/* Its disk takes less than the line brings. */
+	world_slow_disk(replica, 3 * SECOND_US / 10);
+	cluster_restart(replica);
+	run_us(6 * SECOND_US);
+	EXPECT(!has_all(replica));
+	for (unsigned i = 0; i < 5; i++) {
+		size_t delivery = cluster_deliver(2, OTHER_MAILBOX, DURABILITY_STRICT);
+		run_us(3 * SECOND_US);
+		/* Within one wait: the other machine has it. */
+		EXPECT(entry(delivery)->answered_ok);
+		EXPECT(took_ms(delivery) < CLUSTER_REMOTE_WAIT_MS);
+	}
+	world_slow_disk(replica, 0);
+	run_us(40 * SECOND_US);
+	EXPECT(has_all(replica));
+	EXPECT(check_all());
 }
 
 TEST(a_full_disk_of_a_replica_leaves_no_line_unread)
