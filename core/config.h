@@ -60,6 +60,7 @@ struct config {
 	uint64_t alone_after_s;               /* how long an opening waits for silent copies */
 	uint64_t scrub_days;                  /* 0: by the operator's word alone */
 	uint64_t scrub_mib_s_max;
+	uint64_t fill_mib_s_max;              /* to copies that are far behind; 0: as it goes */
 	uint64_t remote_wait_ms_max;          /* how long `remote` waits for the replica */
 	uint64_t forward_timeout_ms;          /* until a message goes to the queue */
 	uint64_t queue_retry_ms_min, queue_retry_ms_max, queue_lifetime_s;

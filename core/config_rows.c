@@ -94,6 +94,10 @@ const struct config_row config_rows[] = {
 		"has rotted; 0 reads it when `pando scrub --now` asks alone."),
 	NUMBER(scrub_mib_s_max, "128", 1, 4096,
 		"MiB a second that `pando scrub --now` reads at most."),
+	NUMBER(fill_mib_s_max, "0", 0, 100000,
+		"MiB a second that copies which are far behind get from here at most, all of them "
+		"together; what is committed goes first in any case. 0: as much as line and disks "
+		"take."),
 	NUMBER(remote_wait_ms_max, "2000", 50, 60000,
 		"How long durability `remote` waits for a connected replica before the message "
 		"counts as at risk."),

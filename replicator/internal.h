@@ -223,7 +223,8 @@ struct replicator {
 	struct buf out;
 	struct task ship_task;
 	struct timer *fill_timer;
-	uint64_t fill_count; /* turns of copies that are filled */
+	uint64_t fill_count;    /* turns of copies that are filled */
+	uint64_t fill_after_us; /* by fill_bytes_s, the next is not before */
 	struct list exports; /* export.c; who is served next is first */
 	unsigned export_count;
 	struct timer *export_timer;
@@ -262,6 +263,8 @@ void ship_on_ack(struct connection *connection, const struct cluster_message *me
 /* The volume's durable end has moved, or a connection has room again. */
 void ship_later(struct replicator *replicator);
 void ship_task(void *arg);
+/* A copy that is filled may go on. */
+void ship_fill_later(struct replicator *replicator);
 /* Sends a chunk to the copy that is filled next: on a timer, so that everything else of a turn
  * comes before. */
 void ship_on_fill_timer(void *arg);

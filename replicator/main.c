@@ -202,6 +202,7 @@ static int open_all(struct program *program, struct error *error)
 					   .tls_server = program->tls_server,
 					   .listen = config->replicator_listen,
 					   .node_socket = socket,
+					   .fill_bytes_s = config->fill_mib_s_max << 20,
 					   .on_operator = on_operator,
 					   .arg = program },
 		&program->replicator, error);

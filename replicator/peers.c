@@ -326,7 +326,7 @@ static void on_alive_timer(void *arg)
 	timer_start(connection->alive_timer, ALIVE_MS);
 	/* Not all that fills a line is acknowledged. */
 	if (connection->fill_waits)
-		timer_start(connection->replicator->fill_timer, 0);
+		ship_fill_later(connection->replicator);
 }
 
 static void on_open(void *arg)

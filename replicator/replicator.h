@@ -29,6 +29,7 @@ struct replicator_options {
 	const char *node_name;
 	struct tls_context *tls_client, *tls_server; /* NULL in a simulation */
 	const char *listen;      /* space-separated */
+	uint64_t fill_bytes_s;   /* to copies that are far behind; 0: without a limit */
 	const char *node_socket; /* where the node of this machine connects */
 	/* Takes the streams of operators (role ctl), who come in by `listen`; NULL: none is
 	 * welcome. */

@@ -365,6 +365,22 @@ static struct shipment *next_filled(const struct replicator *replicator)
 	return next;
 }
 
+void ship_fill_later(struct replicator *replicator)
+{
+	uint64_t now_us = clock_mono_us(), after_us = replicator->fill_after_us;
+	timer_start(replicator->fill_timer, after_us > now_us ? (after_us - now_us) / 1000 + 1 : 0);
+}
+
+static void note_filled(struct replicator *replicator, uint64_t bytes)
+{
+	uint64_t now_us = clock_mono_us(), rate = replicator->options.fill_bytes_s;
+	if (rate == 0)
+		return;
+	if (replicator->fill_after_us < now_us)
+		replicator->fill_after_us = now_us;
+	replicator->fill_after_us += bytes * 1000000 / rate;
+}
+
 /* ---- acknowledgements ---- */
 
 static void note_mark(struct shipment *shipment, uint64_t lsn, uint64_t chain)
@@ -400,7 +416,7 @@ static void note_taken(struct shipment *shipment, uint64_t lsn)
 	if (lsn > shipment->taken_lsn && lsn <= shipment->next_lsn)
 		shipment->taken_lsn = lsn;
 	if (shipment->connection->fill_waits)
-		timer_start(shipment->connection->replicator->fill_timer, 0);
+		ship_fill_later(shipment->connection->replicator);
 }
 
 void ship_on_ack(struct connection *connection, const struct cluster_message *message)
@@ -506,7 +522,7 @@ void ship_task(void *arg)
 		}
 	}
 	if (next_filled(replicator) != NULL)
-		timer_start(replicator->fill_timer, 0);
+		ship_fill_later(replicator);
 }
 
 void ship_on_fill_timer(void *arg)
@@ -515,8 +531,10 @@ void ship_on_fill_timer(void *arg)
 	struct shipment *shipment = next_filled(replicator);
 	if (shipment == NULL)
 		return;
+	uint64_t before = shipment->next_lsn;
 	shipment->filled_at = ++replicator->fill_count;
-	(void)ship_one(shipment);
+	if (ship_one(shipment)) /* else it may be gone */
+		note_filled(replicator, shipment->next_lsn - before);
 	ship_later(replicator);
 }
 

@@ -19,6 +19,7 @@ struct truth truths[CLUSTER_VOLUMES];
  * directory it hears nothing more. */
 static struct truth known[CLUSTER_MACHINES_MAX][CLUSTER_VOLUMES];
 static bool is_cut_off[CLUSTER_MACHINES_MAX];
+static uint64_t fill_bytes_s;
 /* A backup of it, and the other one where there are two. */
 static struct truth kept[CLUSTER_VOLUMES], others[CLUSTER_VOLUMES];
 static bool follows_other[CLUSTER_MACHINES_MAX], is_split, has_lied;
@@ -481,6 +482,7 @@ static void on_start(void *arg)
 					.node_id = number + 1,
 					.node_name = name,
 					.listen = address,
+					.fill_bytes_s = fill_bytes_s,
 					.node_socket = "unix:/run/replicator.sock" },
 		      &machine->replicator, &error) == 0);
 	for (unsigned m = 0; m < machine_count; m++) {
@@ -521,9 +523,15 @@ void cluster_crash(unsigned machine)
 	world_crash_machine(machine);
 }
 
+void cluster_limit_filling(uint64_t bytes_s)
+{
+	fill_bytes_s = bytes_s;
+}
+
 void cluster_start(unsigned count)
 {
 	machine_count = count;
+	fill_bytes_s = 0;
 	cluster_failed = false;
 	load_reset();
 	history_reset();

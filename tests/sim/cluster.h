@@ -40,6 +40,8 @@ struct cluster_mailbox {
 struct cluster_mailbox cluster_mailbox(uint64_t id);
 
 void cluster_start(unsigned machines);
+/* Of machines that start from now on; 0, as after cluster_start: without a limit. */
+void cluster_limit_filling(uint64_t bytes_s);
 /* The two are at one site; each machine begins at one of its own. */
 void cluster_put_together(unsigned machine, unsigned other);
 unsigned cluster_machines(void);

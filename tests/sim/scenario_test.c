@@ -430,6 +430,24 @@ TEST(a_replica_is_filled_through_earlier_epochs_without_a_pause)
 	EXPECT(has_all(replica));
 }
 
+TEST(a_copy_is_filled_no_faster_than_it_may_be)
+{
+	enum { RATE = 2 << 20 };
+	unsigned replica = leave_replica_behind();
+	cluster_limit_filling(RATE);
+	cluster_crash(1 - replica);
+	cluster_restart(1 - replica);
+	run_us(2 * SECOND_US);
+	cluster_restart(replica);
+	run_us(SECOND_US);
+	uint64_t before = cluster_volume(replica, 1)->reader_end;
+	run_us(4 * SECOND_US);
+	uint64_t got = cluster_volume(replica, 1)->reader_end - before;
+	EXPECT(got > 3 * RATE && got < 5 * RATE);
+	run_us(20 * SECOND_US);
+	EXPECT(has_all(replica));
+}
+
 TEST(what_is_committed_passes_a_copy_that_is_filled)
 {
 	unsigned replica = leave_replica_behind();
