@@ -146,6 +146,18 @@ static bool is_freed_further(const struct slot *slot, const struct directory_vol
 		(entry->freed_epoch == slot->freed_epoch && entry->freed_lsn < slot->freed_lsn);
 }
 
+/* A later epoch whose row lacks it does so on purpose: another log stands there, from a backup. */
+static void take_freed(struct slot *slot, const struct directory_volume *entry)
+{
+	if (entry->epoch > slot->seen_epoch && is_freed_further(slot, entry)) {
+		slot->freed_epoch = entry->freed_epoch;
+		slot->freed_lsn = entry->freed_lsn;
+	}
+	if (entry->epoch > slot->seen_epoch)
+		slot->seen_epoch = entry->epoch;
+	remember_freed(slot, entry->freed_epoch, entry->freed_lsn);
+}
+
 void slot_tell_directory(struct slot *slot)
 {
 	struct volumes *volumes = slot->volumes;
@@ -154,8 +166,8 @@ void slot_tell_directory(struct slot *slot)
 	uint64_t epoch = atomic_load(&numbers->epoch);
 	uint64_t incarnation = atomic_load(&numbers->incarnation);
 	uint64_t slacks = atomic_load(&numbers->uid_slacks);
-	if (entry != NULL)
-		remember_freed(slot, entry->freed_epoch, entry->freed_lsn);
+	if (entry != NULL && directory_is_fresh(volumes->directory))
+		take_freed(slot, entry);
 	slot->has_more_to_tell |= slot->is_claiming;
 	if (slot->is_claiming || slot->is_untold || entry == NULL ||
 		!directory_is_fresh(volumes->directory) ||

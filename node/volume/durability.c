@@ -438,6 +438,8 @@ static void note_ack(
 	if (connected) {
 		replica->acked_lsn = lsn;
 		replica->diverged = false;
+		if (lsn >= replica->lacks_lsn)
+			replica->lacks_since_us = 0;
 	}
 	note_filling(volume, replica);
 	if (was_stalled)

@@ -212,8 +212,10 @@ static bool may_leave_behind(struct volume *volume, uint64_t lsn)
 			replica->is_left_behind = false;
 			continue;
 		}
-		if (replica->lacks_since_us == 0)
+		if (replica->lacks_since_us == 0) {
 			replica->lacks_since_us = now;
+			replica->lacks_lsn = lsn;
+		}
 		may = may && !replica->diverged &&
 			has_waited(replica->lacks_since_us, volume->options.stale_after_ms);
 	}

@@ -61,8 +61,9 @@ struct volume_replica {
 	/* In step while acked_lsn is not below it: the durable end when it connected, or when it
 	 * stirred after a stall; UINT64_MAX while stalled. */
 	uint64_t in_step_lsn;
-	/* Since when room waits for it (space.c), 0: it does not; and that it is left behind. */
-	uint64_t lacks_since_us;
+	/* Since when room waits for it to have this much (space.c), 0: it does not; and that it is
+	 * left behind. */
+	uint64_t lacks_since_us, lacks_lsn;
 	bool is_left_behind;
 };
 

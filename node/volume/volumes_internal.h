@@ -67,8 +67,8 @@ struct slot {
 	bool is_untold;   /* it did not take what it had to hear: told again by the clock alone */
 	bool told_untold; /* the log knows */
 	/* The furthest freed place of the volume that this process knows: a directory that is put
-	 * back hears it again. */
-	uint64_t freed_epoch, freed_lsn;
+	 * back hears it again. And the latest epoch that it has seen in it. */
+	uint64_t freed_epoch, freed_lsn, seen_epoch;
 	enum copy_verdict verdict; /* of the replica here, by its leader */
 	struct slot_replica replicas[VOLUME_COPIES_MAX]; /* as last reported */
 	unsigned replica_count;

@@ -104,6 +104,29 @@ TEST(room_comes_back_without_a_copy_that_is_away_for_too_long)
 	EXPECT(check_all());
 }
 
+/* As a client does that takes back what it has expunged: what was found dead is looked for anew. */
+static void keep_reviving(unsigned machine, uint64_t for_us)
+{
+	for (uint64_t us = 0; us < for_us; us += SECOND_US / 100) {
+		cluster_volume(machine, 1)->index.bodies.revived++;
+		run_us(SECOND_US / 100);
+	}
+}
+
+TEST(the_time_of_a_copy_that_has_been_in_step_since_does_not_count)
+{
+	unsigned away = leave_it_behind(), primary = 1 - away;
+	const struct volume_replica *replica = &cluster_volume(primary, 1)->replicas[0];
+	for (unsigned i = 0; i < 1000 && replica->lacks_since_us == 0; i++)
+		run_us(SECOND_US / 100);
+	EXPECT(replica->lacks_since_us > 0);
+	keep_reviving(primary, SECOND_US);
+	cluster_restart(away);
+	keep_reviving(primary, 5 * SECOND_US);
+	EXPECT(!is_stale(away));
+	EXPECT_INT(0, replica->lacks_since_us);
+}
+
 TEST(a_stale_copy_is_no_choice_of_a_failover_until_it_is_in_step)
 {
 	unsigned away = leave_it_behind(), primary = 1 - away;

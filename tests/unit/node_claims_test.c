@@ -185,5 +185,16 @@ TEST(a_directory_that_is_put_back_hears_the_freed_place_again)
 	tell(&office, 5, 3);
 	EXPECT(await(&office, 3));
 	EXPECT(row(&office)->freed_epoch == epoch && row(&office)->freed_lsn == 8192);
+	/* A volume that was restored from a backup has none. */
+	EXPECT_INT(0,
+		sql_script(directory_writer_sql(office.writer),
+			"update volume set freed_epoch = 0, freed_lsn = 0, uid_slacks = 2, "
+			"epoch = epoch + 1",
+			&error));
+	EXPECT(await(&office, 2));
+	atomic_store(&office.volume.numbers.epoch, epoch + 1);
+	tell(&office, 6, 4);
+	EXPECT(await(&office, 4));
+	EXPECT_INT(0, row(&office)->freed_lsn);
 	close_office(&office);
 }
