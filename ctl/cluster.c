@@ -1,9 +1,11 @@
 #include "ctl/cluster.h"
 
+#include "core/encode.h"
 #include "core/nearest.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 static void copy_path(const struct command *command, struct buf *out)
 {
@@ -34,6 +36,40 @@ int cluster_open(struct command *command, struct cluster *cluster)
 	return code < 0 ? command_fail(&error) : open_asker(command, cluster);
 }
 
+/* It was not asked, or says so itself: a volume may have been moved since. */
+static void believe_who_serves(struct cluster *cluster)
+{
+	unsigned count;
+	size_t volumes = 0;
+	const struct directory_volume *volume;
+	struct question *nodes = cluster_ask_nodes(cluster, "status", ASK_LOOK_MS, &count);
+	while ((volume = directory_next_volume(cluster->directory, &volumes)) != NULL) {
+		const struct directory_node *node;
+		size_t position = 0;
+		for (unsigned i = 0; i < count &&
+			(node = directory_next_node(cluster->directory, &position)) != NULL;
+			i++) {
+			const struct json *own = status_volume(nodes[i].answer, volume->id);
+			if (str_equal(json_text(own, "role"), STR("primary")))
+				directory_note_served(cluster->directory, volume->id, node->id,
+					json_u64(own, "epoch"));
+		}
+	}
+	free(nodes);
+}
+
+static void say_how_old(const char *path)
+{
+	struct stat about;
+	struct buf when = { 0 };
+	if (stat(path, &about) == 0)
+		encode_time(&when, about.st_mtim.tv_sec * 1000000ll);
+	command_complain("going on with the places that were known before%s%s, and what the nodes "
+			 "say of themselves",
+		buf_length(&when) ? ", of " : "", buf_length(&when) ? buf_terminated(&when) : "");
+	buf_deinit(&when);
+}
+
 int cluster_open_to_look(struct command *command, struct cluster *cluster)
 {
 	struct error error = { 0 };
@@ -42,12 +78,27 @@ int cluster_open_to_look(struct command *command, struct cluster *cluster)
 		return cluster_open(command, cluster);
 	copy_path(command, &path);
 	int code = directory_load_places(buf_terminated(&path), &cluster->directory, NULL);
-	buf_deinit(&path);
-	if (code < 0)
+	if (code < 0) {
+		buf_deinit(&path);
 		return command_fail(&error);
+	}
 	command_fail(&error);
-	command_complain("going on with the places that were known before");
-	return open_asker(command, cluster);
+	say_how_old(buf_terminated(&path));
+	buf_deinit(&path);
+	code = open_asker(command, cluster);
+	if (code == EXIT_DONE)
+		believe_who_serves(cluster);
+	return code;
+}
+
+void cluster_keep_places(struct command *command)
+{
+	struct directory *directory = NULL;
+	struct buf path = { 0 };
+	copy_path(command, &path);
+	(void)!directory_read_places(command->writer, buf_terminated(&path), &directory, NULL);
+	directory_free_places(&directory);
+	buf_deinit(&path);
 }
 
 int cluster_forget_answers(const struct command *command, struct cluster *cluster)

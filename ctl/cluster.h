@@ -25,9 +25,12 @@ struct cluster {
 
 /* 0 or an exit code with the sentence printed. */
 int cluster_open(struct command *command, struct cluster *cluster) must_check;
-/* For looking only: with the directory away, as it was when `pando` last read it, and says so. Then
- * command->writer is NULL. */
+/* For looking only: with the directory away, as it was when `pando` last read or changed it, but
+ * for volumes that a node says it serves in a later epoch; and says so. Then command->writer is
+ * NULL. */
 int cluster_open_to_look(struct command *command, struct cluster *cluster) must_check;
+/* What that goes on with, after this command has changed the directory. Best effort. */
+void cluster_keep_places(struct command *command);
 /* Frees what nodes have answered so far: for who asks again and again. */
 int cluster_forget_answers(const struct command *command, struct cluster *cluster) must_check;
 void cluster_close(struct cluster *cluster);

@@ -1,8 +1,10 @@
 #include "ctl/command.h"
 
+#include "core/directory/directory_write.h"
 #include "core/log.h"
 #include "core/nearest.h"
 #include "core/process.h"
+#include "ctl/cluster.h"
 #include "proto/mail/legible.h"
 #include "proto/mail/utf7.h"
 
@@ -551,6 +553,9 @@ static int run(struct command *command)
 		return EXIT_USAGE;
 	}
 	int code = command->verb->run(command);
+	/* For who looks when the directory is away. */
+	if (command->writer != NULL && directory_has_committed(command->writer))
+		cluster_keep_places(command);
 	directory_writer_close(&command->writer);
 	config_deinit(&command->config);
 	return code;

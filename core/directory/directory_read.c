@@ -125,6 +125,37 @@ int directory_load_places(
 	return 0;
 }
 
+/* What goes with a copy changes places with it. */
+static void swap_primary(struct directory_volume *volume, unsigned replica)
+{
+	uint32_t node_id = volume->primary_node_id;
+	uint8_t slot = volume->primary_slot;
+	uint64_t number = volume->primary_copy;
+	volume->primary_node_id = volume->replica_node_ids[replica];
+	volume->primary_slot = volume->replica_slots[replica];
+	volume->primary_copy = volume->replica_copies[replica];
+	volume->replica_node_ids[replica] = node_id;
+	volume->replica_slots[replica] = slot;
+	volume->replica_copies[replica] = number;
+	volume->replica_seeding[replica] = false;
+}
+
+void directory_note_served(
+	struct directory *places, uint32_t volume_id, uint32_t node_id, uint64_t epoch)
+{
+	struct directory_volume *volume =
+		(struct directory_volume *)(uintptr_t)directory_find_volume(places, volume_id);
+	if (volume == NULL || epoch <= volume->epoch)
+		return;
+	volume->epoch = epoch;
+	for (unsigned i = 0; i < volume->replica_count; i++)
+		if (volume->replica_node_ids[i] == node_id) {
+			swap_primary(volume, i);
+			return;
+		}
+	volume->primary_node_id = node_id;
+}
+
 void directory_free_places(struct directory **directory)
 {
 	struct directory_head *head = (struct directory_head *)(void *)*directory;

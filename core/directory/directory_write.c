@@ -167,7 +167,13 @@ int directory_commit(struct directory_writer *writer, struct error *error)
 	if (code < 0)
 		directory_rollback(writer);
 	writer->in_transaction = false;
+	writer->has_committed |= code == 0;
 	return code;
+}
+
+bool directory_has_committed(const struct directory_writer *writer)
+{
+	return writer->has_committed;
 }
 
 void directory_rollback(struct directory_writer *writer)

@@ -60,6 +60,8 @@ int directory_check_writable(const struct directory_writer *writer, struct error
 int directory_begin(struct directory_writer *writer, struct error *error) must_check;
 int directory_commit(struct directory_writer *writer, struct error *error) must_check;
 void directory_rollback(struct directory_writer *writer);
+/* Something was written by this writer: what was read before may be old. */
+bool directory_has_committed(const struct directory_writer *writer);
 
 /* What a site, node, router or volume (`what`, for the sentence) may be called. */
 int directory_check_name(const char *what, const char *name, struct error *error) must_check;
@@ -323,6 +325,10 @@ int directory_read_places(struct directory_writer *writer, const char *copy_path
 /* The same from the copy, when the directory is away. */
 int directory_load_places(
 	const char *copy_path, struct directory **directory_out, struct error *error) must_check;
+/* In places that were loaded: this node says that it serves the volume, in a later epoch than they
+ * have. The node that did takes its place among the copies. */
+void directory_note_served(
+	struct directory *places, uint32_t volume_id, uint32_t node_id, uint64_t epoch);
 /* Sets *directory to NULL; NULL is accepted. */
 void directory_free_places(struct directory **directory);
 

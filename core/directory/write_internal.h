@@ -32,7 +32,7 @@ struct directory_writer {
 	/* directory_check_writable's answer. */
 	bool is_read_only;
 	struct error why_read_only;
-	bool in_transaction;
+	bool in_transaction, has_committed;
 	bool gives_way; /* directory_writer_give_way */
 	/* During one transaction, so that an import does not count all mailboxes for each new one.
 	 */

@@ -446,6 +446,18 @@ static void note_ack(
 		publish_stalls(volume);
 }
 
+/* What copies were connected with before is not what they are to have now: who said so before the
+ * log was open here was compared with nothing. */
+void volume_compare_copies(struct volume *volume)
+{
+	for (unsigned i = 0; i < volume->replica_count; i++) {
+		struct volume_replica *replica = &volume->replicas[i];
+		if (!is_stalled(replica))
+			replica->in_step_lsn = replica->fill_lsn = volume_durable_end(volume);
+		note_filling(volume, replica);
+	}
+}
+
 /* Whoever waits for copies that are no more, or away, has nothing to wait for. */
 void volume_recount(struct volume *volume)
 {

@@ -36,6 +36,7 @@ void volume_retry_later(struct volume *volume)
 static void serve(struct volume *volume)
 {
 	volume_enter(volume, VOLUME_PRIMARY);
+	volume_compare_copies(volume);
 	volume_tell_passed(volume);
 }
 

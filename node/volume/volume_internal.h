@@ -133,10 +133,12 @@ void volume_wait(struct volume *volume, struct ack_wait *wait);
 /* Ends the waits that are met, or that have waited long enough. */
 void volume_settle_waits(struct volume *volume);
 void volume_on_wait_timer(void *arg);
-/* Other copies count than before: what waits for one that has gone is answered at once. */
 /* Up to where those copies have the log that are left when one is gone. */
 uint64_t volume_left_end(const struct volume *volume);
+/* Other copies count than before: what waits for one that has gone is answered at once. */
 void volume_recount(struct volume *volume);
+/* It serves from now on. */
+void volume_compare_copies(struct volume *volume);
 /* The volume is given up: no success may be claimed. */
 void volume_fail_waits(struct volume *volume);
 

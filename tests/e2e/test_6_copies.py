@@ -315,6 +315,19 @@ def test_a_filling_survives_every_kill(c):
     gone(c)
 
 
+def test_a_copy_that_is_filled_counts_though_the_primary_s_node_was_started_meanwhile(c):
+    """Its replicator lives, and has the copy's line: what it says of the copy comes before the log is open."""
+    settled(c)
+    node = c.daemon("node-a1/node")
+    for pause_s in (0, 0.1, 0.2, 0.35, 0.5):
+        c.pando("copy", "reseed", VOLUME, "node-b1", "--accept-one-copy")
+        time.sleep(pause_s)
+        node.stop(signal.SIGKILL)
+        node.start()
+        wait_for("the copy to count", 30, lambda: counts(c, "node-b1"))
+    settled(c)
+
+
 def test_a_copy_is_followed_while_its_node_is_down(c):
     """Its replicator lives: what it confirms is on a second site, and is served there when the node is back."""
     c.heal()
