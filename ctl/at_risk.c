@@ -201,16 +201,19 @@ static bool is_any_seeding(const struct directory_volume *volume)
 	return false;
 }
 
-/* Names, on standard error, every volume whose mail no list of messages tells of: all of it is at
- * one site, or its copies do not follow. True when there is none. */
-static bool tell_alone(const struct filter *filter, const struct question *nodes)
+/* Names, on standard error and in a row of its own, every volume whose mail no list of messages
+ * tells of: all of it is at one site, or its copies do not follow. True when there is none. */
+static bool tell_alone(struct risks *risks, const struct question *nodes)
 {
+	static const struct unshipped_kind all_mail = { .one = "volume" };
+	const struct filter *filter = risks->filter;
 	const struct cluster *cluster = filter->cluster;
 	size_t position = 0;
 	const struct directory_volume *volume;
 	bool good = true;
 	while ((volume = directory_next_volume(cluster->directory, &position)) != NULL) {
 		const char *why = NULL;
+		const struct json *own = cluster_primary_of(cluster, nodes, volume);
 		if (!filter_has_volume(filter, volume))
 			continue;
 		if (volume->replica_count == 0)
@@ -220,11 +223,20 @@ static bool tell_alone(const struct filter *filter, const struct question *nodes
 			      "its mail is at risk until then, see `pando lag`";
 		else if (!cluster_has_copy_elsewhere(cluster, volume))
 			why = "has copies at its own site only: all of its mail is at risk";
+		else if (own == NULL)
+			why = "is served by nobody who answers, so it is not known whether a copy "
+			      "at "
+			      "another site follows: see `pando check`";
 		else if (followers_elsewhere(cluster, nodes, volume) == 0)
 			why = "has no copy at another site that follows: see `pando lag`";
-		if (why)
-			command_complain("volume %s %s", volume->name, why);
-		good = good && !why;
+		if (!why)
+			continue;
+		good = false;
+		command_complain("volume %s %s", volume->name, why);
+		const struct directory_node *primary =
+			directory_find_node(cluster->directory, volume->primary_node_id);
+		add_row(risks, primary ? primary->name : "?", volume->name, NULL, &all_mail,
+			json_u64(own, "messages"));
 	}
 	return good;
 }
@@ -252,7 +264,7 @@ int at_risk_run(struct command *command)
 	add_tails(&risks, tails);
 	bool all = filter_tell_silent_nodes(&filter, nodes);
 	all = filter_tell_silent_routers(&filter, routers) && all;
-	bool elsewhere = tell_alone(&filter, states);
+	bool elsewhere = tell_alone(&risks, states);
 	table_print(&risks.table, command_json(command),
 		filter_empty_text(&filter,
 			!all ? "nothing is at risk on the daemons that answer"
@@ -270,5 +282,5 @@ int at_risk_run(struct command *command)
 	free(nodes);
 	free(routers);
 	cluster_close(&cluster);
-	return all && !risks.has_unread ? EXIT_DONE : EXIT_FAILED;
+	return all && elsewhere && !risks.has_unread ? EXIT_DONE : EXIT_FAILED;
 }

@@ -235,8 +235,9 @@ static void check_volume(struct checks *checks, const struct directory_volume *v
 	snprintf(what, sizeof(what), "volume %s", volume->name);
 	if (highest_epoch(checks, volume, "epoch") > volume->epoch) {
 		checks_note(checks, VERDICT_BAD, what,
-			"a copy has a later epoch than the directory, which is behind: see "
-			"`pando volume list` and `pando failover %s --dry-run`",
+			"a copy has a later epoch than the directory, which is behind: who serves "
+			"it puts that right within a minute, else see `pando volume list` and "
+			"`pando failover %s --dry-run`",
 			volume->name);
 		return;
 	}

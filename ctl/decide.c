@@ -52,6 +52,18 @@ uint64_t move_next_epoch(const struct move *move, const struct candidate *candid
 	return epochs_next_from(move->above_epoch, candidate->least_unclean, candidate->slot);
 }
 
+/* For a command that was broken off, or another one that is under way: for FENCE_MS_MAX at most. */
+static bool stands_for_another(const struct candidate *candidate)
+{
+	struct str role = json_text(candidate->entry, "role");
+	return (str_equal(role, STR("fenced")) || str_equal(role, STR("held"))) &&
+		!json_true(candidate->entry, "has_failed");
+}
+
+static const char stands_still[] =
+	"stands still for another command, or one that was broken off, and is free again within "
+	"half a minute: run the command again then";
+
 /* One that answers and cannot be held is not silent. */
 static void name_refusing(struct move *move)
 {
@@ -61,6 +73,9 @@ static void name_refusing(struct move *move)
 			move_problem_of(move, &move->candidates[k],
 				"serves it, in an epoch that the directory does not know and is "
 				"told of: run the command again in a moment");
+		else if (move->candidates[k].eligible && move->candidates[k].refuses &&
+			stands_for_another(&move->candidates[k]))
+			move_problem_of(move, &move->candidates[k], stands_still);
 		else if (move->candidates[k].eligible && move->candidates[k].refuses)
 			move_problem_of(move, &move->candidates[k],
 				"answers and cannot use its copy: the log of its pando-node says "
@@ -202,7 +217,8 @@ static void compare_one(struct move *move)
 			"that)");
 	if (missing)
 		move_problem_of(move, missing,
-			missing->refuses
+			missing->refuses && stands_for_another(missing) ? stands_still
+				: missing->refuses
 				? "did not stand still and may have more of it: its log says why "
 				  "(--accept-loss passes it over)"
 				: "could not be asked and may have more of it: start it first "

@@ -136,6 +136,24 @@ static void report_move(
 	buf_deinit(&loss);
 }
 
+/* As far as it came. */
+static void print_times(const struct plan *plan, bool dry_run)
+{
+	unsigned promoted = 0, served = 0;
+	for (unsigned i = 0; i < plan->count; i++) {
+		promoted += plan->moves[i].promoted;
+		served += plan->moves[i].served;
+	}
+	printf("\nasked %llu ms", (unsigned long long)plan->asked_ms);
+	if (!dry_run)
+		printf(", fenced and caught up %llu ms", (unsigned long long)plan->fenced_ms);
+	if (promoted > 0)
+		printf(", directory changed %llu ms", (unsigned long long)plan->promoted_ms);
+	if (promoted > 0 && served == promoted)
+		printf(", all served %llu ms", (unsigned long long)plan->served_ms);
+	printf(" after the start\n");
+}
+
 /* The directory has them at their new nodes; whoever waits longer is told where to look. */
 static void say_unserved(const struct plan *plan)
 {
@@ -195,11 +213,7 @@ static void report(
 				dry_run ? "would be" : "were");
 			table_print(&silent, false, "");
 		}
-		printf("\nasked %llu ms, fenced and caught up %llu ms, directory changed %llu ms, "
-		       "all served %llu ms"
-		       " after the start\n",
-			(unsigned long long)plan->asked_ms, (unsigned long long)plan->fenced_ms,
-			(unsigned long long)plan->promoted_ms, (unsigned long long)plan->served_ms);
+		print_times(plan, dry_run);
 	}
 	table_deinit(&table);
 	table_deinit(&losses);

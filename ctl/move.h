@@ -62,7 +62,7 @@ struct move {
 	bool unconfirmed; /* somebody stands still for this no longer: nothing may be written */
 	uint64_t served_after_ms;
 	char waits_for[128]; /* not served yet: what its new node says */
-	char problem[160]; /* why it does not move; empty when it does */
+	char problem[256];   /* why it does not move; empty when it does */
 };
 
 struct plan {

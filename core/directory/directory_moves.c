@@ -161,7 +161,7 @@ static int check_unchanged(
 		code = error_set(error, -ESTALE,
 			sql_is_true(sql_value(result, 0, 1))
 				? "volume %s was moved by somebody else a moment ago: nothing was "
-				  "changed, run the command again"
+				  "changed, see `pando status` before you run it again"
 				: "a copy of volume %s came, went or was made anew by another "
 				  "command a moment ago: nothing was changed, run the command "
 				  "again",

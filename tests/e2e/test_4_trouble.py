@@ -47,6 +47,33 @@ def test_postgres_away_changes_nothing_and_daemons_restart(c):
     wait_for("every router's directory", 5, lambda: c.send("site-a", name))
 
 
+def test_what_was_moved_last_is_known_while_the_directory_is_away(c):
+    """By this command, and by one on another machine, whose places are not these."""
+    other = os.path.join(c.folder, "elsewhere")
+    os.makedirs(other, exist_ok=True)
+    conf = os.path.join(other, "pando.conf")
+    with open(c.conf, encoding="utf-8") as file, open(conf, "w", encoding="utf-8") as copy:
+        os.fchmod(copy.fileno(), 0o600)
+        copy.writelines(f"data_dir = {other}\n" if line.startswith("data_dir") else line for line in file)
+    c.pando("failover", "a1-1", "--to", "site-b")
+    demo.run(demo.PANDO, "--config", conf, "failover", "a1-2", "--to", "site-b")
+    c.postgres_stop("immediate")
+    try:
+        rows = {v["volume"]: v for v in c.status()["volumes"]}
+        for volume in ("a1-1", "a1-2"):
+            assert (rows[volume]["primary"], rows[volume]["state"]) == ("node-b1", "primary"), rows[volume]
+            assert rows[volume]["copies"].startswith("node-a1 "), rows[volume]
+        done = subprocess.run([demo.PANDO, "--config", c.conf, "at-risk"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, timeout=30)
+        assert done.stdout == "nothing is at risk: every accepted message is on a second site\n", (done.stdout, done.stderr)
+        assert "going on with the places that were known before, of 20" in done.stderr, done.stderr
+        plan = c.pando_json("failover", "site-b", "--to", "site-a", "--dry-run", check=False)["volumes"]
+        assert {"a1-1", "a1-2"} <= {v["volume"] for v in plan if v["to"] == "node-a1"}, plan
+    finally:
+        c.heal()
+        c.pando("failback", "site-a")
+
+
 def test_a_dry_run_without_the_directory_says_what_would_move_and_what_is_missing(c):
     planned = c.pando_json("failover", "site-a", "--to", "site-b", "--dry-run")["volumes"]
     c.postgres_stop("immediate")

@@ -406,7 +406,7 @@ def test_a_copy_that_does_not_follow_is_told_by_every_command(c):
         assert code == 1 and "its replica at node-b1 is not connected" in output, output
         assert re.search(r"volume a1-1 +FAILED", output), output
         code, output, errors = pando(c.conf, "at-risk")
-        assert "volume a1-1 has no copy at another site that follows" in errors, errors
+        assert code == 1 and "volume a1-1 has no copy at another site that follows" in errors, errors
         assert "nothing is at risk: every accepted" not in output, output
     finally:
         c.heal()
@@ -427,6 +427,8 @@ def test_mail_goes_to_volumes_with_a_copy_elsewhere_first(c):
         code, _, errors = pando(c.conf, "volume", "add", c.unique("fine"), "--node", "node-a1", *more)
         assert code == 0 and not errors, errors
     code, output, errors = pando(c.conf, "at-risk")
-    assert "volume lonely has no copy: all of its mail is at risk" in errors, errors
+    assert code == 1 and "volume lonely has no copy: all of its mail is at risk" in errors, errors
+    rows = c.pando_json("at-risk", "--volume", "lonely", check=False)
+    assert [(row["volume"], row["what"], row["count"]) for row in rows] == [("lonely", "volume", 0)], rows
     assert "every accepted message is on a second site" not in output, output
     assert [v["copies"] for v in c.pando_json("status")["volumes"] if v["volume"] == "lonely"] == ["none elsewhere"]
