@@ -201,42 +201,54 @@ static bool is_any_seeding(const struct directory_volume *volume)
 	return false;
 }
 
-/* Names, on standard error and in a row of its own, every volume whose mail no list of messages
- * tells of: all of it is at one site, or its copies do not follow. True when there is none. */
-static bool tell_alone(struct risks *risks, const struct question *nodes)
+/* Why all mail of a volume would be lost with one site; NULL: not all of it. */
+static const char *why_all_at_risk(
+	const struct cluster *cluster, const struct directory_volume *volume)
+{
+	if (volume->replica_count == 0)
+		return "has no copy: all of its mail is at risk";
+	if (cluster_has_copy_elsewhere(cluster, volume))
+		return NULL;
+	return is_any_seeding(volume)
+		? "has no copy at another site yet: one is being filled, and all of its mail is at "
+		  "risk until then, see `pando lag`"
+		: "has copies at its own site only: all of its mail is at risk";
+}
+
+/* One whose messages no list tells of. */
+static void add_volume(
+	struct risks *risks, const struct directory_volume *volume, const struct json *own)
 {
 	static const struct unshipped_kind all_mail = { .one = "volume" };
-	const struct filter *filter = risks->filter;
-	const struct cluster *cluster = filter->cluster;
+	const struct directory_node *primary =
+		directory_find_node(risks->filter->cluster->directory, volume->primary_node_id);
+	add_row(risks, primary ? primary->name : "?", volume->name, NULL, &all_mail,
+		json_u64(own, "messages"));
+}
+
+/* Names, on standard error, every volume of which all mail is at one site, or whose copies do not
+ * follow, or may not. True when there is none. */
+static bool tell_alone(struct risks *risks, const struct question *nodes)
+{
+	const struct cluster *cluster = risks->filter->cluster;
 	size_t position = 0;
 	const struct directory_volume *volume;
 	bool good = true;
 	while ((volume = directory_next_volume(cluster->directory, &position)) != NULL) {
-		const char *why = NULL;
-		const struct json *own = cluster_primary_of(cluster, nodes, volume);
-		if (!filter_has_volume(filter, volume))
+		if (!filter_has_volume(risks->filter, volume))
 			continue;
-		if (volume->replica_count == 0)
-			why = "has no copy: all of its mail is at risk";
-		else if (!cluster_has_copy_elsewhere(cluster, volume) && is_any_seeding(volume))
-			why = "has no copy at another site yet: one is being filled, and all of "
-			      "its mail is at risk until then, see `pando lag`";
-		else if (!cluster_has_copy_elsewhere(cluster, volume))
-			why = "has copies at its own site only: all of its mail is at risk";
+		const struct json *own = cluster_primary_of(cluster, nodes, volume);
+		const char *why = why_all_at_risk(cluster, volume);
+		if (why)
+			add_volume(risks, volume, own);
 		else if (own == NULL)
 			why = "is served by nobody who answers, so it is not known whether a copy "
-			      "at "
-			      "another site follows: see `pando check`";
+			      "at another site follows: see `pando check`";
 		else if (followers_elsewhere(cluster, nodes, volume) == 0)
 			why = "has no copy at another site that follows: see `pando lag`";
-		if (!why)
-			continue;
-		good = false;
-		command_complain("volume %s %s", volume->name, why);
-		const struct directory_node *primary =
-			directory_find_node(cluster->directory, volume->primary_node_id);
-		add_row(risks, primary ? primary->name : "?", volume->name, NULL, &all_mail,
-			json_u64(own, "messages"));
+		if (why)
+			command_complain("volume %s %s", volume->name, why);
+		good = good && !why;
 	}
 	return good;
 }

@@ -364,13 +364,15 @@ def test_the_last_lag_is_said_of_a_leader_that_was_heard_only(c):
     c.wait_serving(seconds=60)
 
 
-def leave_half_filled(c, volume):
-    """The copy's disk is new, and its primary dies as it begins to be filled, or soon after."""
+def leave_half_filled(c, volume, name):
+    """The copy's disk is new, and its primary dies when it has the first of it, or soon after."""
     follower, leader = processes(c, OTHER, "replicator")[0], processes(c, NODE)
     replace_disk(c, OTHER)
     since = os.path.getsize(follower.log)
     start(c, OTHER)
     demo.wait_for("the filling", 60, lambda: logged(follower, f"follows volume={volume} ", since))
+    demo.wait_for("the first of it", 30, lambda: any(
+        row["volume"] == name and (row["percent"] or 0) > 0 for row in c.pando_json("lag", "--volume", name, check=False)))
     for daemon in leader:
         daemon.send(signal.SIGKILL)
     for daemon in leader:
@@ -386,7 +388,7 @@ def test_a_copy_that_is_being_filled_is_no_choice_and_a_dry_run_knows(c):
         c.send("site-a", users[0], size=4 << 20)
     c.heal()
     for attempt in range(10):
-        leave_half_filled(c, volume)
+        leave_half_filled(c, volume, name)
         wait_for("the copy's node", 10, lambda: is_up(c, OTHER))
         said = c.pando_json("failover", name, "--to", "site-b", "--dry-run", check=False)["volumes"][0]["result"]
         if "being filled" in said:
