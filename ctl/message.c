@@ -202,13 +202,22 @@ static void close_recovery(struct recovery *recovery, bool is_answered)
 	free(recovery->messages);
 }
 
-/* The answer is good until the next question. */
-static const struct json *ask(
-	struct recovery *recovery, const char *request, struct error *error)
+static struct question ask_one(
+	const struct recovery *recovery, const char *request, unsigned timeout_ms)
 {
 	struct question question = { .request = request };
 	snprintf(question.address, sizeof(question.address), "%s", recovery->node->control);
-	ask_all(recovery->cluster.asker, &question, 1, RECOVER_MS);
+	ask_all(recovery->cluster.asker, &question, 1, timeout_ms);
+	return question;
+}
+
+/* The answer is good until the next question. A node that does not even say how it is would be
+ * waited for in vain. */
+static const struct json *ask(struct recovery *recovery, const char *request, struct error *error)
+{
+	struct question question = ask_one(recovery, "status", ASK_MS);
+	if (question.answer != NULL)
+		question = ask_one(recovery, request, RECOVER_MS);
 	if (question.answer == NULL && question.answered)
 		*error = question.error;
 	else if (question.answer == NULL)

@@ -208,6 +208,14 @@ def test_what_cannot_be_recovered_is_refused_with_the_reason(c):
     expunge(imap, "Sent")
     assert set(listed(c, name)) == {subject}
     assert next(d for d in c.pando_json("domain", "list") if d["domain"] == KEPT)["keep_expunged_days"] == DAYS
+    # A home that hangs is waited for as long as for any answer, not as long as it may look.
+    home, began = c.daemon(f"{c.home(name)['home']}/node"), time.monotonic()
+    home.send(signal.SIGSTOP)
+    try:
+        assert "does not answer" in refusal(c, "message", "expunged", name)
+        assert time.monotonic() - began < 20
+    finally:
+        home.send(signal.SIGCONT)
     set_days(c, 0)
     assert "keeps nothing" in refusal(c, "message", "expunged", name)
     imap.logout()
