@@ -107,14 +107,19 @@ static int parse_line(struct config *config, struct str line, bool *given, struc
 	return set_value(config, row, value, error);
 }
 
+static int refuse_file(const char *path, int reason, struct error *error)
+{
+	return error_set(error, -reason, "cannot open the configuration %s: %s. %s", path,
+		strerror(reason),
+		reason == EACCES ? "This account may not read it: run this as root, or as its owner"
+				 : "`pando init` makes one; --config or PANDO_CONF name another");
+}
+
 static int read_whole_file(const char *path, struct buf *out, struct error *error)
 {
 	FILE *file = fopen(path, "re");
 	if (file == NULL)
-		return error_set(error, -errno,
-			"cannot open the configuration %s: %s. `pando init` makes one; --config or "
-			"PANDO_CONF name another",
-			path, strerror(errno));
+		return refuse_file(path, errno, error);
 	size_t length =
 		fread(buf_reserve(out, CONFIG_FILE_BYTES_MAX), 1, CONFIG_FILE_BYTES_MAX, file);
 	int reason = ferror(file) ? errno : 0;

@@ -18,6 +18,7 @@ void checks_note(
 	va_list arguments;
 	checks->good += verdict == VERDICT_GOOD;
 	checks->failed += verdict == VERDICT_BAD;
+	checks->warned += verdict == VERDICT_WARN;
 	if (verdict == VERDICT_GOOD && !checks->all)
 		return;
 	va_start(arguments, format);
@@ -150,6 +151,10 @@ int check_run(struct command *command)
 		table_print(&checks.table, json, "");
 	if (code == EXIT_DONE && checks.filter.site && checks.filter.is_vacant && !json)
 		printf("%s\n", filter_empty_text(&checks.filter, ""));
+	else if (code == EXIT_DONE && !checks.all && checks.failed + checks.warned > 0)
+		printf("%u of %u checks failed, %u warn; the rest found nothing wrong: "
+		       "`pando check --all` shows them\n",
+			checks.failed, checks.good + checks.failed + checks.warned, checks.warned);
 	else if (code == EXIT_DONE && !checks.all)
 		printf("%u checks found nothing wrong: `pando check --all` shows them\n",
 			checks.good);

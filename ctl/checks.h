@@ -11,7 +11,7 @@
 struct checks {
 	struct table table;
 	bool all; /* what is in order has its own lines too */
-	unsigned good, failed;
+	unsigned good, failed, warned;
 	struct filter filter;
 	struct server_identity directory; /* that `pando` uses; system 0: not known */
 	const struct cluster *cluster;

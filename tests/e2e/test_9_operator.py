@@ -405,6 +405,7 @@ def test_a_copy_that_does_not_follow_is_told_by_every_command(c):
         code, output, _ = pando(c.conf, "check")
         assert code == 1 and "its replica at node-b1 is not connected" in output, output
         assert re.search(r"volume a1-1 +FAILED", output), output
+        assert re.search(r"\n\d+ of \d+ checks failed, \d+ warn; the rest found nothing wrong", output), output
         code, output, errors = pando(c.conf, "at-risk")
         assert code == 1 and "volume a1-1 has no copy at another site that follows" in errors, errors
         assert "nothing is at risk: every accepted" not in output, output
