@@ -83,6 +83,21 @@ static void name_refusing(struct move *move)
 				"it again)");
 }
 
+/* None of those that could be chosen answers. */
+static void name_silent(struct move *move)
+{
+	struct buf text = { 0 };
+	unsigned count = 0;
+	buf_append_literal(&text, "no replica answers");
+	for (unsigned k = 0; k < move->candidate_count; k++)
+		if (move->candidates[k].eligible && move->candidates[k].name)
+			buf_printf(&text, "%s%s", count++ ? ", " : " (", move->candidates[k].name);
+	if (count > 0)
+		buf_append_literal(&text, "): start its pando-node, or see why it hangs");
+	move_problem(move, buf_str(&text));
+	buf_deinit(&text);
+}
+
 /* The others have given back what it has not heard is gone. */
 static bool is_stale(const struct move *move, const struct candidate *candidate)
 {
@@ -132,10 +147,10 @@ void move_choose(const struct plan *plan, struct move *move, bool is_final)
 				"no "
 				"bodies any more; start another copy first (--accept-loss serves "
 				"it)");
-		if (is_final || !heard)
-			move_problem(move,
-				heard_there ? STR("no replica that answers has anything of it")
-					    : STR("no replica answers"));
+		if ((is_final || !heard) && heard_there)
+			move_problem(move, STR("no replica that answers has anything of it"));
+		else if (is_final || !heard)
+			name_silent(move);
 		return;
 	}
 	move->chosen_node_id = best->node_id;

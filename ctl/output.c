@@ -216,6 +216,7 @@ static const char *const typed_columns[] = {
 	"#keep_expunged_days",
 	"#quota_bytes",
 	"?enabled",
+	"?purged_now",
 	"?password",
 	"?unclean",
 };
