@@ -25,10 +25,18 @@ unsigned nearest_distance(struct str a, struct str b)
 	return row[b.length];
 }
 
+/* Of a short name half may differ only where it begins as the other does: `opne` is meant to be
+ * `open`, `nope` is not. */
+static bool is_near(struct str wanted, struct str name, unsigned distance)
+{
+	bool begins_alike = wanted.length && name.length && wanted.bytes[0] == name.bytes[0];
+	return (begins_alike ? 2 : 3) * distance <= wanted.length;
+}
+
 void nearest_offer(struct nearest *nearest, struct str name)
 {
 	unsigned distance = nearest_distance(nearest->wanted, name);
-	if (2 * distance > nearest->wanted.length ||
+	if (!is_near(nearest->wanted, name, distance) ||
 		(nearest->name[0] && distance >= nearest->distance))
 		return;
 	nearest->distance = distance;

@@ -293,7 +293,8 @@ static void complain(const char *format, va_list arguments)
 	char text[1024];
 	struct buf shown = { 0 };
 	vsnprintf(text, sizeof(text), format, arguments);
-	legible_append(&shown, str_from(text), true);
+	/* A line feed too: a name that holds one would begin a line of its own. */
+	legible_append(&shown, str_from(text), false);
 	fflush(stdout);
 	fprintf(stderr, "pando: %s\n", buf_terminated(&shown));
 	buf_deinit(&shown);

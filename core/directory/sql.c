@@ -269,7 +269,14 @@ static int postgres_error(struct sql *sql, const PGresult *rows, struct error *e
 			"the connection to the directory was lost (" STR_FORMAT
 			"): run the command again, which completes or repeats what it was writing",
 			STR_ARG(line));
-	return error_set(error, code, "the directory refused: " STR_FORMAT, STR_ARG(reason));
+	/* A message is one line. */
+	struct buf joined = { 0 };
+	while (str_next(&rest, '\n', &line))
+		buf_printf(&joined, "%s" STR_FORMAT, buf_length(&joined) ? "; " : "",
+			STR_ARG(str_trim(line)));
+	error_set(error, code, "the directory refused: %s", buf_terminated(&joined));
+	buf_deinit(&joined);
+	return code;
 }
 
 int sql_script(struct sql *sql, const char *text, struct error *error)
