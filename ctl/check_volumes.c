@@ -295,11 +295,16 @@ static void check_kept(struct checks *checks, const struct directory_node *node,
 		uint32_t id = (uint32_t)json_u64(kept, "volume");
 		const struct directory_volume *volume = directory_find_volume(directory, id);
 		bool is_member = volume && cluster_holds(volume, node->id);
+		uint64_t mib = json_u64(kept, "bytes") >> 20;
+		char size[32] = "less than 1", name[32];
+		if (mib > 0)
+			snprintf(size, sizeof(size), "%llu", (unsigned long long)mib);
+		/* The directory has no name of one that was removed; its folder has its number. */
+		snprintf(name, sizeof(name), "number %u", id);
 		checks_note(checks, VERDICT_WARN, what,
-			"keeps %llu MiB of a copy of volume %s that it holds no more, in "
-			STR_FORMAT "%s",
-			(unsigned long long)(json_u64(kept, "bytes") >> 20),
-			volume ? volume->name : "(removed)",
+			"keeps %s MiB of a copy of volume %s%s that it holds no more, "
+			"in " STR_FORMAT "%s",
+			size, volume ? volume->name : name, volume ? "" : " (removed)",
 			STR_ARG(json_text(kept, "folder")),
 			is_member ? ": that goes by itself when its new copy has been filled"
 				  : ": delete the folder there when nobody needs it");

@@ -24,9 +24,15 @@ int mailbox_remove(struct command *command)
 		return code;
 	if (directory_remove_mailbox(command->writer, address, days * DAY_S, &error) < 0)
 		return command_fail(&error);
-	printf("removed; its mail is kept for %llu days at least, and `pando mailbox restore %s` "
-	       "brings it back\n",
-		(unsigned long long)days, address);
+	if (days == 0)
+		printf("removed; its mail goes for good when its node looks next (purge_every_s), "
+		       "and "
+		       "until then `pando mailbox restore %s` brings it back\n",
+			address);
+	else
+		printf("removed; its mail is kept for %llu day%s at least, and `pando mailbox "
+		       "restore %s` brings it back\n",
+			(unsigned long long)days, days == 1 ? "" : "s", address);
 	return EXIT_DONE;
 }
 

@@ -96,7 +96,10 @@ static int remove_place(struct command *command,
 
 int node_remove(struct command *command)
 {
-	return remove_place(command, directory_remove_node);
+	int code = remove_place(command, directory_remove_node);
+	if (code == EXIT_DONE)
+		printf("removed; stop its pando-node and pando-replicator where they still run\n");
+	return code;
 }
 
 int site_remove(struct command *command)
@@ -168,5 +171,10 @@ int router_remove(struct command *command)
 		return code;
 	code = check_queue(command, &cluster);
 	cluster_close(&cluster);
-	return code == EXIT_DONE ? remove_place(command, directory_remove_router) : code;
+	if (code == EXIT_DONE)
+		code = remove_place(command, directory_remove_router);
+	if (code == EXIT_DONE)
+		printf("removed; stop its pando-router if it still runs: until then it accepts "
+		       "mail\n");
+	return code;
 }
