@@ -165,9 +165,9 @@ static int check_choice(
 			(unsigned long long)number, STR_ARG(owner), STR_ARG(owner));
 	if (own > 0 && adoption->number == 0)
 		return error_set(error, -EBUSY,
-			"`%s` has got %llu messages since, which would stay behind under the "
-			"number %llu: fetch them first, or say --number %llu",
-			adoption->address, (unsigned long long)own,
+			"`%s` has got %llu message%s since, which would stay behind under the "
+			"number %llu: fetch first what it has got, or say --number %llu",
+			adoption->address, (unsigned long long)own, own == 1 ? "" : "s",
 			(unsigned long long)adoption->id, (unsigned long long)number);
 	return 0;
 }
@@ -210,8 +210,14 @@ int mailbox_adopt(struct command *command)
 	if (number && (!str_to_u64(str_from(number), INT64_MAX, &adoption.number) ||
 			      adoption.number == 0))
 		return command_usage(command, "--number wants the number of a mailbox");
-	if (strchr(adoption.made_for, ' ') || strlen(adoption.made_for) > 400)
+	/* It goes into a line to the nodes. An address that is too long for one is nobody's. */
+	if (strchr(adoption.made_for, ' '))
 		return command_usage(command, "`%s` is no address", adoption.made_for);
+	if (strlen(adoption.made_for) > 400) {
+		command_complain("there is no mailbox with so long an address: see `pando mailbox "
+				 "list`");
+		return EXIT_FAILED;
+	}
 	int code = cluster_open(command, &adoption.cluster);
 	if (code != EXIT_DONE)
 		return code;

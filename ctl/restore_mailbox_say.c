@@ -110,13 +110,17 @@ static void print_text(const struct mailbox_restore *mailbox, const struct table
 	else if (strcmp(bring->to_address, mailbox->address) != 0)
 		printf("%s is %s now\n", mailbox->address, bring->to_address);
 	table_print(folders, false, "the backup has no such mail");
-	printf("%llu messages %s\n", (unsigned long long)counts[BRING_STORED],
+	printf("%llu message%s %s\n", (unsigned long long)counts[BRING_STORED],
+		counts[BRING_STORED] == 1 ? "" : "s",
 		bring->is_dry_run ? "would be brought back" : "brought back");
 	if (counts[BRING_STANDS] > 0)
-		printf("%llu stand where they stood\n", (unsigned long long)counts[BRING_STANDS]);
+		printf("%llu %s\n", (unsigned long long)counts[BRING_STANDS],
+			counts[BRING_STANDS] == 1 ? "stands where it stood"
+						  : "stand where they stood");
 	if (counts[BRING_THERE] > 0)
-		printf("%llu are in the target folder already\n",
-			(unsigned long long)counts[BRING_THERE]);
+		printf("%llu %s in the target folder already\n",
+			(unsigned long long)counts[BRING_THERE],
+			counts[BRING_THERE] == 1 ? "is" : "are");
 	if (counts[BRING_BEFORE] > 0)
 		printf("%llu were brought back before, and have been moved or expunged since: "
 		       "--into another folder brings them again\n",
@@ -145,7 +149,8 @@ int restore_mailbox_say(struct mailbox_restore *mailbox)
 				 "goes on with them",
 			(unsigned long long)mailbox->counts[BRING_WANTED]);
 	if (failed > 0)
-		command_complain("%u messages could not be brought back", failed);
+		command_complain(
+			"%u message%s could not be brought back", failed, failed == 1 ? "" : "s");
 	table_deinit(&folders);
 	table_deinit(&troubles);
 	return failed > 0 ? EXIT_FAILED : EXIT_DONE;

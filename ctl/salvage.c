@@ -146,7 +146,7 @@ static int open_tail(struct command *command, struct one_tail *one)
 		error = one->question.error;
 	else
 		error_set(&error, -ENOENT,
-			"there is no tail " STR_FORMAT ": `pando salvage list` names them",
+			"there is no tail `" STR_FORMAT "`: `pando salvage list` names them",
 			STR_ARG(name));
 	cluster_close(&one->cluster);
 	return command_fail(&error);

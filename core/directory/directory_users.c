@@ -497,7 +497,9 @@ int directory_remove_alias(struct directory_writer *writer, const char *address,
 	buf_deinit(&to);
 	buf_deinit(&from);
 	if (code == 0 && sql_rows(result) == 0)
-		code = error_set(error, -ENOENT, "there is no such alias: see `pando alias list`");
+		code = error_set(error, -ENOENT,
+			"there is no alias `%s`%s%s%s: see `pando alias list`", address,
+			target ? " that leads to `" : "", target ? target : "", target ? "`" : "");
 	sql_result_free(&result);
 	if (code == 0)
 		code = writer_audit(writer, "alias remove", address, error);

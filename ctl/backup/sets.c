@@ -112,8 +112,9 @@ static int no_set(
 			return error_set(error, sets->broken[i].is_unfinished ? -ENOENT : -EUCLEAN,
 				"the set %s%s%s%s does not count: %s", name, stands,
 				child ? child : "", on, sets->broken[i].why);
-	return error_set(error, -ENOENT, "the set %s%s%s%s is not there", name, stands,
-		child ? child : "", on);
+	return error_set(error, -ENOENT,
+		"the set %s%s%s%s is not there: `pando backup list` names those that are", name,
+		stands, child ? child : "", on);
 }
 
 int backup_sets_parent(const struct backup_sets *sets, const struct backup_set *set,

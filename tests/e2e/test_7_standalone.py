@@ -78,7 +78,7 @@ def backed_up(machine):
         machine.pando("backup", "verify", "--from", target, "--key", key)
         assert "GOOD" in machine.pando("restore", "--from", target, "--key", key, "--drill")
         back = machine.pando("restore", "--from", target, "--key", key, "--mailbox", NAME)
-        assert "1 messages brought back" in back, back
+        assert "1 message brought back" in back, back
     finally:
         replicator.stop()
 

@@ -172,7 +172,7 @@ def test_one_message_comes_back_and_the_quota_is_no_obstacle(c):
     book = Runbook(c, "Restore")
     line = "pando restore --from /backup --key backup.key --mailbox anna@example.org --folder INBOX --uid 17 --into Back"
     said = book.command(line, _backup=backup.dir, backup_key=backup.key, anna_example_org=name, **{"17": str(uid)})
-    assert "1 messages brought back" in said, said
+    assert "1 message brought back" in said, said
     assert list(folder_of(c, name, "Back/INBOX")) == [wanted]
     for into in ("Back/", "/Back", "Back//more", "Ba*ck", "100%", "Ba\tck", "x" * 1001):
         assert "--into names a folder" in backup.refused("--mailbox", name, "--into", into, code=2), into

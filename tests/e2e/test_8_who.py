@@ -133,7 +133,7 @@ def test_numbers_do_not_go_back_with_a_directory_that_is_restored(c):
     new, since = c.home(alice)["id"], c.send("site-a", alice)
     c.wait_mail(alice, since)
     code, _, errors = pando(c, "mailbox", "adopt", alice)
-    assert code == 1 and "has got 1 messages since" in errors and f"--number {number}" in errors, errors
+    assert code == 1 and "has got 1 message since" in errors and f"--number {number}" in errors, errors
     uids = c.mailbox(alice)[1]
     assert pando(c, "mailbox", "adopt", alice, "--number", str(number + 1))[0] == 1
     c.pando("mailbox", "adopt", alice, "--number", str(number))

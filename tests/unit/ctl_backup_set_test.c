@@ -276,10 +276,13 @@ TEST(a_chain_leads_from_the_whole_set_to_the_one_that_is_wanted)
 		{ "two bases, the older one", "a b<a c d<c", "b", "ab" },
 		{ "a fork", "a b<a c<a", NULL, "ac" },
 		{ "a parent that is gone", "b<a c<b", NULL,
-			"the set a, on which b stands, is not there" },
+			"the set a, on which b stands, is not there: `pando backup list` names "
+			"those "
+			"that are" },
 		{ "a cycle", "a<b b<a", NULL, "the set b stands on itself" },
 		{ "a set on itself", "a<a", NULL, "the set a stands on itself" },
-		{ "no such set", "a b<a", "x", "the set x is not there" },
+		{ "no such set", "a b<a", "x",
+			"the set x is not there: `pando backup list` names those that are" },
 		{ "no set", "", NULL, "there is no finished set" },
 	};
 	for (unsigned i = 0; i < array_length(chains); i++) {
