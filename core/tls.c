@@ -28,16 +28,26 @@ static const char *last_reason(void)
 	return reason ? reason : "unknown reason";
 }
 
+/* What to do about a file that is none. Only the cluster's own are made by `pando`. */
+static const char *advice(const struct tls_options *options)
+{
+	return options->cluster
+		? ". It is to be a PEM file that this account may read: `pando cert "
+		  "issue` makes certificate and key (`--role ctl` those that "
+		  "ctl_certificate and ctl_key name)"
+		: ". It is to be a PEM file that this account may read";
+}
+
 static int load_identity(SSL_CTX *ssl, const struct tls_options *options, struct error *error)
 {
 	if (options->certificate_file == NULL)
 		return 0;
 	if (SSL_CTX_use_certificate_chain_file(ssl, options->certificate_file) != 1)
-		return error_set(error, -EINVAL, "cannot use the certificate %s: %s",
-			options->certificate_file, last_reason());
+		return error_set(error, -EINVAL, "cannot use the certificate %s: %s%s",
+			options->certificate_file, last_reason(), advice(options));
 	if (SSL_CTX_use_PrivateKey_file(ssl, options->key_file, SSL_FILETYPE_PEM) != 1)
-		return error_set(error, -EINVAL, "cannot use the key %s: %s", options->key_file,
-			last_reason());
+		return error_set(error, -EINVAL, "cannot use the key %s: %s%s", options->key_file,
+			last_reason(), advice(options));
 	return 0;
 }
 
