@@ -306,7 +306,11 @@ static enum login_step run_command(struct imap_login *login, struct str text)
 
 static enum login_step run_input(struct imap_login *login, struct buf *input)
 {
-	switch (imap_reader_feed(&login->reader, input)) {
+	enum imap_read read = imap_reader_feed(&login->reader, input);
+	/* Nor is the end of an endless line waited for. */
+	if (login->reader.is_too_long)
+		read = IMAP_READ_TOO_LONG;
+	switch (read) {
 	case IMAP_READ_LITERAL:
 		/* No command before authentication needs one. */
 		stream_write_str(login->stream, STR("* BYE No literals before authentication\r\n"));

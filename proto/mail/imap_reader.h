@@ -37,10 +37,10 @@ struct imap_reader {
 	size_t length_max; /* 0: IMAP_COMMAND_LENGTH_MAX */
 	uint64_t literal_length;
 	bool literal_is_sync; /* the client waits for a continuation */
+	bool is_too_long;     /* its limit is reached: what comes is passed over, to its end */
 	/* private */
 	uint64_t literal_left, discard_left;
 	size_t segment; /* in text: where the current line begins */
-	bool is_too_long;
 	char last[24]; /* of the line that is passed over then: a literal may be announced there */
 	size_t last_length;
 };
