@@ -685,8 +685,13 @@ void receive_on_chunk(struct connection *connection, struct bytes *payload)
 	}
 	struct copy *copy = replicator_find_copy(connection->replicator, chunk.volume);
 	if (copy == NULL || copy->source != connection || copy->state != COPY_RECEIVING ||
-		!may_receive(copy) || (should_follow(copy) && chunk.epoch < copy->desired.epoch))
+		!may_receive(copy))
 		return; /* of a shipment that has ended */
+	/* Sent before its leader knew of the epoch; one that leads in this one ships it again. */
+	if (should_follow(copy) && chunk.epoch < copy->desired.epoch) {
+		park(copy, connection, "it was sent in an earlier epoch", COPY_UNVERIFIED);
+		return;
+	}
 	/* A node that is to write gets what it lacks all the same. */
 	if (should_follow(copy) && !room_take(copy->replicator, chunk.length)) {
 		park(copy, connection,
