@@ -691,6 +691,7 @@ void volume_log_close(struct volume_log **log_pointer)
 	log_hold_wait(log);
 	log_punch_abandon(log);
 	log_mend_abandon(log);
+	log_probe_abandon(log);
 	if (!log->fenced && log->told.file != NULL && log->end > log->told.told.lsn)
 		/* Without it the next opening knows a little less. */
 		(void)!log_told_write(

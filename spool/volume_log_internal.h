@@ -67,6 +67,7 @@ struct volume_log {
 	struct hold_job *holding;   /* log_hold.c; NULL: none */
 	struct punch_job *punching; /* log_punch.c; NULL: none */
 	struct mend_job *mending;   /* log_mend.c; NULL: none */
+	struct probe_job *probing;  /* log_probe.c; NULL: none */
 
 	struct volume_append barrier;
 	struct buf barrier_body;
@@ -110,6 +111,8 @@ int log_mend_finish(
 int log_mend_drop(struct log_files *files) must_check;
 void log_mend_wait(struct volume_log *log);
 void log_mend_abandon(struct volume_log *log);
+/* Nobody is told any more; what asks the disk ends by itself. */
+void log_probe_abandon(struct volume_log *log);
 /* Forgets what is known of the files' prepared lengths (after opening or cutting). */
 void log_prepared_reset(struct volume_log *log);
 /* True when `length` bytes of the segment may be written now; else they will be, and log_try_write

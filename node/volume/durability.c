@@ -346,7 +346,37 @@ static void note_stalls(struct volume *volume, uint64_t now)
 	}
 }
 
-/* Ends the waits that are met, or that have waited long enough. */
+void volume_on_failed_disk(struct volume *volume)
+{
+	volume_fence(volume, false, NULL);
+	volume_settle_waits(volume);
+}
+
+static bool is_disk_known(const struct volume *volume, uint64_t now)
+{
+	return now - volume->disk_known_us <= DISK_KNOWN_MS * 1000;
+}
+
+static void on_probed(void *arg, int status)
+{
+	struct volume *volume = arg;
+	if (status == 0) {
+		volume->disk_known_us = clock_mono_us();
+		volume_settle_waits(volume);
+	} else if (volume_has_failed(volume)) {
+		volume_on_failed_disk(volume);
+		volume_publish(volume);
+	} /* else it is asked again when the waits are looked at next */
+}
+
+static void ask_disk(struct volume *volume)
+{
+	if (volume->log != NULL && !volume_log_is_probing(volume->log))
+		volume_log_probe(volume->log, on_probed, volume);
+}
+
+/* Ends the waits that are met, or that have waited long enough. What is answered though no copy has
+ * it stands on this disk alone, which may have failed since: then it stands nowhere. */
 void volume_settle_waits(struct volume *volume)
 {
 	uint64_t acked = acked_elsewhere(volume), now = clock_mono_us();
@@ -362,6 +392,10 @@ void volume_settle_waits(struct volume *volume)
 		}
 		if (!met && wait->deadline_us > now)
 			break;
+		if (!met && wait->durability == DURABILITY_REMOTE && !is_disk_known(volume, now)) {
+			ask_disk(volume);
+			break;
+		}
 		if (!met)
 			note_stalls(volume, now);
 		list_remove(&wait->link);
@@ -370,7 +404,7 @@ void volume_settle_waits(struct volume *volume)
 	if (list_is_empty(&volume->waits) || timer_is_running(volume->wait_timer))
 		return;
 	struct ack_wait *wait = list_entry(volume->waits.next, struct ack_wait, link);
-	uint64_t left_ms = (wait->deadline_us - now) / 1000 + 1;
+	uint64_t left_ms = wait->deadline_us > now ? (wait->deadline_us - now) / 1000 + 1 : LOOK_MS;
 	timer_start(volume->wait_timer, left_ms < LOOK_MS ? left_ms : LOOK_MS);
 }
 

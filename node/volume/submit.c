@@ -1,5 +1,6 @@
 #include "node/volume/volume_internal.h"
 
+#include "core/clock.h"
 #include "node/index/ahead.h"
 
 #include <errno.h>
@@ -127,13 +128,12 @@ static void on_appended(struct volume_append *append)
 		list_append(&volume->unseen, &pending->link);
 		volume_rebuild(volume);
 	}
-	if (status < 0 && volume_has_failed(volume)) {
-		volume_fence(volume, false, NULL);
-		/* What stands on that disk alone is confirmed to nobody any more. */
-		volume_settle_waits(volume);
-	}
-	if (status == 0)
+	if (status < 0 && volume_has_failed(volume))
+		volume_on_failed_disk(volume);
+	if (status == 0) {
+		volume->disk_known_us = clock_mono_us();
 		volume_remember(volume);
+	}
 	if (status == 0 && volume_has_replica(volume))
 		volume_note_durable(volume, append->end_lsn);
 	/* One publication per group would do; the receiver coalesces. */

@@ -188,6 +188,10 @@ enum {
 	/* When it was not looked at for this long, this process did not run: a turn of the loop
 	 * takes milliseconds, ten times that under a heavy load. */
 	LATE_MS_MAX = LOOK_MS + 250,
+	/* A disk that has taken something within this is not asked again before a message is
+	 * answered that stands on it alone: a copy that is away costs no second write per message.
+	 */
+	DISK_KNOWN_MS = 100,
 	/* How often an opening that waits for others looks whether it may go on. */
 	PROVE_LOOK_MS = 500,
 	/* While another process lets go of the log: a sync or two. */
@@ -431,6 +435,7 @@ struct volume {
 	uint64_t hope_us;
 	struct list waits;   /* ack_wait by lsn */
 	uint64_t looked_us;  /* when they were last looked at */
+	uint64_t disk_known_us; /* when the disk has last said that it has what it was given */
 	struct list pending; /* changes on their way to the log */
 	struct timer *wait_timer, *checkpoint_timer;
 	struct timer *apply_timer; /* runs while there is more to apply */

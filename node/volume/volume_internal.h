@@ -132,6 +132,8 @@ void volume_note_durable(struct volume *volume, uint64_t lsn);
 void volume_wait(struct volume *volume, struct ack_wait *wait);
 /* Ends the waits that are met, or that have waited long enough. */
 void volume_settle_waits(struct volume *volume);
+/* A write has failed: what stands on that disk alone is confirmed to nobody any more. */
+void volume_on_failed_disk(struct volume *volume);
 void volume_on_wait_timer(void *arg);
 /* Up to where those copies have the log that are left when one is gone. */
 uint64_t volume_left_end(const struct volume *volume);

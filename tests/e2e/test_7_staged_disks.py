@@ -3,7 +3,10 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
+import threading
+import time
 
 import demo
 from test_5_decisions import NODE, OTHER, is_at, names_of
@@ -82,5 +85,31 @@ def test_a_primary_whose_disk_fails_is_told_from_one_that_is_down(c):
             assert is_at(c, OTHER, volumes)
             disk.cut_power()
     finally:
+        disk.give_back()
+        c.heal()
+
+
+def test_a_disk_that_has_failed_since_is_no_place_for_a_message(c):
+    """A message waits for its copy on a disk that fails under it, and nothing else is written there: it stands nowhere, and
+    is not answered for. The router keeps it."""
+    if os.getuid() != 0:
+        return  # only root can make a disk
+    user = mine(c)[0]
+    volume = next(m["volume"] for m in c.pando_json("mailbox", "list") if m["address"] == user)
+    disk, replicator, subject = Disk(c, NODE), c.daemon(f"{NODE}/replicator"), c.unique("failed")
+    try:
+        c.heal()
+        replicator.send(signal.SIGSTOP)
+        sender = threading.Thread(target=c.send, args=("site-a", user, subject))
+        sender.start()
+        time.sleep(0.5)
+        disk.fail()
+        sender.join()
+        replicator.send(signal.SIGCONT)
+        leave(c, volume)
+        wait_for("the message", 30, lambda: [s for s, _ in c.mailbox(user)[0].values()].count(subject) == 1)
+        disk.cut_power()
+    finally:
+        replicator.send(signal.SIGCONT)
         disk.give_back()
         c.heal()
