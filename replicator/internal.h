@@ -384,9 +384,15 @@ void prove_on_position(struct connection *connection, const struct cluster_messa
 
 /* ---- mend.c ---- */
 
-/* The replica here is damaged at `lsn`: has it mended, or else cut (receive_cut_damaged), or with
- * `is_kept` left as it is. */
-void mend_replica(struct copy *copy, uint64_t lsn, bool is_kept);
+/* Who has found damage in the replica here. */
+enum mend_cause {
+	MEND_OPENED,   /* the opening of its log: what no copy mends is cut */
+	MEND_READ,     /* the node, as it applied it: so too; but it may have been mistaken */
+	MEND_SCRUBBED, /* what no copy mends stays as it is */
+};
+
+/* The replica here is damaged at `lsn`: has it mended, or else cut (receive_cut_damaged). */
+void mend_replica(struct copy *copy, uint64_t lsn, enum mend_cause cause);
 /* The node asks, for the log that it writes. */
 void mend_for_node(struct copy *copy, const struct cluster_message *message);
 /* A member asks; and answers. */

@@ -36,7 +36,7 @@ struct mend {
 	struct copy *copy;
 	enum mend_state state;
 	bool is_for_node;
-	bool is_kept; /* a scrub has found it: what no copy mends stays as it is */
+	enum mend_cause cause; /* of the replica here */
 	bool is_void; /* the log is being cut: nothing more is done when the pool has answered */
 	uint64_t damaged;  /* as it was said first */
 	uint64_t met; /* meanwhile, by the node, beside a scrub's: 1 + where; 0: nothing */
@@ -88,14 +88,14 @@ static void finish(struct copy *copy)
 	mend_end(copy);
 	receive_report(copy);
 	if (met > 0)
-		mend_replica(copy, met - 1, false);
+		mend_replica(copy, met - 1, MEND_READ);
 }
 
 static void give_up(struct mend *mend)
 {
 	struct copy *copy = mend->copy;
 	uint64_t damaged = mend->damaged;
-	bool is_for_node = mend->is_for_node, is_kept = mend->is_kept;
+	bool is_for_node = mend->is_for_node, is_kept = mend->cause == MEND_SCRUBBED;
 	const char *why = mend->why ? mend->why : "no copy that has it is in reach";
 	log_warn("not_mended", "volume=%u lsn=%llu reason=%s", copy->id,
 		(unsigned long long)damaged, log_quote(str_from(why)));
@@ -234,6 +234,13 @@ static void on_located(struct log_locate *locate, int status)
 		mend_end(copy);
 		return;
 	}
+	/* What the opening did not take for this log is not right because nothing is wrong with it
+	 * by itself. */
+	if (status == -ENOENT && mend->cause == MEND_OPENED && mend->ranges == 1) {
+		mend->why = "it is not what was told of";
+		give_up(mend);
+		return;
+	}
 	/* Mended, or what the node has met is gone since: it reads again. */
 	if (status == -ENOENT) {
 		finish(copy);
@@ -261,16 +268,16 @@ static void locate(struct mend *mend, uint64_t lsn)
 	volume_log_locate(mend->copy->log, lsn, &mend->locate);
 }
 
-void mend_replica(struct copy *copy, uint64_t lsn, bool is_kept)
+void mend_replica(struct copy *copy, uint64_t lsn, enum mend_cause cause)
 {
-	if (copy->mend != NULL && copy->mend->is_kept && !is_kept)
+	if (copy->mend != NULL && copy->mend->cause == MEND_SCRUBBED && cause != MEND_SCRUBBED)
 		copy->mend->met = 1 + lsn;
 	if (copy->mend != NULL || copy->log == NULL || copy->node != NODE_NONE ||
 		lsn >= volume_log_end(copy->log) || volume_log_is_mending(copy->log))
 		return;
 	log_warn("mends", "volume=%u lsn=%llu", copy->id, (unsigned long long)lsn);
 	struct mend *mend = begin(copy, lsn, false);
-	mend->is_kept = is_kept;
+	mend->cause = cause;
 	locate(mend, lsn);
 }
 

@@ -185,7 +185,9 @@ static void on_message(struct replicator *replicator, const struct cluster_messa
 	case MESSAGE_DURABLE: on_durable(copy, message); break;
 	case MESSAGE_RETIRED: on_retired(copy); break;
 	case MESSAGE_RELEASE: on_release(copy, message->end); break;
-	case MESSAGE_DAMAGED: mend_replica(copy, message->lsn, message->connected); break;
+	case MESSAGE_DAMAGED:
+		mend_replica(copy, message->lsn, message->connected ? MEND_SCRUBBED : MEND_READ);
+		break;
 	case MESSAGE_MEND: mend_for_node(copy, message); break;
 	case MESSAGE_PROVE: on_prove(copy, message); break;
 	case MESSAGE_PUNCH: on_punch(copy, message); break;

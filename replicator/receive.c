@@ -180,7 +180,7 @@ static void begin_to_follow(struct copy *copy)
 {
 	uint64_t damaged = volume_log_passed_over(copy->log);
 	if (damaged != UINT64_MAX)
-		mend_replica(copy, damaged, false);
+		mend_replica(copy, damaged, MEND_OPENED);
 	aside_drop(copy);
 }
 

@@ -56,18 +56,34 @@ bool log_is_of_branch(const struct epochs *epochs, const struct group *group)
 
 /* ---- where ---- */
 
-/* 0: the group is sound, and ends there; -EBADMSG: it is damaged. */
-static int look_at_group(struct mend_job *job, uint64_t lsn, uint64_t *end_out)
+/* Where a walk has come to. */
+struct walk {
+	uint64_t end, last, chain;
+	bool is_known; /* the group that ends there is sound */
+};
+
+/* What is whole, and follows: an old disk, or another's, has groups that are whole too. */
+static bool is_ours(const struct mend_job *job, const struct walk *walk, const struct group *group)
+{
+	return walk->is_known ? group->previous_lsn == walk->last && group->chain == walk->chain
+			      : log_is_of_branch(&job->epochs, group);
+}
+
+/* Goes on behind the group at `lsn`. 0; -EBADMSG: it is damaged, and the walk is where it was. */
+static int walk_group(struct mend_job *job, uint64_t lsn, struct walk *walk)
 {
 	struct bytes *bytes;
 	struct group group;
 	int result = log_files_read_group(&job->files, job->volume, lsn, &bytes, &group);
-	if (result == 0) {
-		bytes_unref(&bytes);
-		*end_out = lsn + group_padded(group.used);
-		return 0;
-	}
-	return is_damage(result) ? -EBADMSG : result;
+	if (result < 0)
+		return is_damage(result) ? -EBADMSG : result;
+	if (is_ours(job, walk, &group))
+		*walk = (struct walk){ lsn + group_padded(group.used), lsn,
+			group_chain_after(bytes_str(bytes), &group), true };
+	else
+		result = -EBADMSG;
+	bytes_unref(&bytes);
+	return result;
 }
 
 static uint64_t segment_limit(const struct mend_job *job)
@@ -107,24 +123,25 @@ static uint64_t next_sound(struct mend_job *job, uint64_t lsn, uint64_t limit)
 static int locate_damage(struct mend_job *job)
 {
 	uint64_t limit = segment_limit(job);
-	uint64_t lsn = segment_of(job->lsn) * segment_length, end = lsn;
-	while (lsn < limit && lsn <= job->lsn) {
-		int result = look_at_group(job, lsn, &end);
-		if (result < 0 && result != -EBADMSG)
+	struct walk walk = { .end = segment_of(job->lsn) * segment_length };
+	while (walk.end < limit && walk.end <= job->lsn) {
+		uint64_t lsn = walk.end;
+		int result = walk_group(job, lsn, &walk);
+		if (result == 0)
+			continue;
+		if (result != -EBADMSG)
 			return result;
-		if (result < 0) {
-			/* What follows there stands at the start of the next one. */
-			if (is_end_of_segment(job, lsn)) {
-				job->lsn = lsn = limit;
-				limit = segment_limit(job);
-				continue;
-			}
-			end = next_sound(job, lsn + GROUP_ALIGNMENT, limit);
-			job->damage = (struct log_damage){ lsn, end };
-			if (end > job->lsn)
-				return 0;
+		/* What follows there stands at the start of the next one. */
+		if (is_end_of_segment(job, lsn)) {
+			job->lsn = walk.end = limit;
+			limit = segment_limit(job);
+			continue;
 		}
-		lsn = end;
+		uint64_t end = next_sound(job, lsn + GROUP_ALIGNMENT, limit);
+		job->damage = (struct log_damage){ lsn, end };
+		if (end > job->lsn)
+			return 0;
+		walk = (struct walk){ .end = end };
 	}
 	return -ENOENT;
 }
@@ -243,22 +260,26 @@ int log_mend_drop(struct log_files *files)
 	return log_aside_drop(files, "mend");
 }
 
-/* One that has become sound stays as it is: it may be punched since. */
+/* The same group, whole, stays as it is: it may be punched since. */
 static int write_group(struct mend_job *job, struct disk_file *file, size_t at, size_t *length_out)
 {
 	struct bytes *bytes;
 	struct group group;
-	const char *data = job->groups->data + at;
+	struct str rest = str_from_index(bytes_str(job->groups), at);
 	uint64_t lsn = job->lsn + at;
-	CHECK(group_header_decode(str_of(data, GROUP_HEADER_LENGTH), lsn, job->volume, &group));
+	CHECK(group_header_decode(rest, lsn, job->volume, &group));
+	uint64_t chain = group_chain_after(rest, &group);
 	*length_out = group_padded(group.used);
 	int result = log_files_read_group(&job->files, job->volume, lsn, &bytes, &group);
 	if (result == 0) {
+		bool is_same = group_chain_after(bytes_str(bytes), &group) == chain;
 		bytes_unref(&bytes);
-		return 0;
+		if (is_same)
+			return 0;
+	} else if (!is_damage(result)) {
+		return result;
 	}
-	return is_damage(result) ? disk_write_now(file, data, *length_out, lsn % segment_length)
-				 : result;
+	return disk_write_now(file, rest.bytes, *length_out, lsn % segment_length);
 }
 
 static int write_groups(struct mend_job *job)

@@ -11,7 +11,8 @@
  *    differs mends nothing.
  * 2. They stand in the file `mend` (log_aside.h; body: u64 LSN, the groups) before a segment is
  *    touched. Whoever opens the log writes again what is not whole then.
- * 3. No group that is sound is written over.
+ * 3. No group that is sound is written over. One that is whole and does not follow what stands
+ *    before it, as an old disk has it, is not sound.
  * 4. A segment file that is missing is made anew with its first group.
  */
 

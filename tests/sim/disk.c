@@ -337,6 +337,16 @@ uint8_t world_rot(unsigned machine, const char *path, uint64_t offset)
 	return (uint8_t)page->now[offset % PAGE];
 }
 
+void world_forge(unsigned machine, const char *path, uint64_t offset,
+	void (*change)(void *arg, uint8_t *bytes), void *arg)
+{
+	struct inode *inode = find_inode(machine, path);
+	CHECK(inode != NULL && offset < inode->size);
+	struct page *page = page_of(inode, offset, true);
+	change(arg, (uint8_t *)page->now + offset % PAGE);
+	memcpy(page->durable, page->now, PAGE);
+}
+
 bool world_pick_file(
 	unsigned machine, const char *prefix, char path_out[WORLD_PATH_MAX], uint64_t *size_out)
 {

@@ -67,6 +67,15 @@ static void rot_at(unsigned machine, uint64_t lsn)
 	world_rot(machine, path, lsn % segment_length);
 }
 
+static void make_foreign(void *arg, uint8_t *bytes)
+{
+	struct group group;
+	uint64_t lsn = *(uint64_t *)arg;
+	CHECK(group_header_decode(str_of(bytes, GROUP_HEADER_LENGTH), lsn, 1, &group));
+	group.chain++;
+	group_header_encode(&group, bytes);
+}
+
 static void deliver(size_t deliveries[COUNT])
 {
 	rot_reset();
@@ -105,6 +114,26 @@ TEST(a_reader_gets_what_another_copy_has_and_the_files_are_equal_again)
 		EXPECT(reading.length > 0);
 		EXPECT_INT(i + 1, cluster_volume(primary, 1)->numbers.mended);
 	}
+	expect_equal_and_readable(deliveries);
+}
+
+/* As a disk has it that was put back: whole, and of another log. Nothing is wrong with it by
+ * itself. */
+TEST(a_replica_that_opens_with_a_foreign_group_is_mended)
+{
+	size_t deliveries[COUNT];
+	char path[64];
+	start();
+	deliver(deliveries);
+	unsigned primary = cluster_primary(1), replica = replica_of(1);
+	uint64_t lsn = body_lsn_of(primary, deliveries[5]) - GROUP_HEADER_LENGTH;
+	uint64_t end = cluster_volume(replica, 1)->reader_end;
+	cluster_crash(replica);
+	snprintf(path, sizeof(path), "/volumes/1/%016llx.log", (unsigned long long)segment_of(lsn));
+	world_forge(replica, path, lsn % segment_length, make_foreign, &lsn);
+	cluster_restart(replica);
+	run_us(10 * SECOND_US);
+	EXPECT_INT(end, cluster_volume(replica, 1)->reader_end);
 	expect_equal_and_readable(deliveries);
 }
 

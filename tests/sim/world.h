@@ -128,6 +128,9 @@ void world_put_back_files(unsigned machine);
 /* One byte of a file is another than was written, on the disk and in every later read. The value it
  * has then. */
 uint8_t world_rot(unsigned machine, const char *path, uint64_t offset);
+/* Changes what stands in one page from `offset` on, on the disk and in every later read. */
+void world_forge(unsigned machine, const char *path, uint64_t offset,
+	void (*change)(void *arg, uint8_t *bytes), void *arg);
 enum { WORLD_PATH_MAX = 256 };
 /* One of the files with bytes whose path begins so, at random; false: there is none. */
 bool world_pick_file(

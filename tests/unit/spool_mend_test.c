@@ -232,6 +232,28 @@ TEST(what_is_not_of_this_log_or_not_sound_is_not_written)
 	end(&c);
 }
 
+/* As a disk has it that was put back. */
+TEST(a_group_that_is_whole_and_does_not_follow_is_damage)
+{
+	struct copies c;
+	struct log_damage found;
+	struct group group;
+	uint8_t header[GROUP_HEADER_LENGTH];
+	begin(&c);
+	uint64_t lsn = c.groups[3];
+	EXPECT(group_header_decode(str_of(c.bytes + lsn, GROUP_HEADER_LENGTH), lsn, 7, &group));
+	group.chain++;
+	group_header_encode(&group, header);
+	overwrite(&c.here, "0000000000000000.log", lsn, (char *)header, sizeof(header));
+	EXPECT_INT(0, locate(&c, lsn, &found));
+	EXPECT_INT(lsn, found.from);
+	EXPECT_INT(c.groups[4], found.to);
+	EXPECT_INT(0, mend(&c, found.from, found.to));
+	EXPECT(is_as_before(&c));
+	EXPECT_INT(-ENOENT, locate(&c, lsn, &found));
+	end(&c);
+}
+
 TEST(a_sound_group_is_not_written_over)
 {
 	struct copies c;
