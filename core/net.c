@@ -108,6 +108,18 @@ static void fail(struct stream *stream, int reason)
 	}
 }
 
+/* One of the owner's callbacks that take nothing else. False when the stream is gone then. */
+static bool call_owner(struct stream *stream, void (*callback)(void *arg))
+{
+	bool gone = false;
+	stream->gone = &gone;
+	callback(stream->arg);
+	if (gone)
+		return false;
+	stream->gone = NULL;
+	return true;
+}
+
 void stream_update_poll(struct stream *stream)
 {
 	int events = 0;
@@ -304,13 +316,7 @@ static bool report_end(struct stream *stream)
 		fail(stream, 0);
 		return false;
 	}
-	bool gone = false;
-	stream->gone = &gone;
-	stream->handler->on_end(stream->arg);
-	if (gone)
-		return false;
-	stream->gone = NULL;
-	return true;
+	return call_owner(stream, stream->handler->on_end);
 }
 
 /* ---- state ---- */
@@ -321,13 +327,9 @@ static void enter_open(struct stream *stream)
 	timer_destroy(&stream->timer);
 	stream->state = STREAM_OPEN;
 	if (stream->handler->on_open != NULL && stream->must_report_open) {
-		bool gone = false;
 		stream->must_report_open = false;
-		stream->gone = &gone;
-		stream->handler->on_open(stream->arg);
-		if (gone)
+		if (!call_owner(stream, stream->handler->on_open))
 			return;
-		stream->gone = NULL;
 	}
 	/* TLS may have bytes already that no poll will announce. */
 	stream->must_show_input |= stream->ssl != NULL;
@@ -474,13 +476,7 @@ static bool report_drain(struct stream *stream)
 	stream->backlog_was_high = false;
 	if (stream->handler->on_drain == NULL)
 		return true;
-	bool gone = false;
-	stream->gone = &gone;
-	stream->handler->on_drain(stream->arg);
-	if (gone)
-		return false;
-	stream->gone = NULL;
-	return true;
+	return call_owner(stream, stream->handler->on_drain);
 }
 
 /* The end of a turn: reports what could not be reported inside a call, sends what was queued. */

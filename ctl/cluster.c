@@ -22,18 +22,26 @@ static int open_asker(struct command *command, struct cluster *cluster)
 	return command_fail(&error);
 }
 
+/* As they are now; and kept for who looks when the directory is away. */
+static int read_places(
+	const struct command *command, struct directory **directory_out, struct error *error)
+{
+	struct buf path = { 0 };
+	copy_path(command, &path);
+	int code =
+		directory_read_places(command->writer, buf_terminated(&path), directory_out, error);
+	buf_deinit(&path);
+	return code;
+}
+
 int cluster_open(struct command *command, struct cluster *cluster)
 {
 	struct error error = { 0 };
-	struct buf path = { 0 };
 	int code = command_open_directory(command);
 	if (code != EXIT_DONE)
 		return code;
-	copy_path(command, &path);
-	code = directory_read_places(
-		command->writer, buf_terminated(&path), &cluster->directory, &error);
-	buf_deinit(&path);
-	return code < 0 ? command_fail(&error) : open_asker(command, cluster);
+	return read_places(command, &cluster->directory, &error) < 0 ? command_fail(&error)
+								     : open_asker(command, cluster);
 }
 
 /* It was not asked, or says so itself: a volume may have been moved since. */
@@ -94,11 +102,8 @@ int cluster_open_to_look(struct command *command, struct cluster *cluster)
 void cluster_keep_places(struct command *command)
 {
 	struct directory *directory = NULL;
-	struct buf path = { 0 };
-	copy_path(command, &path);
-	(void)!directory_read_places(command->writer, buf_terminated(&path), &directory, NULL);
+	(void)!read_places(command, &directory, NULL);
 	directory_free_places(&directory);
-	buf_deinit(&path);
 }
 
 int cluster_forget_answers(const struct command *command, struct cluster *cluster)
@@ -169,14 +174,10 @@ int cluster_no_such(const struct cluster *cluster, const char *what, const char 
 static bool lacks_copy_elsewhere(struct command *command, const char *name)
 {
 	struct cluster cluster = { 0 };
-	struct buf path = { 0 };
-	copy_path(command, &path);
 	const struct directory_volume *volume = NULL;
-	if (directory_read_places(
-		    command->writer, buf_terminated(&path), &cluster.directory, NULL) == 0)
+	if (read_places(command, &cluster.directory, NULL) == 0)
 		volume = cluster_find_volume(&cluster, name);
 	bool lacks = volume && !cluster_has_copy_elsewhere(&cluster, volume);
-	buf_deinit(&path);
 	cluster_close(&cluster);
 	return lacks;
 }
@@ -345,20 +346,16 @@ uint64_t status_highest_mailbox_id(
 uint64_t cluster_highest_mailbox_id(struct command *command)
 {
 	struct cluster cluster = { 0 };
-	struct buf path = { 0 };
 	uint64_t highest = 0;
 	uint32_t volume_id;
 	unsigned count = 0;
-	copy_path(command, &path);
-	if (directory_read_places(
-		    command->writer, buf_terminated(&path), &cluster.directory, NULL) == 0 &&
+	if (read_places(command, &cluster.directory, NULL) == 0 &&
 		asker_create(&command->config, &cluster.asker, NULL) == 0) {
 		struct question *nodes =
 			cluster_ask_nodes(&cluster, "status", ASK_LOOK_MS, &count);
 		highest = status_highest_mailbox_id(nodes, count, &volume_id);
 		free(nodes);
 	}
-	buf_deinit(&path);
 	cluster_close(&cluster);
 	return highest;
 }

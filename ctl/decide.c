@@ -64,23 +64,25 @@ static const char stands_still[] =
 	"stands still for another command, or one that was broken off, and is free again within "
 	"half a minute: run the command again then";
 
+static const char *why_refusing(const struct candidate *candidate)
+{
+	if (candidate->serves)
+		return "serves it, in an epoch that the directory does not know and is told of: "
+		       "run the command again in a moment";
+	if (stands_for_another(candidate))
+		return stands_still;
+	return "answers and cannot use its copy: the log of its pando-node says why "
+	       "(`volume_unusable` is damage: start the primary, which fills it again)";
+}
+
 /* One that answers and cannot be held is not silent. */
 static void name_refusing(struct move *move)
 {
-	for (unsigned k = 0; k < move->candidate_count; k++)
-		if (move->candidates[k].eligible && move->candidates[k].refuses &&
-			move->candidates[k].serves)
-			move_problem_of(move, &move->candidates[k],
-				"serves it, in an epoch that the directory does not know and is "
-				"told of: run the command again in a moment");
-		else if (move->candidates[k].eligible && move->candidates[k].refuses &&
-			stands_for_another(&move->candidates[k]))
-			move_problem_of(move, &move->candidates[k], stands_still);
-		else if (move->candidates[k].eligible && move->candidates[k].refuses)
-			move_problem_of(move, &move->candidates[k],
-				"answers and cannot use its copy: the log of its pando-node says "
-				"why (`volume_unusable` is damage: start the primary, which fills "
-				"it again)");
+	for (unsigned k = 0; k < move->candidate_count; k++) {
+		const struct candidate *candidate = &move->candidates[k];
+		if (candidate->eligible && candidate->refuses)
+			move_problem_of(move, candidate, why_refusing(candidate));
+	}
 }
 
 /* None of those that could be chosen answers. */

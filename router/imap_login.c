@@ -53,7 +53,7 @@ struct imap_login {
 	uint64_t backend_deadline_us, backend_retry_ms;
 	struct client_place place;
 	unsigned errors;
-	bool input_waits, input_ended;
+	bool input_waits;
 	bool is_salvage; /* a member of the cluster, see imap_login_start_salvage */
 	char who[192];   /* then: its role and name */
 	char mark[2 * MAILBOX_MARK_LENGTH + 1]; /* with it: of the mailbox that it means */
@@ -92,8 +92,7 @@ static void session_close(struct imap_login *session)
 static void set_state(struct imap_login *session, enum imap_state state)
 {
 	session->state = state;
-	if ((session->input_waits || session->input_ended) &&
-		(state == IMAP_COMMANDS || state == IMAP_AUTH)) {
+	if (session->input_waits && (state == IMAP_COMMANDS || state == IMAP_AUTH)) {
 		session->input_waits = false;
 		stream_pause(session->client);
 		stream_resume(session->client);
@@ -625,8 +624,9 @@ static void client_on_end(void *arg)
 {
 	struct imap_login *session = arg;
 
-	session->input_ended = true;
-	if (session->state != IMAP_WAITING && session->state != IMAP_BACKEND)
+	if (session->state == IMAP_WAITING || session->state == IMAP_BACKEND)
+		session->input_waits = true;
+	else
 		session_close(session);
 }
 

@@ -37,7 +37,7 @@ void session_set_state(struct smtp_session *session, enum smtp_state state)
 	session->state = state;
 	if (state == SMTP_HANDSHAKE)
 		timer_start(session->idle, HANDSHAKE_MS);
-	if (state != SMTP_WAITING && (session->input_waits || session->input_ended)) {
+	if (state != SMTP_WAITING && session->input_waits) {
 		session->input_waits = false;
 		stream_pause(session->stream);
 		stream_resume(session->stream); /* shows the waiting input, and its end */
@@ -376,8 +376,9 @@ static void on_end(void *arg)
 {
 	struct smtp_session *session = arg;
 
-	session->input_ended = true;
-	if (session->state != SMTP_WAITING)
+	if (session->state == SMTP_WAITING)
+		session->input_waits = true;
+	else
 		session_close(session);
 }
 

@@ -43,7 +43,7 @@ struct smtp_session {
 	struct smtp_tx *tx; /* collecting, or waiting for its reply */
 	struct login_attempt *attempt;
 	uint64_t chunk_left;
-	bool chunk_last, chunk_refused, chunking, skipping, input_waits, input_ended, extended;
+	bool chunk_last, chunk_refused, chunking, skipping, input_waits, extended;
 	unsigned errors, commands; /* since the last message that was taken */
 	struct client_place place;
 	uint64_t id;
