@@ -33,6 +33,9 @@ enum {
 	UNSENT_BYTES_MAX = 256 << 10,
 	/* A copy is filled further while no more than this is queued for its connection. */
 	FILL_BACKLOG_MAX = 64 << 10,
+	/* What a filled copy has not acknowledged for so long holds up no other copy's filling: ten
+	 * heartbeats, and a disk that syncs RECEIVE_QUEUE_MAX at 2 MB/s. */
+	FILL_SILENT_MS_MAX = 10000,
 	/* While the node lets go of a log: a sync or two. */
 	LOCK_RETRY_MS = 20,
 	/* How late it may be noticed that a hold is over. */
@@ -117,6 +120,8 @@ struct shipment {
 	struct log_reader *reader;
 	uint64_t next_lsn, acked_lsn;
 	uint64_t taken_lsn;   /* the other side has said that it has it, of whichever reign */
+	uint64_t taken_us;    /* when it last did, or had all */
+	bool is_filled;       /* far behind when it began, and until now */
 	uint64_t filled_at;   /* of replicator.fill_count, when its last turn was */
 	uint64_t copy_number; /* the follower's; 0: it did not say */
 	struct mark marks[MARKS_MAX]; /* a ring: of the last chunks, not acknowledged yet */

@@ -308,6 +308,24 @@ void receive_reconcile(struct copy *copy)
 	receive_ask(copy, connection);
 }
 
+static void send_park(struct copy *copy, struct connection *connection, const char *why,
+	enum copy_verdict verdict)
+{
+	connection_send(connection,
+		&(struct cluster_message){ .kind = MESSAGE_PARK,
+			.volume = copy->id,
+			.verdict = verdict,
+			.text = str_from(why) });
+}
+
+/* Its leader, which would wait for what it has sent, hears so. */
+static void stop_receiving(struct copy *copy, const char *why)
+{
+	if (copy->state == COPY_RECEIVING)
+		send_park(copy, copy->source, why, COPY_UNVERIFIED);
+	copy_enter(copy, COPY_IDLE, NULL);
+}
+
 /* Nothing more is received for now; it is asked again, after longer and longer. */
 static void ask_again_later(struct copy *copy)
 {
@@ -336,7 +354,7 @@ void receive_forget_connection(struct copy *copy, struct connection *connection)
 void receive_close(struct copy *copy)
 {
 	CHECK(!copy->is_writing);
-	copy_enter(copy, COPY_IDLE, NULL);
+	stop_receiving(copy, "the log has left");
 	timer_stop(copy->open_timer);
 	if (copy->report_owed && copy->log != NULL)
 		receive_report(copy);
@@ -348,7 +366,7 @@ void receive_close(struct copy *copy)
 
 void receive_release(struct copy *copy)
 {
-	copy_enter(copy, COPY_IDLE, NULL);
+	stop_receiving(copy, "the log is to leave");
 	if (copy->is_writing)
 		return; /* on_received comes back here */
 	receive_close(copy);
@@ -378,9 +396,11 @@ static void cut_damage(struct copy *copy)
 		 * queued meanwhile holds up nobody else. */
 		log_warn("not_noted", "volume=%u what=\"where its damaged log ended\"", copy->id);
 		drop_current(copy);
+		stop_receiving(copy, "where its damaged log ended could not be noted");
 		ask_again_later(copy);
 		return;
 	}
+	send_park(copy, copy->source, "its damaged log is being cut", COPY_UNVERIFIED);
 	copy->damaged = 0;
 	drop_current(copy);
 	drop_chunks(copy);
@@ -537,11 +557,7 @@ static void park(struct copy *copy, struct connection *connection, const char *w
 	enum copy_verdict verdict)
 {
 	if (connection != NULL)
-		connection_send(connection,
-			&(struct cluster_message){ .kind = MESSAGE_PARK,
-				.volume = copy->id,
-				.verdict = verdict,
-				.text = str_from(why) });
+		send_park(copy, connection, why, verdict);
 	ask_again_later(copy);
 }
 

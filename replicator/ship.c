@@ -118,6 +118,12 @@ static uint64_t limit_of(const struct shipment *shipment)
 	return shipment->fetch_end ? shipment->fetch_end : shipment->copy->durable_lsn;
 }
 
+/* A copy that is farther behind when it begins is filled, beside what is committed now. */
+static uint64_t fill_far(void)
+{
+	return segment_length / 4;
+}
+
 static void start_shipment(struct connection *connection, struct copy *copy, uint64_t lsn,
 	enum copy_verdict verdict, uint64_t fetch_end, uint64_t copy_number)
 {
@@ -130,6 +136,8 @@ static void start_shipment(struct connection *connection, struct copy *copy, uin
 	shipment->copy_number = copy_number;
 	CHECK(log_reader_open(
 		      replicator->options.disk, copy->directory, copy->id, &shipment->reader) == 0);
+	/* Once it has been near, it is one of those that are waited for. */
+	shipment->is_filled = !fetch_end && copy->durable_lsn > lsn + fill_far();
 	list_append(&copy->shipments, &shipment->volume_link);
 	list_append(&connection->shipments, &shipment->connection_link);
 	connection_send(connection,
@@ -320,24 +328,26 @@ void ship_on_park(struct connection *connection, const struct cluster_message *m
  * little enough that its machine need not stop reading from the line.
  */
 
-static bool is_filled(const struct shipment *shipment)
-{
-	return !shipment->fetch_end && limit_of(shipment) > shipment->next_lsn + segment_length / 4;
-}
-
 /* 8 MiB: half of RECEIVE_QUEUE_MAX; on a line of 50 ms they are 160 MB/s. */
 static uint64_t fill_window(void)
 {
 	return segment_length / 8;
 }
 
-static bool has_fill_room(const struct connection *connection)
+/* Nothing of what was sent has come to its disk for long: it may not be receiving any more. */
+static bool is_silent(const struct shipment *shipment, uint64_t now_us)
+{
+	return shipment->next_lsn > shipment->taken_lsn &&
+		now_us - shipment->taken_us > FILL_SILENT_MS_MAX * 1000u;
+}
+
+static bool has_fill_room(const struct connection *connection, uint64_t now_us)
 {
 	uint64_t ahead = 0;
 	list_for_each (entry, &connection->shipments) {
 		const struct shipment *shipment =
 			list_entry(entry, struct shipment, connection_link);
-		if (is_filled(shipment))
+		if (shipment->is_filled && !is_silent(shipment, now_us))
 			ahead += shipment->next_lsn - shipment->taken_lsn;
 	}
 	return (ahead == 0 || ahead + CHUNK_BYTES_TARGET <= fill_window()) &&
@@ -348,17 +358,19 @@ static bool has_fill_room(const struct connection *connection)
 static struct shipment *next_filled(const struct replicator *replicator)
 {
 	struct shipment *next = NULL;
+	uint64_t now_us = clock_mono_us();
 	list_for_each (link, &replicator->connections) {
 		struct connection *connection = list_entry(link, struct connection, link);
-		bool has_room = has_fill_room(connection);
+		bool has_room = has_fill_room(connection, now_us);
 		connection->fill_waits = false;
 		list_for_each (entry, &connection->shipments) {
 			struct shipment *shipment =
 				list_entry(entry, struct shipment, connection_link);
-			if (!is_filled(shipment))
+			if (!shipment->is_filled)
 				continue;
-			connection->fill_waits |= !has_room;
-			if (has_room && (next == NULL || shipment->filled_at < next->filled_at))
+			bool may_go = has_room && !is_silent(shipment, now_us);
+			connection->fill_waits |= !may_go;
+			if (may_go && (next == NULL || shipment->filled_at < next->filled_at))
 				next = shipment;
 		}
 	}
@@ -413,8 +425,10 @@ static enum copy_verdict judge_ack(struct shipment *shipment, uint64_t lsn, uint
 /* Of whatever reign: it is on that disk, and off the line. */
 static void note_taken(struct shipment *shipment, uint64_t lsn)
 {
-	if (lsn > shipment->taken_lsn && lsn <= shipment->next_lsn)
+	if (lsn > shipment->taken_lsn && lsn <= shipment->next_lsn) {
 		shipment->taken_lsn = lsn;
+		shipment->taken_us = clock_mono_us();
+	}
 	if (shipment->connection->fill_waits)
 		ship_fill_later(shipment->connection->replicator);
 }
@@ -498,7 +512,11 @@ static bool ship_one(struct shipment *shipment)
 		note_mark(shipment, next,
 			log_reader_chain_behind(shipment->reader, bytes_str(bytes)));
 	bytes_unref(&bytes);
+	if (shipment->taken_lsn == shipment->next_lsn)
+		shipment->taken_us = clock_mono_us();
 	shipment->next_lsn = next;
+	if (next + fill_far() >= limit)
+		shipment->is_filled = false;
 	return true;
 }
 
@@ -507,7 +525,7 @@ static bool ship_one(struct shipment *shipment)
 void ship_task(void *arg)
 {
 	struct replicator *replicator = arg;
-	bool sent = true;
+	bool sent = true, fills = false;
 	void *value;
 	while (sent) {
 		sent = false;
@@ -516,12 +534,13 @@ void ship_task(void *arg)
 			list_for_each_safe (entry, following, &copy->shipments) {
 				struct shipment *shipment =
 					list_entry(entry, struct shipment, volume_link);
-				if (!is_filled(shipment))
+				fills |= shipment->is_filled;
+				if (!shipment->is_filled)
 					sent |= ship_one(shipment);
 			}
 		}
 	}
-	if (next_filled(replicator) != NULL)
+	if (fills)
 		ship_fill_later(replicator);
 }
 

@@ -3,6 +3,7 @@
 #include "sim/scenario.h"
 
 #include "sim/cluster_internal.h"
+#include "sim/silent_copy.h"
 
 #include <errno.h>
 
@@ -282,5 +283,53 @@ TEST(what_is_left_has_no_more_than_it_was_heard_to_have)
 	EXPECT(is_filled(other));
 	run_us(5 * SECOND_US);
 	EXPECT_INT(0, volume->numbers.at_risk);
+	EXPECT(check_all());
+}
+
+/* ---- several that are filled over one connection ---- */
+
+static bool is_in_step(unsigned machine, uint32_t volume_id)
+{
+	unsigned primary = cluster_primary(volume_id);
+	return cluster_volume(machine, volume_id)->reader_end ==
+		volume_log_end(cluster_volume(primary, volume_id)->log);
+}
+
+static void on_fall_silent(void *arg)
+{
+	copy_fall_silent(arg, 1);
+}
+
+static void on_ask_anew(void *arg)
+{
+	copy_ask_anew(arg, 1);
+}
+
+TEST(a_copy_that_stops_receiving_without_a_word_holds_up_no_other_filling)
+{
+	enum { MANY = 250 };
+	start();
+	unsigned primary = cluster_primary(1), replica = replica_of(1);
+	cluster_promote(2, primary);
+	run_us(5 * SECOND_US);
+	EXPECT_INT(primary, cluster_primary(2));
+	cluster_crash(replica);
+	for (unsigned i = 0; i < MANY; i++) {
+		cluster_deliver(1, MAILBOX, DURABILITY_LOCAL);
+		cluster_deliver(2, MAILBOX + 100, DURABILITY_LOCAL);
+		run_us(SECOND_US / 100);
+	}
+	cluster_restart(replica);
+	struct replicator *replicator = machines[replica]->replicator;
+	for (unsigned i = 0; i < 500000 && !copy_awaits_more(replicator, 1); i++)
+		run_us(10);
+	EXPECT(copy_awaits_more(replicator, 1));
+	world_call_on(replica, 0, on_fall_silent, replicator);
+	run_us(20 * SECOND_US);
+	EXPECT(!is_in_step(replica, 1));
+	EXPECT(is_in_step(replica, 2));
+	world_call_on(replica, 0, on_ask_anew, replicator);
+	run_us(5 * SECOND_US);
+	EXPECT(is_in_step(replica, 1));
 	EXPECT(check_all());
 }
