@@ -75,6 +75,10 @@ static void start(struct slot *slot, const struct write_job *what)
 	struct write_job *job = mem_alloc(sizeof(*job));
 	*job = *what;
 	slot->is_claiming = true;
+	if (job->promotion.epoch != 0) {
+		slot->claimed_epoch = job->promotion.epoch;
+		memcpy(slot->claimed_reign, job->promotion.reign, REIGN_LENGTH);
+	}
 	loop_work(slot->volumes->front, run_write, on_written, job);
 }
 
@@ -146,10 +150,18 @@ static bool is_freed_further(const struct slot *slot, const struct directory_vol
 		(entry->freed_epoch == slot->freed_epoch && entry->freed_lsn < slot->freed_lsn);
 }
 
-/* A later epoch whose row lacks it does so on purpose: another log stands there, from a backup. */
+static bool is_own_claim(const struct slot *slot, const struct directory_volume *entry)
+{
+	return entry->epoch == slot->claimed_epoch &&
+		memcmp(entry->reign, slot->claimed_reign, REIGN_LENGTH) == 0;
+}
+
+/* A later epoch whose row lacks it does so on purpose: another log stands there, from a backup. But
+ * for one that was named by this node, in a directory that was put back. */
 static void take_freed(struct slot *slot, const struct directory_volume *entry)
 {
-	if (entry->epoch > slot->seen_epoch && is_freed_further(slot, entry)) {
+	if (entry->epoch > slot->seen_epoch && is_freed_further(slot, entry) &&
+		!is_own_claim(slot, entry)) {
 		slot->freed_epoch = entry->freed_epoch;
 		slot->freed_lsn = entry->freed_lsn;
 	}

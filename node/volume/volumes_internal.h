@@ -69,6 +69,9 @@ struct slot {
 	/* The furthest freed place of the volume that this process knows: a directory that is put
 	 * back hears it again. And the latest epoch that it has seen in it. */
 	uint64_t freed_epoch, freed_lsn, seen_epoch;
+	/* What this node has named itself in last. */
+	uint64_t claimed_epoch;
+	uint8_t claimed_reign[REIGN_LENGTH];
 	enum copy_verdict verdict; /* of the replica here, by its leader */
 	struct slot_replica replicas[VOLUME_COPIES_MAX]; /* as last reported */
 	unsigned replica_count;
