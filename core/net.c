@@ -369,7 +369,15 @@ static void handshake(struct stream *stream)
 
 void stream_on_timeout(void *arg)
 {
-	fail(arg, -ETIMEDOUT);
+	struct stream *stream = arg;
+	bool moves = stream->state == STREAM_LINGERING && stream->output.length > 0 &&
+		stream->output.length < stream->linger_left;
+	if (moves && ++stream->linger_looks < LINGER_PARTS_MAX) {
+		stream->linger_left = stream->output.length;
+		timer_start(stream->timer, LINGER_PART_MS_MAX);
+		return;
+	}
+	fail(stream, -ETIMEDOUT);
 }
 
 void stream_begin_handshake(
@@ -447,8 +455,10 @@ static void linger(struct stream *stream)
 		stream_free(stream);
 		return;
 	}
-	if (stream->output.length == 0 && !stream->write_shut)
+	if (stream->output.length == 0 && !stream->write_shut) {
 		shut_write(stream);
+		timer_start(stream->timer, LINGER_MS_MAX);
+	}
 	for (int round = 0; round < READS_PER_TURN_MAX && !stream->read_ended; round++) {
 		ssize_t got = recv(stream->fd, loop_scratch(stream->loop), LOOP_SCRATCH_BYTES, 0);
 		if (got > 0 || (got < 0 && errno == EINTR))

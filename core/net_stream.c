@@ -10,11 +10,6 @@
 
 /* What an owner does with a stream. */
 
-enum {
-	/* How long a closed stream may take to deliver its last bytes. */
-	LINGER_MS_MAX = 5000,
-};
-
 /* ---- creation ---- */
 
 static struct stream *stream_create(struct loop *loop, int fd)
@@ -219,7 +214,8 @@ void stream_close(struct stream *stream)
 	stream->handler = NULL;
 	buf_deinit(&stream->input);
 	stream->timer = timer_new(stream->loop, stream_on_timeout, stream);
-	timer_start(stream->timer, LINGER_MS_MAX);
+	stream->linger_left = stream->output.length;
+	timer_start(stream->timer, stream->linger_left > 0 ? LINGER_PART_MS_MAX : LINGER_MS_MAX);
 	stream_later(stream);
 	stream_update_poll(stream);
 }

@@ -30,6 +30,7 @@ struct proxy {
 	uint32_t node_id;
 	bool said_bye; /* the home, in what it sent last */
 	struct timer *answer_timer; /* the client has ended its side; NULL: it has not */
+	size_t unread;              /* what the client was still to take when it was started */
 };
 
 enum {
@@ -101,9 +102,20 @@ static void client_on_drain(void *arg)
 	stream_resume(proxy->backend);
 }
 
+static void await_answer(struct proxy *proxy)
+{
+	proxy->unread = stream_backlog(proxy->client);
+	timer_start(proxy->answer_timer, ANSWER_MS_MAX);
+}
+
+/* A slow reader keeps its home from sending more. */
 static void on_unanswered(void *arg)
 {
 	struct proxy *proxy = arg;
+	if (stream_backlog(proxy->client) < proxy->unread) {
+		await_answer(proxy);
+		return;
+	}
 	stream_abort(proxy->client);
 	stream_abort(proxy->backend);
 	proxy_free(proxy);
@@ -116,7 +128,7 @@ static void client_on_end(void *arg)
 	if (proxy->answer_timer)
 		return;
 	proxy->answer_timer = timer_new(proxy->proxies->router->loop, on_unanswered, proxy);
-	timer_start(proxy->answer_timer, ANSWER_MS_MAX);
+	await_answer(proxy);
 	stream_end(proxy->backend);
 }
 
@@ -136,7 +148,7 @@ static void backend_on_input(void *arg, struct buf *input)
 		last = str_from_index(last, last.length - BYE_LENGTH_MAX);
 	proxy->said_bye = str_find(last, STR("* BYE ")) >= 0;
 	if (proxy->answer_timer)
-		timer_start(proxy->answer_timer, ANSWER_MS_MAX);
+		await_answer(proxy);
 	pass(proxy->backend, proxy->client, input);
 }
 

@@ -22,7 +22,11 @@ struct echo {
 	struct buf received, kept;
 	int client_reason;
 	bool answers_at_end; /* the server, once the client has ended its side */
+	struct timer *read_timer; /* the client reads on when it comes; NULL: at once */
 };
+
+/* Longer than a closed stream waits for the other side's end. */
+enum { READ_LATE_MS = 5600 };
 
 static void on_server_input(void *arg, struct buf *input)
 {
@@ -80,6 +84,10 @@ static void on_client_open(void *arg)
 static void on_client_input(void *arg, struct buf *input)
 {
 	struct echo *echo = arg;
+	if (echo->read_timer != NULL && buf_length(&echo->received) == 0) {
+		stream_pause(echo->client);
+		timer_start(echo->read_timer, READ_LATE_MS);
+	}
 	buf_append_str(&echo->received, buf_str(input));
 	buf_consume(input, buf_length(input));
 	if (buf_length(&echo->received) == ECHO_BYTES) {
@@ -114,29 +122,33 @@ static void run_for_ms(struct loop *loop, uint64_t ms)
 	timer_destroy(&timer);
 }
 
+static void run(struct echo *echo, const char *address, const char *file_to_remove)
+{
+	struct error error;
+	EXPECT_INT(0,
+		listener_open(echo->loop, address, NULL, on_accept, echo, &echo->listener, &error));
+	if (file_to_remove != NULL) {
+		EXPECT_INT(0, unlink(file_to_remove));
+		run_for_ms(echo->loop, 1500);
+	}
+	echo->client = stream_connect(echo->loop, address, NULL, NULL, 1000, &client_handler, echo);
+	loop_run(echo->loop);
+	EXPECT_INT(ECHO_BYTES, buf_length(&echo->received));
+	bool equal = str_starts_with(buf_str(&echo->received), STR("hello"));
+	for (size_t i = 0; equal && i < ECHO_BYTES - 5; i++)
+		equal = buf_str(&echo->received).bytes[i + 5] == (char)(i * 7 + i / 251);
+	EXPECT(equal);
+	listener_close(&echo->listener);
+	if (echo->server)
+		stream_abort(echo->server);
+	buf_deinit(&echo->received);
+	buf_deinit(&echo->kept);
+}
+
 static void run_echo(const char *address, const char *file_to_remove, bool answers_at_end)
 {
 	struct echo echo = { .loop = loop_create(), .answers_at_end = answers_at_end };
-	struct error error;
-	EXPECT_INT(0,
-		listener_open(echo.loop, address, NULL, on_accept, &echo, &echo.listener, &error));
-	if (file_to_remove != NULL) {
-		EXPECT_INT(0, unlink(file_to_remove));
-		run_for_ms(echo.loop, 1500);
-	}
-	echo.client =
-		stream_connect(echo.loop, address, NULL, NULL, 1000, &client_handler, &echo);
-	loop_run(echo.loop);
-	EXPECT_INT(ECHO_BYTES, buf_length(&echo.received));
-	bool equal = str_starts_with(buf_str(&echo.received), STR("hello"));
-	for (size_t i = 0; equal && i < ECHO_BYTES - 5; i++)
-		equal = buf_str(&echo.received).bytes[i + 5] == (char)(i * 7 + i / 251);
-	EXPECT(equal);
-	listener_close(&echo.listener);
-	if (echo.server)
-		stream_abort(echo.server);
-	buf_deinit(&echo.received);
-	buf_deinit(&echo.kept);
+	run(&echo, address, file_to_remove);
 	loop_destroy(&echo.loop);
 }
 
@@ -156,6 +168,22 @@ TEST(a_socket_whose_file_was_removed_is_there_again_within_a_moment)
 TEST(who_has_ended_its_side_is_answered)
 {
 	run_echo("127.0.0.1:29874", NULL, true);
+}
+
+static void on_read_on(void *arg)
+{
+	struct echo *echo = arg;
+	stream_resume(echo->client);
+}
+
+TEST(who_reads_slowly_is_sent_all_that_was_left_when_the_stream_was_closed)
+{
+	struct echo echo = { .loop = loop_create(), .answers_at_end = true };
+	echo.read_timer = timer_new(echo.loop, on_read_on, &echo);
+	run(&echo, "unix:/tmp/pando-net-test-slow.sock", NULL);
+	timer_destroy(&echo.read_timer);
+	loop_destroy(&echo.loop);
+	unlink("/tmp/pando-net-test-slow.sock");
 }
 
 /* As a process does that was killed while its disk was busy. */
