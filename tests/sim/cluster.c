@@ -13,6 +13,7 @@ enum {
 };
 
 struct machine *machines[CLUSTER_MACHINES_MAX];
+struct loop *replicator_loops[CLUSTER_MACHINES_MAX];
 unsigned machine_count;
 struct truth truths[CLUSTER_VOLUMES];
 /* What each machine has heard of it, and keeps over its restarts; while it is cut off from the
@@ -60,7 +61,7 @@ unsigned cluster_primary(uint32_t volume_id)
 
 /* ---- machines ---- */
 
-static void tell_directory(struct machine *machine, unsigned v)
+static void tell_node(struct machine *machine, unsigned v)
 {
 	const struct truth *truth = &known[machine->number][v];
 	struct slot *slot = &machine->slots[v];
@@ -75,16 +76,8 @@ static void tell_directory(struct machine *machine, unsigned v)
 		.freed_epoch = truth->freed_epoch,
 		.freed_lsn = truth->freed_lsn,
 		.slot = (uint8_t)cluster_slot(v, machine->number) };
-	struct replicator_volume volume = { .id = v + 1,
-		.epoch = truth->epoch,
-		.role = primary ? REPLICATOR_LEAD : REPLICATOR_FOLLOW,
-		.leader_node_id = truth->primary + 1,
-		.member_count = machine_count };
 	memcpy(desired.reign, truth->reign, sizeof(desired.reign));
-	for (unsigned m = 0; m < machine_count; m++) {
-		volume.members[m] = m + 1;
-		volume.copies[m] = truth->copies[m];
-		volume.is_seeding[m] = truth->is_seeding[m];
+	for (unsigned m = 0; m < machine_count; m++)
 		if (primary && m != machine->number)
 			desired.replicas[desired.replica_count++] =
 				(struct volume_replica){ .node_id = m + 1,
@@ -93,7 +86,6 @@ static void tell_directory(struct machine *machine, unsigned v)
 					.is_seeding = truth->is_seeding[m],
 					.counted = !truth->is_seeding[m] &&
 						site_of[m] != site_of[machine->number] };
-	}
 	slot->is_member = true;
 	slot->other_count = 0;
 	for (unsigned m = 0; m < machine_count; m++)
@@ -104,6 +96,22 @@ static void tell_directory(struct machine *machine, unsigned v)
 	slot->epoch = truth->epoch;
 	volume_set_desired(slot->volume, &desired);
 	slot_tell_directory(slot);
+}
+
+static void tell_replicator(const struct machine *machine, unsigned v)
+{
+	const struct truth *truth = &known[machine->number][v];
+	bool primary = truth->primary == machine->number;
+	struct replicator_volume volume = { .id = v + 1,
+		.epoch = truth->epoch,
+		.role = primary ? REPLICATOR_LEAD : REPLICATOR_FOLLOW,
+		.leader_node_id = truth->primary + 1,
+		.member_count = machine_count };
+	for (unsigned m = 0; m < machine_count; m++) {
+		volume.members[m] = m + 1;
+		volume.copies[m] = truth->copies[m];
+		volume.is_seeding[m] = truth->is_seeding[m];
+	}
 	replicator_set_volume(machine->replicator, &volume);
 }
 
@@ -111,30 +119,48 @@ struct directory_word {
 	unsigned machine, volume;
 };
 
-static void on_directory_word(void *arg)
+static struct directory_word take_word(void *arg)
 {
 	struct directory_word word = *(struct directory_word *)arg;
 	free(arg);
-	if (!world_is_running(word.machine))
-		return;
 	if (!is_cut_off[word.machine])
 		known[word.machine][word.volume] =
 			(follows_other[word.machine] ? others : truths)[word.volume];
-	tell_directory(machines[word.machine], word.volume);
+	return word;
 }
 
-void cluster_spread(unsigned machine, unsigned v, uint64_t delay_us)
+static void on_word_to_node(void *arg)
+{
+	struct directory_word word = take_word(arg);
+	tell_node(machines[word.machine], word.volume);
+}
+
+static void on_word_to_replicator(void *arg)
+{
+	struct directory_word word = take_word(arg);
+	tell_replicator(machines[word.machine], word.volume);
+}
+
+static void spread_to(struct loop *loop, unsigned v, uint64_t delay_us, void (*fn)(void *arg))
 {
 	struct directory_word *word = mem_alloc(sizeof(*word));
-	*word = (struct directory_word){ .machine = machine, .volume = v };
-	world_call_on(machine, delay_us, on_directory_word, word);
+	*word = (struct directory_word){ .machine = loop->machine, .volume = v };
+	event_add(loop, delay_us, fn, word);
+}
+
+/* Each of its processes hears it for itself. */
+void cluster_spread(unsigned machine, unsigned v, uint64_t delay_us)
+{
+	uint64_t later_us = world_pick(1 + delay_us / 4);
+	spread_to(machines[machine]->loop, v, delay_us, on_word_to_node);
+	spread_to(replicator_loops[machine], v, delay_us + later_us, on_word_to_replicator);
 }
 
 void cluster_cut_off(unsigned machine, bool cut_off)
 {
 	bool is_back = is_cut_off[machine] && !cut_off;
 	is_cut_off[machine] = cut_off;
-	for (unsigned v = 0; v < CLUSTER_VOLUMES && is_back && world_is_running(machine); v++)
+	for (unsigned v = 0; v < CLUSTER_VOLUMES && is_back && world_is_on(machine); v++)
 		cluster_spread(machine, v, world_pick(300000));
 }
 
@@ -143,7 +169,7 @@ void cluster_cut_off(unsigned machine, bool cut_off)
 static void spread_all(void)
 {
 	for (unsigned m = 0; m < machine_count; m++)
-		for (unsigned v = 0; v < CLUSTER_VOLUMES && world_is_running(m); v++)
+		for (unsigned v = 0; v < CLUSTER_VOLUMES && world_is_on(m); v++)
 			cluster_spread(m, v, world_pick(30000));
 }
 
@@ -211,6 +237,7 @@ bool cluster_is_whole(void)
 	for (unsigned m = 0; m < machine_count; m++) {
 		for (unsigned v = 0; v < CLUSTER_VOLUMES && whole; v++)
 			whole &= world_is_running(truths[v].primary) && is_in_step(m, v) &&
+				world_runs_process(m, REPLICATOR_PROCESS) &&
 				!truths[v].is_seeding[m];
 		for (unsigned other = 0; other < m; other++)
 			whole &= link_is_up(m, other);
@@ -458,26 +485,20 @@ static void open_doors(struct machine *machine)
 }
 
 /* What the processes of a machine do first. They may die in it. */
-static void on_start(void *arg)
+
+static void on_start_replicator(void *arg)
 {
 	struct machine *machine = arg;
 	unsigned number = machine->number;
+	struct loop *loop = replicator_loops[number];
+	struct disk *disk;
 	struct error error;
 	char name[16], address[32];
-	CHECK(disk_create(machine->loop, IO_BACKEND_AUTO, &machine->disk, &error) == 0);
+	CHECK(disk_create(loop, IO_BACKEND_AUTO, &disk, &error) == 0);
 	snprintf(name, sizeof(name), "node-%u", number);
 	snprintf(address, sizeof(address), "machine-%u:1", number);
-	machine->config.node = str_to_heap(str_from(name));
-	machine->config.hostname = machine->config.node;
-	machine->config.run_dir = str_to_heap(STR("/run"));
-	machine->config.message_bytes_max = MESSAGE_BYTES_MAX;
-	machine->worker = (struct worker){ .loop = machine->loop, .disk = machine->disk };
-	machine->volumes = (struct volumes){ .front = machine->loop,
-		.config = &machine->config,
-		.slots = map_create(),
-		.node_id = number + 1 };
-	CHECK(replicator_create(&(struct replicator_options){ .loop = machine->loop,
-					.disk = machine->disk,
+	CHECK(replicator_create(&(struct replicator_options){ .loop = loop,
+					.disk = disk,
 					.volumes_directory = "/volumes",
 					.node_id = number + 1,
 					.node_name = name,
@@ -490,23 +511,64 @@ static void on_start(void *arg)
 		snprintf(address, sizeof(address), "machine-%u:1", m);
 		replicator_set_peer(machine->replicator, m + 1, name, address);
 	}
+}
+
+static void on_start_node(void *arg)
+{
+	struct machine *machine = arg;
+	unsigned number = machine->number;
+	struct error error;
+	char name[16];
+	CHECK(disk_create(machine->loop, IO_BACKEND_AUTO, &machine->disk, &error) == 0);
+	snprintf(name, sizeof(name), "node-%u", number);
+	machine->config.node = str_to_heap(str_from(name));
+	machine->config.hostname = machine->config.node;
+	machine->config.run_dir = str_to_heap(STR("/run"));
+	machine->config.message_bytes_max = MESSAGE_BYTES_MAX;
+	machine->worker = (struct worker){ .loop = machine->loop, .disk = machine->disk };
+	machine->volumes = (struct volumes){ .front = machine->loop,
+		.config = &machine->config,
+		.slots = map_create(),
+		.node_id = number + 1 };
 	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++)
 		make_slot(machine, v);
 	machine->volumes.link = replicator_link_create(&machine->volumes);
 	open_doors(machine);
-	/* Without the directory a node waits for a while before it trusts what it knew. */
-	uint64_t wait_us = is_cut_off[number] ? DIRECTORY_WAIT_US : 1000;
-	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++)
-		cluster_spread(number, v, wait_us + world_pick(300000));
+}
+
+/* What a death leaves of the old process is never touched again. */
+static void start_node(unsigned number)
+{
+	struct machine *machine = mem_alloc(sizeof(*machine));
+	machine->number = number;
+	if (machines[number] != NULL)
+		machine->replicator = machines[number]->replicator;
+	machines[number] = machine;
+	machine->loop = world_start_process(number, NODE_PROCESS);
 }
 
 void cluster_restart(unsigned number)
 {
-	/* What a crash leaves of the old process is never touched again. */
-	struct machine *machine = machines[number] = mem_alloc(sizeof(*machine));
-	machine->number = number;
-	machine->loop = world_start_machine(number);
-	world_run_on(number, on_start, machine);
+	bool has_node = world_runs_process(number, NODE_PROCESS);
+	bool has_replicator = world_runs_process(number, REPLICATOR_PROCESS);
+	if (!has_node)
+		start_node(number);
+	if (!has_replicator) {
+		replicator_loops[number] = world_start_process(number, REPLICATOR_PROCESS);
+		world_run_in(replicator_loops[number], on_start_replicator, machines[number]);
+	}
+	if (!has_node && loop_is_alive(machines[number]->loop))
+		world_run_in(machines[number]->loop, on_start_node, machines[number]);
+	/* Without the directory a process waits for a while before it trusts what it knew. */
+	uint64_t wait_us = is_cut_off[number] ? DIRECTORY_WAIT_US : 1000;
+	for (unsigned v = 0; v < CLUSTER_VOLUMES; v++) {
+		uint64_t delay_us = wait_us + world_pick(300000);
+		if (!has_node)
+			spread_to(machines[number]->loop, v, delay_us, on_word_to_node);
+		if (!has_replicator)
+			spread_to(replicator_loops[number], v, delay_us + world_pick(30000),
+				on_word_to_replicator);
+	}
 }
 
 void cluster_put_together(unsigned machine, unsigned other)
@@ -546,9 +608,10 @@ void cluster_start(unsigned count)
 		memcpy(known[m], truths, sizeof(truths));
 		site_of[m] = m;
 		is_cut_off[m] = false;
+		machines[m] = NULL;
 		cluster_restart(m);
 	}
-	client_loop = world_start_machine(CLIENTS);
+	client_loop = world_start_process(CLIENTS, NODE_PROCESS);
 	cluster_keep_directory();
 	routers_start();
 	watch_start();

@@ -51,6 +51,7 @@ void cluster_stop_load(void);
 /* One more delivery, now; its index in the history. */
 size_t cluster_deliver(uint32_t volume_id, uint64_t mailbox_id, enum durability durability);
 void cluster_crash(unsigned machine);
+/* What of its processes does not run. */
 void cluster_restart(unsigned machine);
 /* A machine that is cut off from the directory goes on with what it knows, over restarts too. */
 void cluster_cut_off(unsigned machine, bool cut_off);

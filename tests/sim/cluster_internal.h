@@ -27,6 +27,7 @@ struct truth {
 /* Whether a copy that ends there has all without which room came back. */
 bool truth_is_reached(const struct truth *truth, uint64_t epoch, uint64_t end);
 
+/* As its node knows it: a node that starts anew has another one, with the same replicator. */
 struct machine {
 	unsigned number;
 	struct loop *loop;
@@ -35,7 +36,7 @@ struct machine {
 	struct worker worker;
 	struct volumes volumes;
 	struct slot slots[CLUSTER_VOLUMES];
-	struct replicator *replicator;
+	struct replicator *replicator; /* another process, which may be dead */
 	struct meant meant;
 	struct lmtp_front lmtp;
 	struct imap_front imap;
@@ -43,6 +44,7 @@ struct machine {
 };
 
 extern struct machine *machines[CLUSTER_MACHINES_MAX];
+extern struct loop *replicator_loops[CLUSTER_MACHINES_MAX];
 extern unsigned machine_count;
 extern struct truth truths[CLUSTER_VOLUMES];
 

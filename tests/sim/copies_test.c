@@ -208,6 +208,7 @@ TEST(a_process_that_dials_anew_replaces_its_line_at_once_and_is_nobodys_twin)
 	EXPECT(strstr(buf_terminated(&told), "\"twins\": []") != NULL);
 	/* Another process is refused as ever. */
 	dial(&twin, 0, 2, 78);
+	run_us(SECOND_US / 2);
 	EXPECT(twin.is_over && twin.epochs == 0);
 	EXPECT(!again.is_over);
 	buf_deinit(&told);
@@ -265,12 +266,12 @@ TEST(a_node_that_has_another_number_now_is_dialled_once)
 {
 	start();
 	EXPECT(is_confirmed());
-	world_run_on(1, know_old_number, NULL);
+	world_run_in(replicator_loops[1], know_old_number, NULL);
 	cluster_spread(1, 0, 0);
 	run_us(SECOND_US);
 	/* One line ends the other. */
 	EXPECT(!stays_connected());
-	world_run_on(1, forget_old_number, NULL);
+	world_run_in(replicator_loops[1], forget_old_number, NULL);
 	run_us(SECOND_US);
 	EXPECT(stays_connected());
 	EXPECT(is_confirmed());

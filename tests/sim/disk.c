@@ -29,7 +29,7 @@ struct inode {
 	uint64_t size, durable_size;
 	struct page **pages;
 	size_t page_count;
-	void *lock_holder;
+	struct disk_lock *lock_holder;
 };
 
 struct disk {
@@ -43,6 +43,7 @@ struct disk_file {
 
 struct disk_lock {
 	struct inode *inode;
+	unsigned process;
 };
 
 static struct list inodes, writes;
@@ -71,7 +72,7 @@ struct write {
 	struct list link;
 	struct disk_op *op;
 	struct inode *inode;
-	unsigned machine;
+	unsigned machine, process;
 	uint64_t offset;
 	struct buf bytes;
 };
@@ -216,28 +217,29 @@ static void write_free(struct write *write)
 	free(write);
 }
 
-static void locks_released(unsigned machine)
+static void locks_released(unsigned machine, unsigned process)
 {
 	list_for_each (entry, &inodes) {
 		struct inode *inode = list_entry(entry, struct inode, link);
-		if (inode->machine == machine)
+		if (inode->machine == machine && inode->lock_holder != NULL &&
+			inode->lock_holder->process == process)
 			inode->lock_holder = NULL;
 	}
 }
 
-void disk_machine_killed(unsigned machine)
+void disk_process_killed(unsigned machine, unsigned process)
 {
 	list_for_each_safe (entry, following, &writes) {
 		struct write *write = list_entry(entry, struct write, link);
 		size_t length = buf_length(&write->bytes);
-		if (write->machine != machine)
+		if (write->machine != machine || write->process != process)
 			continue;
 		if (world_pick(2) == 0)
 			length = world_pick(length + 1) / SECTOR * SECTOR;
 		write_bytes(write->inode, buf_str(&write->bytes).bytes, length, write->offset);
 		write_free(write);
 	}
-	locks_released(machine);
+	locks_released(machine, process);
 }
 
 void disk_machine_crashed(unsigned machine)
@@ -262,7 +264,8 @@ void disk_machine_crashed(unsigned machine)
 			inode->size = inode->durable_size;
 		inode->durable_size = inode->size;
 	}
-	locks_released(machine);
+	for (unsigned p = 0; p < PROCESSES_MAX; p++)
+		locks_released(machine, p);
 	stores_machine_crashed(machine);
 }
 
@@ -311,7 +314,7 @@ static void copy_inodes(unsigned from, unsigned to)
 
 void world_empty_files(unsigned machine)
 {
-	CHECK(!world_is_running(machine));
+	CHECK(!world_is_on(machine));
 	free_inodes_of(machine);
 }
 
@@ -456,6 +459,7 @@ void disk_write(struct disk_file *file, struct disk_op *op, const struct iovec *
 	write->op = op;
 	write->inode = file->inode;
 	write->machine = file->inode->machine;
+	write->process = file->disk->loop->process;
 	write->offset = offset;
 	for (unsigned i = 0; i < vector_count; i++)
 		buf_append(&write->bytes, vectors[i].iov_base, vectors[i].iov_len);
@@ -756,6 +760,7 @@ int disk_lock_take(const char *path, struct disk_lock **lock_out)
 		return -EAGAIN;
 	*lock_out = mem_alloc(sizeof(**lock_out));
 	(*lock_out)->inode = inode;
+	(*lock_out)->process = current_process();
 	inode->lock_holder = *lock_out;
 	return 0;
 }

@@ -13,7 +13,6 @@
 struct event {
 	uint64_t time_us, sequence;
 	struct loop *loop; /* NULL: the test's */
-	uint64_t generation;
 	void (*fn)(void *arg);
 	void *arg;
 	size_t position; /* in the heap */
@@ -22,13 +21,13 @@ struct event {
 static struct event **heap;
 static size_t heap_count, heap_capacity;
 static uint64_t now_us, next_sequence, test_random, code_random;
-static uint64_t generations[MACHINES_MAX];
-static bool running[MACHINES_MAX];
+static uint64_t generations[MACHINES_MAX][PROCESSES_MAX];
+static bool running[MACHINES_MAX][PROCESSES_MAX];
 static uint64_t frozen_until_us[MACHINES_MAX];
-static unsigned machine_now;
+static unsigned machine_now, process_now;
 static int64_t clock_offsets_us[MACHINES_MAX];
 void (*world_on_power_cut)(unsigned machine);
-/* Where a machine that dies within an event of its own leaves it. */
+/* Where a process that dies within an event of its own leaves it. */
 static jmp_buf event_end;
 static struct loop *event_loop; /* whose event runs; NULL: none, or the test's */
 
@@ -122,7 +121,6 @@ struct event *event_add(struct loop *loop, uint64_t delay_us, void (*fn)(void *a
 	*event = (struct event){ .time_us = now_us + delay_us,
 		.sequence = next_sequence++,
 		.loop = loop,
-		.generation = loop ? loop->generation : 0,
 		.fn = fn,
 		.arg = arg };
 	if (heap_count == heap_capacity) {
@@ -150,16 +148,21 @@ void world_call_after_us(uint64_t delay_us, void (*fn)(void *arg), void *arg)
 
 /* ---- machines ---- */
 
-static struct loop *machine_loops[MACHINES_MAX];
+static struct loop *first_loops[MACHINES_MAX];
+
+void world_call_in(struct loop *loop, uint64_t delay_us, void (*fn)(void *arg), void *arg)
+{
+	event_add(loop, delay_us, fn, arg);
+}
 
 void world_call_on(unsigned machine, uint64_t delay_us, void (*fn)(void *arg), void *arg)
 {
-	event_add(machine_loops[machine], delay_us, fn, arg);
+	event_add(first_loops[machine], delay_us, fn, arg);
 }
 
-uint64_t machine_generation(unsigned machine)
+bool loop_is_alive(const struct loop *loop)
 {
-	return generations[machine];
+	return loop->generation == generations[loop->machine][loop->process];
 }
 
 unsigned current_machine(void)
@@ -167,14 +170,32 @@ unsigned current_machine(void)
 	return machine_now;
 }
 
+unsigned current_process(void)
+{
+	return process_now;
+}
+
 unsigned world_machine(void)
 {
 	return machine_now;
 }
 
+bool world_runs_process(unsigned machine, unsigned process)
+{
+	return running[machine][process];
+}
+
 bool world_is_running(unsigned machine)
 {
-	return running[machine];
+	return running[machine][NODE_PROCESS];
+}
+
+bool world_is_on(unsigned machine)
+{
+	bool is_on = false;
+	for (unsigned p = 0; p < PROCESSES_MAX; p++)
+		is_on |= running[machine][p];
+	return is_on;
 }
 
 void world_reset(uint64_t seed)
@@ -186,8 +207,10 @@ void world_reset(uint64_t seed)
 	test_random = seed * 2 + 1;
 	code_random = seed ^ 0x5ca1ab1e;
 	for (unsigned i = 0; i < MACHINES_MAX; i++) {
-		generations[i]++;
-		running[i] = false;
+		for (unsigned p = 0; p < PROCESSES_MAX; p++) {
+			generations[i][p]++;
+			running[i][p] = false;
+		}
 		frozen_until_us[i] = 0;
 		clock_offsets_us[i] = 0;
 	}
@@ -200,26 +223,35 @@ void world_reset(uint64_t seed)
 	witness_world_reset();
 }
 
-struct loop *world_start_machine(unsigned machine)
+struct loop *world_start_process(unsigned machine, unsigned process)
 {
 	struct loop *loop = mem_alloc(sizeof(*loop));
-	CHECK(machine < MACHINES_MAX && !running[machine]);
-	running[machine] = true;
-	machine_loops[machine] = loop;
+	CHECK(machine < MACHINES_MAX && process < PROCESSES_MAX && !running[machine][process]);
+	running[machine][process] = true;
+	if (process == NODE_PROCESS)
+		first_loops[machine] = loop;
 	loop->machine = machine;
-	loop->generation = generations[machine];
+	loop->process = process;
+	loop->generation = generations[machine][process];
 	loop->deferred_link = &loop->deferred_first;
 	machine_now = machine;
+	process_now = process;
 	return loop;
+}
+
+static void stop_process(unsigned machine, unsigned process)
+{
+	running[machine][process] = false;
+	generations[machine][process]++;
 }
 
 static void stop_machine(unsigned machine)
 {
-	CHECK(running[machine]);
-	running[machine] = false;
+	CHECK(world_is_on(machine));
 	frozen_until_us[machine] = 0;
-	generations[machine]++;
-	net_machine_crashed(machine);
+	for (unsigned p = 0; p < PROCESSES_MAX; p++)
+		stop_process(machine, p);
+	net_forget_dead();
 }
 
 void world_jump_clock(unsigned machine, int64_t by_us)
@@ -239,13 +271,21 @@ void world_crash_machine(unsigned machine)
 void world_kill_machine(unsigned machine)
 {
 	stop_machine(machine);
-	disk_machine_killed(machine);
+	for (unsigned p = 0; p < PROCESSES_MAX; p++)
+		disk_process_killed(machine, p);
+}
+
+void world_kill_process(unsigned machine, unsigned process)
+{
+	CHECK(running[machine][process]);
+	stop_process(machine, process);
+	net_forget_dead();
+	disk_process_killed(machine, process);
 }
 
 bool machine_runs_here(unsigned machine)
 {
-	return event_loop != NULL && event_loop->machine == machine &&
-		event_loop->generation == generations[machine];
+	return event_loop != NULL && event_loop->machine == machine && loop_is_alive(event_loop);
 }
 
 void machine_dies_here(unsigned machine, bool of_power)
@@ -254,7 +294,7 @@ void machine_dies_here(unsigned machine, bool of_power)
 	if (of_power)
 		world_crash_machine(machine);
 	else
-		world_kill_machine(machine);
+		world_kill_process(machine, event_loop->process);
 	longjmp(event_end, 1);
 }
 
@@ -263,11 +303,16 @@ void world_freeze_machine(unsigned machine, uint64_t for_us)
 	frozen_until_us[machine] = now_us + for_us;
 }
 
+static bool is_stale(const struct event *event)
+{
+	return event->loop != NULL && !loop_is_alive(event->loop);
+}
+
 /* Puts off what a frozen machine would do now. Equal times run in the order of scheduling, so what
  * is due is scheduled anew, in its order. */
 static bool put_off(struct event *event)
 {
-	if (event->loop == NULL || event->generation != generations[event->loop->machine] ||
+	if (is_stale(event) || event->loop == NULL ||
 		frozen_until_us[event->loop->machine] <= event->time_us)
 		return false;
 	event->time_us = frozen_until_us[event->loop->machine];
@@ -285,17 +330,12 @@ static void run_deferred(struct loop *loop)
 			loop->deferred_link = &loop->deferred_first;
 		task->queued = false;
 		task->run(task->arg);
-		if (loop->generation != generations[loop->machine])
+		if (!loop_is_alive(loop))
 			return;
 	}
 }
 
-static bool is_stale(const struct event *event)
-{
-	return event->loop != NULL && event->generation != generations[event->loop->machine];
-}
-
-/* The event, and the end of its turn. The memory of a machine that dies in it is never touched
+/* The event, and the end of its turn. The memory of a process that dies in it is never touched
  * again. */
 static void run_event(struct event event)
 {
@@ -304,8 +344,10 @@ static void run_event(struct event event)
 		return;
 	}
 	event_loop = event.loop;
-	if (event.loop != NULL)
+	if (event.loop != NULL) {
 		machine_now = event.loop->machine;
+		process_now = event.loop->process;
+	}
 	event.fn(event.arg);
 	if (event.loop != NULL && !is_stale(&event))
 		run_deferred(event.loop);
@@ -328,13 +370,10 @@ void world_run_until_us(uint64_t time_us)
 	now_us = time_us;
 }
 
-void world_run_on(unsigned machine, void (*fn)(void *arg), void *arg)
+void world_run_in(struct loop *loop, void (*fn)(void *arg), void *arg)
 {
-	CHECK(event_loop == NULL && running[machine]);
-	run_event((struct event){ .loop = machine_loops[machine],
-		.generation = generations[machine],
-		.fn = fn,
-		.arg = arg });
+	CHECK(event_loop == NULL && loop_is_alive(loop));
+	run_event((struct event){ .loop = loop, .fn = fn, .arg = arg });
 }
 
 /* ---- core/loop.h ---- */

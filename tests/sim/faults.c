@@ -18,24 +18,30 @@ static struct disk_state {
 
 static void cut_power(unsigned machine)
 {
-	if (world_is_running(machine))
+	if (world_is_on(machine))
 		cluster_crash(machine);
 }
 
-static void kill_process(unsigned machine)
+static void kill_processes(unsigned machine)
 {
-	if (world_is_running(machine))
+	if (world_is_on(machine))
 		world_kill_machine(machine);
+}
+
+/* The other one of its machine lives, and goes on. */
+static void kill_one_process(unsigned machine)
+{
+	unsigned process = (unsigned)world_pick(PROCESSES_MAX);
+	if (world_runs_process(machine, process))
+		world_kill_process(machine, process);
 }
 
 static void restart(unsigned machine)
 {
-	if (world_is_running(machine))
-		return;
-	if (router_is(machine))
-		router_restart(machine);
-	else
+	if (!router_is(machine))
 		cluster_restart(machine);
+	else if (!world_is_running(machine))
+		router_restart(machine);
 }
 
 /* Within the next call of some kind: most kinds are rare, so the kind is drawn, not the call. */
@@ -293,7 +299,8 @@ static const struct {
 	bool waits;
 } faults[] = {
 	{ "power cut", cut_power, 4 },
-	{ "kill -9", kill_process, 4 },
+	{ "kill -9", kill_processes, 4 },
+	{ "kill -9 of one process", kill_one_process, 4, .nodes = true },
 	{ "death in a disk call", die_in_a_call, 8 },
 	{ "start", restart, 2, .mends = true },
 	{ "line cut", cut_line, 4 },
@@ -417,7 +424,7 @@ void faults_mend(void)
 		world_take_descriptors(machine, false);
 		world_spare(machine);
 		reach_directory(machine);
-		if (world_is_running(machine) && (restarts || disks[machine].has_failed))
+		if (world_is_on(machine) && (restarts || disks[machine].has_failed))
 			cluster_crash(machine);
 		restart(machine);
 	}

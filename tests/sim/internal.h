@@ -6,21 +6,22 @@
 #include "sim/world.h"
 
 struct loop {
-	unsigned machine;
-	uint64_t generation; /* of the machine when the loop was made: a crash makes it stale */
+	unsigned machine, process;
+	uint64_t generation; /* of the process when the loop was made: its death makes it stale */
 	struct task *deferred_first, **deferred_link;
 };
 
-/* Schedules fn(arg) for a loop; dropped when its machine crashes before. NULL: the test's own. */
+/* Schedules fn(arg) for a loop; dropped when its process dies before. NULL: the test's own. */
 struct event;
 struct event *event_add(struct loop *loop, uint64_t delay_us, void (*fn)(void *arg), void *arg);
 void event_cancel(struct event **event);
-uint64_t machine_generation(unsigned machine);
+bool loop_is_alive(const struct loop *loop);
 unsigned current_machine(void);
+unsigned current_process(void);
 
 /* Whether an event of this machine runs now: code that may be stopped in its middle. */
 bool machine_runs_here(unsigned machine);
-/* Its process is killed, or its power cut, in the middle of the event that runs. */
+/* The process is killed, or the machine's power cut, in the middle of the event that runs. */
 _Noreturn void machine_dies_here(unsigned machine, bool of_power);
 
 /* ---- disk_faults.c: each disk call begins with disk_begin and returns what disk_end says ---- */
@@ -47,12 +48,13 @@ bool machine_has_room(unsigned machine);
 void disk_faults_reset(void);
 
 void net_reset(void);
-void net_machine_crashed(unsigned machine);
+/* Of what runs no more. */
+void net_forget_dead(void);
 void disk_world_reset(void);
 void store_world_reset(void);
 void disk_machine_crashed(unsigned machine);
 /* The process goes, the machine stays: what was written is there, what was on its way partly. */
-void disk_machine_killed(unsigned machine);
+void disk_process_killed(unsigned machine, unsigned process);
 void stores_machine_crashed(unsigned machine);
 void stores_empty(unsigned machine);
 void witness_world_reset(void);

@@ -34,7 +34,6 @@ struct stream {
 	struct list link;
 	struct arrival *arrivals, **arrivals_link; /* in the order of sending */
 	struct loop *loop;
-	uint64_t generation;
 	unsigned machine;
 	struct stream *peer; /* NULL: the other end has closed */
 	const struct stream_handler *handler;
@@ -92,7 +91,7 @@ uint64_t latency_us(void)
 
 static bool is_alive(const struct stream *stream)
 {
-	return stream->generation == machine_generation(stream->machine);
+	return loop_is_alive(stream->loop);
 }
 
 int listener_open(struct loop *loop, const char *address, struct tls_context *tls,
@@ -127,8 +126,7 @@ static struct listener *find_listener(const char *address, unsigned from)
 		struct listener *listener = list_entry(entry, struct listener, link);
 		bool local = strncmp(address, "unix:", 5) == 0;
 		if (strcmp(listener->address, address) == 0 &&
-			(!local || listener->machine == from) &&
-			listener->loop->generation == machine_generation(listener->machine))
+			(!local || listener->machine == from) && loop_is_alive(listener->loop))
 			return listener;
 	}
 	return NULL;
@@ -141,7 +139,6 @@ static struct stream *stream_make(struct loop *loop)
 	struct stream *stream = mem_alloc(sizeof(*stream));
 	stream->loop = loop;
 	stream->machine = loop->machine;
-	stream->generation = loop->generation;
 	stream->arrivals_link = &stream->arrivals;
 	stream->turn = (struct task){ .run = on_turn, .arg = stream };
 	list_append(&streams, &stream->link);
@@ -227,22 +224,22 @@ static void tell_closed(struct stream *stream, int reason, unsigned from, uint64
 	event_add(stream->loop, delay_us, on_closed, close);
 }
 
-void net_machine_crashed(unsigned machine)
+void net_forget_dead(void)
 {
 	list_for_each_safe (entry, following, &streams) {
 		struct stream *stream = list_entry(entry, struct stream, link);
-		if (stream->machine != machine)
+		if (is_alive(stream))
 			continue;
 		struct stream *peer = stream->peer;
 		if (peer != NULL) {
 			peer->peer = NULL;
-			if (peer->machine != machine)
-				tell_closed(peer, -ECONNRESET, machine, latency_us());
+			if (is_alive(peer))
+				tell_closed(peer, -ECONNRESET, stream->machine, latency_us());
 		}
 		list_remove(&stream->link);
 	}
 	list_for_each_safe (entry, following, &listeners)
-		if (list_entry(entry, struct listener, link)->machine == machine)
+		if (!loop_is_alive(list_entry(entry, struct listener, link)->loop))
 			list_remove(entry);
 }
 
@@ -458,6 +455,11 @@ void stream_write_bytes(struct stream *stream, struct bytes *bytes, size_t offse
 size_t stream_backlog(const struct stream *stream)
 {
 	return buf_length(&stream->output) + stream->in_flight;
+}
+
+void stream_tell_drain(struct stream *stream)
+{
+	stream->backlog_was_high = stream_backlog(stream) > 0;
 }
 
 void stream_limit_unsent(struct stream *stream, unsigned bytes)

@@ -104,6 +104,47 @@ TEST(a_filling_goes_on_whoever_dies_and_whenever)
 	}
 }
 
+/* What the other process has heard of the copy, it is not told again by itself. */
+TEST(a_filling_goes_on_whichever_process_of_a_machine_dies)
+{
+	for (unsigned turn = 0; turn < 16; turn++) {
+		start();
+		deliver_some(FEW);
+		unsigned primary = cluster_primary(1), replica = replica_of(1);
+		unsigned victim = turn % 4 < 2 ? primary : replica;
+		cluster_reseed(1, replica);
+		run_us(turn * SECOND_US / 100);
+		world_kill_process(victim, turn % PROCESSES_MAX);
+		run_us(SECOND_US / 2);
+		cluster_restart(victim);
+		EXPECT(is_filled(replica));
+		run_us(6 * SECOND_US);
+		EXPECT(entry(deliver(DURABILITY_STRICT, SECOND_US))->answered_ok);
+		EXPECT(check_all());
+	}
+}
+
+/* It was in step, and the directory was away; the replicator has nothing to say of it any more. */
+TEST(a_copy_that_was_filled_while_nobody_could_be_told_counts_though_the_node_has_died)
+{
+	start();
+	deliver_some(FEW);
+	unsigned primary = cluster_primary(1), replica = replica_of(1);
+	world_set_link(primary, replica, false);
+	cluster_reseed(1, replica);
+	run_us(SECOND_US);
+	cluster_cut_off(primary, true);
+	world_set_link(primary, replica, true);
+	run_us(10 * SECOND_US);
+	EXPECT(row()->is_seeding[replica]);
+	world_kill_process(primary, NODE_PROCESS);
+	cluster_cut_off(primary, false);
+	cluster_restart(primary);
+	EXPECT(is_filled(replica));
+	EXPECT(entry(deliver(DURABILITY_STRICT, SECOND_US))->answered_ok);
+	EXPECT(check_all());
+}
+
 TEST(an_opening_does_not_wait_for_a_copy_that_is_being_filled)
 {
 	start_three();
@@ -319,17 +360,23 @@ TEST(a_copy_that_stops_receiving_without_a_word_holds_up_no_other_filling)
 		cluster_deliver(2, MAILBOX + 100, DURABILITY_LOCAL);
 		run_us(SECOND_US / 100);
 	}
+	/* Slowly enough that the directory's word has come to all before. */
+	cluster_limit_filling(400000);
+	world_kill_process(primary, REPLICATOR_PROCESS);
+	cluster_restart(primary);
 	cluster_restart(replica);
+	run_us(2 * SECOND_US);
+	EXPECT(!is_in_step(replica, 1) && !is_in_step(replica, 2));
 	struct replicator *replicator = machines[replica]->replicator;
 	for (unsigned i = 0; i < 500000 && !copy_awaits_more(replicator, 1); i++)
 		run_us(10);
 	EXPECT(copy_awaits_more(replicator, 1));
-	world_call_on(replica, 0, on_fall_silent, replicator);
-	run_us(20 * SECOND_US);
+	world_call_in(replicator_loops[replica], 0, on_fall_silent, replicator);
+	run_us(25 * SECOND_US);
 	EXPECT(!is_in_step(replica, 1));
 	EXPECT(is_in_step(replica, 2));
-	world_call_on(replica, 0, on_ask_anew, replicator);
-	run_us(5 * SECOND_US);
+	world_call_in(replicator_loops[replica], 0, on_ask_anew, replicator);
+	run_us(10 * SECOND_US);
 	EXPECT(is_in_step(replica, 1));
 	EXPECT(check_all());
 }

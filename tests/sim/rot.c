@@ -158,7 +158,7 @@ bool rot_is_in(unsigned machine, uint32_t volume_id, uint64_t from, uint64_t to)
 static void stop(unsigned machine)
 {
 	if (world_is_running(machine))
-		world_kill_machine(machine);
+		world_kill_process(machine, NODE_PROCESS);
 }
 
 void index_keep(unsigned machine)

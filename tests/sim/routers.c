@@ -80,8 +80,8 @@ void router_restart(unsigned machine)
 {
 	struct front *front = mem_alloc(sizeof(*front));
 	fronts[machine - CLUSTER_ROUTER_FIRST] = front;
-	front->router.loop = world_start_machine(machine);
-	world_run_on(machine, on_start, front);
+	front->router.loop = world_start_process(machine, NODE_PROCESS);
+	world_run_in(front->router.loop, on_start, front);
 }
 
 /* NULL: it is off, or has not read its log yet. */

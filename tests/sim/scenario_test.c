@@ -492,8 +492,7 @@ TEST(a_full_disk_of_a_replica_leaves_no_line_unread)
 
 static void bring_back(unsigned machine)
 {
-	if (!world_is_running(machine))
-		cluster_restart(machine);
+	cluster_restart(machine);
 	run_us(2 * SECOND_US);
 }
 
@@ -519,7 +518,7 @@ static void live_through(const struct trouble *trouble)
 	cluster_start(2);
 	EXPECT_INT(machine, cluster_primary(1));
 	run_us(SECOND_US);
-	if (world_is_running(machine))
+	if (world_is_on(machine))
 		cluster_crash(machine);
 	if (!trouble->when_new)
 		trouble->arm(trouble, machine);

@@ -21,6 +21,9 @@ enum {
 	CLIENTS = MACHINES_MAX - 1,
 };
 
+/* What runs on a machine: a router and a client are one process. */
+enum { NODE_PROCESS, REPLICATOR_PROCESS, PROCESSES_MAX };
+
 /* Who connects to a server of this name shows no certificate; all others are routers. */
 #define WORLD_STRANGER "stranger"
 
@@ -31,16 +34,22 @@ void world_reset(uint64_t seed);
 uint64_t world_pick(uint64_t limit);
 uint64_t world_now_us(void);
 
-/* Starts a machine (again): a fresh loop, the files as its disk kept them. */
-struct loop *world_start_machine(unsigned machine);
+/* Starts a process of a machine (again): a fresh loop, the files as its disk kept them. */
+struct loop *world_start_process(unsigned machine, unsigned process);
 /* Power cut: no callback runs any more, unsynced bytes are lost at random, sector by sector. */
 void world_crash_machine(unsigned machine);
 /* Is told of every one, also of those within a call; may be NULL. */
 extern void (*world_on_power_cut)(unsigned machine);
 /* A machine's wall clock goes forwards or backwards; its timers do not notice. */
 void world_jump_clock(unsigned machine, int64_t by_us);
-/* kill -9: no callback runs any more, the disk loses nothing that was written. */
+/* kill -9: no callback runs any more, the disk loses nothing that was written. Of all processes, or
+ * of one. */
 void world_kill_machine(unsigned machine);
+void world_kill_process(unsigned machine, unsigned process);
+bool world_runs_process(unsigned machine, unsigned process);
+/* Any of its processes runs. */
+bool world_is_on(unsigned machine);
+/* Its first one does: the node, or the router. */
 bool world_is_running(unsigned machine);
 /* Stops a machine in its tracks for a while, as SIGSTOP does; it wakes to everything that came. */
 void world_freeze_machine(unsigned machine, uint64_t for_us);
@@ -95,8 +104,8 @@ enum disk_call {
 };
 enum disk_moment { MOMENT_BEFORE, MOMENT_WITHIN, MOMENT_AFTER, MOMENTS };
 
-/* The machine is killed (or its power cut) at that moment of its next call of that kind, after
- * `skips` more of them. */
+/* The process is killed (or the machine's power cut) at that moment of the machine's next call of
+ * that kind, after `skips` more of them. */
 void world_crash_in_call(unsigned machine, enum disk_call call, enum disk_moment moment,
 	bool of_power, unsigned skips);
 /* The next call of a kind but so many is refused with a negative errno, and has no effect. */
@@ -144,11 +153,14 @@ void world_run_until_us(uint64_t time_us);
 /* Calls fn after a while, as an event of the test itself. */
 void world_call_after_us(uint64_t delay_us, void (*fn)(void *arg), void *arg);
 
-/* The same on a machine, as one of its own events: dropped when it crashes before. */
+/* The same on a machine, as an event of its first process: dropped when that dies before. */
 void world_call_on(unsigned machine, uint64_t delay_us, void (*fn)(void *arg), void *arg);
 
-/* At once, as an event of the machine that may die within it. Not from inside an event. */
-void world_run_on(unsigned machine, void (*fn)(void *arg), void *arg);
+/* The same in any of its processes. */
+void world_call_in(struct loop *loop, uint64_t delay_us, void (*fn)(void *arg), void *arg);
+
+/* At once, as an event of the process, which may die within it. Not from inside an event. */
+void world_run_in(struct loop *loop, void (*fn)(void *arg), void *arg);
 
 /* Bytes of a file on a machine as they are now; for comparing copies. Returns the length read. */
 size_t world_read_file(
