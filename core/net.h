@@ -32,8 +32,8 @@ struct stream_handler {
 	/* New bytes stand in `input`; consume what is used, the rest is shown again with the next
 	 * bytes. Called again only when more bytes arrive, or after stream_resume. */
 	void (*on_input)(void *arg, struct buf *input);
-	/* The output backlog has fallen to zero after having been at or above STREAM_BACKLOG_HIGH.
-	 * NULL allowed. */
+	/* The output backlog has fallen to zero after having been at or above STREAM_BACKLOG_HIGH,
+	 * or after stream_tell_drain. NULL allowed. */
 	void (*on_drain)(void *arg);
 	/* The peer has ended its side and may wait for answers still (RFC 9293 section 3.6, TLS's
 	 * close_notify): all that it sent has been shown. Output goes on to it until the owner
@@ -84,6 +84,8 @@ void stream_write_bytes(struct stream *stream, struct bytes *bytes, size_t offse
 void stream_limit_unsent(struct stream *stream, unsigned bytes);
 /* Bytes queued and not yet taken by the kernel. */
 size_t stream_backlog(const struct stream *stream);
+/* on_drain is called when the backlog has next fallen to zero, however high it was. */
+void stream_tell_drain(struct stream *stream);
 
 /* Server side of STARTTLS: output queued so far leaves in clear, all unconsumed clear input is
  * discarded, then the handshake runs and on_open is called. A failed handshake is

@@ -133,6 +133,11 @@ size_t stream_backlog(const struct stream *stream)
 	return stream->output.length;
 }
 
+void stream_tell_drain(struct stream *stream)
+{
+	stream->backlog_was_high = stream->output.length > 0;
+}
+
 void stream_start_tls(struct stream *stream, struct tls_context *tls)
 {
 	CHECK(stream->ssl == NULL && stream->state == STREAM_OPEN);

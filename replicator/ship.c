@@ -341,7 +341,7 @@ static bool is_silent(const struct shipment *shipment, uint64_t now_us)
 		now_us - shipment->taken_us > FILL_SILENT_MS_MAX * 1000u;
 }
 
-static bool has_fill_room(const struct connection *connection, uint64_t now_us)
+static bool has_fill_window(const struct connection *connection, uint64_t now_us)
 {
 	uint64_t ahead = 0;
 	list_for_each (entry, &connection->shipments) {
@@ -350,8 +350,7 @@ static bool has_fill_room(const struct connection *connection, uint64_t now_us)
 		if (shipment->is_filled && !is_silent(shipment, now_us))
 			ahead += shipment->next_lsn - shipment->taken_lsn;
 	}
-	return (ahead == 0 || ahead + CHUNK_BYTES_TARGET <= fill_window()) &&
-		stream_backlog(connection->stream) <= FILL_BACKLOG_MAX;
+	return ahead == 0 || ahead + CHUNK_BYTES_TARGET <= fill_window();
 }
 
 /* NULL: none, or what comes back of a connection wakes it. */
@@ -361,7 +360,8 @@ static struct shipment *next_filled(const struct replicator *replicator)
 	uint64_t now_us = clock_mono_us();
 	list_for_each (link, &replicator->connections) {
 		struct connection *connection = list_entry(link, struct connection, link);
-		bool has_room = has_fill_room(connection, now_us);
+		bool is_full = stream_backlog(connection->stream) > FILL_BACKLOG_MAX;
+		bool has_room = !is_full && has_fill_window(connection, now_us);
 		connection->fill_waits = false;
 		list_for_each (entry, &connection->shipments) {
 			struct shipment *shipment =
@@ -373,6 +373,9 @@ static struct shipment *next_filled(const struct replicator *replicator)
 			if (may_go && (next == NULL || shipment->filled_at < next->filled_at))
 				next = shipment;
 		}
+		/* Its successor need not wait for an acknowledgement. */
+		if (is_full && connection->fill_waits)
+			stream_tell_drain(connection->stream);
 	}
 	return next;
 }
