@@ -129,7 +129,8 @@ static int look(struct command *command, struct checks *checks, struct cluster *
 	}
 	int code = ask_cluster(command, checks, cluster);
 	if (code != EXIT_DONE && !is_partial) {
-		checks_note(checks, VERDICT_BAD, "daemons", "they could not be asked");
+		checks_note(checks, VERDICT_BAD, "daemons",
+			"they could not be asked, for the reason said on stderr");
 		code = EXIT_DONE;
 	} else if (code == EXIT_DONE) {
 		check_daemons(checks);

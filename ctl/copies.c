@@ -17,6 +17,8 @@ enum {
 	 * its primary had when it was asked. */
 	SETTLE_MS = 5000,
 	SETTLE_LOOK_MS = 50,
+	/* What mail leaves free on a disk: a filling ends before that. */
+	SPARE_MIB = 64,
 };
 
 /* What a command is about. */
@@ -236,6 +238,33 @@ static int refuse_unserved(const struct subject *subject)
 	return EXIT_FAILED;
 }
 
+/* The disk there that has the volumes; NULL: it does not say. */
+static const struct json *disk_of(const struct subject *subject)
+{
+	const struct json *answer =
+		cluster_answer_of(&subject->cluster, subject->nodes, subject->node->id);
+	const struct json *disk = json_first(json_get(answer, "disks"));
+	while (disk && !str_equal(json_text(disk, "use"), STR("volumes")))
+		disk = disk->next;
+	return disk;
+}
+
+/* A copy that cannot come to its end would be asked for for ever. */
+static int check_room(const struct subject *subject)
+{
+	const struct json *disk = disk_of(subject);
+	uint64_t free_mib = json_u64(disk, "free_bytes") >> 20;
+	uint64_t needed_mib = (json_u64(subject->primary, "live_bytes") >> 20) + SPARE_MIB;
+	if (!disk || free_mib >= needed_mib)
+		return EXIT_DONE;
+	command_complain(
+		"%s has %llu MiB free on the disk of its volumes, and volume %s needs %llu "
+		"MiB there: make room first, or name another node",
+		subject->node->name, (unsigned long long)free_mib, subject->volume->name,
+		(unsigned long long)needed_mib);
+	return EXIT_FAILED;
+}
+
 static int add(struct subject *subject)
 {
 	struct error error = { 0 };
@@ -251,7 +280,9 @@ static int add(struct subject *subject)
 	}
 	if (!subject->primary)
 		return refuse_unserved(subject);
-	int code = take_volume(subject, "copy add");
+	int code = check_room(subject);
+	if (code == EXIT_DONE)
+		code = take_volume(subject, "copy add");
 	if (code != EXIT_DONE)
 		return code;
 	struct copy_change change = change_of(subject);

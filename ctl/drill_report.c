@@ -151,11 +151,13 @@ static void append_volume(struct buf *out, const struct drill_volume *volume)
 		return;
 	}
 	buf_printf(out,
-		"%llu messages of %llu mailboxes, %.1f MiB of log; unpacked in %.1f s, replayed in "
+		"%llu %s of %llu %s, %.1f MiB of log; unpacked in %.1f s, replayed in "
 		"%.1f s, read and compared in %.1f s\n",
-		(unsigned long long)volume->messages, (unsigned long long)volume->mailboxes,
-		(double)of->to / (1 << 20), seconds(volume->unpack_us), seconds(volume->replay_us),
-		seconds(volume->read_us));
+		(unsigned long long)volume->messages,
+		volume->messages == 1 ? "message" : "messages",
+		(unsigned long long)volume->mailboxes,
+		volume->mailboxes == 1 ? "mailbox" : "mailboxes", (double)of->to / (1 << 20),
+		seconds(volume->unpack_us), seconds(volume->replay_us), seconds(volume->read_us));
 	if (of->problem[0]) {
 		buf_printf(out, "volume %s: the backup is not of all its mail: ", of->name);
 		legible_append(out, str_from(of->problem), false);

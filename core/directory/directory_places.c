@@ -117,11 +117,11 @@ static int check_kept(
 	buf_deinit(&now);
 	if (code == 0 && sql_value_u64(result, 0, 0) > 0)
 		code = error_set(error, -EBUSY,
-			"volume %s keeps the mail of %s removed mailboxes (%s among them) until %s "
+			"volume %s keeps the mail of %s removed mailbox%s (%s among them) until %s "
 			"at the latest, and `pando mailbox list --removed` names them: "
 			"--forget-removed gives them up",
-			name, sql_value(result, 0, 0), sql_value(result, 0, 2),
-			sql_value(result, 0, 1));
+			name, sql_value(result, 0, 0), sql_value_u64(result, 0, 0) == 1 ? "" : "es",
+			sql_value(result, 0, 2), sql_value(result, 0, 1));
 	sql_result_free(&result);
 	return code;
 }

@@ -10,7 +10,7 @@ import time
 import demo
 from runbook import Runbook
 from test_5_failover import same_mail, snapshot
-from world import DOMAIN, PASSWORD, user, wait_for
+from world import DOMAIN, PASSWORD, unmount, user, wait_for
 
 SLOW = True
 VOLUME, NODE = "a1-1", "node-b2"
@@ -98,6 +98,32 @@ def test_what_cannot_be_had_of_copies_is_refused_with_the_reason(c):
     # Safe to repeat.
     assert "already" in c.pando("copy", "add", VOLUME, "node-b1")
     assert "no copy" in c.pando("copy", "remove", VOLUME, NODE)
+
+
+def test_a_node_without_room_is_given_no_copy(c):
+    if os.getuid() != 0:
+        return  # only root can mount
+    gone(c)
+    before = c.pando_json("volume", "list")
+    daemons, folder = daemons_of(c, NODE), os.path.dirname(folder_of(c))
+    status = os.stat(folder)
+    for daemon in daemons:
+        daemon.stop()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", folder], check=True)
+    try:
+        os.chown(folder, status.st_uid, status.st_gid)
+        for daemon in daemons:
+            daemon.start()
+        c.wait_nodes()
+        said = refusal(c, "copy", "add", VOLUME, NODE)
+        assert NODE in said and "make room first" in said, said
+        assert before == c.pando_json("volume", "list")
+    finally:
+        for daemon in daemons:
+            daemon.stop()
+        unmount(folder)
+        for daemon in daemons:
+            daemon.start()
 
 
 def test_a_third_copy_joins_a_living_volume(c):
