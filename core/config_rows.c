@@ -95,10 +95,9 @@ const struct config_row config_rows[] = {
 	NUMBER(scrub_mib_s_max, "128", 1, 4096,
 		"MiB a second that `pando scrub --now` reads at most."),
 	NUMBER(fill_mib_s_max, "0", 0, 100000,
-		"MiB a second that copies which were far behind when they began to follow get "
-		"from here at most, all of them together, until they are near; what is committed "
-		"goes first in any case. With less than is committed they never are. 0: as much "
-		"as line and disks take."),
+		"MiB a second that copies which are far behind get from here at most, all of them "
+		"together, until they are near; what is committed goes first in any case. With "
+		"less than is committed they never are. 0: as much as line and disks take."),
 	NUMBER(remote_wait_ms_max, "2000", 50, 60000,
 		"How long durability `remote` waits for a connected replica before the message "
 		"counts as at risk."),

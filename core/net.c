@@ -370,8 +370,8 @@ static void handshake(struct stream *stream)
 void stream_on_timeout(void *arg)
 {
 	struct stream *stream = arg;
-	bool moves = stream->state == STREAM_LINGERING && stream->output.length > 0 &&
-		stream->output.length < stream->linger_left;
+	bool moves = stream->state == STREAM_LINGERING && stream->is_patient &&
+		stream->output.length > 0 && stream->output.length < stream->linger_left;
 	if (moves && ++stream->linger_looks < LINGER_PARTS_MAX) {
 		stream->linger_left = stream->output.length;
 		timer_start(stream->timer, LINGER_PART_MS_MAX);
@@ -457,7 +457,8 @@ static void linger(struct stream *stream)
 	}
 	if (stream->output.length == 0 && !stream->write_shut) {
 		shut_write(stream);
-		timer_start(stream->timer, LINGER_MS_MAX);
+		if (stream->is_patient)
+			timer_start(stream->timer, LINGER_MS_MAX);
 	}
 	for (int round = 0; round < READS_PER_TURN_MAX && !stream->read_ended; round++) {
 		ssize_t got = recv(stream->fd, loop_scratch(stream->loop), LOOP_SCRATCH_BYTES, 0);

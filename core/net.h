@@ -109,6 +109,9 @@ void stream_resume(struct stream *stream);
 
 /* Sends what is queued (at most 5 seconds long), then closes. The pointer is dead on return. */
 void stream_close(struct stream *stream);
+/* When it is closed, who reads slowly is sent all that is left, as long as he takes of it. For
+ * those who have said who they are: it counts to no limit of sessions any more. */
+void stream_be_patient(struct stream *stream);
 /* Drops what is queued and closes. The pointer is dead on return. */
 void stream_abort(struct stream *stream);
 

@@ -53,6 +53,7 @@ struct stream {
 	int failure; /* to be reported by the deferred task */
 	struct task turn;
 	struct timer *timer;
+	bool is_patient;
 	size_t linger_left; /* LINGERING: output when the timer was started */
 	unsigned linger_looks;
 	/* An accepted stream in HANDSHAKE is in its loop's list of them. */
@@ -68,7 +69,7 @@ struct stream {
 enum {
 	/* How long a peer that has been told of the end may take to end its side. */
 	LINGER_MS_MAX = 5000,
-	/* Between two parts of the output that is left: a slow reader is owed all of it. */
+	/* Of a patient one, between two parts of the output that is left. */
 	LINGER_PART_MS_MAX = 60000,
 	/* So many parts: one who takes a byte a minute holds it for an hour. */
 	LINGER_PARTS_MAX = 60,

@@ -198,6 +198,11 @@ void stream_end(struct stream *stream)
 	stream_later(stream);
 }
 
+void stream_be_patient(struct stream *stream)
+{
+	stream->is_patient = true;
+}
+
 void stream_abort(struct stream *stream)
 {
 	stream_free(stream);
@@ -220,7 +225,8 @@ void stream_close(struct stream *stream)
 	buf_deinit(&stream->input);
 	stream->timer = timer_new(stream->loop, stream_on_timeout, stream);
 	stream->linger_left = stream->output.length;
-	timer_start(stream->timer, stream->linger_left > 0 ? LINGER_PART_MS_MAX : LINGER_MS_MAX);
+	bool waits = stream->is_patient && stream->linger_left > 0;
+	timer_start(stream->timer, waits ? LINGER_PART_MS_MAX : LINGER_MS_MAX);
 	stream_later(stream);
 	stream_update_poll(stream);
 }

@@ -121,7 +121,7 @@ struct shipment {
 	uint64_t next_lsn, acked_lsn;
 	uint64_t taken_lsn;   /* the other side has said that it has it, of whichever reign */
 	uint64_t taken_us;    /* when it last did, or had all */
-	bool is_filled;       /* far behind when it began, and until now */
+	bool is_filled;       /* it was far behind, and has not been near since */
 	uint64_t filled_at;   /* of replicator.fill_count, when its last turn was */
 	uint64_t copy_number; /* the follower's; 0: it did not say */
 	struct mark marks[MARKS_MAX]; /* a ring: of the last chunks, not acknowledged yet */

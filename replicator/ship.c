@@ -331,7 +331,13 @@ void ship_on_park(struct connection *connection, const struct cluster_message *m
 /* 8 MiB: half of RECEIVE_QUEUE_MAX; on a line of 50 ms they are 160 MB/s. */
 static uint64_t fill_window(void)
 {
-	return segment_length / 8;
+	return segment_length / 8 > CHUNK_BYTES_TARGET ? segment_length / 8 : CHUNK_BYTES_TARGET;
+}
+
+/* It was near, and is so much farther behind now that it would be in the way of the others. */
+static bool is_left_behind(const struct shipment *shipment)
+{
+	return !shipment->fetch_end && limit_of(shipment) > shipment->next_lsn + 4 * fill_far();
 }
 
 /* Nothing of what was sent has come to its disk for long: it may not be receiving any more. */
@@ -343,14 +349,20 @@ static bool is_silent(const struct shipment *shipment, uint64_t now_us)
 
 static bool has_fill_window(const struct connection *connection, uint64_t now_us)
 {
-	uint64_t ahead = 0;
+	uint64_t ahead = 0, silent = 0;
 	list_for_each (entry, &connection->shipments) {
 		const struct shipment *shipment =
 			list_entry(entry, struct shipment, connection_link);
-		if (shipment->is_filled && !is_silent(shipment, now_us))
-			ahead += shipment->next_lsn - shipment->taken_lsn;
+		uint64_t sent = shipment->next_lsn - shipment->taken_lsn;
+		if (shipment->is_filled && is_silent(shipment, now_us))
+			silent += sent;
+		else if (shipment->is_filled)
+			ahead += sent;
 	}
-	return ahead == 0 || ahead + CHUNK_BYTES_TARGET <= fill_window();
+	/* What is silent may be queued there for a disk that hangs: more than that would be in the
+	 * way of all others. */
+	return silent <= fill_window() &&
+		(ahead == 0 || ahead + CHUNK_BYTES_TARGET <= fill_window());
 }
 
 /* NULL: none, or what comes back of a connection wakes it. */
@@ -537,6 +549,8 @@ void ship_task(void *arg)
 			list_for_each_safe (entry, following, &copy->shipments) {
 				struct shipment *shipment =
 					list_entry(entry, struct shipment, volume_link);
+				if (is_left_behind(shipment))
+					shipment->is_filled = true;
 				fills |= shipment->is_filled;
 				if (!shipment->is_filled)
 					sent |= ship_one(shipment);

@@ -221,6 +221,7 @@ void proxy_start(struct proxies *proxies, struct stream *client, struct stream *
 	list_append(&proxies->all, &proxy->link);
 	join_mailbox(proxy, identity->mailbox_id);
 	proxies->count++;
+	stream_be_patient(client);
 	stream_set_handler(client, &client_handler, proxy);
 	stream_set_handler(backend, &backend_handler, proxy);
 	/* Since the password was looked at, the directory may have changed. */

@@ -62,11 +62,41 @@ struct walk {
 	bool is_known; /* the group that ends there is sound */
 };
 
-/* What is whole, and follows: an old disk, or another's, has groups that are whole too. */
-static bool is_ours(const struct mend_job *job, const struct walk *walk, const struct group *group)
+/* The group before, where it is sound. */
+static int check_before(struct mend_job *job, const struct group *first)
 {
-	return walk->is_known ? group->previous_lsn == walk->last && group->chain == walk->chain
-			      : log_is_of_branch(&job->epochs, group);
+	struct bytes *bytes;
+	struct group group;
+	if (first->previous_lsn == first->lsn)
+		return first->lsn == 0 ? 0 : -EXDEV;
+	if (first->previous_lsn > first->lsn)
+		return -EXDEV;
+	int result =
+		log_files_read_group(&job->files, job->volume, first->previous_lsn, &bytes, &group);
+	if (is_damage(result))
+		return 0;
+	if (result < 0)
+		return result;
+	uint64_t end = group.lsn + group_padded(group.used);
+	bool follows = end == first->lsn ||
+		(first->lsn % segment_length == 0 &&
+			segment_of(group.lsn) + 1 == segment_of(first->lsn));
+	if (!follows || group_chain_after(bytes_str(bytes), &group) != first->chain)
+		result = -EXDEV;
+	bytes_unref(&bytes);
+	return result;
+}
+
+/* What is whole, and follows: an old disk, or another's, has groups that are whole too. */
+static int check_follows(struct mend_job *job, const struct walk *walk, const struct group *group)
+{
+	bool follows = group->previous_lsn == walk->last && group->chain == walk->chain;
+	if (walk->is_known)
+		return follows ? 0 : -EXDEV;
+	if (!log_is_of_branch(&job->epochs, group))
+		return -EXDEV;
+	/* Where a walk begins, the segment before knows. */
+	return group->lsn % segment_length == 0 ? check_before(job, group) : 0;
 }
 
 /* Goes on behind the group at `lsn`. 0; -EBADMSG: it is damaged, and the walk is where it was. */
@@ -77,13 +107,12 @@ static int walk_group(struct mend_job *job, uint64_t lsn, struct walk *walk)
 	int result = log_files_read_group(&job->files, job->volume, lsn, &bytes, &group);
 	if (result < 0)
 		return is_damage(result) ? -EBADMSG : result;
-	if (is_ours(job, walk, &group))
+	result = check_follows(job, walk, &group);
+	if (result == 0)
 		*walk = (struct walk){ lsn + group_padded(group.used), lsn,
 			group_chain_after(bytes_str(bytes), &group), true };
-	else
-		result = -EBADMSG;
 	bytes_unref(&bytes);
-	return result;
+	return result == -EXDEV ? -EBADMSG : result;
 }
 
 static uint64_t segment_limit(const struct mend_job *job)
@@ -168,31 +197,6 @@ static int look_at_boundary(struct mend_job *job, uint64_t lsn, uint64_t last, u
 	if (result < 0)
 		return result;
 	return group.previous_lsn == last && group.chain == chain ? BOUNDARY_SOUND : -EXDEV;
-}
-
-/* The group before, where it is sound. */
-static int check_before(struct mend_job *job, const struct group *first)
-{
-	struct bytes *bytes;
-	struct group group;
-	if (first->previous_lsn == first->lsn)
-		return first->lsn == 0 ? 0 : -EXDEV;
-	if (first->previous_lsn > first->lsn)
-		return -EXDEV;
-	int result =
-		log_files_read_group(&job->files, job->volume, first->previous_lsn, &bytes, &group);
-	if (is_damage(result))
-		return 0;
-	if (result < 0)
-		return result;
-	uint64_t end = group.lsn + group_padded(group.used);
-	bool follows = end == first->lsn ||
-		(first->lsn % segment_length == 0 &&
-			segment_of(group.lsn) + 1 == segment_of(first->lsn));
-	if (!follows || group_chain_after(bytes_str(bytes), &group) != first->chain)
-		result = -EXDEV;
-	bytes_unref(&bytes);
-	return result;
 }
 
 /* Walks the groups up to the first boundary that is sound here; `looks`: at the log too. */

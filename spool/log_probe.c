@@ -1,48 +1,47 @@
-#include "core/loop.h"
+#include "core/encode.h"
 #include "spool/volume_log_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-/* Whether the disk still has what it took: a synchronizing of the last segment, on a pool thread
- * and by a descriptor of its own, so that closing the log waits for nothing. */
+/* Whether the disk still takes what it is given. A synchronizing alone asks nothing of one whose
+ * cache cannot be lost: a block is written, behind what the file `told` says. */
 
+enum { PROBE_BYTES = 4096, PROBE_AT = 4096 };
+
+/* It outlives a log that is closed meanwhile, and has the file then. */
 struct probe_job {
-	struct volume_log *log; /* NULL: closed */
-	struct log_files files;
-	uint64_t segment;
-	int status;
+	struct disk_op op;
+	struct volume_log *log;     /* NULL: closed */
+	struct disk_file *own_file; /* NULL: the log's */
+	struct iovec vector;
+	uint8_t block[PROBE_BYTES];
 	void (*done)(void *arg, int status);
 	void *arg;
 };
 
-static void on_probe_work(void *arg)
+static void on_probe_written(struct disk_op *op)
 {
-	struct probe_job *job = arg;
-	struct disk_file *file;
-	job->status = log_files_get(&job->files, job->segment, false, &file);
-	if (job->status == 0)
-		job->status = disk_sync_now(file);
-}
-
-static void on_probe_done(void *arg)
-{
-	struct probe_job *job = arg;
-	if (job->log != NULL && job->status < 0 && !log_is_refusal(job->status))
-		log_give_up(job->log, job->status); /* whose appends fail, and may close it */
+	struct probe_job *job = container_of(op, struct probe_job, op);
+	int status = op->result < 0 ? (int)op->result : 0;
+	if (job->log != NULL && status < 0 && !log_is_refusal(status))
+		log_give_up(job->log, status); /* whose appends fail, and may close it */
 	struct volume_log *log = job->log;
 	if (log != NULL) {
 		log->probing = NULL;
-		job->done(job->arg, log->fenced ? -EIO : job->status);
+		job->done(job->arg, log->fenced ? -EIO : status);
 	}
-	log_files_deinit(&job->files);
+	disk_file_close(&job->own_file);
 	free(job);
 }
 
 void log_probe_abandon(struct volume_log *log)
 {
-	if (log->probing != NULL)
-		log->probing->log = NULL;
+	if (log->probing == NULL)
+		return;
+	log->probing->log = NULL;
+	log->probing->own_file = log->told.file;
+	log->told.file = NULL;
 	log->probing = NULL;
 }
 
@@ -55,10 +54,12 @@ void volume_log_probe(struct volume_log *log, void (*done)(void *arg, int status
 {
 	CHECK(log->probing == NULL);
 	struct probe_job *job = mem_alloc(sizeof(*job));
-	*job = (struct probe_job){
-		.log = log, .segment = segment_of(log->last_group), .done = done, .arg = arg
-	};
-	log_files_init(&job->files, log->disk, log->files.directory);
+	job->op.done = on_probe_written;
+	job->log = log;
+	job->done = done;
+	job->arg = arg;
+	job->vector = (struct iovec){ job->block, sizeof(job->block) };
+	put_le64(job->block, ++log->probe_count);
 	log->probing = job;
-	loop_work(log->loop, on_probe_work, on_probe_done, job);
+	disk_write(log->told.file, &job->op, &job->vector, 1, PROBE_AT);
 }

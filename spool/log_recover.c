@@ -241,6 +241,21 @@ static int64_t last_used_segment(struct volume_log *log, int64_t highest, struct
 	return -1;
 }
 
+/* Where a walk begins: the group before, in another segment, knows. One that cannot be read says
+ * nothing. */
+static bool follows_before(struct volume_log *log, const struct group *group)
+{
+	struct bytes *bytes;
+	struct group before;
+	if (group->previous_lsn >= group->lsn ||
+		log_files_read_group(
+			&log->files, log->volume, group->previous_lsn, &bytes, &before) < 0)
+		return true;
+	bool follows = group_chain_after(bytes_str(bytes), &before) == group->chain;
+	bytes_unref(&bytes);
+	return follows;
+}
+
 /* Walks the groups of one segment from `lsn` on; sets end, last group and chain. A group
  * that is not the one that was told of here ends the log, as an invalid one does. */
 static int walk_from(struct volume_log *log, uint64_t lsn, struct error *error)
@@ -253,8 +268,9 @@ static int walk_from(struct volume_log *log, uint64_t lsn, struct error *error)
 		result = log_files_read_group(&log->files, log->volume, lsn, &bytes, &group);
 		if (result < 0)
 			break;
-		bool follows = log->is_empty ||
-			(group.previous_lsn == log->last_group && group.chain == log->chain);
+		bool follows = log->is_empty
+			? follows_before(log, &group)
+			: group.previous_lsn == log->last_group && group.chain == log->chain;
 		uint64_t chain = group_chain_after(bytes_str(bytes), &group);
 		if (follows)
 			learn_vector(log, &group, bytes_str(bytes));

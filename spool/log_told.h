@@ -10,7 +10,8 @@
  *
  * Bytes: u32 magic "PTL2", u32 flags (bit 0: the disk has failed a write since this log was
  * opened), u64 LSN, u64 chain at that LSN, u32 CRC-32C of all before, u32 0. One sector, so that it
- * is written whole.
+ * is written whole. Behind it, from byte 4096 on, one block says nothing: it is written to see
+ * whether the disk takes it (log_probe.c).
  */
 
 #include "core/disk.h"

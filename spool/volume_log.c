@@ -483,6 +483,8 @@ static void advance(struct volume_log *log, uint64_t lsn, uint64_t end, uint64_t
 	log->last_group = lsn;
 	log->end = end;
 	log->chain = chain;
+	if (log->fenced) /* by something else meanwhile: its warning stays */
+		return;
 	if (clock_mono_us() - log->told.written_us >= TOLD_INTERVAL_MS * 1000)
 		name_end(log);
 	else if (!timer_is_running(log->told_timer))

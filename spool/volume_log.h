@@ -155,8 +155,8 @@ void volume_log_reign(struct volume_log *log, const struct epoch_entry *opening,
  * that is in flight. */
 void volume_log_append(struct volume_log *log, struct volume_append *append);
 
-/* Asks the disk whether it still takes what it is given (fdatasync(2) of the last segment, on a
- * pool thread): before somebody relies on this copy alone. `done` comes on the loop, unless the log
+/* Asks the disk whether it still takes what it is given, by a durable write of a block of its own:
+ * before somebody relies on this copy alone. `done` comes on the loop, unless the log
  * is closed before: 0; -EIO: the log is fenced, as by a write that failed; -EMFILE and such: it
  * could not be asked for now. One at a time. */
 void volume_log_probe(struct volume_log *log, void (*done)(void *arg, int status), void *arg);

@@ -68,6 +68,7 @@ struct volume_log {
 	struct punch_job *punching; /* log_punch.c; NULL: none */
 	struct mend_job *mending;   /* log_mend.c; NULL: none */
 	struct probe_job *probing;  /* log_probe.c; NULL: none */
+	uint64_t probe_count;
 
 	struct volume_append barrier;
 	struct buf barrier_body;

@@ -642,6 +642,7 @@ void imap_session_start(struct volume *volume, struct stream *stream,
 	session->reader.length_max = IMAP_LONG_COMMAND_LENGTH_MAX;
 	session->loop = volume_loop(volume);
 	session->stream = stream;
+	stream_be_patient(stream);
 	session->volume = volume;
 	session->login = login;
 	session->started_us = clock_mono_us();

@@ -360,19 +360,57 @@ static bool is_disk_known(const struct volume *volume, uint64_t now)
 static void on_probed(void *arg, int status)
 {
 	struct volume *volume = arg;
-	if (status == 0) {
+	if (status == 0)
 		volume->disk_known_us = clock_mono_us();
+	else
+		volume->disk_refused_us = clock_mono_us();
+	if (!volume_has_failed(volume)) {
 		volume_settle_waits(volume);
-	} else if (volume_has_failed(volume)) {
-		volume_on_failed_disk(volume);
-		volume_publish(volume);
-	} /* else it is asked again when the waits are looked at next */
+		return;
+	}
+	volume_on_failed_disk(volume);
+	volume_publish(volume);
 }
 
 static void ask_disk(struct volume *volume)
 {
 	if (volume->log != NULL && !volume_log_is_probing(volume->log))
 		volume_log_probe(volume->log, on_probed, volume);
+}
+
+/* What one is told that has waited in vain. 0: that it is at risk; -EBUSY: the disk has not
+ * answered yet. */
+static int judge_overdue(struct volume *volume, const struct ack_wait *wait, uint64_t now)
+{
+	if (wait->durability != DURABILITY_REMOTE)
+		return -EAGAIN;
+	if (is_disk_known(volume, now))
+		return 0;
+	/* What the machine lacks now says nothing of the disk. */
+	if (volume->disk_refused_us != 0 && now - volume->disk_refused_us <= DISK_KNOWN_MS * 1000)
+		return -EAGAIN;
+	ask_disk(volume);
+	return -EBUSY;
+}
+
+/* The first that is to be told something; NULL: none. Who waits for the disk holds up nobody behind
+ * him who needs none. */
+static struct ack_wait *next_ended(
+	struct volume *volume, uint64_t acked, uint64_t now, int *status_out)
+{
+	list_for_each (entry, &volume->waits) {
+		struct ack_wait *wait = list_entry(entry, struct ack_wait, link);
+		*status_out = 0;
+		if (wait->lsn <= acked)
+			return wait;
+		if (wait->deadline_us > now)
+			return NULL;
+		note_stalls(volume, now);
+		*status_out = judge_overdue(volume, wait, now);
+		if (*status_out != -EBUSY)
+			return wait;
+	}
+	return NULL;
 }
 
 /* Ends the waits that are met, or that have waited long enough. What is answered though no copy has
@@ -384,22 +422,16 @@ void volume_settle_waits(struct volume *volume)
 		wait_anew(volume, now);
 	volume->looked_us = now;
 	while (!list_is_empty(&volume->waits)) {
-		struct ack_wait *wait = list_entry(volume->waits.next, struct ack_wait, link);
-		bool met = wait->lsn <= acked;
-		if (!met && volume_is_in_doubt(volume)) {
+		int status = 0;
+		if (volume_first_wait(volume) > acked && volume_is_in_doubt(volume)) {
 			volume_fail_waits(volume);
 			return;
 		}
-		if (!met && wait->deadline_us > now)
+		struct ack_wait *wait = next_ended(volume, acked, now, &status);
+		if (wait == NULL)
 			break;
-		if (!met && wait->durability == DURABILITY_REMOTE && !is_disk_known(volume, now)) {
-			ask_disk(volume);
-			break;
-		}
-		if (!met)
-			note_stalls(volume, now);
 		list_remove(&wait->link);
-		wait->done(wait, met || wait->durability == DURABILITY_REMOTE ? 0 : -EAGAIN, !met);
+		wait->done(wait, status, wait->lsn > acked);
 	}
 	if (list_is_empty(&volume->waits) || timer_is_running(volume->wait_timer))
 		return;

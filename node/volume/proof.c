@@ -243,6 +243,8 @@ void volume_ask_for_proof(struct volume *volume)
 {
 	struct volume_opening *opening = &volume->opening;
 	uint64_t since_us = opening->since_us ? opening->since_us : clock_mono_us();
+	/* The log that they are in is closed, and may be another one when it opens. */
+	volume_fail_waits(volume);
 	if (opening->is_proven) {
 		opening->is_proven = false;
 		opening->is_heard = true;

@@ -435,6 +435,7 @@ struct volume {
 	uint64_t hope_us;
 	struct list waits;   /* ack_wait by lsn */
 	uint64_t looked_us;  /* when they were last looked at */
+	uint64_t disk_refused_us; /* when it could not be asked, for want of something else */
 	uint64_t disk_known_us; /* when the disk has last said that it has what it was given */
 	struct list pending; /* changes on their way to the log */
 	struct timer *wait_timer, *checkpoint_timer;

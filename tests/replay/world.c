@@ -464,6 +464,11 @@ void stream_end(struct stream *stream)
 	stream->write_ended = true;
 }
 
+void stream_be_patient(struct stream *stream)
+{
+	(void)stream;
+}
+
 void stream_close(struct stream *stream)
 {
 	CHECK(!stream->engine_closed);

@@ -119,22 +119,39 @@ TEST(a_reader_gets_what_another_copy_has_and_the_files_are_equal_again)
 
 /* As a disk has it that was put back: whole, and of another log. Nothing is wrong with it by
  * itself. */
-TEST(a_replica_that_opens_with_a_foreign_group_is_mended)
+static void open_with_foreign(bool is_first)
 {
 	size_t deliveries[COUNT];
 	char path[64];
 	start();
+	/* Into the second segment. */
+	for (unsigned i = 0; i < 70; i++) {
+		cluster_deliver(1, MAILBOX, DURABILITY_LOCAL);
+		run_us(SECOND_US / 50);
+	}
 	deliver(deliveries);
 	unsigned primary = cluster_primary(1), replica = replica_of(1);
 	uint64_t lsn = body_lsn_of(primary, deliveries[5]) - GROUP_HEADER_LENGTH;
+	EXPECT(segment_of(lsn) > 0);
+	lsn -= is_first ? lsn % segment_length : 0;
 	uint64_t end = cluster_volume(replica, 1)->reader_end;
 	cluster_crash(replica);
 	snprintf(path, sizeof(path), "/volumes/1/%016llx.log", (unsigned long long)segment_of(lsn));
 	world_forge(replica, path, lsn % segment_length, make_foreign, &lsn);
 	cluster_restart(replica);
-	run_us(10 * SECOND_US);
+	run_us(20 * SECOND_US);
 	EXPECT_INT(end, cluster_volume(replica, 1)->reader_end);
 	expect_equal_and_readable(deliveries);
+}
+
+TEST(a_replica_that_opens_with_a_foreign_group_is_mended)
+{
+	open_with_foreign(false);
+}
+
+TEST(a_replica_that_opens_with_a_foreign_group_at_the_start_of_a_segment_is_mended)
+{
+	open_with_foreign(true);
 }
 
 static uint64_t mistaken_lsn;

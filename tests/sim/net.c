@@ -457,6 +457,11 @@ size_t stream_backlog(const struct stream *stream)
 	return buf_length(&stream->output) + stream->in_flight;
 }
 
+void stream_be_patient(struct stream *stream)
+{
+	(void)stream;
+}
+
 void stream_tell_drain(struct stream *stream)
 {
 	stream->backlog_was_high = stream_backlog(stream) > 0;

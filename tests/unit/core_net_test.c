@@ -42,6 +42,7 @@ static void on_server_end(void *arg)
 {
 	struct echo *echo = arg;
 	stream_write_str(echo->server, buf_str(&echo->kept));
+	stream_be_patient(echo->server);
 	stream_close(echo->server);
 	echo->server = NULL;
 }

@@ -239,18 +239,32 @@ TEST(a_group_that_is_whole_and_does_not_follow_is_damage)
 	struct log_damage found;
 	struct group group;
 	uint8_t header[GROUP_HEADER_LENGTH];
+	char name[32];
 	begin(&c);
-	uint64_t lsn = c.groups[3];
-	EXPECT(group_header_decode(str_of(c.bytes + lsn, GROUP_HEADER_LENGTH), lsn, 7, &group));
-	group.chain++;
-	group_header_encode(&group, header);
-	overwrite(&c.here, "0000000000000000.log", lsn, (char *)header, sizeof(header));
-	EXPECT_INT(0, locate(&c, lsn, &found));
-	EXPECT_INT(lsn, found.from);
-	EXPECT_INT(c.groups[4], found.to);
-	EXPECT_INT(0, mend(&c, found.from, found.to));
-	EXPECT(is_as_before(&c));
-	EXPECT_INT(-ENOENT, locate(&c, lsn, &found));
+	/* In the middle of a segment, and at its beginning. */
+	unsigned first = 0;
+	while (c.groups[first] < segment_length)
+		first++;
+	const unsigned groups[] = { 3, first };
+	for (unsigned i = 0; i < array_length(groups); i++) {
+		uint64_t lsn = c.groups[groups[i]], next = c.groups[groups[i] + 1];
+		struct str there = str_of(c.bytes + lsn, GROUP_HEADER_LENGTH);
+		EXPECT(group_header_decode(there, lsn, 7, &group));
+		group.chain++;
+		group_header_encode(&group, header);
+		snprintf(name, sizeof(name), "%016llx.log", (unsigned long long)segment_of(lsn));
+		overwrite(&c.here, name, lsn % segment_length, (char *)header, sizeof(header));
+		for (uint64_t at = lsn; at <= next; at += next - lsn) {
+			EXPECT_INT(at == lsn ? 0 : -ENOENT, locate(&c, at, &found));
+			if (at == lsn) {
+				EXPECT_INT(lsn, found.from);
+				EXPECT_INT(next, found.to);
+			}
+		}
+		EXPECT_INT(0, mend(&c, lsn, next));
+		EXPECT(is_as_before(&c));
+		EXPECT_INT(-ENOENT, locate(&c, lsn, &found));
+	}
 	end(&c);
 }
 
