@@ -6,10 +6,12 @@
 #include "core/timer.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -367,19 +369,6 @@ static void handshake(struct stream *stream)
 	stream_update_poll(stream);
 }
 
-void stream_on_timeout(void *arg)
-{
-	struct stream *stream = arg;
-	bool moves = stream->state == STREAM_LINGERING && stream->is_patient &&
-		stream->output.length > 0 && stream->output.length < stream->linger_left;
-	if (moves && ++stream->linger_looks < LINGER_PARTS_MAX) {
-		stream->linger_left = stream->output.length;
-		timer_start(stream->timer, LINGER_PART_MS_MAX);
-		return;
-	}
-	fail(stream, -ETIMEDOUT);
-}
-
 void stream_begin_handshake(
 	struct stream *stream, struct tls_context *tls, bool is_server, const char *server_name)
 {
@@ -447,6 +436,39 @@ static void shut_write(struct stream *stream)
 	shutdown(stream->fd, SHUT_WR);
 }
 
+/* What the other side has not taken yet, of the kernel too. */
+static size_t left_to_send(const struct stream *stream)
+{
+	int queued = 0;
+	if (ioctl(stream->fd, SIOCOUTQ, &queued) < 0 || queued < 0)
+		queued = 0;
+	return stream->output.length + (size_t)queued;
+}
+
+/* False when it has been waited for in vain, or there is nothing more. */
+static bool lingers_on(struct stream *stream)
+{
+	uint64_t now_us = clock_mono_us();
+	size_t left = left_to_send(stream);
+	if (left < stream->linger_left) {
+		stream->linger_left = left;
+		stream->linger_us = now_us;
+	}
+	unsigned limit_ms = left > 0 ? LINGER_PART_MS_MAX : LINGER_MS_MAX;
+	bool is_done = left == 0 && stream->read_ended && stream->write_shut;
+	return !is_done && now_us - stream->linger_us <= limit_ms * 1000ull &&
+		++stream->linger_looks < LINGER_LOOKS_MAX;
+}
+
+void stream_on_timeout(void *arg)
+{
+	struct stream *stream = arg;
+	if (stream->state != STREAM_LINGERING || !stream->is_patient || !lingers_on(stream))
+		fail(stream, -ETIMEDOUT);
+	else
+		timer_start(stream->timer, LINGER_LOOK_MS);
+}
+
 /* The owner is gone: send the rest, tell the peer, wait for its end so that nothing sent is lost to
  * a reset caused by unread input. */
 static void linger(struct stream *stream)
@@ -455,11 +477,8 @@ static void linger(struct stream *stream)
 		stream_free(stream);
 		return;
 	}
-	if (stream->output.length == 0 && !stream->write_shut) {
+	if (stream->output.length == 0 && !stream->write_shut)
 		shut_write(stream);
-		if (stream->is_patient)
-			timer_start(stream->timer, LINGER_MS_MAX);
-	}
 	for (int round = 0; round < READS_PER_TURN_MAX && !stream->read_ended; round++) {
 		ssize_t got = recv(stream->fd, loop_scratch(stream->loop), LOOP_SCRATCH_BYTES, 0);
 		if (got > 0 || (got < 0 && errno == EINTR))
@@ -473,7 +492,9 @@ static void linger(struct stream *stream)
 		/* It may still read. */
 		stream->read_ended = true;
 	}
-	if (stream->read_ended && stream->write_shut)
+	/* A socket that is closed with bytes that wait for its peer loses them within a minute. */
+	if (stream->read_ended && stream->write_shut &&
+		(!stream->is_patient || left_to_send(stream) == 0))
 		stream_free(stream);
 	else
 		stream_update_poll(stream);

@@ -54,7 +54,8 @@ struct stream {
 	struct task turn;
 	struct timer *timer;
 	bool is_patient;
-	size_t linger_left; /* LINGERING: output when the timer was started */
+	size_t linger_left; /* LINGERING, patient: what the peer had not taken when it last took */
+	uint64_t linger_us; /* and when that was */
 	unsigned linger_looks;
 	/* An accepted stream in HANDSHAKE is in its loop's list of them. */
 	struct list handshake_link;
@@ -69,10 +70,13 @@ struct stream {
 enum {
 	/* How long a peer that has been told of the end may take to end its side. */
 	LINGER_MS_MAX = 5000,
-	/* Of a patient one, between two parts of the output that is left. */
-	LINGER_PART_MS_MAX = 60000,
-	/* So many parts: one who takes a byte a minute holds it for an hour. */
-	LINGER_PARTS_MAX = 60,
+	/* A patient one is looked at so often: nothing tells when the kernel has sent the last. */
+	LINGER_LOOK_MS = 1000,
+	/* And cut when the peer has taken nothing for so long: a router holds a MiB back from one
+	 * who reads 4 KB/s. */
+	LINGER_PART_MS_MAX = 300000,
+	/* Four hours: 50 MB at that rate. */
+	LINGER_LOOKS_MAX = 4 * 3600,
 };
 
 /* Makes a stream of an accepted, non-blocking socket; it waits for stream_set_handler. */

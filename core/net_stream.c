@@ -224,9 +224,8 @@ void stream_close(struct stream *stream)
 	stream->handler = NULL;
 	buf_deinit(&stream->input);
 	stream->timer = timer_new(stream->loop, stream_on_timeout, stream);
-	stream->linger_left = stream->output.length;
-	bool waits = stream->is_patient && stream->linger_left > 0;
-	timer_start(stream->timer, waits ? LINGER_PART_MS_MAX : LINGER_MS_MAX);
+	stream->linger_left = SIZE_MAX;
+	timer_start(stream->timer, stream->is_patient ? LINGER_LOOK_MS : LINGER_MS_MAX);
 	stream_later(stream);
 	stream_update_poll(stream);
 }

@@ -157,7 +157,8 @@ static int walk_to_new_end(struct cut *cut, uint64_t lsn)
 	return result == -ENODATA ? -EINVAL : result;
 }
 
-/* Where the log will end: from the header of the first group that goes, and of the one before. */
+/* Where the log will end: by the first group that goes, and the one before. The chain is that of
+ * what stays: what goes may be of another log. */
 static int find_new_end(struct cut *cut, uint64_t lsn)
 {
 	struct volume_log *log = cut->log;
@@ -181,9 +182,18 @@ static int find_new_end(struct cut *cut, uint64_t lsn)
 	if (result < 0)
 		return result == -ENODATA ? walk_to_new_end(cut, lsn) : result;
 	cut->last_group = group.previous_lsn;
-	cut->chain = group.chain;
 	cut->end = previous.lsn + group_padded(previous.used);
-	return cut->end <= lsn ? 0 : -EINVAL;
+	if (cut->end > lsn)
+		return -EINVAL;
+	struct bytes *bytes;
+	result = log_files_read_group(
+		&cut->files, log->volume, group.previous_lsn, &bytes, &previous);
+	if (result < 0)
+		return result == -ENODATA || result == -EBADMSG ? walk_to_new_end(cut, lsn)
+								: result;
+	cut->chain = group_chain_after(bytes_str(bytes), &previous);
+	bytes_unref(&bytes);
+	return 0;
 }
 
 static void on_cut_work(void *arg)

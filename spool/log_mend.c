@@ -91,10 +91,10 @@ static int check_before(struct mend_job *job, const struct group *first)
 static int check_follows(struct mend_job *job, const struct walk *walk, const struct group *group)
 {
 	bool follows = group->previous_lsn == walk->last && group->chain == walk->chain;
-	if (walk->is_known)
-		return follows ? 0 : -EXDEV;
-	if (!log_is_of_branch(&job->epochs, group))
+	if (!log_is_of_branch(&job->epochs, group) || (walk->is_known && !follows))
 		return -EXDEV;
+	if (walk->is_known)
+		return 0;
 	/* Where a walk begins, the segment before knows. */
 	return group->lsn % segment_length == 0 ? check_before(job, group) : 0;
 }

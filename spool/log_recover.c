@@ -3,6 +3,7 @@
 #include "core/digest.h"
 #include "core/encode.h"
 #include "core/log.h"
+#include "spool/log_mend.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -241,6 +242,16 @@ static int64_t last_used_segment(struct volume_log *log, int64_t highest, struct
 	return -1;
 }
 
+/* The first of another branch follows what both have. What is later than all that the vector knows
+ * is news, and not another branch. */
+static bool is_of_another(const struct volume_log *log, const struct group *group)
+{
+	const struct epoch_entry *last = epochs_last(&log->state.epochs);
+	bool is_news = last == NULL || group->epoch > last->epoch ||
+		(group->epoch == last->epoch && group->incarnation > last->incarnation);
+	return !is_news && !log_is_of_branch(&log->state.epochs, group);
+}
+
 /* Where a walk begins: the group before, in another segment, knows. One that cannot be read says
  * nothing. */
 static bool follows_before(struct volume_log *log, const struct group *group)
@@ -271,6 +282,7 @@ static int walk_from(struct volume_log *log, uint64_t lsn, struct error *error)
 		bool follows = log->is_empty
 			? follows_before(log, &group)
 			: group.previous_lsn == log->last_group && group.chain == log->chain;
+		follows = follows && !is_of_another(log, &group);
 		uint64_t chain = group_chain_after(bytes_str(bytes), &group);
 		if (follows)
 			learn_vector(log, &group, bytes_str(bytes));

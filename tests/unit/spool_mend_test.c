@@ -268,6 +268,23 @@ TEST(a_group_that_is_whole_and_does_not_follow_is_damage)
 	end(&c);
 }
 
+TEST(a_log_that_is_cut_in_front_of_a_foreign_group_ends_with_its_own_chain)
+{
+	struct copies c;
+	struct group group;
+	uint8_t header[GROUP_HEADER_LENGTH];
+	begin(&c);
+	uint64_t lsn = c.groups[3];
+	EXPECT(group_header_decode(str_of(c.bytes + lsn, GROUP_HEADER_LENGTH), lsn, 7, &group));
+	uint64_t chain = group.chain++;
+	group_header_encode(&group, header);
+	overwrite(&c.here, "0000000000000000.log", lsn, (char *)header, sizeof(header));
+	EXPECT_INT(0, cut(&c.here, lsn));
+	EXPECT_INT(lsn, volume_log_end(c.here.log));
+	EXPECT(volume_log_chain(c.here.log) == chain);
+	end(&c);
+}
+
 TEST(a_sound_group_is_not_written_over)
 {
 	struct copies c;
