@@ -412,6 +412,33 @@ TEST(a_log_is_opened_over_damage_in_its_middle_and_mended)
 	end(&c);
 }
 
+/* The first group of a branch follows what both branches have. */
+TEST(a_log_is_opened_over_a_group_of_another_branch_though_it_follows)
+{
+	struct copies c;
+	struct log_damage found;
+	struct group group;
+	uint8_t header[GROUP_HEADER_LENGTH];
+	char name[32];
+	begin(&c);
+	unsigned at = c.count - 2;
+	uint64_t lsn = c.groups[at];
+	EXPECT(segment_of(lsn) == segment_of(c.groups[at + 1]) && lsn % segment_length > 0);
+	EXPECT(group_header_decode(str_of(c.bytes + lsn, GROUP_HEADER_LENGTH), lsn, 7, &group));
+	group.incarnation--;
+	group_header_encode(&group, header);
+	snprintf(name, sizeof(name), "%016llx.log", (unsigned long long)segment_of(lsn));
+	overwrite(&c.here, name, lsn % segment_length, (char *)header, sizeof(header));
+	EXPECT_INT(0, open_over(&c, true));
+	EXPECT_INT(lsn, volume_log_passed_over(c.here.log));
+	EXPECT_INT(c.end, volume_log_end(c.here.log));
+	EXPECT_INT(0, locate(&c, lsn, &found));
+	EXPECT_INT(lsn, found.from);
+	EXPECT_INT(0, mend(&c, found.from, found.to));
+	EXPECT(is_as_before(&c));
+	end(&c);
+}
+
 /* What was told of and is not there is no damage that anything follows. */
 TEST(a_log_that_lacks_its_end_is_not_opened_over_that)
 {
