@@ -436,8 +436,7 @@ static void shut_write(struct stream *stream)
 	shutdown(stream->fd, SHUT_WR);
 }
 
-/* What the other side has not taken yet, of the kernel too. */
-static size_t left_to_send(const struct stream *stream)
+size_t stream_untaken(const struct stream *stream)
 {
 	int queued = 0;
 	if (ioctl(stream->fd, SIOCOUTQ, &queued) < 0 || queued < 0)
@@ -449,7 +448,7 @@ static size_t left_to_send(const struct stream *stream)
 static bool lingers_on(struct stream *stream)
 {
 	uint64_t now_us = clock_mono_us();
-	size_t left = left_to_send(stream);
+	size_t left = stream_untaken(stream);
 	if (left < stream->linger_left) {
 		stream->linger_left = left;
 		stream->linger_us = now_us;
@@ -494,7 +493,7 @@ static void linger(struct stream *stream)
 	}
 	/* A socket that is closed with bytes that wait for its peer loses them within a minute. */
 	if (stream->read_ended && stream->write_shut &&
-		(!stream->is_patient || left_to_send(stream) == 0))
+		(!stream->is_patient || stream_untaken(stream) == 0))
 		stream_free(stream);
 	else
 		stream_update_poll(stream);

@@ -84,6 +84,8 @@ void stream_write_bytes(struct stream *stream, struct bytes *bytes, size_t offse
 void stream_limit_unsent(struct stream *stream, unsigned bytes);
 /* Bytes queued and not yet taken by the kernel. */
 size_t stream_backlog(const struct stream *stream);
+/* The same, and what the kernel has of it that the peer has not taken. */
+size_t stream_untaken(const struct stream *stream);
 /* on_drain is called when the backlog has next fallen to zero, however high it was. */
 void stream_tell_drain(struct stream *stream);
 

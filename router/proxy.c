@@ -104,7 +104,7 @@ static void client_on_drain(void *arg)
 
 static void await_answer(struct proxy *proxy)
 {
-	proxy->unread = stream_backlog(proxy->client);
+	proxy->unread = stream_untaken(proxy->client);
 	timer_start(proxy->answer_timer, ANSWER_MS_MAX);
 }
 
@@ -112,7 +112,7 @@ static void await_answer(struct proxy *proxy)
 static void on_unanswered(void *arg)
 {
 	struct proxy *proxy = arg;
-	if (stream_backlog(proxy->client) < proxy->unread) {
+	if (stream_untaken(proxy->client) < proxy->unread) {
 		await_answer(proxy);
 		return;
 	}
@@ -147,9 +147,9 @@ static void backend_on_input(void *arg, struct buf *input)
 	if (last.length > BYE_LENGTH_MAX)
 		last = str_from_index(last, last.length - BYE_LENGTH_MAX);
 	proxy->said_bye = str_find(last, STR("* BYE ")) >= 0;
+	pass(proxy->backend, proxy->client, input);
 	if (proxy->answer_timer)
 		await_answer(proxy);
-	pass(proxy->backend, proxy->client, input);
 }
 
 static void backend_on_drain(void *arg)

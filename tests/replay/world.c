@@ -464,6 +464,11 @@ void stream_end(struct stream *stream)
 	stream->write_ended = true;
 }
 
+size_t stream_untaken(const struct stream *stream)
+{
+	return stream_backlog(stream);
+}
+
 void stream_be_patient(struct stream *stream)
 {
 	(void)stream;
