@@ -245,3 +245,31 @@ int log_files_read_group(struct log_files *files, uint32_t volume, uint64_t lsn,
 	*bytes_out = bytes;
 	return 0;
 }
+
+bool log_files_is_damage(int result)
+{
+	return result == -ENODATA || result == -EBADMSG || result == -EIO;
+}
+
+int log_files_check_before(struct log_files *files, uint32_t volume, const struct group *first)
+{
+	struct bytes *bytes;
+	struct group group;
+	if (first->previous_lsn == first->lsn)
+		return first->lsn == 0 ? 0 : -EXDEV;
+	if (first->previous_lsn > first->lsn)
+		return -EXDEV;
+	int result = log_files_read_group(files, volume, first->previous_lsn, &bytes, &group);
+	if (log_files_is_damage(result))
+		return 0;
+	if (result < 0)
+		return result;
+	uint64_t end = group.lsn + group_padded(group.used);
+	bool follows = end == first->lsn ||
+		(first->lsn % segment_length == 0 &&
+			segment_of(group.lsn) + 1 == segment_of(first->lsn));
+	if (!follows || group_chain_after(bytes_str(bytes), &group) != first->chain)
+		result = -EXDEV;
+	bytes_unref(&bytes);
+	return result;
+}

@@ -74,4 +74,13 @@ bool log_is_refusal(int result);
 int log_save_range(struct log_files *files, uint32_t volume, uint64_t epoch, uint64_t from,
 	uint64_t to) must_check;
 
+/* What was read is lost: a sector that the disk does not give as much as one that gives other
+ * bytes.
+ */
+bool log_files_is_damage(int result);
+/* 0: the group that stands before this one leads to it by address and chain, or is damaged; -EXDEV:
+ * it does not; another errno: it could not be read for now. */
+int log_files_check_before(
+	struct log_files *files, uint32_t volume, const struct group *first) must_check;
+
 #endif

@@ -36,12 +36,6 @@ bool volume_log_is_mending(const struct volume_log *log)
 	return log->mending != NULL || log->is_cutting;
 }
 
-/* A sector that the disk does not give is as lost as one that gives other bytes. */
-static bool is_damage(int result)
-{
-	return result == -ENODATA || result == -EBADMSG || result == -EIO;
-}
-
 bool log_is_of_branch(const struct epochs *epochs, const struct group *group)
 {
 	uint32_t i = epochs->count;
@@ -62,31 +56,6 @@ struct walk {
 	bool is_known; /* the group that ends there is sound */
 };
 
-/* The group before, where it is sound. */
-static int check_before(struct mend_job *job, const struct group *first)
-{
-	struct bytes *bytes;
-	struct group group;
-	if (first->previous_lsn == first->lsn)
-		return first->lsn == 0 ? 0 : -EXDEV;
-	if (first->previous_lsn > first->lsn)
-		return -EXDEV;
-	int result =
-		log_files_read_group(&job->files, job->volume, first->previous_lsn, &bytes, &group);
-	if (is_damage(result))
-		return 0;
-	if (result < 0)
-		return result;
-	uint64_t end = group.lsn + group_padded(group.used);
-	bool follows = end == first->lsn ||
-		(first->lsn % segment_length == 0 &&
-			segment_of(group.lsn) + 1 == segment_of(first->lsn));
-	if (!follows || group_chain_after(bytes_str(bytes), &group) != first->chain)
-		result = -EXDEV;
-	bytes_unref(&bytes);
-	return result;
-}
-
 /* What is whole, and follows: an old disk, or another's, has groups that are whole too. */
 static int check_follows(struct mend_job *job, const struct walk *walk, const struct group *group)
 {
@@ -96,7 +65,9 @@ static int check_follows(struct mend_job *job, const struct walk *walk, const st
 	if (walk->is_known)
 		return 0;
 	/* Where a walk begins, the segment before knows. */
-	return group->lsn % segment_length == 0 ? check_before(job, group) : 0;
+	return group->lsn % segment_length == 0
+		? log_files_check_before(&job->files, job->volume, group)
+		: 0;
 }
 
 /* Goes on behind the group at `lsn`. 0; -EBADMSG: it is damaged, and the walk is where it was. */
@@ -106,7 +77,7 @@ static int walk_group(struct mend_job *job, uint64_t lsn, struct walk *walk)
 	struct group group;
 	int result = log_files_read_group(&job->files, job->volume, lsn, &bytes, &group);
 	if (result < 0)
-		return is_damage(result) ? -EBADMSG : result;
+		return log_files_is_damage(result) ? -EBADMSG : result;
 	result = check_follows(job, walk, &group);
 	if (result == 0)
 		*walk = (struct walk){ lsn + group_padded(group.used), lsn,
@@ -187,12 +158,12 @@ static int look_at_boundary(struct mend_job *job, uint64_t lsn, uint64_t last, u
 		return chain == job->chain ? BOUNDARY_SOUND : -EXDEV;
 	uint64_t next_segment = (segment_of(lsn) + 1) * segment_length;
 	int result = log_files_read_header(&job->files, job->volume, lsn, &group);
-	if (is_damage(result) && lsn % segment_length != 0 && next_segment < job->end) {
+	if (log_files_is_damage(result) && lsn % segment_length != 0 && next_segment < job->end) {
 		result = log_files_read_header(&job->files, job->volume, next_segment, &group);
 		if (result == 0 && group.previous_lsn > last)
 			return BOUNDARY_DAMAGED; /* others stand between */
 	}
-	if (is_damage(result))
+	if (log_files_is_damage(result))
 		return BOUNDARY_DAMAGED;
 	if (result < 0)
 		return result;
@@ -219,7 +190,8 @@ static int check_groups(struct mend_job *job, bool looks)
 		if (!log_is_of_branch(&job->epochs, &group) ||
 			(at > 0 && (group.previous_lsn != last || group.chain != chain)))
 			return -EXDEV;
-		result = at == 0 && looks ? check_before(job, &group) : 0;
+		result = at == 0 && looks ? log_files_check_before(&job->files, job->volume, &group)
+					  : 0;
 		if (result < 0)
 			return result;
 		last = lsn;
@@ -280,7 +252,7 @@ static int write_group(struct mend_job *job, struct disk_file *file, size_t at, 
 		bytes_unref(&bytes);
 		if (is_same)
 			return 0;
-	} else if (!is_damage(result)) {
+	} else if (!log_files_is_damage(result)) {
 		return result;
 	}
 	return disk_write_now(file, rest.bytes, *length_out, lsn % segment_length);

@@ -252,21 +252,6 @@ static bool is_of_another(const struct volume_log *log, const struct group *grou
 	return !is_news && !log_is_of_branch(&log->state.epochs, group);
 }
 
-/* Where a walk begins: the group before, in another segment, knows. One that cannot be read says
- * nothing. */
-static bool follows_before(struct volume_log *log, const struct group *group)
-{
-	struct bytes *bytes;
-	struct group before;
-	if (group->previous_lsn >= group->lsn ||
-		log_files_read_group(
-			&log->files, log->volume, group->previous_lsn, &bytes, &before) < 0)
-		return true;
-	bool follows = group_chain_after(bytes_str(bytes), &before) == group->chain;
-	bytes_unref(&bytes);
-	return follows;
-}
-
 /* Walks the groups of one segment from `lsn` on; sets end, last group and chain. A group
  * that is not the one that was told of here ends the log, as an invalid one does. */
 static int walk_from(struct volume_log *log, uint64_t lsn, struct error *error)
@@ -280,7 +265,7 @@ static int walk_from(struct volume_log *log, uint64_t lsn, struct error *error)
 		if (result < 0)
 			break;
 		bool follows = log->is_empty
-			? follows_before(log, &group)
+			? log_files_check_before(&log->files, log->volume, &group) != -EXDEV
 			: group.previous_lsn == log->last_group && group.chain == log->chain;
 		follows = follows && !is_of_another(log, &group);
 		uint64_t chain = group_chain_after(bytes_str(bytes), &group);
@@ -489,7 +474,7 @@ static int find_sound(struct volume_log *log, uint64_t lsn, int64_t highest, uin
 			*lsn_out = lsn;
 			return 0;
 		}
-		if (result != -ENODATA && result != -EBADMSG && result != -EIO)
+		if (!log_files_is_damage(result))
 			return result;
 	}
 	return -ENODATA;

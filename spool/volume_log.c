@@ -693,11 +693,11 @@ void volume_log_close(struct volume_log **log_pointer)
 	log_hold_wait(log);
 	log_punch_abandon(log);
 	log_mend_abandon(log);
-	log_probe_abandon(log);
 	if (!log->fenced && log->told.file != NULL && log->end > log->told.told.lsn)
 		/* Without it the next opening knows a little less. */
 		(void)!log_told_write(
 			&log->told, &(struct told){ log->end, log->chain, false }, true);
+	log_probe_abandon(log);
 	log_told_close(&log->told);
 	timer_destroy(&log->told_timer);
 	log_files_deinit(&log->files);

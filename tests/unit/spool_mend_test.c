@@ -232,14 +232,29 @@ TEST(what_is_not_of_this_log_or_not_sound_is_not_written)
 	end(&c);
 }
 
+/* Writes a group's header anew: whole, and another's. Returns the chain that it had. */
+static uint64_t forge(struct copies *c, uint64_t lsn, bool is_of_another_branch)
+{
+	struct group group;
+	uint8_t header[GROUP_HEADER_LENGTH];
+	char name[32];
+	EXPECT(group_header_decode(str_of(c->bytes + lsn, GROUP_HEADER_LENGTH), lsn, 7, &group));
+	uint64_t chain = group.chain;
+	if (is_of_another_branch)
+		group.incarnation--;
+	else
+		group.chain++;
+	group_header_encode(&group, header);
+	snprintf(name, sizeof(name), "%016llx.log", (unsigned long long)segment_of(lsn));
+	overwrite(&c->here, name, lsn % segment_length, (char *)header, sizeof(header));
+	return chain;
+}
+
 /* As a disk has it that was put back. */
 TEST(a_group_that_is_whole_and_does_not_follow_is_damage)
 {
 	struct copies c;
 	struct log_damage found;
-	struct group group;
-	uint8_t header[GROUP_HEADER_LENGTH];
-	char name[32];
 	begin(&c);
 	/* In the middle of a segment, and at its beginning. */
 	unsigned first = 0;
@@ -248,12 +263,7 @@ TEST(a_group_that_is_whole_and_does_not_follow_is_damage)
 	const unsigned groups[] = { 3, first };
 	for (unsigned i = 0; i < array_length(groups); i++) {
 		uint64_t lsn = c.groups[groups[i]], next = c.groups[groups[i] + 1];
-		struct str there = str_of(c.bytes + lsn, GROUP_HEADER_LENGTH);
-		EXPECT(group_header_decode(there, lsn, 7, &group));
-		group.chain++;
-		group_header_encode(&group, header);
-		snprintf(name, sizeof(name), "%016llx.log", (unsigned long long)segment_of(lsn));
-		overwrite(&c.here, name, lsn % segment_length, (char *)header, sizeof(header));
+		forge(&c, lsn, false);
 		for (uint64_t at = lsn; at <= next; at += next - lsn) {
 			EXPECT_INT(at == lsn ? 0 : -ENOENT, locate(&c, at, &found));
 			if (at == lsn) {
@@ -271,14 +281,9 @@ TEST(a_group_that_is_whole_and_does_not_follow_is_damage)
 TEST(a_log_that_is_cut_in_front_of_a_foreign_group_ends_with_its_own_chain)
 {
 	struct copies c;
-	struct group group;
-	uint8_t header[GROUP_HEADER_LENGTH];
 	begin(&c);
 	uint64_t lsn = c.groups[3];
-	EXPECT(group_header_decode(str_of(c.bytes + lsn, GROUP_HEADER_LENGTH), lsn, 7, &group));
-	uint64_t chain = group.chain++;
-	group_header_encode(&group, header);
-	overwrite(&c.here, "0000000000000000.log", lsn, (char *)header, sizeof(header));
+	uint64_t chain = forge(&c, lsn, false);
 	EXPECT_INT(0, cut(&c.here, lsn));
 	EXPECT_INT(lsn, volume_log_end(c.here.log));
 	EXPECT(volume_log_chain(c.here.log) == chain);
@@ -417,18 +422,11 @@ TEST(a_log_is_opened_over_a_group_of_another_branch_though_it_follows)
 {
 	struct copies c;
 	struct log_damage found;
-	struct group group;
-	uint8_t header[GROUP_HEADER_LENGTH];
-	char name[32];
 	begin(&c);
 	unsigned at = c.count - 2;
 	uint64_t lsn = c.groups[at];
 	EXPECT(segment_of(lsn) == segment_of(c.groups[at + 1]) && lsn % segment_length > 0);
-	EXPECT(group_header_decode(str_of(c.bytes + lsn, GROUP_HEADER_LENGTH), lsn, 7, &group));
-	group.incarnation--;
-	group_header_encode(&group, header);
-	snprintf(name, sizeof(name), "%016llx.log", (unsigned long long)segment_of(lsn));
-	overwrite(&c.here, name, lsn % segment_length, (char *)header, sizeof(header));
+	forge(&c, lsn, true);
 	EXPECT_INT(0, open_over(&c, true));
 	EXPECT_INT(lsn, volume_log_passed_over(c.here.log));
 	EXPECT_INT(c.end, volume_log_end(c.here.log));
