@@ -159,7 +159,7 @@ static void take_old(struct move *move, const struct json *status)
 	old->entry = volume;
 	old->answers = volume != NULL;
 	old->has_failed = json_true(volume, "has_failed");
-	old->position.epoch = json_u64(volume, "epoch");
+	old->position.epoch = json_u64(volume, old->has_failed ? "answered_epoch" : "epoch");
 	old->position.end_lsn = json_u64(volume, old->has_failed ? "answered_lsn" : "durable_lsn");
 	old->seen_epoch = json_u64(volume, "seen_epoch");
 	move->old_writes = old->position.epoch <= move->volume->epoch &&

@@ -169,6 +169,8 @@ int volume_take_log(struct volume *volume)
 	if (result < 0 && result != -EAGAIN)
 		log_error("volume_unusable", "volume=%u reason=%s", options->id,
 			log_quote(str_from(error.text)));
+	if (result == 0) /* who answered what is here is not known */
+		volume->answered_end = volume_log_end(volume->log);
 	return result;
 }
 
@@ -193,8 +195,7 @@ static bool take_log(struct volume *volume)
 static void begin_reign(struct volume *volume)
 {
 	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
-	/* Who answered what is here is not known. */
-	volume->answered_end = volume_log_end(volume->log);
+	volume->answered_end = volume_log_end(volume->log); /* with what was fetched since */
 	bool is_new_reign = volume_written_epoch(volume) != volume->desired.epoch;
 	struct epoch_entry opening = { .epoch = volume->desired.epoch,
 		.incarnation = incarnation_make(volume->desired.epoch, rand_u64()) };

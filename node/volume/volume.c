@@ -90,6 +90,17 @@ static void publish_index(struct volume *volume)
 		volume->index.store != NULL && !volume->index.is_broken);
 }
 
+static void publish_answered(struct volume *volume)
+{
+	struct volume_numbers *numbers = &volume->numbers;
+	bool has_failed = volume_has_failed(volume);
+	if (has_failed) {
+		atomic_store(&numbers->answered_epoch, volume_answered_epoch(volume));
+		atomic_store(&numbers->answered_lsn, volume->answered_end);
+	}
+	atomic_store(&numbers->has_failed, has_failed);
+}
+
 void volume_publish(struct volume *volume)
 {
 	struct volume_numbers *numbers = &volume->numbers;
@@ -110,8 +121,7 @@ void volume_publish(struct volume *volume)
 	publish_end(numbers, durable, volume->log ? volume_log_chain(volume->log) : 0);
 	if (volume->log != NULL)
 		atomic_store(&numbers->whole_from, volume_log_whole_from(volume->log));
-	atomic_store(&numbers->has_failed, volume_has_failed(volume));
-	atomic_store(&numbers->answered_lsn, volume->answered_end);
+	publish_answered(volume);
 	atomic_store(&numbers->applied_lsn, volume->index.applied_lsn);
 	atomic_store(&numbers->messages, volume->index.message_count);
 	atomic_store(&numbers->live_bytes, volume->index.bodies.live_bytes);
@@ -261,6 +271,11 @@ bool volume_is_deposed(const struct volume *volume)
 bool volume_has_failed(const struct volume *volume)
 {
 	return volume->log != NULL && volume_log_is_fenced(volume->log);
+}
+
+uint64_t volume_answered_epoch(const struct volume *volume)
+{
+	return epochs_epoch_below(volume_log_epochs(volume->log), volume->answered_end);
 }
 
 bool volume_is_in_doubt(const struct volume *volume)

@@ -264,7 +264,7 @@ struct volume_numbers {
 	 * is true. */
 	atomic_bool writes;
 	atomic_bool is_proven; /* where it ends counts (volume_is_proven_end) */
-	atomic_bool has_failed; /* volume_has_failed; then answered_lsn is what counts */
+	atomic_bool has_failed; /* volume_has_failed; then answered_* is what counts */
 	atomic_bool is_index_usable;
 	atomic_int waits_for; /* enum volume_wait, while OPENING */
 	/* The highest epoch anybody has shown. */
@@ -274,7 +274,8 @@ struct volume_numbers {
 	atomic_uint_fast64_t reign[2], incarnation;
 	/* epoch: of the last bytes of the log here; 0: none, or not read yet. */
 	atomic_uint_fast64_t epoch, durable_lsn, applied_lsn, leader_lsn, messages, at_risk;
-	atomic_uint_fast64_t answered_lsn; /* answered_end of struct volume */
+	/* Of a volume that has failed: volume_answered_epoch, answered_end of struct volume. */
+	atomic_uint_fast64_t answered_epoch, answered_lsn;
 	/* Of the log that is written here: damaged ranges that other copies have mended, and 1
 	 * while the last one that was met could not be; since the process began. */
 	atomic_uint_fast64_t mended, not_mended;
@@ -384,7 +385,7 @@ struct volume {
 	uint64_t opened_end;  /* where the log ended then */
 	uint64_t purged_end;  /* of the last PURGE that may be in the log */
 	/* What ends above it was answered to nobody as done: when the disk has failed no copy lacks
-	 * anything that was confirmed here if it has this much. */
+	 * anything that was confirmed here if it has this much (volume_answered_epoch). */
 	uint64_t answered_end;
 	/* Highest epoch anybody has shown; below it nothing may be written. */
 	uint64_t highest_epoch;
@@ -547,6 +548,10 @@ void volume_stop(struct volume *volume, struct end_wait *wait);
 bool volume_is_proven_end(const struct volume *volume);
 /* Its disk has failed under it: nothing more is written here before the process is started anew. */
 bool volume_has_failed(const struct volume *volume);
+/* The epoch of what ends at `answered_end`, of a volume that has its log. A reign that was
+ * announced and whose first group never came to the disk has answered nothing that a copy could
+ * lack. */
+uint64_t volume_answered_epoch(const struct volume *volume);
 /* A replica of `epoch` stops acknowledging, over restarts too: `wait` is told when nothing more can
  * come into its log. -ESTALE at once for a volume that is no replica or knows a later epoch. */
 void volume_hold(struct volume *volume, uint64_t epoch, struct end_wait *wait);

@@ -137,6 +137,9 @@ static void run_begin(struct worker_call *call)
 	const struct volume *volume = call->slot->volume;
 	const struct volume_options *options = &volume->options;
 	uint64_t end = volume->log ? volume_log_end(volume->log) : volume->reader_end;
+	/* What a failed disk has above that was confirmed to nobody. */
+	if (volume_has_failed(volume) && volume->answered_end < end)
+		end = volume->answered_end;
 	request->from = request->items[request->next - 1].from;
 	bool is_asked = request->is_above;
 	if (!is_asked && (volume->state == VOLUME_PRIMARY || volume->state == VOLUME_FENCED)) {

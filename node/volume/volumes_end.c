@@ -28,7 +28,7 @@ struct end_item {
 	bool is_clean; /* the log ends with a fence */
 	bool is_proven;
 	bool is_whole;   /* it has what it had, and is not being filled */
-	bool has_failed; /* by its disk; `end` is that of what was answered */
+	bool has_failed; /* by its disk; `epoch` and `end` are those of what was answered */
 };
 
 /* Lives until every volume has answered, which may be after the answer to the asker. */
@@ -136,8 +136,10 @@ static void take_numbers(struct end_item *item)
 	item->is_clean = volume_log_ends_fenced(volume->log);
 	item->is_whole = volume_log_end(volume->log) >= volume_log_whole_from(volume->log);
 	item->has_failed = volume_has_failed(volume);
-	if (item->has_failed)
+	if (item->has_failed) {
+		item->epoch = volume_answered_epoch(volume);
 		item->end = volume->answered_end;
+	}
 }
 
 static void on_end(struct end_wait *wait, int status, uint64_t end)

@@ -171,7 +171,8 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 			", \"role\": \"%s\", \"is_proven\": %s, \"has_failed\": %s, \"epoch\": "
 			"%llu, "
 			"\"seen_epoch\": %llu, "
-			"\"durable_lsn\": %llu, \"answered_lsn\": %llu, \"applied_lsn\": %llu, "
+			"\"durable_lsn\": %llu, \"answered_epoch\": %llu, \"answered_lsn\": %llu, "
+			"\"applied_lsn\": %llu, "
 			"\"leader_lsn\": %llu, "
 			"\"leader_age_ms\": %llu, \"is_whole\": %s, \"is_damaged\": %s, "
 			"\"damaged_lsn\": %llu, "
@@ -185,6 +186,7 @@ void volumes_status(struct volumes *volumes, struct buf *json_out)
 			(unsigned long long)atomic_load(&numbers->epoch),
 			(unsigned long long)atomic_load(&numbers->seen),
 			(unsigned long long)atomic_load(&numbers->durable_lsn),
+			(unsigned long long)atomic_load(&numbers->answered_epoch),
 			(unsigned long long)atomic_load(&numbers->answered_lsn),
 			(unsigned long long)atomic_load(&numbers->applied_lsn),
 			(unsigned long long)atomic_load(&numbers->leader_lsn),

@@ -172,7 +172,7 @@ static void on_fenced(struct end_wait *wait, int status, uint64_t end)
 		const struct volume_numbers *numbers = &plan->primary.volume->numbers;
 		plan->primary.only_waits = true;
 		plan->primary.stands = false;
-		plan->primary.epoch = numbers->epoch;
+		plan->primary.epoch = has_failed ? numbers->answered_epoch : numbers->epoch;
 		plan->primary.end = has_failed ? numbers->answered_lsn : numbers->durable_lsn;
 		hold_all(plan);
 		return;

@@ -172,6 +172,20 @@ TEST(a_primary_whose_disk_failed_is_left_where_a_copy_has_all_that_it_confirmed)
 	}
 }
 
+TEST(a_target_whose_disk_fails_before_it_has_written_is_left_for_a_copy_of_the_epoch_before)
+{
+	struct story story;
+	begin(&story);
+	story.move.old.has_failed = true;
+	story.move.old_writes = story.move.fenced = false;
+	story.move.old.position = (struct position){ EPOCH - 1, END, 1, true };
+	for (unsigned i = B; i <= C; i++)
+		story.move.candidates[i].position = story.move.old.position;
+	decide(&story);
+	EXPECT(!story.move.problem[0] && story.move.chosen_node_id != 0);
+	EXPECT(story.move.above_epoch >= EPOCH);
+}
+
 TEST(one_that_was_left_behind_is_no_choice_before_it_has_caught_up)
 {
 	static const struct directory_volume freed = {

@@ -6,8 +6,10 @@
 #include "unit/test.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -509,6 +511,39 @@ TEST(what_a_volume_writes_for_itself_was_answered_to_nobody)
 	EXPECT(fence.answered);
 	EXPECT(volume_log_end(f.volume->log) > end);
 	EXPECT_INT(end, f.volume->answered_end);
+	fixture_teardown(&f);
+}
+
+static void name_primary_again(struct fixture *f, uint64_t epoch)
+{
+	struct volume_desired desired = f->volume->desired;
+	desired.epoch = epoch;
+	memcpy(desired.reign, "another reign...", sizeof(desired.reign));
+	volume_set_desired(f->volume, &desired);
+}
+
+/* Else the copies, which have all that was ever confirmed, seem to have less than this one. */
+TEST(a_reign_whose_disk_fails_before_its_first_group_has_answered_nothing)
+{
+	struct fixture f;
+	struct rlimit before, low;
+	fixture_setup(&f);
+	EXPECT_INT(0, fixture_deliver(&f, OTHERS_ID, 100 << 10));
+	uint64_t end = volume_log_end(f.volume->log);
+	/* Vectors are small enough to be written below this place, and the log is beyond it. */
+	EXPECT_INT(0, getrlimit(RLIMIT_FSIZE, &before));
+	low = (struct rlimit){ .rlim_cur = 64 << 10, .rlim_max = before.rlim_max };
+	EXPECT(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+	EXPECT_INT(0, setrlimit(RLIMIT_FSIZE, &low));
+	name_primary_again(&f, 2);
+	run_for_a_moment(&f);
+	EXPECT_INT(0, setrlimit(RLIMIT_FSIZE, &before));
+	EXPECT_INT(VOLUME_FENCED, f.volume->state);
+	EXPECT(volume_has_failed(f.volume));
+	EXPECT(epochs_last(volume_log_epochs(f.volume->log))->epoch > 1);
+	volume_publish(f.volume);
+	EXPECT_INT(1, f.volume->numbers.answered_epoch);
+	EXPECT_INT(end, f.volume->numbers.answered_lsn);
 	fixture_teardown(&f);
 }
 
