@@ -132,6 +132,7 @@ void control_reply(struct control_request *request, struct str json)
 	if (request->stream != NULL) {
 		stream_write_str(request->stream, json);
 		stream_write(request->stream, "\n", 1);
+		stream_be_patient(request->stream); /* a long answer, and a slow line */
 		stream_close(request->stream);
 	}
 	free(request);

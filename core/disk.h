@@ -113,5 +113,9 @@ int disk_rename(const char *from, const char *to) must_check;
 struct disk_lock;
 int disk_lock_take(const char *path, struct disk_lock **lock_out) must_check;
 void disk_lock_release(struct disk_lock **lock);
+/* Whether the file that is locked is still the one of this name, by which it was taken: not where
+ * it was removed or moved away with its directory, or another file system was mounted there or
+ * went. */
+bool disk_lock_is_at(const struct disk_lock *lock, const char *path);
 
 #endif

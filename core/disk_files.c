@@ -324,6 +324,15 @@ int disk_lock_take(const char *path, struct disk_lock **lock_out)
 	return 0;
 }
 
+bool disk_lock_is_at(const struct disk_lock *lock, const char *path)
+{
+	struct stat named, held;
+	if (stat(path, &named) < 0) /* what else is wrong there says nothing of where it is */
+		return errno != ENOENT && errno != ENOTDIR;
+	return fstat(lock->fd, &held) < 0 ||
+		(named.st_dev == held.st_dev && named.st_ino == held.st_ino);
+}
+
 void disk_lock_release(struct disk_lock **lock)
 {
 	if (*lock == NULL)

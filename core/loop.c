@@ -180,6 +180,11 @@ void loop_run(struct loop *loop)
 	atomic_store(&loop->stopping, false);
 }
 
+void loop_turn(struct loop *loop)
+{
+	uv_run(&loop->uv, UV_RUN_ONCE);
+}
+
 void loop_stop(struct loop *loop)
 {
 	atomic_store(&loop->stopping, true);

@@ -28,6 +28,8 @@ struct loop *loop_create(void);
 void loop_destroy(struct loop **loop);
 /* Runs until loop_stop. */
 void loop_run(struct loop *loop);
+/* Waits for what comes next, and runs that: for who ends a loop, and has something on its way. */
+void loop_turn(struct loop *loop);
 void loop_stop(struct loop *loop);
 
 /* Runs `task` on the loop's thread, in the order of posting. The task's owner keeps it alive. A

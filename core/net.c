@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
@@ -436,10 +437,21 @@ static void shut_write(struct stream *stream)
 	shutdown(stream->fd, SHUT_WR);
 }
 
+/* The other side has given the connection up, or the kernel has: what is queued goes nowhere, and
+ * is counted there all the same. */
+static bool is_reset(const struct stream *stream)
+{
+	struct tcp_info info = { 0 };
+	socklen_t length = sizeof(info);
+	return getsockopt(stream->fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 &&
+		info.tcpi_state == TCP_CLOSE;
+}
+
 size_t stream_untaken(const struct stream *stream)
 {
 	int queued = 0;
-	if (ioctl(stream->fd, SIOCOUTQ, &queued) < 0 || queued < 0)
+	if (ioctl(stream->fd, SIOCOUTQ, &queued) < 0 || queued < 0 ||
+		(queued > 0 && is_reset(stream)))
 		queued = 0;
 	return stream->output.length + (size_t)queued;
 }

@@ -17,7 +17,8 @@ enum {
 	 * its primary had when it was asked. */
 	SETTLE_MS = 5000,
 	SETTLE_LOOK_MS = 50,
-	/* What mail leaves free on a disk: a filling ends before that. */
+	/* What a filling leaves free on a disk (ROOM_KEPT_BYTES of replicator/room.c), and as much
+	 * again for the index. */
 	SPARE_MIB = 64,
 };
 
@@ -249,19 +250,33 @@ static const struct json *disk_of(const struct subject *subject)
 	return disk;
 }
 
-/* A copy that cannot come to its end would be asked for for ever. */
-static int check_room(const struct subject *subject)
+/* All that is shipped: also what no mailbox shows any more, and is kept, or not freed yet. */
+static uint64_t filling_mib(const struct subject *subject)
 {
-	const struct json *disk = disk_of(subject);
-	uint64_t free_mib = json_u64(disk, "free_bytes") >> 20;
-	uint64_t needed_mib = (json_u64(subject->primary, "live_bytes") >> 20) + SPARE_MIB;
-	if (!disk || free_mib >= needed_mib)
+	const struct json *home = subject->primary;
+	uint64_t bytes = json_u64(home, "live_bytes") + json_u64(home, "kept_bytes") +
+		json_u64(home, "dead_bytes");
+	return (bytes >> 20) + SPARE_MIB;
+}
+
+/* A copy that cannot come to its end would be asked for for ever. `hint`: what to do about it. */
+static int check_room(const struct subject *subject, const char *hint)
+{
+	const struct json *disk = disk_of(subject), *free_bytes = json_get(disk, "free_bytes");
+	uint64_t free_mib = json_u64(disk, "free_bytes") >> 20, needed_mib = filling_mib(subject);
+	if (!free_bytes)
+		return EXIT_DONE; /* it does not say */
+	if (json_true(disk, "read_only")) {
+		command_complain("the disk of the volumes of %s is read-only: %s",
+			subject->node->name, hint);
+		return EXIT_FAILED;
+	}
+	if (free_mib >= needed_mib)
 		return EXIT_DONE;
-	command_complain(
-		"%s has %llu MiB free on the disk of its volumes, and volume %s needs %llu "
-		"MiB there: make room first, or name another node",
+	command_complain("%s has %llu MiB free on the disk of its volumes, and volume %s needs "
+			 "%llu MiB there: make room first, %s",
 		subject->node->name, (unsigned long long)free_mib, subject->volume->name,
-		(unsigned long long)needed_mib);
+		(unsigned long long)needed_mib, hint);
 	return EXIT_FAILED;
 }
 
@@ -280,7 +295,7 @@ static int add(struct subject *subject)
 	}
 	if (!subject->primary)
 		return refuse_unserved(subject);
-	int code = check_room(subject);
+	int code = check_room(subject, "or name another node");
 	if (code == EXIT_DONE)
 		code = take_volume(subject, "copy add");
 	if (code != EXIT_DONE)
@@ -466,7 +481,10 @@ static int reseed(struct subject *subject)
 		return report_begun(subject);
 	if (!subject->primary)
 		return refuse_unserved(subject);
-	int code = take_volume(subject, "copy reseed");
+	/* What is there stays beside the new one until that counts. */
+	int code = check_room(subject, "or `pando copy remove` what is there, and add it again");
+	if (code == EXIT_DONE)
+		code = take_volume(subject, "copy reseed");
 	if (code == EXIT_DONE)
 		code = check_leaving(subject);
 	if (code != EXIT_DONE)

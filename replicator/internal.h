@@ -234,6 +234,7 @@ struct replicator {
 	unsigned export_count;
 	struct timer *export_timer;
 	struct timer *report_timer;
+	struct timer *place_timer; /* looks whether the logs are where they were */
 	struct room room;
 	struct metric *shipped_bytes, *received_bytes;
 };
@@ -348,6 +349,7 @@ bool receive_is_held(const struct copy *copy);
 /* Tells the node where the replica ends; of a copy whose log is open. */
 void receive_report(struct copy *copy);
 void receive_on_report_timer(void *arg);
+void receive_on_place_timer(void *arg);
 void receive_on_following(struct connection *connection, const struct cluster_message *message);
 void receive_on_cut(struct connection *connection, const struct cluster_message *message);
 void receive_on_refuse(struct connection *connection, const struct cluster_message *message);

@@ -289,15 +289,15 @@ void receive_reconcile(struct copy *copy)
 	}
 	if (copy->is_writing)
 		return;
-	if (aside_is_wanted(copy)) {
+	/* What its disk has failed is read again, as by a process that is started anew. */
+	if (aside_is_wanted(copy) || (copy->log != NULL && volume_log_is_fenced(copy->log))) {
 		if (copy->log != NULL && volume_log_is_punching(copy->log)) {
 			timer_start(copy->open_timer, LOCK_RETRY_MS);
 			return;
 		}
 		receive_close(copy);
 	}
-	if ((copy->log == NULL && !aside_prepare(copy)) || !open_log(copy) ||
-		volume_log_is_fenced(copy->log))
+	if ((copy->log == NULL && !aside_prepare(copy)) || !open_log(copy))
 		return;
 	look_at_hold(copy);
 	if (receive_is_held(copy))
@@ -582,7 +582,6 @@ static void refuse_chunk(
 		receive_release(copy);
 		return;
 	}
-	/* A failed disk is asked about again only by the next process (see receive_reconcile). */
 	if (receive->status == -EXDEV)
 		copy->verdict = COPY_DIVERGED;
 	park(copy, copy->source == connection ? connection : NULL, why,
@@ -627,6 +626,21 @@ static void on_received(struct volume_receive *receive)
 	try_receive(copy);
 	if (!copy->is_writing)
 		receive_reconcile(copy);
+}
+
+void receive_on_place_timer(void *arg)
+{
+	struct replicator *replicator = arg;
+	void *value;
+	for (size_t i = 0; map_next(replicator->copies, &i, NULL, &value);) {
+		struct copy *copy = value;
+		if (copy->log == NULL || volume_log_is_fenced(copy->log) ||
+			volume_log_look(copy->log) || copy->is_writing)
+			continue; /* what is being written is refused, which leads on */
+		park(copy, copy->state == COPY_RECEIVING ? copy->source : NULL,
+			"its files were removed or moved away", COPY_UNVERIFIED);
+	}
+	timer_start(replicator->place_timer, LOG_LOOK_MS);
 }
 
 /* Chunks that came while a write was in flight become one write: their bytes follow each other. */

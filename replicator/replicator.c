@@ -28,6 +28,8 @@ int replicator_create(const struct replicator_options *options, struct replicato
 	replicator->ship_task = (struct task){ .run = ship_task, .arg = replicator };
 	replicator->report_timer =
 		timer_new(options->loop, receive_on_report_timer, replicator);
+	replicator->place_timer = timer_new(options->loop, receive_on_place_timer, replicator);
+	timer_start(replicator->place_timer, LOG_LOOK_MS);
 	replicator->fill_timer = timer_new(options->loop, ship_on_fill_timer, replicator);
 	replicator->export_timer = timer_new(options->loop, export_on_timer, replicator);
 	replicator->shipped_bytes =
@@ -81,6 +83,7 @@ void replicator_destroy(struct replicator **replicator_pointer)
 		free(peer);
 	}
 	timer_destroy(&replicator->report_timer);
+	timer_destroy(&replicator->place_timer);
 	timer_destroy(&replicator->fill_timer);
 	timer_destroy(&replicator->export_timer);
 	loop_cancel_deferred(replicator->options.loop, &replicator->ship_task);

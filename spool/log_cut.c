@@ -126,15 +126,18 @@ static int walk_segment_to(struct cut *cut, uint64_t segment, uint64_t lsn)
 		struct group group;
 		struct bytes *bytes;
 		result = log_files_read_group(&cut->files, log->volume, at, &bytes, &group);
-		if (result < 0 || (last != UINT64_MAX && group.previous_lsn != last))
+		if (result < 0)
+			break;
+		uint64_t chain = group_chain_after(bytes_str(bytes), &group);
+		bytes_unref(&bytes);
+		if (last != UINT64_MAX && (group.previous_lsn != last || group.chain != cut->chain))
 			break;
 		last = at;
 		cut->last_group = last;
-		cut->chain = group_chain_after(bytes_str(bytes), &group);
+		cut->chain = chain;
 		cut->end = at += group_padded(group.used);
-		bytes_unref(&bytes);
 	}
-	if (result < 0 && result != -ENODATA && result != -EBADMSG)
+	if (result < 0 && !log_files_is_damage(result))
 		return result;
 	if (last == UINT64_MAX)
 		return -ENODATA;
@@ -168,29 +171,30 @@ static int find_new_end(struct cut *cut, uint64_t lsn)
 	if (cut->is_empty)
 		return 0;
 	int result = log_files_read_header(&cut->files, log->volume, at, &group);
-	if (result == -ENODATA && lsn % segment_length != 0) {
+	if (log_files_is_damage(result) && lsn % segment_length != 0) {
 		at = (segment_of(lsn) + 1) * segment_length;
 		result = at < log->end ? log_files_read_header(&cut->files, log->volume, at, &group)
 				       : -ENODATA;
 	}
 	/* What follows in the next segment names another group when the one here is damaged. */
-	if (result == -ENODATA || (result == 0 && group.previous_lsn >= lsn))
-		return walk_to_new_end(cut, lsn);
+	if (result == 0)
+		result = group.previous_lsn < lsn ? log_files_read_header(&cut->files, log->volume,
+							    group.previous_lsn, &previous)
+						  : -ENODATA;
 	if (result < 0)
-		return result;
-	result = log_files_read_header(&cut->files, log->volume, group.previous_lsn, &previous);
-	if (result < 0)
-		return result == -ENODATA ? walk_to_new_end(cut, lsn) : result;
+		return log_files_is_damage(result) ? walk_to_new_end(cut, lsn) : result;
 	cut->last_group = group.previous_lsn;
 	cut->end = previous.lsn + group_padded(previous.used);
 	if (cut->end > lsn)
 		return -EINVAL;
+	/* One of another log names what it likes. */
+	if (cut->end < lsn && segment_of(cut->last_group) == segment_of(lsn))
+		return walk_to_new_end(cut, lsn);
 	struct bytes *bytes;
 	result = log_files_read_group(
 		&cut->files, log->volume, group.previous_lsn, &bytes, &previous);
 	if (result < 0)
-		return result == -ENODATA || result == -EBADMSG ? walk_to_new_end(cut, lsn)
-								: result;
+		return log_files_is_damage(result) ? walk_to_new_end(cut, lsn) : result;
 	cut->chain = group_chain_after(bytes_str(bytes), &previous);
 	bytes_unref(&bytes);
 	return 0;

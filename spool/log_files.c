@@ -4,6 +4,7 @@
 #include "core/bytes.h"
 #include "core/check.h"
 #include "core/encode.h"
+#include "spool/log_mend.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -251,7 +252,8 @@ bool log_files_is_damage(int result)
 	return result == -ENODATA || result == -EBADMSG || result == -EIO;
 }
 
-int log_files_check_before(struct log_files *files, uint32_t volume, const struct group *first)
+int log_files_check_before(struct log_files *files, uint32_t volume, const struct epochs *epochs,
+	const struct group *first)
 {
 	struct bytes *bytes;
 	struct group group;
@@ -265,10 +267,11 @@ int log_files_check_before(struct log_files *files, uint32_t volume, const struc
 	if (result < 0)
 		return result;
 	uint64_t end = group.lsn + group_padded(group.used);
+	bool is_ours = log_is_of_branch(epochs, &group);
 	bool follows = end == first->lsn ||
 		(first->lsn % segment_length == 0 &&
 			segment_of(group.lsn) + 1 == segment_of(first->lsn));
-	if (!follows || group_chain_after(bytes_str(bytes), &group) != first->chain)
+	if (is_ours && (!follows || group_chain_after(bytes_str(bytes), &group) != first->chain))
 		result = -EXDEV;
 	bytes_unref(&bytes);
 	return result;

@@ -8,6 +8,7 @@
 
 #include "core/bytes.h"
 #include "core/disk.h"
+#include "proto/disk/epochs.h"
 #include "proto/disk/record.h"
 
 enum {
@@ -75,12 +76,12 @@ int log_save_range(struct log_files *files, uint32_t volume, uint64_t epoch, uin
 	uint64_t to) must_check;
 
 /* What was read is lost: a sector that the disk does not give as much as one that gives other
- * bytes.
- */
+ * bytes. */
 bool log_files_is_damage(int result);
-/* 0: the group that stands before this one leads to it by address and chain, or is damaged; -EXDEV:
- * it does not; another errno: it could not be read for now. */
-int log_files_check_before(
-	struct log_files *files, uint32_t volume, const struct group *first) must_check;
+/* 0: the group that stands before this one leads to it by address and chain, or is damaged or of
+ * another branch than this vector's; -EXDEV: it does not; another errno: it could not be read for
+ * now. */
+int log_files_check_before(struct log_files *files, uint32_t volume, const struct epochs *epochs,
+	const struct group *first) must_check;
 
 #endif

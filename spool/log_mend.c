@@ -66,7 +66,7 @@ static int check_follows(struct mend_job *job, const struct walk *walk, const st
 		return 0;
 	/* Where a walk begins, the segment before knows. */
 	return group->lsn % segment_length == 0
-		? log_files_check_before(&job->files, job->volume, group)
+		? log_files_check_before(&job->files, job->volume, &job->epochs, group)
 		: 0;
 }
 
@@ -190,8 +190,9 @@ static int check_groups(struct mend_job *job, bool looks)
 		if (!log_is_of_branch(&job->epochs, &group) ||
 			(at > 0 && (group.previous_lsn != last || group.chain != chain)))
 			return -EXDEV;
-		result = at == 0 && looks ? log_files_check_before(&job->files, job->volume, &group)
-					  : 0;
+		result = at == 0 && looks
+			? log_files_check_before(&job->files, job->volume, &job->epochs, &group)
+			: 0;
 		if (result < 0)
 			return result;
 		last = lsn;

@@ -7,15 +7,13 @@
 /* Whether the disk still takes what it is given. A synchronizing alone asks nothing of one whose
  * cache cannot be lost: a block is written, behind what the file `told` says. */
 
-enum { PROBE_BYTES = 4096, PROBE_AT = 4096 };
-
 /* It outlives a log that is closed meanwhile, and has the file then. */
 struct probe_job {
 	struct disk_op op;
 	struct volume_log *log;     /* NULL: closed */
 	struct disk_file *own_file; /* NULL: the log's */
 	struct iovec vector;
-	uint8_t block[PROBE_BYTES];
+	uint8_t block[TOLD_PROBE_BYTES];
 	void (*done)(void *arg, int status);
 	void *arg;
 };
@@ -61,5 +59,5 @@ void volume_log_probe(struct volume_log *log, void (*done)(void *arg, int status
 	job->vector = (struct iovec){ job->block, sizeof(job->block) };
 	put_le64(job->block, ++log->probe_count);
 	log->probing = job;
-	disk_write(log->told.file, &job->op, &job->vector, 1, PROBE_AT);
+	disk_write(log->told.file, &job->op, &job->vector, 1, TOLD_PROBE_AT);
 }

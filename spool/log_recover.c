@@ -242,14 +242,39 @@ static int64_t last_used_segment(struct volume_log *log, int64_t highest, struct
 	return -1;
 }
 
-/* The first of another branch follows what both have. What is later than all that the vector knows
- * is news, and not another branch. */
-static bool is_of_another(const struct volume_log *log, const struct group *group)
+/* A group begins an incarnation that the vector does not know yet, because the file was lost or is
+ * older: it brings its own, which goes on from what is known here. Where the known one begins at
+ * the same place, and wrote nothing or was written over, only the epoch says which is later. */
+static bool is_news(const struct volume_log *log, const struct group *group, struct str bytes)
 {
-	const struct epoch_entry *last = epochs_last(&log->state.epochs);
-	bool is_news = last == NULL || group->epoch > last->epoch ||
-		(group->epoch == last->epoch && group->incarnation > last->incarnation);
-	return !is_news && !log_is_of_branch(&log->state.epochs, group);
+	const struct epoch_entry *known = epochs_last(&log->state.epochs);
+	struct epochs found = { 0 };
+	if (known == NULL)
+		return true;
+	if (!log_vector_of(group, bytes, &found))
+		return false;
+	const struct epoch_entry *last = epochs_last(&found);
+	bool goes_on = last != NULL && log_is_of_branch(&found, group) &&
+		(known->start_lsn < group->lsn ? epochs_have(&found, known)
+					       : last->epoch > known->epoch);
+	epochs_deinit(&found);
+	return goes_on;
+}
+
+/* The first of another branch follows what both have. */
+static bool is_of_another(const struct volume_log *log, const struct group *group, struct str bytes)
+{
+	return !log_is_of_branch(&log->state.epochs, group) && !is_news(log, group, bytes);
+}
+
+/* 0; -EXDEV: it does not follow what the log ends with; or why that cannot be known for now. */
+static int check_group(struct volume_log *log, const struct group *group, struct str bytes)
+{
+	int result = log->is_empty
+		? log_files_check_before(&log->files, log->volume, &log->state.epochs, group)
+		: group->previous_lsn == log->last_group && group->chain == log->chain ? 0
+										       : -EXDEV;
+	return result == 0 && is_of_another(log, group, bytes) ? -EXDEV : result;
 }
 
 /* Walks the groups of one segment from `lsn` on; sets end, last group and chain. A group
@@ -264,15 +289,12 @@ static int walk_from(struct volume_log *log, uint64_t lsn, struct error *error)
 		result = log_files_read_group(&log->files, log->volume, lsn, &bytes, &group);
 		if (result < 0)
 			break;
-		bool follows = log->is_empty
-			? log_files_check_before(&log->files, log->volume, &group) != -EXDEV
-			: group.previous_lsn == log->last_group && group.chain == log->chain;
-		follows = follows && !is_of_another(log, &group);
+		result = check_group(log, &group, bytes_str(bytes));
 		uint64_t chain = group_chain_after(bytes_str(bytes), &group);
-		if (follows)
+		if (result == 0)
 			learn_vector(log, &group, bytes_str(bytes));
 		bytes_unref(&bytes);
-		if (!follows)
+		if (result < 0)
 			break;
 		uint64_t end = lsn + group_padded(group.used);
 		if (end == log->told.told.lsn && chain != log->told.told.chain)
@@ -284,9 +306,8 @@ static int walk_from(struct volume_log *log, uint64_t lsn, struct error *error)
 	}
 	if (result == -EPROTONOSUPPORT)
 		return refuse_format(log, error);
-	if (result < 0 && result != -ENODATA && result != -EBADMSG)
-		return cannot_read(log, segment, result, error);
-	return 0;
+	bool is_end = result == -ENODATA || result == -EBADMSG || result == -EXDEV;
+	return result < 0 && !is_end ? cannot_read(log, segment, result, error) : 0;
 }
 
 static bool is_zero(const char *bytes, size_t length)
@@ -453,6 +474,12 @@ static int check_behind_end(struct volume_log *log, int64_t highest, const struc
 
 /* ---- damage that the log goes on behind ---- */
 
+/* What stood there before, and came back, may be of an incarnation that is known elsewhere. */
+static bool is_ours(const struct volume_log *log, const struct group *group)
+{
+	return is_known(log, group) && log_is_of_branch(&log->state.epochs, group);
+}
+
 /* The next sound group of ours from `lsn` on, into what the log then ends with; -ENODATA: none. */
 static int find_sound(struct volume_log *log, uint64_t lsn, int64_t highest, uint64_t *lsn_out)
 {
@@ -461,7 +488,7 @@ static int find_sound(struct volume_log *log, uint64_t lsn, int64_t highest, uin
 		struct bytes *bytes;
 		struct group group;
 		int result = log_files_read_header(&log->files, log->volume, lsn, &group);
-		if (result == 0 && is_known(log, &group) && group.previous_lsn >= log->last_group)
+		if (result == 0 && is_ours(log, &group) && group.previous_lsn >= log->last_group)
 			result = log_files_read_group(
 				&log->files, log->volume, lsn, &bytes, &group);
 		else if (result == 0)
@@ -480,6 +507,26 @@ static int find_sound(struct volume_log *log, uint64_t lsn, int64_t highest, uin
 	return -ENODATA;
 }
 
+/* From the next group behind `*lsn` that there is something to go on with. -ENODATA: none. */
+static int go_on_behind(struct volume_log *log, int64_t highest, uint64_t *lsn, struct error *error)
+{
+	uint64_t from = log->end, last_group = log->last_group, chain = log->chain;
+	bool was_empty = log->is_empty;
+	int result = 0;
+	/* One that is sound, and not what was told of, is passed over as well. */
+	while (result == 0 && log->end == from) {
+		log->last_group = last_group;
+		log->chain = chain;
+		log->is_empty = was_empty;
+		result = find_sound(log, *lsn + GROUP_ALIGNMENT, highest, lsn);
+		if (result < 0 && result != -ENODATA)
+			return cannot_read(log, segment_of(from), result, error);
+		if (result == 0)
+			result = walk_from(log, *lsn, error);
+	}
+	return result;
+}
+
 /* As long as what stands behind the end is neither torn nor nothing. */
 static int pass_over_damage(struct volume_log *log, int64_t highest, const struct log_told *told,
 	struct error *error)
@@ -491,21 +538,10 @@ static int pass_over_damage(struct volume_log *log, int64_t highest, const struc
 		int result = scan_behind(log, highest, &tail, error);
 		if (result < 0 || is_torn_tail(log, &tail, known) || tail.bytes_end == 0)
 			return result;
-		uint64_t lsn = 0, last_group = log->last_group, chain = log->chain;
-		bool was_empty = log->is_empty;
-		result = find_sound(log, from + GROUP_ALIGNMENT, highest, &lsn);
-		if (result == -ENODATA)
-			return 0; /* nothing to go on with */
+		uint64_t lsn = from;
+		result = go_on_behind(log, highest, &lsn, error);
 		if (result < 0)
-			return cannot_read(log, segment_of(from), result, error);
-		result = walk_from(log, lsn, error);
-		if (result == 0 && log->end == from) {
-			/* Sound, and not what was told of: nothing to go on with either. */
-			log->last_group = last_group;
-			log->chain = chain;
-			log->is_empty = was_empty;
-			return 0;
-		}
+			return result == -ENODATA ? 0 : result; /* nothing to go on with */
 		log_error("damage_passed_over",
 			"volume=%u from=%llu to=%llu "
 			"effect=\"what stood there is not readable until it is mended\" "

@@ -21,6 +21,9 @@ int log_told_open(struct disk *disk, const char *directory, struct log_told_file
 	buf_deinit(&path);
 	if (result < 0)
 		return result;
+	/* With the block by which a disk is asked (log_probe.c): a full disk must not refuse that.
+	 */
+	(void)!disk_file_allocate(file_out->file, TOLD_FILE_BYTES);
 	result = disk_read_now(file_out->file, bytes, sizeof(bytes), 0);
 	if (result == 0 && get_le32(bytes) == told_magic &&
 		get_le32(bytes + 24) == crc32c(0, bytes, 24))

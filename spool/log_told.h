@@ -19,6 +19,10 @@
 enum {
 	/* Long for a commit, short for a person: what a death of the process leaves unnamed. */
 	TOLD_INTERVAL_MS = 20,
+	/* The block by which the disk is asked, behind the page that the rest stands in. */
+	TOLD_PROBE_AT = 4096,
+	TOLD_PROBE_BYTES = 4096,
+	TOLD_FILE_BYTES = TOLD_PROBE_AT + TOLD_PROBE_BYTES,
 };
 
 struct told {

@@ -66,6 +66,14 @@ bool volume_log_is_idle(const struct volume_log *log)
 		log->reads == 0 && !log->is_cutting && log->holding == NULL;
 }
 
+static const char *failure(int reason)
+{
+	return reason == -ESTALE
+		? "its files are not at their place any more: removed, moved away, or another "
+		  "disk is mounted there"
+		: strerror(-reason);
+}
+
 static void fence(struct volume_log *log, int reason)
 {
 	if (log->fenced)
@@ -76,7 +84,7 @@ static void fence(struct volume_log *log, int reason)
 		&log->told, &(struct told){ log->end, log->chain, .failed = true }, false);
 	log_error("volume_fenced",
 		"volume=%u lsn=%llu reason=%s hint=\"check the disk, then restart\"", log->volume,
-		(unsigned long long)log->end, log_quote(str_from(strerror(-reason))));
+		(unsigned long long)log->end, log_quote(str_from(failure(reason))));
 }
 
 /* Takes the list first, so that a callback may append again. */
@@ -152,6 +160,18 @@ void log_give_up(struct volume_log *log, int result)
 	}
 	fence(log, result);
 	log_try_write(log);
+}
+
+bool volume_log_look(struct volume_log *log)
+{
+	char *path = log_files_path(&log->files, "lock");
+	bool is_there = disk_lock_is_at(log->lock, path);
+	free(path);
+	if (!is_there && !log->fenced) {
+		log_give_up(log, -ESTALE);
+		return false;
+	}
+	return !log->fenced;
 }
 
 static void on_prepared(void *arg)
@@ -483,8 +503,6 @@ static void advance(struct volume_log *log, uint64_t lsn, uint64_t end, uint64_t
 	log->last_group = lsn;
 	log->end = end;
 	log->chain = chain;
-	if (log->fenced) /* by something else meanwhile: its warning stays */
-		return;
 	if (clock_mono_us() - log->told.written_us >= TOLD_INTERVAL_MS * 1000)
 		name_end(log);
 	else if (!timer_is_running(log->told_timer))
@@ -499,6 +517,8 @@ static void on_written(struct disk_op *op)
 	uint64_t lsn = receive ? receive->lsn : log->group.lsn;
 	CHECK(log->writing && (receive == NULL) == (group_first != NULL));
 	int status = op->result < 0 ? undo_write(log, (int)op->result, lsn) : 0;
+	if (status == 0 && log->fenced) /* by something else meanwhile: nothing is believed */
+		status = -EIO;
 	log_files_release(&log->files, log->written_file);
 	log->writing = false;
 	log->group_first = NULL;

@@ -40,6 +40,9 @@ enum {
 	APPEND_RECORDS_MAX = 8,
 	/* One received write of several groups; a single larger group is allowed. */
 	RECEIVE_BYTES_MAX = 1 << 20,
+	/* Between two looks of its owner (volume_log_look): what is written meanwhile to files that
+	 * were removed is lost with the process. */
+	LOG_LOOK_MS = 1000,
 };
 
 /* What the caller knows of the log from elsewhere: memory of this boot, the index, other copies. */
@@ -86,6 +89,11 @@ void volume_log_copy_id(const struct volume_log *log, uint8_t copy_id_out[COPY_I
 uint64_t volume_log_last_group(const struct volume_log *log);
 const struct epochs *volume_log_epochs(const struct volume_log *log);
 bool volume_log_is_fenced(const struct volume_log *log);
+/* False, and the log is fenced, where its files are not at their place any more: removed or moved
+ * away under the process, or another disk was mounted there. What is written to them then is found
+ * by nobody. Also false for a log that was fenced before. Whoever waits for an append is told
+ * meanwhile, and may close the log. For its owner to ask now and then; one stat(2). */
+bool volume_log_look(struct volume_log *log);
 /* Nothing appended, received or read is on its way: it may be closed. */
 bool volume_log_is_idle(const struct volume_log *log);
 
@@ -157,7 +165,7 @@ void volume_log_append(struct volume_log *log, struct volume_append *append);
 
 /* Asks the disk whether it still takes what it is given, by a durable write of a block of its own:
  * before somebody relies on this copy alone. `done` comes on the loop, unless the log
- * is closed before: 0; -EIO: the log is fenced, as by a write that failed; -EMFILE and such: it
+ * is closed before: 0; -EIO: the log is fenced, as by a write that failed; -ENOMEM and such: it
  * could not be asked for now. One at a time. */
 void volume_log_probe(struct volume_log *log, void (*done)(void *arg, int status), void *arg);
 bool volume_log_is_probing(const struct volume_log *log);

@@ -258,13 +258,17 @@ static int pass_damage(struct step *step, int result)
 	return 0;
 }
 
-static void check_chain(struct step *step, const struct group *group)
+/* Whether the group is one of the log's: one that came back with an old disk is whole as well. What
+ * stands behind one that is not says nothing of itself. */
+static bool check_chain(struct step *step, const struct group *group)
 {
 	const struct walk *walk = step->walk;
 	bool is_next = group->previous_lsn == walk->last && group->chain == walk->chain;
-	if (walk->follows && !is_next)
+	bool is_ours = is_of_log(step, group);
+	if (!is_ours || (walk->follows && !is_next))
 		note(step, FAULT_CHAIN, group->lsn, group->lsn + group_padded(group->used),
 			walk->last);
+	return is_ours;
 }
 
 static int look_at_next(struct step *step)
@@ -279,14 +283,14 @@ static int look_at_next(struct step *step)
 		result = -EBADMSG;
 	if (result < 0)
 		return pass_damage(step, result);
-	check_chain(step, &look.group);
+	bool is_ours = check_chain(step, &look.group);
 	result = look_at_records(step, &look);
 	if (result < 0 && !is_damage(result)) {
 		walk->damage_count = before;
 		return result;
 	}
 	/* Where it was left early, the chain behind it is not known. */
-	walk->follows = result == 0 && walk->damage_count < WALK_DAMAGES_MAX - 1;
+	walk->follows = result == 0 && is_ours && walk->damage_count < WALK_DAMAGES_MAX - 1;
 	if (result < 0) {
 		walk->damage_count = before;
 		note(step, FAULT_HEADER, walk->lsn, to, walk->lsn);

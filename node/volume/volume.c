@@ -11,6 +11,7 @@ static const char *const state_names[] = { "replica", "opening", "primary", "fen
 
 static void on_retry(void *arg);
 static void on_checkpoint(void *arg);
+static void on_place_timer(void *arg);
 
 /* ---- publication ---- */
 
@@ -204,6 +205,7 @@ struct volume *volume_create(const struct volume_options *options)
 		volume->options.checkpoint_ms = CHECKPOINT_MS;
 	volume->retry_timer = timer_new(options->loop, on_retry, volume);
 	volume->apply_timer = timer_new(options->loop, volume_on_apply_timer, volume);
+	volume->place_timer = timer_new(options->loop, on_place_timer, volume);
 	volume_begin_mending(volume);
 	index_init(&volume->index, volume, options->id, volume->options.index_path);
 	volume->index.on_broken = volume_on_index_broken;
@@ -213,6 +215,7 @@ struct volume *volume_create(const struct volume_options *options)
 	/* Who asks before it is told what to be hears nothing wrong. */
 	publish_index(volume);
 	timer_start(volume->checkpoint_timer, volume->options.checkpoint_ms);
+	timer_start(volume->place_timer, LOG_LOOK_MS);
 	return volume;
 }
 
@@ -230,6 +233,7 @@ void volume_destroy(struct volume **volume_pointer)
 	timer_destroy(&volume->checkpoint_timer);
 	timer_destroy(&volume->retry_timer);
 	timer_destroy(&volume->apply_timer);
+	timer_destroy(&volume->place_timer);
 	volume_end_listing(volume);
 	volume_forget_space(volume);
 	free(volume->keeping.domains);
@@ -245,6 +249,17 @@ void volume_destroy(struct volume **volume_pointer)
 	free((char *)(uintptr_t)volume->options.index_path);
 	free(volume);
 	*volume_pointer = NULL;
+}
+
+static void on_place_timer(void *arg)
+{
+	struct volume *volume = arg;
+	timer_start(volume->place_timer, LOG_LOOK_MS);
+	if (volume->log == NULL || volume_has_failed(volume) || volume_log_look(volume->log))
+		return;
+	if (volume->log != NULL)
+		volume_on_failed_disk(volume);
+	volume_publish(volume);
 }
 
 static void on_checkpoint(void *arg)

@@ -441,6 +441,7 @@ struct volume {
 	struct list pending; /* changes on their way to the log */
 	struct timer *wait_timer, *checkpoint_timer;
 	struct timer *apply_timer; /* runs while there is more to apply */
+	struct timer *place_timer; /* looks whether the log is where it was */
 	struct timer *retry_timer; /* OPENING: the lock; FENCED, HELD: polls; REPLICA: a new try */
 	struct lag_sample *lag_samples; /* a ring of LAG_SAMPLES_MAX */
 	size_t lag_first, lag_count;

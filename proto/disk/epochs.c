@@ -146,6 +146,11 @@ static uint32_t find(const struct epochs *epochs, const struct epoch_entry *entr
 	return i;
 }
 
+bool epochs_have(const struct epochs *epochs, const struct epoch_entry *entry)
+{
+	return find(epochs, entry) < epochs->count;
+}
+
 int epochs_common_end(const struct epochs *follower, uint64_t follower_end,
 	const struct epochs *leader, uint64_t leader_end, uint64_t *common_out)
 {

@@ -86,6 +86,8 @@ bool epochs_decode(struct str bytes, struct epochs *epochs_out) must_check;
  * there. */
 bool epochs_add(struct epochs *epochs, const struct epoch_entry *entry) must_check;
 const struct epoch_entry *epochs_last(const struct epochs *epochs);
+/* Whether this entry is in it, unchanged but for `opening`. */
+bool epochs_have(const struct epochs *epochs, const struct epoch_entry *entry);
 /* Drops what starts at or above `lsn`. */
 void epochs_truncate(struct epochs *epochs, uint64_t lsn);
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -113,3 +114,53 @@ def test_a_disk_that_has_failed_since_is_no_place_for_a_message(c):
         replicator.send(signal.SIGCONT)
         disk.give_back()
         c.heal()
+
+
+def folder_of(c, node, volume):
+    number = [v["id"] for v in c.pando_json("volume", "list") if v["volume"] == volume][0]
+    return os.path.join(c.daemon(f"{node}/node").machine, "data", "volumes", str(number))
+
+
+def succeeds(c, *words):
+    return subprocess.run([demo.PANDO, "--config", c.conf, *words], stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL, timeout=60).returncode == 0
+
+
+def is_equal(c, volume):
+    return succeeds(c, "copy", "verify", volume)
+
+
+def is_good(c):
+    return succeeds(c, "check")
+
+
+def test_files_that_are_removed_beneath_a_replica_are_there_again(c):
+    """Nobody starts anything anew: what is written to files that nobody finds any more is noticed."""
+    volumes, users = names_of(c)
+    book, replicator = Book(), c.daemon(f"{OTHER}/replicator")
+    since = os.path.getsize(replicator.log)
+    with load(c, users, book):
+        folder = folder_of(c, OTHER, volumes[0])
+        shutil.rmtree(folder)
+        wait_for("the copy to be filled anew", 60,
+                 lambda: os.path.exists(os.path.join(folder, "told")) and is_equal(c, volumes[0]))
+    with open(replicator.log, errors="replace") as log:
+        log.seek(since)
+        said = [line for line in log if "volume_fenced" in line]
+    assert len(said) == 1 and "not at their place any more" in said[0], said
+    assert is_at(c, NODE, volumes)
+    c.heal()
+
+
+def test_files_that_are_removed_beneath_a_primary_are_named_and_left(c):
+    volumes, users = names_of(c)
+    book, volume = Book(), volumes[0]
+    with load(c, users, book):
+        shutil.rmtree(folder_of(c, NODE, volume))
+        wait_for("the failure", 5, lambda: not is_good(c))
+        assert any(line.startswith(f"volume {volume} ") and "its node answers and writes nothing to it" in line
+                   for line in said(c, 1, "check").splitlines())
+        leave(c, volume)
+        assert is_at(c, OTHER, [volume])
+        wait_for("the copy to be filled anew", 60, lambda: is_equal(c, volume))
+    c.heal()

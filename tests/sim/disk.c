@@ -77,16 +77,20 @@ struct write {
 	struct buf bytes;
 };
 
+static void free_inode(struct inode *inode)
+{
+	list_remove(&inode->link);
+	for (size_t i = 0; i < inode->page_count; i++)
+		free(inode->pages[i]);
+	free(inode->pages);
+	free(inode);
+}
+
 void disk_world_reset(void)
 {
 	if (inodes.next != NULL) {
-		list_for_each_safe (entry, following, &inodes) {
-			struct inode *inode = list_entry(entry, struct inode, link);
-			for (size_t i = 0; i < inode->page_count; i++)
-				free(inode->pages[i]);
-			free(inode->pages);
-			free(inode);
-		}
+		list_for_each_safe (entry, following, &inodes)
+			free_inode(list_entry(entry, struct inode, link));
 	}
 	list_init(&inodes);
 	list_init(&writes);
@@ -270,15 +274,6 @@ void disk_machine_crashed(unsigned machine)
 }
 
 /* ---- other disks ---- */
-
-static void free_inode(struct inode *inode)
-{
-	list_remove(&inode->link);
-	for (size_t i = 0; i < inode->page_count; i++)
-		free(inode->pages[i]);
-	free(inode->pages);
-	free(inode);
-}
 
 static void free_inodes_of(unsigned machine)
 {
@@ -685,6 +680,15 @@ static void remove_inode(struct inode *inode)
 	inode->path[0] = '\0';
 }
 
+void world_remove_files(unsigned machine, const char *prefix)
+{
+	list_for_each_safe (entry, following, &inodes) {
+		struct inode *inode = list_entry(entry, struct inode, link);
+		if (inode->machine == machine && strncmp(inode->path, prefix, strlen(prefix)) == 0)
+			remove_inode(inode);
+	}
+}
+
 /* A directory is there as long as a file in it is. */
 int disk_remove_directory(const char *path)
 {
@@ -763,6 +767,11 @@ int disk_lock_take(const char *path, struct disk_lock **lock_out)
 	(*lock_out)->process = current_process();
 	inode->lock_holder = *lock_out;
 	return 0;
+}
+
+bool disk_lock_is_at(const struct disk_lock *lock, const char *path)
+{
+	return find_inode(current_machine(), path) == lock->inode;
 }
 
 void disk_lock_release(struct disk_lock **lock)

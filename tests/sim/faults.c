@@ -198,6 +198,20 @@ static void empty_disk(unsigned machine)
 	disk_lost(machine, 0);
 }
 
+static void lose_removed(void *arg)
+{
+	disk_lost((unsigned)(uintptr_t)arg, 0);
+}
+
+/* Beneath processes that run, and write on for a moment. */
+static void remove_files(unsigned machine)
+{
+	world_remove_files(machine, "/volumes/");
+	disks[machine].has_failed = true;
+	disk_lost(machine, 0);
+	world_call_after_us((LOG_LOOK_MS + 100) * 1000, lose_removed, (void *)(uintptr_t)machine);
+}
+
 static void keep_disk(unsigned machine)
 {
 	world_keep_disk(machine);
@@ -332,6 +346,8 @@ static const struct {
 	{ "a row of an index rots", rot_index, 4, FAULTS_ROT, .nodes = true },
 	{ "disk emptied", empty_disk, 1, FAULTS_DISK_LOSS, .waits = true },
 	{ "copy thrown away", throw_copy_away, 12, FAULTS_DISK_LOSS, .waits = true, .nodes = true },
+	{ "files removed beneath", remove_files, 8, FAULTS_DISK_LOSS, .waits = true,
+		.nodes = true },
 	{ "disk kept", keep_disk, 4, FAULTS_DISK_LOSS },
 	{ "disk put back", put_back_disk, 1, FAULTS_DISK_LOSS, .waits = true },
 	{ "disk lies", let_lie, 2, FAULTS_DISK_LOSS, .waits = true, .nodes = true },

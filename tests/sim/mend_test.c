@@ -225,7 +225,7 @@ TEST(a_replay_that_meets_rot_goes_on_when_it_is_mended)
 	unsigned primary = cluster_primary(1);
 	uint64_t lsn = body_lsn_of(primary, deliveries[1]);
 	cluster_crash(primary);
-	world_rot_store(primary, "/index/1");
+	world_copy_store(primary, NULL, primary, "/index/1"); /* empty */
 	rot_at(primary, lsn - GROUP_HEADER_LENGTH + 20);
 	cluster_restart(primary);
 	run_us(30 * SECOND_US);
@@ -306,7 +306,7 @@ TEST(a_replica_whose_disk_is_full_for_a_while_is_mended_and_not_cut)
 	uint64_t lsn = body_lsn_of(primary, deliveries[1]);
 	uint64_t end = cluster_volume(replica, 1)->reader_end;
 	cluster_crash(replica);
-	world_rot_store(replica, "/index/1");
+	world_copy_store(replica, NULL, replica, "/index/1"); /* empty */
 	rot_at(replica, lsn + 60);
 	world_fill_disk(replica, true);
 	cluster_restart(replica);

@@ -134,6 +134,9 @@ void world_put_back_memory(unsigned machine);
 void world_empty_files(unsigned machine);
 void world_put_back_files(unsigned machine);
 
+/* The files below this path, of a machine that runs: who has them open keeps them. */
+void world_remove_files(unsigned machine, const char *prefix);
+
 /* One byte of a file is another than was written, on the disk and in every later read. The value it
  * has then. */
 uint8_t world_rot(unsigned machine, const char *path, uint64_t offset);

@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -185,6 +186,66 @@ TEST(who_reads_slowly_is_sent_all_that_was_left_when_the_stream_was_closed)
 	timer_destroy(&echo.read_timer);
 	loop_destroy(&echo.loop);
 	unlink("/tmp/pando-net-test-slow.sock");
+}
+
+/* ---- who goes without reading its answer ---- */
+
+enum { LEAVERS = 10 };
+
+struct leavers {
+	struct loop *loop;
+	int sockets[LEAVERS];
+	unsigned answered;
+};
+
+static void on_leaver_accept(void *arg, struct stream *stream)
+{
+	struct leavers *leavers = arg;
+	static const struct stream_handler handler = { .on_close = on_server_close };
+	stream_set_handler(stream, &handler, NULL);
+	stream_write_str(stream, STR("BYE\r\n"));
+	stream_be_patient(stream);
+	stream_close(stream);
+	if (++leavers->answered == LEAVERS)
+		loop_stop(leavers->loop);
+}
+
+static unsigned count_descriptors(void)
+{
+	unsigned count = 0;
+	for (int fd = 0; fd < 1024; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
+/* Its answer waits in the kernel as if it were to be taken yet. */
+TEST(who_resets_the_connection_holds_no_stream_that_was_closed)
+{
+	struct leavers leavers = { .loop = loop_create() };
+	struct listener *listener;
+	struct error error;
+	struct sockaddr_in address = { .sin_family = AF_INET,
+		.sin_port = htons(29875),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	EXPECT_INT(0,
+		listener_open(leavers.loop, "127.0.0.1:29875", NULL, on_leaver_accept, &leavers,
+			&listener, &error));
+	unsigned before = count_descriptors();
+	for (unsigned i = 0; i < LEAVERS; i++) {
+		leavers.sockets[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		EXPECT(connect(leavers.sockets[i], (struct sockaddr *)&address, sizeof(address)) ==
+			0);
+	}
+	/* They send something, and are gone before the answer is sent. */
+	for (unsigned i = 0; i < LEAVERS; i++) {
+		EXPECT(send(leavers.sockets[i], "LOGOUT\r\n", 8, 0) == 8);
+		close(leavers.sockets[i]);
+	}
+	loop_run(leavers.loop);
+	run_for_ms(leavers.loop, 2500);
+	EXPECT_INT(before, count_descriptors());
+	listener_close(&listener);
+	loop_destroy(&leavers.loop);
 }
 
 /* As a process does that was killed while its disk was busy. */

@@ -168,13 +168,19 @@ static inline void on_reign(void *arg, int status)
 	loop_stop(f->loop);
 }
 
-static inline int reign(struct fixture *f, uint64_t epoch, const uint8_t *id)
+static inline int reign_as(
+	struct fixture *f, uint64_t epoch, const uint8_t *id, uint64_t incarnation)
 {
-	struct epoch_entry opening = { .epoch = epoch, .incarnation = rand_u64() };
+	struct epoch_entry opening = { .epoch = epoch, .incarnation = incarnation };
 	memcpy(opening.reign, id, sizeof(opening.reign));
 	volume_log_reign(f->log, &opening, on_reign, f);
 	loop_run(f->loop);
 	return f->status;
+}
+
+static inline int reign(struct fixture *f, uint64_t epoch, const uint8_t *id)
+{
+	return reign_as(f, epoch, id, rand_u64());
 }
 
 static inline int cut(struct fixture *f, uint64_t lsn)

@@ -279,6 +279,55 @@ TEST(a_full_disk_refuses_appends_loses_nothing_and_goes_on_when_there_is_room)
 	teardown(&f);
 }
 
+/* ---- the place of its files ---- */
+
+static void on_asked(void *arg, int status)
+{
+	(void)status;
+	*(bool *)arg = true;
+}
+
+TEST(a_log_is_closed_and_its_disk_given_back_while_the_disk_is_asked)
+{
+	struct fixture f;
+	struct error error;
+	bool was_told = false;
+	setup(&f);
+	EXPECT_INT(0, reopen(&f, &error));
+	volume_log_probe(f.log, on_asked, &was_told);
+	volume_log_close(&f.log);
+	disk_destroy(&f.disk);
+	EXPECT(!was_told);
+	teardown(&f);
+}
+
+TEST(a_log_whose_files_are_moved_away_or_covered_writes_nothing_more)
+{
+	static const char *const scripts[] = { "mv $1 $2; mkdir $1", "rm $1/lock",
+		"mkdir $2; cp -r $1 $2/; rm -r $1; mv $2/* $1" };
+	for (size_t i = 0; i < array_length(scripts); i++) {
+		struct fixture f;
+		struct error error;
+		char away[96], command[256];
+		setup(&f);
+		snprintf(away, sizeof(away), "%s.away", f.directory);
+		EXPECT_INT(0, reopen(&f, &error));
+		EXPECT_INT(0, reign(&f, 1, reign_one));
+		EXPECT_INT(0, append(&f, 1, STR("a message")));
+		EXPECT(volume_log_look(f.log));
+		snprintf(command, sizeof(command), "set -- %s %s; %s", f.directory, away,
+			scripts[i]);
+		EXPECT_INT(0, system(command));
+		EXPECT(!volume_log_look(f.log));
+		EXPECT(volume_log_is_fenced(f.log));
+		EXPECT_INT(-EIO, append(&f, 1, STR("lost")));
+		EXPECT(!volume_log_look(f.log));
+		teardown(&f);
+		snprintf(command, sizeof(command), "rm -rf %s", away);
+		EXPECT_INT(0, system(command));
+	}
+}
+
 /* ---- rot ---- */
 
 /* How far a log can be read; EBADMSG is how it ends but at its end. */

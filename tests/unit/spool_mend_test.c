@@ -233,17 +233,16 @@ TEST(what_is_not_of_this_log_or_not_sound_is_not_written)
 }
 
 /* Writes a group's header anew: whole, and another's. Returns the chain that it had. */
-static uint64_t forge(struct copies *c, uint64_t lsn, bool is_of_another_branch)
+/* Of an incarnation that is `by` beside its own, or 0: of a chain that does not lead there. */
+static uint64_t forge(struct copies *c, uint64_t lsn, int by)
 {
 	struct group group;
 	uint8_t header[GROUP_HEADER_LENGTH];
 	char name[32];
 	EXPECT(group_header_decode(str_of(c->bytes + lsn, GROUP_HEADER_LENGTH), lsn, 7, &group));
 	uint64_t chain = group.chain;
-	if (is_of_another_branch)
-		group.incarnation--;
-	else
-		group.chain++;
+	group.incarnation += (uint64_t)by;
+	group.chain += by == 0;
 	group_header_encode(&group, header);
 	snprintf(name, sizeof(name), "%016llx.log", (unsigned long long)segment_of(lsn));
 	overwrite(&c->here, name, lsn % segment_length, (char *)header, sizeof(header));
@@ -263,7 +262,7 @@ TEST(a_group_that_is_whole_and_does_not_follow_is_damage)
 	const unsigned groups[] = { 3, first };
 	for (unsigned i = 0; i < array_length(groups); i++) {
 		uint64_t lsn = c.groups[groups[i]], next = c.groups[groups[i] + 1];
-		forge(&c, lsn, false);
+		forge(&c, lsn, 0);
 		for (uint64_t at = lsn; at <= next; at += next - lsn) {
 			EXPECT_INT(at == lsn ? 0 : -ENOENT, locate(&c, at, &found));
 			if (at == lsn) {
@@ -278,15 +277,52 @@ TEST(a_group_that_is_whole_and_does_not_follow_is_damage)
 	end(&c);
 }
 
+TEST(a_foreign_group_at_the_end_of_a_segment_is_the_damage_and_not_the_one_behind_it)
+{
+	struct copies c;
+	struct log_damage found;
+	unsigned first = 1;
+	begin(&c);
+	while (c.groups[first] < segment_length)
+		first++;
+	uint64_t lsn = c.groups[first - 1], next = c.groups[first];
+	forge(&c, lsn, -1);
+	EXPECT_INT(-ENOENT, locate(&c, next, &found));
+	EXPECT_INT(0, locate(&c, lsn, &found));
+	EXPECT_INT(lsn, found.from);
+	EXPECT(found.to <= next);
+	EXPECT_INT(0, mend(&c, found.from, found.to));
+	EXPECT(is_as_before(&c));
+	end(&c);
+}
+
 TEST(a_log_that_is_cut_in_front_of_a_foreign_group_ends_with_its_own_chain)
 {
 	struct copies c;
 	begin(&c);
 	uint64_t lsn = c.groups[3];
-	uint64_t chain = forge(&c, lsn, false);
+	uint64_t chain = forge(&c, lsn, 0);
 	EXPECT_INT(0, cut(&c.here, lsn));
 	EXPECT_INT(lsn, volume_log_end(c.here.log));
 	EXPECT(volume_log_chain(c.here.log) == chain);
+	end(&c);
+}
+
+TEST(a_log_is_cut_where_it_is_asked_whatever_a_foreign_group_names)
+{
+	struct copies c;
+	struct group group;
+	uint8_t header[GROUP_HEADER_LENGTH];
+	begin(&c);
+	uint64_t lsn = c.groups[3];
+	EXPECT(segment_of(lsn) == segment_of(c.groups[1]));
+	EXPECT(group_header_decode(str_of(c.bytes + lsn, GROUP_HEADER_LENGTH), lsn, 7, &group));
+	group.previous_lsn = c.groups[1];
+	group_header_encode(&group, header);
+	overwrite(&c.here, "0000000000000000.log", lsn, (char *)header, sizeof(header));
+	EXPECT_INT(0, cut(&c.here, lsn));
+	EXPECT_INT(lsn, volume_log_end(c.here.log));
+	EXPECT_INT(c.groups[2], volume_log_last_group(c.here.log));
 	end(&c);
 }
 
@@ -420,21 +456,58 @@ TEST(a_log_is_opened_over_damage_in_its_middle_and_mended)
 /* The first group of a branch follows what both branches have. */
 TEST(a_log_is_opened_over_a_group_of_another_branch_though_it_follows)
 {
-	struct copies c;
-	struct log_damage found;
-	begin(&c);
-	unsigned at = c.count - 2;
-	uint64_t lsn = c.groups[at];
-	EXPECT(segment_of(lsn) == segment_of(c.groups[at + 1]) && lsn % segment_length > 0);
-	forge(&c, lsn, true);
-	EXPECT_INT(0, open_over(&c, true));
-	EXPECT_INT(lsn, volume_log_passed_over(c.here.log));
-	EXPECT_INT(c.end, volume_log_end(c.here.log));
-	EXPECT_INT(0, locate(&c, lsn, &found));
-	EXPECT_INT(lsn, found.from);
-	EXPECT_INT(0, mend(&c, found.from, found.to));
-	EXPECT(is_as_before(&c));
-	end(&c);
+	/* Which of two incarnations is later their numbers do not say. */
+	for (int by = -1; by <= 1; by += 2) {
+		struct copies c;
+		struct log_damage found;
+		begin(&c);
+		unsigned at = c.count - 2;
+		uint64_t lsn = c.groups[at];
+		EXPECT(segment_of(lsn) == segment_of(c.groups[at + 1]) && lsn % segment_length > 0);
+		forge(&c, lsn, by);
+		EXPECT_INT(0, open_over(&c, true));
+		EXPECT_INT(lsn, volume_log_passed_over(c.here.log));
+		EXPECT_INT(c.end, volume_log_end(c.here.log));
+		EXPECT_INT(0, locate(&c, lsn, &found));
+		EXPECT_INT(lsn, found.from);
+		EXPECT_INT(0, mend(&c, found.from, found.to));
+		EXPECT(is_as_before(&c));
+		end(&c);
+	}
+}
+
+/* Of an incarnation that the vector knows, further down: what was cut there once. */
+TEST(a_log_is_opened_over_several_groups_that_came_back)
+{
+	struct fixture f;
+	struct error error;
+	char old[3 << 12];
+	setup(&f);
+	EXPECT_INT(0, reopen(&f, &error));
+	EXPECT_INT(0, reign(&f, 1, reign_one));
+	EXPECT_INT(0, append(&f, 1, STR("stays")));
+	uint64_t lsn = volume_log_end(f.log);
+	for (unsigned i = 0; i < 3; i++)
+		EXPECT_INT(0, append(&f, 1, STR("goes")));
+	EXPECT_INT(sizeof(old), volume_log_end(f.log) - lsn);
+	char *bytes = contents_of(&f, lsn + sizeof(old));
+	memcpy(old, bytes + lsn, sizeof(old));
+	free(bytes);
+	EXPECT_INT(0, cut(&f, lsn));
+	EXPECT_INT(0, reign(&f, 2, reign_two));
+	for (unsigned i = 0; i < 10; i++)
+		EXPECT_INT(0, append(&f, 1, STR("another")));
+	uint64_t end = volume_log_end(f.log);
+	for (unsigned count = 1; count <= 3; count++) {
+		overwrite(&f, "0000000000000000.log", lsn, old, count << 12);
+		volume_log_close(&f.log);
+		EXPECT_INT(0,
+			volume_log_open(f.loop, f.disk, f.directory, 7,
+				&(struct log_told){ .passes_over = true }, &f.log, NULL, &error));
+		EXPECT_INT(lsn, volume_log_passed_over(f.log));
+		EXPECT_INT(end, volume_log_end(f.log));
+	}
+	teardown(&f);
 }
 
 /* What was told of and is not there is no damage that anything follows. */

@@ -388,6 +388,38 @@ TEST(a_damaged_header_hides_its_chain_and_is_no_other_log)
 	teardown(&f);
 }
 
+/* The numbers of incarnations are random: which of two is later the vectors say that the log has.
+ */
+TEST(a_log_whose_vector_was_lost_or_is_older_is_whole_whichever_number_a_restart_has)
+{
+	static const uint64_t numbers[] = { 500, 700, 300, 600 };
+	for (unsigned before = 0; before < 4; before++) {
+		for (unsigned first = 0; first < 2; first++) {
+			struct fixture f;
+			struct error error;
+			char path[128], kept[128];
+			setup(&f);
+			snprintf(path, sizeof(path), "%s/epochs", f.directory);
+			snprintf(kept, sizeof(kept), "%s/kept", f.directory);
+			for (unsigned i = 0; i < 3; i++) {
+				EXPECT_INT(0, reopen(&f, &error));
+				EXPECT_INT(0, reign_as(&f, 1, reign_one, numbers[first + i]));
+				EXPECT_INT(0, append(&f, 3, STR("a message")));
+				if (i + 1 == before)
+					EXPECT_INT(0, link(path, kept));
+			}
+			uint64_t end = volume_log_end(f.log);
+			volume_log_close(&f.log);
+			/* 0: lost; else as it was after so many openings. */
+			EXPECT_INT(0, before ? rename(kept, path) : unlink(path));
+			EXPECT_INT(0, reopen(&f, &error));
+			EXPECT_INT(end, volume_log_end(f.log));
+			EXPECT_INT(3, volume_log_epochs(f.log)->count);
+			teardown(&f);
+		}
+	}
+}
+
 TEST(a_log_over_fifty_segments_has_few_descriptors_and_one_chain)
 {
 	struct fixture f;
