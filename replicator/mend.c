@@ -19,16 +19,17 @@ enum {
 	MEND_ANSWER_MS = 2000,
 	/* Over and over from segment to segment, where each is damaged: then it is cut. */
 	MEND_RANGES_MAX = 16,
-	/* Room, or the end of a punching, comes within seconds or not soon. */
-	MEND_LATER_MS = 1000,
+	/* Room, the end of a punching or a line comes within a moment or not soon. */
+	MEND_LATER_MS = 200,
+	MEND_LATER_MS_MAX = 10000,
 };
 
 /*
  *   LOCATING   the pool looks where the damage is (of the replica here)
  *   ASKING     `asked` has been asked for what follows `got`
  *   WRITING    the pool writes it (of the replica here)
- *   LATER      the log cannot be read or written for now: that says nothing of what another copy
- *              has, nor of the log, and it is located again
+ *   LATER      the log cannot be read or written for now, or a member cannot be asked: that says
+ *              nothing of what another copy has, nor of the log, and it is located again
  */
 enum mend_state { MEND_LOCATING, MEND_ASKING, MEND_WRITING, MEND_LATER };
 
@@ -37,6 +38,8 @@ struct mend {
 	enum mend_state state;
 	bool is_for_node;
 	enum mend_cause cause; /* of the replica here */
+	bool is_unheard; /* a member could not be asked, or did not answer */
+	uint64_t later_ms;
 	bool is_void; /* the log is being cut: nothing more is done when the pool has answered */
 	uint64_t damaged;  /* as it was said first */
 	uint64_t met; /* meanwhile, by the node, beside a scrub's: 1 + where; 0: nothing */
@@ -91,12 +94,37 @@ static void finish(struct copy *copy)
 		mend_replica(copy, met - 1, MEND_READ);
 }
 
+static void try_later(struct mend *mend)
+{
+	mend->later_ms =
+		timer_next_wait_ms(mend->later_ms, MEND_LATER_MS, MEND_LATER_MS_MAX);
+	mend->state = MEND_LATER;
+	timer_start(mend->timer, mend->later_ms);
+}
+
+/* Just now nobody is in reach who has it: that may be what is here alone, and is not cut for it. */
+static void wait_for_members(struct mend *mend)
+{
+	if (mend->later_ms == 0)
+		log_warn("mends_later",
+			"volume=%u lsn=%llu reason=\"another copy could not be asked\" "
+			"next=\"it is asked again\"",
+			mend->copy->id, (unsigned long long)mend->damaged);
+	mend->is_unheard = false;
+	mend->ranges = 1;
+	try_later(mend);
+}
+
 static void give_up(struct mend *mend)
 {
 	struct copy *copy = mend->copy;
 	uint64_t damaged = mend->damaged;
 	bool is_for_node = mend->is_for_node, is_kept = mend->cause == MEND_SCRUBBED;
 	const char *why = mend->why ? mend->why : "no copy that has it is in reach";
+	if (mend->is_unheard && !is_for_node && !is_kept) {
+		wait_for_members(mend);
+		return;
+	}
 	log_warn("not_mended", "volume=%u lsn=%llu reason=%s", copy->id,
 		(unsigned long long)damaged, log_quote(str_from(why)));
 	if (is_for_node)
@@ -128,13 +156,16 @@ static void ask(struct mend *mend)
 
 static void ask_next(struct mend *mend)
 {
+	const struct replicator *replicator = mend->copy->replicator;
 	const struct replicator_volume *desired = &mend->copy->desired;
 	buf_clear(&mend->got);
 	mend->state = MEND_ASKING;
 	mend->asked = NULL;
-	while (mend->asked == NULL && mend->member < desired->member_count)
-		mend->asked = replicator_find_connection(
-			mend->copy->replicator, desired->members[mend->member++]);
+	while (mend->asked == NULL && mend->member < desired->member_count) {
+		uint32_t member = desired->members[mend->member++];
+		mend->asked = replicator_find_connection(replicator, member);
+		mend->is_unheard |= mend->asked == NULL && member != replicator->options.node_id;
+	}
 	if (mend->asked == NULL)
 		give_up(mend);
 	else
@@ -152,6 +183,7 @@ static void on_timer(void *arg)
 	if (mend->state != MEND_ASKING)
 		return;
 	mend->why = "a copy does not answer";
+	mend->is_unheard = true;
 	ask_next(mend);
 }
 
@@ -171,12 +203,6 @@ static struct mend *begin(struct copy *copy, uint64_t lsn, bool is_for_node)
 static bool is_for_now(int status)
 {
 	return status == -EAGAIN || log_is_refusal(status);
-}
-
-static void try_later(struct mend *mend)
-{
-	mend->state = MEND_LATER;
-	timer_start(mend->timer, MEND_LATER_MS);
 }
 
 /* Its first group names what it follows. */
@@ -356,6 +382,7 @@ void mend_on_refusal(struct connection *connection, const struct cluster_message
 	if (mend == NULL || mend->state != MEND_ASKING || mend->asked != connection)
 		return;
 	mend->why = "no other copy has it whole";
+	mend->is_unheard |= message->status == -EAGAIN;
 	ask_next(mend);
 }
 
@@ -413,10 +440,12 @@ void mend_on_ask(struct connection *connection, const struct cluster_message *me
 		limit = copy->log                   ? volume_log_end(copy->log)
 			: copy->node == NODE_WRITES ? copy->durable_lsn
 						    : 0;
-	int result = -ENOENT;
+	/* Whose log is not open yet does not know what it has. */
+	bool is_for_later =
+		limit == 0 || stream_backlog(connection->stream) >= STREAM_BACKLOG_HIGH;
+	int result = is_for_later ? -EAGAIN : -ENOENT;
 	if (message->lsn < message->end && message->lsn < limit &&
-		message->lsn % GROUP_ALIGNMENT == 0 &&
-		stream_backlog(connection->stream) < STREAM_BACKLOG_HIGH)
+		message->lsn % GROUP_ALIGNMENT == 0 && !is_for_later)
 		result = read_groups(copy, message, limit, &bytes);
 	if (result == 0 || result == -ESPIPE)
 		answer(connection, copy, message->lsn, bytes);
@@ -425,6 +454,7 @@ void mend_on_ask(struct connection *connection, const struct cluster_message *me
 			&(struct cluster_message){ .kind = MESSAGE_NOT_MENDED,
 				.volume = message->volume,
 				.lsn = message->lsn,
+				.status = is_for_now(result) ? -EAGAIN : result,
 				.text = STR("not readable here") });
 	bytes_unref(&bytes);
 }

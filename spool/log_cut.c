@@ -153,11 +153,12 @@ static int walk_to_new_end(struct cut *cut, uint64_t lsn)
 	for (int64_t segment = (int64_t)segment_of(lsn - 1);
 		result == -ENODATA && segment >= lowest && segment >= 0; segment--)
 		result = walk_segment_to(cut, (uint64_t)segment, lsn);
-	if (result == -ENODATA && lowest == 0) {
+	/* Nothing is left below, also where segments are missing: it begins anew. */
+	if (result == -ENODATA) {
 		cut->is_empty = true;
-		result = 0;
+		cut->end = cut->last_group = cut->chain = 0;
 	}
-	return result == -ENODATA ? -EINVAL : result;
+	return result == -ENODATA ? 0 : result;
 }
 
 /* Where the log will end: by the first group that goes, and the one before. The chain is that of

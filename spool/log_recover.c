@@ -44,7 +44,8 @@ int log_state_load(struct volume_log *log, struct error *error)
 
 int log_state_replace(struct volume_log *log, struct log_state *state)
 {
-	int result = log_state_save(log->disk, log->files.directory, state);
+	int result = log_is_in_place(log) ? log_state_save(log->disk, log->files.directory, state)
+					  : -EIO;
 	if (result < 0)
 		return result;
 	log_state_deinit(&log->state);

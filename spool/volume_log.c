@@ -162,16 +162,29 @@ void log_give_up(struct volume_log *log, int result)
 	log_try_write(log);
 }
 
-bool volume_log_look(struct volume_log *log)
+bool log_is_in_place(const struct volume_log *log)
 {
 	char *path = log_files_path(&log->files, "lock");
 	bool is_there = disk_lock_is_at(log->lock, path);
 	free(path);
-	if (!is_there && !log->fenced) {
+	return is_there;
+}
+
+bool volume_log_look(struct volume_log *log)
+{
+	if (!log->fenced && !log_is_in_place(log)) {
 		log_give_up(log, -ESTALE);
 		return false;
 	}
 	return !log->fenced;
+}
+
+int log_file_to_write(struct volume_log *log, uint64_t segment, struct disk_file **file_out)
+{
+	int result = log_files_get(&log->files, segment, false, file_out);
+	if (result != -ENOENT)
+		return result;
+	return log_is_in_place(log) ? log_files_get(&log->files, segment, true, file_out) : -ESTALE;
 }
 
 static void on_prepared(void *arg)
@@ -213,7 +226,7 @@ void log_prepare_wait(struct volume_log *log)
 static int start_prepare(struct volume_log *log, uint64_t segment, uint64_t length)
 {
 	struct disk_file *file;
-	int result = log_files_get(&log->files, segment, true, &file);
+	int result = log_file_to_write(log, segment, &file);
 	if (result < 0)
 		return result;
 	struct prepare_job *job = mem_alloc(sizeof(*job));
@@ -387,7 +400,7 @@ static void write_group(struct volume_log *log)
 		reach = room;
 	if (!log_prepare(log, segment_of(lsn), lsn % segment_length + group_padded(reach)))
 		return;
-	int result = log_files_get(&log->files, segment_of(lsn), true, &file);
+	int result = log_file_to_write(log, segment_of(lsn), &file);
 	if (result < 0) {
 		log_give_up(log, result);
 		return;

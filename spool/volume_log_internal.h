@@ -120,6 +120,12 @@ void log_prepared_reset(struct volume_log *log);
  * is called, or all that waits is refused. */
 bool log_prepare(struct volume_log *log, uint64_t segment, uint64_t length);
 void log_try_write(struct volume_log *log);
+/* Whether its files are where they are looked for (volume_log_look). */
+bool log_is_in_place(const struct volume_log *log);
+/* As log_files_get, to write there. -ESTALE: it would have to be made, where nothing else of this
+ * log is any more: whoever opens that would take it for one whose front was given back. */
+int log_file_to_write(
+	struct volume_log *log, uint64_t segment, struct disk_file **file_out) must_check;
 /* Fails all that waits with `status`; the log goes on. */
 void log_refuse(struct volume_log *log, int status);
 /* Refuses for want of room, or fences. */

@@ -12,7 +12,7 @@ void log_write_received(struct volume_log *log)
 	uint64_t offset = receive->lsn % segment_length;
 	if (!log_prepare(log, segment_of(receive->lsn), offset + receive->length))
 		return;
-	int result = log_files_get(&log->files, segment_of(receive->lsn), true, &file);
+	int result = log_file_to_write(log, segment_of(receive->lsn), &file);
 	if (result < 0) {
 		log_give_up(log, result);
 		return;

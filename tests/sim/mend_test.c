@@ -297,6 +297,27 @@ TEST(what_cannot_be_listed_is_counted_as_at_risk_when_a_copy_went_back)
 }
 
 /* What the replica's own disk refuses says nothing of the other copy, and is no reason to cut. */
+/* What it has behind the damage may be on no other disk by the time that somebody can be asked. */
+TEST(a_damaged_replica_is_not_cut_before_a_copy_could_be_asked)
+{
+	size_t deliveries[COUNT];
+	char path[WORLD_PATH_MAX];
+	uint64_t size;
+	start();
+	deliver(deliveries);
+	unsigned primary = cluster_primary(1), replica = replica_of(1);
+	uint64_t lsn = body_lsn_of(primary, deliveries[COUNT - 3]);
+	cluster_crash(replica);
+	rot_at(replica, lsn + 60);
+	world_set_link(primary, replica, false);
+	cluster_restart(replica);
+	run_us(4 * SECOND_US);
+	world_set_link(primary, replica, true);
+	run_us(20 * SECOND_US);
+	expect_equal_and_readable(deliveries);
+	EXPECT(!world_pick_file(replica, "/volumes/1/salvage-", path, &size));
+}
+
 TEST(a_replica_whose_disk_is_full_for_a_while_is_mended_and_not_cut)
 {
 	size_t deliveries[COUNT];

@@ -308,6 +308,24 @@ TEST(a_log_that_is_cut_in_front_of_a_foreign_group_ends_with_its_own_chain)
 	end(&c);
 }
 
+TEST(a_log_whose_front_is_missing_is_cut_to_nothing)
+{
+	struct copies c;
+	struct error error;
+	char path[128];
+	begin(&c);
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "%s/%016x.log", c.here.directory, i);
+		EXPECT_INT(0, unlink(path));
+	}
+	EXPECT_INT(0, reopen(&c.here, &error));
+	EXPECT_INT(0, cut(&c.here, c.groups[2]));
+	EXPECT_INT(0, volume_log_end(c.here.log));
+	ship_all(&c.other, &c.here);
+	EXPECT(is_as_before(&c));
+	end(&c);
+}
+
 TEST(a_log_is_cut_where_it_is_asked_whatever_a_foreign_group_names)
 {
 	struct copies c;
