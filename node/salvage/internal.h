@@ -15,6 +15,9 @@ struct found {
 	uint32_t volume_id;
 	struct tail_name name;
 	struct salvage_report report;
+	/* The disk does not give it now: what has become of the tail is not known, and nothing is
+	 * done about it. */
+	bool is_unread;
 	/* One that was done long ago is gone when a look for work has passed: how that went. */
 	bool is_old;
 	int removed;

@@ -49,7 +49,7 @@ static void on_file(void *arg, const char *file)
 static void remove_old(struct found *found, const char *folder, int64_t now)
 {
 	const struct salvage_report *report = &found->report;
-	found->is_old = report->state != SALVAGE_OPEN && report->ended_s + SALVAGE_KEPT_S < now;
+	found->is_old = !found->is_unread && report->state != SALVAGE_OPEN && report->ended_s + SALVAGE_KEPT_S < now;
 	if (found->is_old)
 		found->removed = salvage_remove(folder, &found->name);
 }
@@ -67,9 +67,10 @@ static void run_look(void *arg)
 		(void)!disk_list_directory(path, on_file, look);
 		for (size_t i = first; i < look->count; i++) {
 			struct found *found = &look->found[i];
-			/* One that is not valid says nothing: the tail is open. */
-			(void)!salvage_report_read(
+			int result = salvage_report_read(
 				look->salvage->disk, path, &found->name, &found->report);
+			/* One that is not valid says nothing: the tail is open. */
+			found->is_unread = result < 0 && result != -EBADMSG;
 			if (look->on_json == NULL)
 				remove_old(found, path, now);
 		}
@@ -134,6 +135,8 @@ static void on_look_found(struct look *look)
 	for (size_t i = 0; i < look->count; i++) {
 		const struct found *found = &look->found[i];
 		const struct salvage_report *report = &found->report;
+		if (found->is_unread)
+			continue;
 		if (report->state == SALVAGE_OPEN) {
 			open++;
 			if (report->since_s != 0 && now - report->since_s > waits_s)
@@ -211,7 +214,8 @@ static void append_json(const struct found *found, struct buf *out)
 		found->volume_id, (unsigned long long)name->epoch, (unsigned long long)name->from,
 		(unsigned long long)(name->to - name->from));
 	tail_append_name(out, name, "log");
-	buf_printf(out, "\", \"state\": \"%s\", ", salvage_state_name(report->state));
+	buf_printf(out, "\", \"state\": \"%s\", ",
+		found->is_unread ? "unread" : salvage_state_name(report->state));
 	const struct {
 		const char *name;
 		uint64_t value;

@@ -67,9 +67,11 @@ static void on_ended(void *arg)
 		(unsigned long long)report->stored, (unsigned long long)report->present,
 		(unsigned long long)report->kept, (unsigned long long)report->failed,
 		log_quote(str_from(report->reason)));
+	/* What was written down of it is not: it seems to be due at once, again and again. */
+	unsigned wait_ms = work->status < 0 ? SALVAGE_RETRY_S_MIN * 1000 : 0;
 	free(work);
 	salvage->work = NULL;
-	timer_start(salvage->look_timer, 0);
+	timer_start(salvage->look_timer, wait_ms);
 }
 
 /* `why` NULL: it has been worked off as far as it can be. */
