@@ -59,6 +59,26 @@ static bool check_readiness(struct checks *checks, const struct directory_node *
 	return false;
 }
 
+/* Why a copy is not followed, where it is not for want of daemons. */
+static void note_unfollowed(struct checks *checks, const struct directory_volume *volume,
+	const struct directory_node *node, const char *what, const char *words)
+{
+	const struct cluster *cluster = checks->cluster;
+	bool runs = cluster_answer_of(cluster, checks->nodes, node->id) &&
+		cluster_answer_of(cluster, checks->replicators, node->id);
+	if (runs)
+		checks_note(checks, VERDICT_BAD, what,
+			"%s %s is not connected, though its daemons answer: the logs of "
+			"pando-replicator there and at its primary say why (`parked`, "
+			"`volume_fenced`, `log_unreadable`); `pando scrub %s --now` finds damage",
+			words, node->name, volume->name);
+	else
+		checks_note(checks, VERDICT_BAD, what,
+			"%s %s is not connected: start pando-node and pando-replicator there, see "
+			"`pando lag`",
+			words, node->name);
+}
+
 /* False with a note when the replica is no good. */
 static bool check_copy(
 	struct checks *checks, const struct json *primary, uint32_t node_id, const char *what)
@@ -80,10 +100,10 @@ static bool check_copy(
 			"bad, see docs/operating.md, Copies that differ",
 			node->name, (unsigned long long)json_u64(peer, "verified_lsn"));
 	else if (!json_true(peer, "connected"))
-		checks_note(checks, VERDICT_BAD, what,
-			"its replica at %s is not connected: start pando-node and "
-			"pando-replicator there, see `pando lag`",
-			node->name);
+		note_unfollowed(checks,
+			directory_find_volume(
+				checks->cluster->directory, (uint32_t)json_u64(primary, "id")),
+			node, what, "its replica at");
 	else if (json_true(peer, "stalled"))
 		checks_note(checks, VERDICT_BAD, what,
 			"its replica at %s is connected and does not move: mail is on one site "
@@ -116,11 +136,13 @@ static void check_seeding(struct checks *checks, const struct directory_volume *
 			(unsigned long long)json_u64(peer, "acked_lsn") >> 20,
 			(unsigned long long)json_u64(primary, "durable_lsn") >> 20, volume->name,
 			name);
+	else if (node)
+		note_unfollowed(
+			checks, volume, node, what, "the copy that is to be filled (seeding) at");
 	else
 		checks_note(checks, VERDICT_BAD, what,
-			"%s is to be filled with it (seeding) and is not connected: start "
-			"pando-node and pando-replicator there, or `pando copy remove %s %s`",
-			name, volume->name, name);
+			"a copy is to be filled at a node that the directory does not know: see "
+			"`pando volume show`");
 }
 
 /* What an opening waits for (report_wait in node/volume/volumes_report.c), and what helps. */

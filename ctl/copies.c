@@ -564,10 +564,18 @@ static int print_verdicts(const struct subject *subject, uint64_t end)
 	return good ? EXIT_DONE : EXIT_FAILED;
 }
 
+static int refuse_comparing(const struct subject *subject)
+{
+	command_complain("volume %s is not served now, and its copies are compared with who serves "
+			 "it: see `pando status`, and `pando check`",
+		subject->volume->name);
+	return EXIT_FAILED;
+}
+
 static int verify(struct subject *subject)
 {
 	if (!subject->primary)
-		return refuse_unserved(subject);
+		return refuse_comparing(subject);
 	if (subject->node && subject->volume->primary_node_id == subject->node->id) {
 		command_complain("%s serves volume %s, and the others are compared with it: leave "
 				 "it out",
@@ -587,7 +595,7 @@ static int verify(struct subject *subject)
 		ask_nodes(subject);
 	}
 	if (!subject->primary)
-		return refuse_unserved(subject);
+		return refuse_comparing(subject);
 	return print_verdicts(subject, end);
 }
 

@@ -71,8 +71,8 @@ static const char *why_refusing(const struct candidate *candidate)
 		       "run the command again in a moment";
 	if (stands_for_another(candidate))
 		return stands_still;
-	return "answers and cannot use its copy: the log of its pando-node says why "
-	       "(`volume_unusable` is damage: start the primary, which fills it again)";
+	return "answers and cannot use its copy: `volume_unusable` in the log of its pando-node "
+	       "says why";
 }
 
 /* One that answers and cannot be held is not silent. */
@@ -95,7 +95,9 @@ static void name_silent(struct move *move)
 		if (move->candidates[k].eligible && move->candidates[k].name)
 			buf_printf(&text, "%s%s", count++ ? ", " : " (", move->candidates[k].name);
 	if (count > 0)
-		buf_append_literal(&text, "): start its pando-node, or see why it hangs");
+		buf_append_literal(&text,
+			"): see there whether pando-node and pando-replicator run, or why one "
+			"hangs");
 	move_problem(move, buf_str(&text));
 	buf_deinit(&text);
 }

@@ -9,6 +9,7 @@
  */
 
 #include "ctl/cluster.h"
+#include "ctl/interrupt.h"
 #include "ctl/move.h"
 #include "ctl/output.h"
 
@@ -93,7 +94,9 @@ static int select_returning(struct command *command, struct plan *plan)
 	}
 	sql_result_free(&result);
 	if (plan->count == 0 && !command_json(command))
-		printf("every volume that prefers %s is served there already\n", site->name);
+		printf("every volume that prefers %s is placed there already: `pando status` says "
+		       "whether it is served\n",
+			site->name);
 	return EXIT_DONE;
 }
 
@@ -139,13 +142,14 @@ static void report_move(
 /* As far as it came. */
 static void print_times(const struct plan *plan, bool dry_run)
 {
-	unsigned promoted = 0, served = 0;
+	unsigned promoted = 0, served = 0, fenced = 0;
 	for (unsigned i = 0; i < plan->count; i++) {
+		fenced += plan->moves[i].fenced;
 		promoted += plan->moves[i].promoted;
 		served += plan->moves[i].served;
 	}
 	printf("\nasked %llu ms", (unsigned long long)plan->asked_ms);
-	if (!dry_run)
+	if (!dry_run && fenced > 0)
 		printf(", fenced and caught up %llu ms", (unsigned long long)plan->fenced_ms);
 	if (promoted > 0)
 		printf(", directory changed %llu ms", (unsigned long long)plan->promoted_ms);
@@ -270,6 +274,8 @@ static int run(
 	if (code == EXIT_DONE && plan.count && !dry_run)
 		code = take_volumes(command, &plan);
 	if (code == EXIT_DONE && plan.count) {
+		if (!dry_run)
+			interrupt_begin();
 		plan_look(&plan);
 		plan_preflight(&plan, &read_only);
 		if (dry_run) {
@@ -293,6 +299,7 @@ static int run(
 		code = command_fail(&read_only);
 	plan_free(&plan);
 	cluster_close(&cluster);
+	interrupt_obey();
 	return code;
 }
 

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 
 static volatile sig_atomic_t noted;
 
@@ -33,6 +34,7 @@ void interrupt_obey(void)
 {
 	if (noted == 0)
 		return;
+	fflush(stdout); /* what was said of it */
 	signal(noted, SIG_DFL);
 	raise(noted);
 }

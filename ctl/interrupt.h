@@ -2,9 +2,9 @@
 #define PANDO_CTL_INTERRUPT_H
 
 /*
- * A command that is to put something away before it ends: SIGINT, SIGTERM and SIGHUP are noted, it
- * looks where it can stop, puts away, and ends as it was told to. Whoever sends the same one again
- * does not wait for that.
+ * A command that is to put something away, or give something back, before it ends: SIGINT, SIGTERM
+ * and SIGHUP are noted, it looks where it can stop, puts away, and ends as it was told to. Whoever
+ * sends the same one again does not wait for that.
  */
 
 #include <stdbool.h>

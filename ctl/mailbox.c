@@ -87,9 +87,8 @@ static int make_credential(const char *password, struct buf *out, struct error *
 	rand_bytes(salt, sizeof(salt));
 	if (!password[0])
 		return error_set(error, -EINVAL,
-			"the password is empty: give one, or --no-password for a mailbox that "
-			"nobody "
-			"logs in to");
+			"the password is empty: give one (`pando mailbox add --no-password` makes "
+			"a mailbox that nobody logs in to)");
 	if (strlen(password) > SCRAM_PASSWORD_MAX)
 		return error_set(
 			error, -EINVAL, "the password is longer than %d bytes", SCRAM_PASSWORD_MAX);
@@ -213,7 +212,8 @@ static int import_file(struct command *command, FILE *file, const char *name)
 		return command_fail(&error);
 	while (read_line(file, line)) {
 		number++;
-		if (!line[0] || line[0] == '#')
+		/* A comment; without the space it is an address, which may begin so. */
+		if (!line[0] || strcmp(line, "#") == 0 || strncmp(line, "# ", 2) == 0)
 			continue;
 		if (import_line(command, id_above, line, &reason) < 0) {
 			directory_rollback(command->writer);

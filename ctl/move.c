@@ -2,6 +2,7 @@
 
 #include "core/clock.h"
 #include "core/rand.h"
+#include "ctl/interrupt.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -397,7 +398,7 @@ void plan_wait(struct plan *plan)
 			note_waiting(move, volume);
 		}
 		answers_deinit(&answers);
-		if (!waiting || plan_elapsed_ms(plan) > deadline)
+		if (!waiting || plan_elapsed_ms(plan) > deadline || interrupt_is_noted())
 			break;
 		plan_pause();
 	}
@@ -409,6 +410,7 @@ int plan_carry_out(struct plan *plan, struct directory_writer *writer, struct er
 	plan_fence(plan);
 	plan_count_loss(plan);
 	plan_confirm(plan);
+	plan_heed_interrupt(plan);
 	int code = plan_promote(plan, writer, error);
 	/* Of an error it is not known whether the rows were written. */
 	if (code == 0) {

@@ -16,4 +16,8 @@ void plan_pause(void);
 /* Where candidates (of moves that are not decided yet) and, `with_old`, old primaries stand. */
 void plan_ask_positions(struct plan *plan, bool with_old, unsigned timeout_ms);
 
+/* Whoever was told to end before the directory was changed moves nothing more: what stands still is
+ * given back. */
+void plan_heed_interrupt(struct plan *plan);
+
 #endif

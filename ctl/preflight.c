@@ -59,7 +59,8 @@ static void look_at_disks(const struct preflight *look)
 		disk = disk->next) {
 		struct buf sentence = { 0 };
 		if (!judge_room(disk, needed_mib, &sentence))
-			fail(look, "disk", "mend it there, or name another site with --to", "%s",
+			fail(look, "disk",
+				"mend it there, or name another site (`pando failover --to`)", "%s",
 				buf_terminated(&sentence));
 		buf_deinit(&sentence);
 	}
@@ -89,17 +90,19 @@ static void look_at_copy(const struct preflight *look)
 			look->move->old.answers
 				? "its leader fills it again by itself: see `pando lag`"
 				: "start its primary, which fills it again, or name another site "
-				  "with --to",
+				  "(`pando failover --to`)",
 			"its log cannot be read at %llu",
 			(unsigned long long)json_u64(look->candidate->entry, "damaged_lsn"));
 	/* What a primary said that is gone counts no more: its own disk may be the bad one, and
 	 * this copy all that is left (docs/operating.md, Copies that differ). */
 	if (str_equal(json_text(peer, "chain"), STR("diverged")) ||
 		(look->move->old.answers && str_equal(own, STR("diverged"))))
-		fail(look, "copy", "see `pando check`, or name another site with --to",
+		fail(look, "copy",
+			"see `pando check`, or name another site (`pando failover --to`)",
 			"its log is another than its primary's");
 	else if (json_u64(peer, "unverified_ms") > COPY_UNVERIFIED_MS_MAX)
-		fail(look, "copy", "see `pando check`, or name another site with --to",
+		fail(look, "copy",
+			"see `pando check`, or name another site (`pando failover --to`)",
 			"its log has not been found to be its primary's for %llu s",
 			(unsigned long long)(json_u64(peer, "unverified_ms") / 1000));
 }

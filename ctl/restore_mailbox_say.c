@@ -107,7 +107,7 @@ static void print_text(const struct mailbox_restore *mailbox, const struct table
 	if (!bring->is_same)
 		printf("%s is another mailbox now than in the backup: it gets the mail\n",
 			bring->to_address);
-	else if (strcmp(bring->to_address, mailbox->address) != 0)
+	else if (strcasecmp(bring->to_address, mailbox->address) != 0)
 		printf("%s is %s now\n", mailbox->address, bring->to_address);
 	table_print(folders, false, "the backup has no such mail");
 	printf("%llu message%s %s\n", (unsigned long long)counts[BRING_STORED],

@@ -463,8 +463,24 @@ static void say_result(const struct restoring *restoring)
 		restoring->volume->replica_count > 0 ? ", and its other copies are filled" : "");
 }
 
+static void print_plan(const struct restoring *restoring)
+{
+	struct table table = { 5, { "volume", "node", "set", "#to", "?sets_aside" }, { 0 } };
+	table_add(&table, restoring->volume->name);
+	table_add(&table, restoring->node->name);
+	table_add(&table, restoring->restore.set->name);
+	table_addf(&table, "%llu", (unsigned long long)restoring->backup->to);
+	table_add(&table, restoring->place.was_there ? "yes" : "no");
+	table_print(&table, true, "");
+	table_deinit(&table);
+}
+
 static int say_plan(const struct restoring *restoring)
 {
+	if (command_json(restoring->restore.command)) {
+		print_plan(restoring);
+		return EXIT_DONE;
+	}
 	printf("volume %s would be restored at %s from the set %s: %llu bytes of log, %s\n",
 		restoring->volume->name, restoring->node->name, restoring->restore.set->name,
 		(unsigned long long)restoring->backup->to,

@@ -2,6 +2,7 @@
 
 #include "core/clock.h"
 #include "ctl/ends.h"
+#include "ctl/interrupt.h"
 
 #include <stdlib.h>
 
@@ -125,7 +126,8 @@ static void wait_caught_up(struct plan *plan)
 			waiting = waiting || (move->fenced && !move->clean && !move->problem[0]);
 		}
 		/* A look has its whole time: whoever had less of it would seem to be dead. */
-		if (!waiting || plan_elapsed_ms(plan) + ASK_LOOK_MS > end_ms)
+		if (!waiting || plan_elapsed_ms(plan) + ASK_LOOK_MS > end_ms ||
+			interrupt_is_noted())
 			return;
 		plan_pause();
 	}
@@ -180,6 +182,14 @@ static void choose_all(struct plan *plan)
 	}
 }
 
+void plan_heed_interrupt(struct plan *plan)
+{
+	for (unsigned i = 0; i < plan->count && interrupt_is_noted(); i++)
+		if (!plan->moves[i].problem[0])
+			move_problem(&plan->moves[i],
+				STR("was interrupted before anything was changed"));
+}
+
 void plan_fence(struct plan *plan)
 {
 	static const struct round fence = { ROUND_FENCE, "fence", is_fenced, take_fenced };
@@ -191,6 +201,7 @@ void plan_fence(struct plan *plan)
 	ask_round(plan, &fence);
 	ask_round(plan, &unhold);
 	wait_caught_up(plan);
+	plan_heed_interrupt(plan);
 	ask_round(plan, &hold);
 	choose_all(plan);
 	plan_compare(plan);

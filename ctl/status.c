@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void add_daemon(struct table *table, const char *kind, const char *name, const char *site,
+/* False for one that does not answer. */
+static bool add_daemon(struct table *table, const char *kind, const char *name, const char *site,
 	const struct question *question)
 {
 	table_add(table, kind);
@@ -15,6 +16,7 @@ static void add_daemon(struct table *table, const char *kind, const char *name, 
 	table_add(table, site);
 	table_add(table, question->answer ? "up" : question->answered ? "refuses" : "down");
 	table_add(table, question->error.text);
+	return question->answer != NULL;
 }
 
 /* The answers of all daemons, as cluster.h says. */
@@ -22,9 +24,10 @@ struct answers {
 	const struct question *nodes, *replicators, *routers;
 };
 
-static void list_daemons_of(const struct filter *filter, const struct directory_site *site,
+static bool list_daemons_of(const struct filter *filter, const struct directory_site *site,
 	const struct answers *answers, struct table *table)
 {
+	bool good = true;
 	const struct directory *directory = filter->cluster->directory;
 	size_t position = 0;
 	unsigned index = 0;
@@ -33,26 +36,29 @@ static void list_daemons_of(const struct filter *filter, const struct directory_
 	for (; (node = directory_next_node(directory, &position)) != NULL; index++) {
 		if (node->site_id != site->id || !filter_has_node(filter, node))
 			continue;
-		add_daemon(table, "node", node->name, site->name, &answers->nodes[index]);
+		good &= add_daemon(table, "node", node->name, site->name, &answers->nodes[index]);
 		if (answers->replicators[index].address[0])
-			add_daemon(table, "replicator", node->name, site->name,
+			good &= add_daemon(table, "replicator", node->name, site->name,
 				&answers->replicators[index]);
 	}
 	position = index = 0;
 	for (; (router = directory_next_router(directory, &position)) != NULL; index++)
 		if (router->site_id == site->id && filter_has_router(filter, router))
-			add_daemon(table, "router", router->name, site->name,
+			good &= add_daemon(table, "router", router->name, site->name,
 				&answers->routers[index]);
+	return good;
 }
 
-static void list_daemons(
+static bool list_daemons(
 	const struct filter *filter, const struct answers *answers, struct table *table)
 {
+	bool good = true;
 	size_t position = 0;
 	const struct directory_site *site;
 	*table = (struct table){ 5, { "daemon", "name", "site", "state", "detail" }, { 0 } };
 	while ((site = directory_next_site(filter->cluster->directory, &position)) != NULL)
-		list_daemons_of(filter, site, answers, table);
+		good &= list_daemons_of(filter, site, answers, table);
+	return good;
 }
 
 /* What it says of itself: is it one that a failover would choose? */
@@ -182,8 +188,9 @@ int status_run(struct command *command)
 	struct question *nodes = cluster_ask_nodes(&cluster, "status", ASK_MS, &count);
 	struct question *routers = cluster_ask_routers(&cluster, "status", ASK_MS, &count);
 	struct question *replicators = cluster_ask_replicators(&cluster, "status", ASK_MS, &count);
-	list_daemons(&filter, &(struct answers){ nodes, replicators, routers }, &daemons);
-	bool good = list_volumes(&filter, nodes, &volumes);
+	bool good =
+		list_daemons(&filter, &(struct answers){ nodes, replicators, routers }, &daemons);
+	good &= list_volumes(&filter, nodes, &volumes);
 	if (command_json(command)) {
 		struct buf out = { 0 };
 		buf_append_literal(&out, "{\"daemons\": ");

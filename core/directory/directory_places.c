@@ -93,6 +93,8 @@ int directory_rename_volume(struct directory_writer *writer, const char *name,
 	if (code < 0)
 		return code;
 	code = writer_find_id(writer, "volume", name, id, error);
+	if (code == 0)
+		code = writer_check_only_name(writer, "volume", new_name, error);
 	if (code == 0 && strcmp(name, new_name) != 0)
 		code = writer_exists_already(
 			writer_query(writer, error, "update volume set name = $1 where id = $2",

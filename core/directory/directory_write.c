@@ -349,6 +349,25 @@ int writer_exists_already(int code, const char *what, const char *name, struct e
 	return code;
 }
 
+int writer_check_only_name(
+	struct directory_writer *writer, const char *kind, const char *name, struct error *error)
+{
+	static const char *const kinds[] = { "site", "node", "volume" };
+	int code = -ENOENT;
+	for (size_t i = 0; i < array_length(kinds) && code == -ENOENT; i++) {
+		char id[24];
+		if (strcmp(kinds[i], kind) == 0)
+			continue;
+		code = writer_find_id(writer, kinds[i], name, id, NULL);
+		if (code == 0)
+			return error_set(error, -EEXIST,
+				"a %s is called `%s` already: no %s can be, as `pando failover` "
+				"takes the names of both",
+				kinds[i], name, kind);
+	}
+	return code == -ENOENT ? 0 : error_set(error, code, "the directory cannot be read");
+}
+
 /* A row of a table that has nothing but an id and a name. */
 int writer_add_named(
 	struct directory_writer *writer, const char *table, const char *name, struct error *error)
@@ -360,7 +379,10 @@ int writer_add_named(
 		return code;
 	snprintf(statement, sizeof(statement), "insert into %s (id, name) values ($1, $2)", table);
 	snprintf(action, sizeof(action), "%s add", table);
-	code = writer_next_id(writer, table, id, error);
+	if (strcmp(table, "site") == 0)
+		code = writer_check_only_name(writer, table, name, error);
+	if (code == 0)
+		code = writer_next_id(writer, table, id, error);
 	if (code == 0)
 		code = writer_exists_already(
 			writer_query(writer, error, statement, SQL_VALUES(id, name), NULL), table,
@@ -457,6 +479,8 @@ int directory_add_node(
 	code = writer_find_id(writer, "site", node->site, site_id, error);
 	if (code == 0)
 		code = check_name_is_free(writer, "node", node->name, error);
+	if (code == 0)
+		code = writer_check_only_name(writer, "node", node->name, error);
 	if (code == 0)
 		code = check_unused(writer,
 			(const char *const[]){
@@ -558,6 +582,8 @@ static int insert_volume(struct directory_writer *writer, const struct volume_de
 	char id[24], node_id[24];
 	struct buf reign = { 0 };
 	int code = writer_find_id(writer, "node", volume->primary_node, node_id, error);
+	if (code == 0)
+		code = writer_check_only_name(writer, "volume", volume->name, error);
 	if (code == 0)
 		code = writer_next_id(writer, "volume", id, error);
 	random_reign(&reign);

@@ -63,6 +63,10 @@ int writer_find_id(struct directory_writer *writer, const char *table, const cha
 /* No promotion, and no other change of it, passes until the transaction has ended. */
 int writer_lock_volume(
 	struct directory_writer *writer, const char *id, struct error *error) must_check;
+/* Sites, nodes and volumes are called by their names alone in one place (`pando failover NAME`).
+ * -EEXIST with a sentence where one of another kind than `kind` has the name. */
+int writer_check_only_name(struct directory_writer *writer, const char *kind, const char *name,
+	struct error *error) must_check;
 /* Returns `code`, with a sentence for -EEXIST. */
 int writer_exists_already(
 	int code, const char *what, const char *name, struct error *error) must_check;

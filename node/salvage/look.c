@@ -49,7 +49,8 @@ static void on_file(void *arg, const char *file)
 static void remove_old(struct found *found, const char *folder, int64_t now)
 {
 	const struct salvage_report *report = &found->report;
-	found->is_old = !found->is_unread && report->state != SALVAGE_OPEN && report->ended_s + SALVAGE_KEPT_S < now;
+	found->is_old = !found->is_unread && report->state != SALVAGE_OPEN &&
+		report->ended_s + SALVAGE_KEPT_S < now;
 	if (found->is_old)
 		found->removed = salvage_remove(folder, &found->name);
 }

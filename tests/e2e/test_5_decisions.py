@@ -101,6 +101,25 @@ def stopped_behind_the_row(c):
         thaw(target)
 
 
+def test_an_interrupted_command_gives_back_what_stands_still(c):
+    """Long before the fences would end by themselves."""
+    c.heal()
+    volumes, _ = names_of(c)
+    hung, primary = processes(c, OTHER, "replicator"), processes(c, NODE, "node")[0]
+    since = os.path.getsize(primary.log)
+    freeze(hung)
+    try:
+        command = Command(c, "failover", NODE, "--to", "site-b")
+        wait_for("the fence", 5, lambda: logged(primary, "to=fenced", since))
+        command.process.send_signal(signal.SIGINT)
+        said = command.process.communicate(timeout=15)[0]
+        assert command.process.returncode == -signal.SIGINT, (command.process.returncode, said)
+        assert "was interrupted before anything was changed" in said, said
+        wait_for("the volumes", 5, lambda: is_at(c, NODE, volumes))
+    finally:
+        thaw(hung)
+
+
 POINTS = (stopped_after_the_fence, stopped_behind_the_hold, stopped_before_the_row, stopped_behind_the_row)
 
 

@@ -1,6 +1,7 @@
 """A volume, and a whole cluster, out of a backup: no UID comes twice, and what is left of the copies is not lost."""
 
 import glob
+import json
 import os
 import random
 import shutil
@@ -183,6 +184,8 @@ def test_a_volume_that_is_lost_everywhere_comes_back_and_no_uid_comes_twice(c):
     assert code == 1 and "pando-node runs here" in said, said
     stop(c, NODE)
     said = as_written(conf, backup, "pando restore --from /backup --key backup.key --volume v1 --dry-run", volume)
+    code, plan = backup.restore(conf, "--volume", volume, "--dry-run", "--json")
+    assert code == 0 and json.loads(plan)[0]["sets_aside"] is True, plan
     assert f"would be restored at {NODE}" in said, said
     said = as_written(conf, backup, "pando restore --from /backup --key backup.key --volume v1", volume)
     assert f"volume {volume} is restored at {NODE}" in said, said

@@ -231,6 +231,13 @@ def test_refusals_end_with_1_and_say_why(c):
             ("cannot name a site", "site", "add", "Site A"),
             ("cannot name a site", "site", "add", "a\nb"),
             ("exists already", "site", "add", "site-a"),
+            # `pando failover NAME` takes all three.
+            ("a node is called `node-a1` already: no site can be", "site", "add", "node-a1"),
+            ("a volume is called `a1-1` already: no site can be", "site", "add", "a1-1"),
+            ("a site is called `site-a` already: no volume can be", "volume", "add", "site-a", "--node", "node-a1"),
+            ("a node is called `node-b1` already: no volume can be", "volume", "rename", "a1-1", "node-b1"),
+            ("a site is called `site-b` already: no node can be", "node", "add", "site-b", "--site", "site-a",
+             "--lmtp", "127.0.0.1:1", *places),
             ("in numbers", "node", "add", "x", "--site", "site-a", "--lmtp", "mail.example.org:24", *places),
             ("in numbers", "node", "add", "x", "--site", "site-a", "--lmtp", "0.0.0.0:24", *places),
             ("see `pando site list`", "node", "add", "x", "--site", "nowhere", "--lmtp", "127.0.0.1:1", *places),
@@ -268,6 +275,9 @@ def test_refusals_end_with_1_and_say_why(c):
     expect(c.conf, 1, "the prepared key is malformed", "mailbox", "import", "-",
            text="new@example.org\tSCRAM-SHA-256$4096:x\n")
     expect(c.conf, 1, "cannot be read", "mailbox", "import", "/tmp")
+    # What is left out is a comment, and no address.
+    expect(c.conf, 1, "line 3: `bad` is no address", "mailbox", "import", "-",
+           text="# new people\n#new@example.org\nbad\n")
     expect(c.conf, 1, "there is no mailbox", "mailbox", "show", "new@example.org")
 
 
