@@ -1,6 +1,7 @@
 #include "core/vitals.h"
 
 #include "core/clock.h"
+#include "core/disk_pulse.h"
 #include "core/encode.h"
 #include "core/metric.h"
 #include "core/timer.h"
@@ -27,10 +28,12 @@ struct watched_certificate {
 struct watched_disk {
 	const char *use;
 	char *path;
-	struct metric *free_bytes, *size_bytes;
+	struct disk_pulse *pulse;
+	struct metric *free_bytes, *size_bytes, *failing;
 };
 
 struct vitals {
+	struct loop *loop;
 	const char *program;
 	const struct directory *directory;
 	struct timer *timer;
@@ -77,11 +80,15 @@ static int read_disk(const struct watched_disk *disk, struct room *room_out)
 static void look(struct vitals *vitals)
 {
 	struct room room = { 0 };
-	for (unsigned i = 0; i < vitals->disk_count; i++)
-		if (read_disk(&vitals->disks[i], &room) == 0) {
-			metric_set(vitals->disks[i].free_bytes, (int64_t)room.free_bytes);
-			metric_set(vitals->disks[i].size_bytes, (int64_t)room.size_bytes);
+	for (unsigned i = 0; i < vitals->disk_count; i++) {
+		const struct watched_disk *disk = &vitals->disks[i];
+		metric_set(disk->failing, disk_pulse_status(disk->pulse) < 0);
+		disk_pulse_ask(disk->pulse);
+		if (read_disk(disk, &room) == 0) {
+			metric_set(disk->free_bytes, (int64_t)room.free_bytes);
+			metric_set(disk->size_bytes, (int64_t)room.size_bytes);
 		}
+	}
 	if (vitals->directory)
 		metric_set(vitals->age, (int64_t)directory_age_ms(vitals->directory) * 1000);
 }
@@ -97,6 +104,7 @@ struct vitals *vitals_create(struct loop *loop, const char *program)
 {
 	struct vitals *vitals = mem_alloc(sizeof(*vitals));
 	vitals->program = program;
+	vitals->loop = loop;
 	vitals->timer = timer_new(loop, on_timer, vitals);
 	timer_start(vitals->timer, 0);
 	struct buf labels = { 0 };
@@ -142,10 +150,13 @@ void vitals_watch_disk(struct vitals *vitals, const char *use, const char *path)
 	struct watched_disk *disk = &vitals->disks[vitals->disk_count++];
 	disk->use = use;
 	disk->path = str_to_heap(str_from(path));
+	disk->pulse = disk_pulse_create(vitals->loop, path, vitals->program);
 	disk->free_bytes = metric_gauge("pando_disk_free_bytes", label("use", use),
 		"Room that is left for this account on the disk of what is kept");
 	disk->size_bytes = metric_gauge(
 		"pando_disk_size_bytes", label("use", use), "Size of the disk of what is kept");
+	disk->failing = metric_gauge("pando_disk_failing", label("use", use),
+		"1 while the disk refuses what is written to it, or hangs");
 }
 
 void vitals_watch_directory(struct vitals *vitals, const struct directory *directory)
@@ -202,9 +213,15 @@ static void report_disk(const struct watched_disk *disk, bool first, struct buf 
 		buf_append_literal(out, "}");
 		return;
 	}
-	buf_printf(out, ", \"free_bytes\": %llu, \"size_bytes\": %llu, \"read_only\": %s}",
+	buf_printf(out, ", \"free_bytes\": %llu, \"size_bytes\": %llu, \"read_only\": %s",
 		(unsigned long long)room.free_bytes, (unsigned long long)room.size_bytes,
 		room.is_read_only ? "true" : "false");
+	int failure = disk_pulse_status(disk->pulse);
+	if (failure < 0) {
+		buf_append_literal(out, ", ");
+		append_text(out, "failure", strerror(-failure));
+	}
+	buf_append_literal(out, "}");
 }
 
 void vitals_report(struct vitals *vitals, struct buf *json_out)

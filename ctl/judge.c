@@ -85,12 +85,18 @@ bool judge_certificate(
 	return false;
 }
 
-/* The kernel does it to a file system whose disk fails, and free room says nothing of it. */
+/* Free room says nothing of a disk that fails, or of a file system that the kernel has made
+ * read-only for it. */
 static bool judge_writable(const struct json *disk, struct buf *out)
 {
 	if (json_text(disk, "error").length > 0) {
 		buf_printf(out, STR_FORMAT " cannot be looked at: " STR_FORMAT,
 			STR_ARG(json_text(disk, "path")), STR_ARG(json_text(disk, "error")));
+		return false;
+	}
+	if (json_text(disk, "failure").length > 0) {
+		buf_printf(out, STR_FORMAT " does not take what is written to it: " STR_FORMAT,
+			STR_ARG(json_text(disk, "path")), STR_ARG(json_text(disk, "failure")));
 		return false;
 	}
 	if (!json_true(disk, "read_only"))

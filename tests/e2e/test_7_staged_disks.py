@@ -116,6 +116,24 @@ def test_a_disk_that_has_failed_since_is_no_place_for_a_message(c):
         c.heal()
 
 
+def test_a_disk_that_fails_while_nobody_writes_is_named(c):
+    """And is no place to move to."""
+    if os.getuid() != 0:
+        return  # only root can make a disk
+    disk = Disk(c, OTHER)
+    try:
+        c.heal()
+        disk.fail()
+        wait_for("the failure", 15, lambda: not is_good(c))
+        assert any(line.startswith(f"node {OTHER} disk (volumes)") and "does not take what is written to it" in line
+                   for line in said(c, 1, "check").splitlines())
+        assert "does not take what is written to it" in said(c, 1, "failover", NODE, "--to", "site-b", "--dry-run")
+        disk.cut_power()
+    finally:
+        disk.give_back()
+        c.heal()
+
+
 def folder_of(c, node, volume):
     number = [v["id"] for v in c.pando_json("volume", "list") if v["volume"] == volume][0]
     return os.path.join(c.daemon(f"{node}/node").machine, "data", "volumes", str(number))

@@ -103,6 +103,7 @@ def test_metrics_say_what_is_so(c):
         found = {name: number for name, _, number in rows}
         assert 0 <= found["pando_directory_age_seconds"] <= 25, who
         assert found["pando_disk_free_bytes"] <= found["pando_disk_size_bytes"] and found["pando_disk_size_bytes"] > 1e9, who
+        assert found["pando_disk_failing"] == 0, who
         ends = {labels["use"]: number for name, labels, number in rows if name.startswith("pando_certificate")}
         assert {"cluster", "authority"} <= ends.keys() and ("public" in ends) == who.startswith("router"), ends
         assert all(2e9 < end < 4e9 for end in ends.values()), ends

@@ -64,6 +64,21 @@ TEST(a_disk_has_room_for_what_comes_to_it_or_the_sentence_says_how_much)
 	pool_destroy(&pool);
 }
 
+TEST(a_disk_that_refuses_what_is_written_to_it_has_no_room_for_anything)
+{
+	struct pool *pool = pool_create();
+	struct buf said = { 0 };
+	const struct json *disk = json_parse(pool,
+		STR("{\"path\": \"/v\", \"free_bytes\": 134217728000, \"size_bytes\": "
+		    "134217728000, "
+		    "\"read_only\": false, \"failure\": \"Input/output error\"}"));
+	EXPECT(!judge_room(disk, 128, &said) && !judge_disk(disk, &said));
+	EXPECT(strstr(buf_terminated(&said), "/v does not take what is written to it: Input") !=
+		NULL);
+	buf_deinit(&said);
+	pool_destroy(&pool);
+}
+
 struct disk_row {
 	const char *name;
 	unsigned long long free_mib, size_mib;
