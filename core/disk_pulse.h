@@ -26,7 +26,7 @@ struct disk_pulse;
 /* For as long as the process runs. `program` names the file, so that two daemons may ask in one
  * folder. */
 struct disk_pulse *disk_pulse_create(struct loop *loop, const char *folder, const char *program);
-/* Asks, on a pool thread, unless the last answer stays out. For its owner to call every so often. */
+/* Asks, on a pool thread, unless the last answer stays out. For its owner to call now and then. */
 void disk_pulse_ask(struct disk_pulse *pulse);
 /* 0, or the negative errno of the last answer; -ETIMEDOUT: it stays out for longer than
  * PULSE_HANGS_MS. */

@@ -59,24 +59,31 @@ static bool check_readiness(struct checks *checks, const struct directory_node *
 	return false;
 }
 
-/* Why a copy is not followed, where it is not for want of daemons. */
+/* Why a copy is not followed, where it is not for want of daemons. `is_filled`: it counts for
+ * nothing yet, and may as well be let go. */
 static void note_unfollowed(struct checks *checks, const struct directory_volume *volume,
-	const struct directory_node *node, const char *what, const char *words)
+	const struct directory_node *node, const char *what, bool is_filled)
 {
 	const struct cluster *cluster = checks->cluster;
 	bool runs = cluster_answer_of(cluster, checks->nodes, node->id) &&
 		cluster_answer_of(cluster, checks->replicators, node->id);
+	const char *whose =
+		is_filled ? "the copy that is to be filled (seeding) at" : "its replica at";
+	struct buf help = { 0 };
 	if (runs)
-		checks_note(checks, VERDICT_BAD, what,
-			"%s %s is not connected, though its daemons answer: the logs of "
-			"pando-replicator there and at its primary say why (`parked`, "
-			"`volume_fenced`, `log_unreadable`); `pando scrub %s --now` finds damage",
-			words, node->name, volume->name);
+		buf_printf(&help,
+			", though its daemons answer: the logs of pando-replicator there and at "
+			"its primary say why (`parked`, `volume_fenced`, `log_unreadable`); "
+			"`pando scrub %s --now` finds damage",
+			volume->name);
 	else
-		checks_note(checks, VERDICT_BAD, what,
-			"%s %s is not connected: start pando-node and pando-replicator there, see "
-			"`pando lag`",
-			words, node->name);
+		buf_append_literal(
+			&help, ": start pando-node and pando-replicator there, see `pando lag`");
+	if (is_filled)
+		buf_printf(&help, ", or `pando copy remove %s %s`", volume->name, node->name);
+	checks_note(checks, VERDICT_BAD, what, "%s %s is not connected%s", whose, node->name,
+		buf_terminated(&help));
+	buf_deinit(&help);
 }
 
 /* False with a note when the replica is no good. */
@@ -103,7 +110,7 @@ static bool check_copy(
 		note_unfollowed(checks,
 			directory_find_volume(
 				checks->cluster->directory, (uint32_t)json_u64(primary, "id")),
-			node, what, "its replica at");
+			node, what, false);
 	else if (json_true(peer, "stalled"))
 		checks_note(checks, VERDICT_BAD, what,
 			"its replica at %s is connected and does not move: mail is on one site "
@@ -137,8 +144,7 @@ static void check_seeding(struct checks *checks, const struct directory_volume *
 			(unsigned long long)json_u64(primary, "durable_lsn") >> 20, volume->name,
 			name);
 	else if (node)
-		note_unfollowed(
-			checks, volume, node, what, "the copy that is to be filled (seeding) at");
+		note_unfollowed(checks, volume, node, what, true);
 	else
 		checks_note(checks, VERDICT_BAD, what,
 			"a copy is to be filled at a node that the directory does not know: see "

@@ -465,6 +465,29 @@ int copy_remove(struct command *command)
 
 /* ---- filling anew ---- */
 
+/* What the primary has damaged, and no copy could mend, ends every filling. */
+static int check_primary_whole(struct subject *subject)
+{
+	unsigned count;
+	uint64_t unmended = 0;
+	struct question *nodes = cluster_ask_nodes(&subject->cluster, "scrub", ASK_MS, &count);
+	const struct json *answer =
+		cluster_answer_of(&subject->cluster, nodes, subject->volume->primary_node_id);
+	for (const struct json *copy = json_first(json_get(answer, "scrub")); copy;
+		copy = copy->next)
+		if (json_u64(copy, "volume") == subject->volume->id)
+			unmended += json_u64(copy, "unmended");
+	free(nodes);
+	if (unmended == 0)
+		return EXIT_DONE;
+	command_complain(
+		"the log of volume %s is damaged at its primary, and no copy had what stood "
+		"there: a copy that is filled anew could not come past that, and the one "
+		"at %s may have it. `pando scrub %s --report` names the messages",
+		subject->volume->name, subject->node->name, subject->volume->name);
+	return EXIT_FAILED;
+}
+
 static int reseed(struct subject *subject)
 {
 	struct error error = { 0 };
@@ -481,8 +504,11 @@ static int reseed(struct subject *subject)
 		return report_begun(subject);
 	if (!subject->primary)
 		return refuse_unserved(subject);
+	int code = check_primary_whole(subject);
 	/* What is there stays beside the new one until that counts. */
-	int code = check_room(subject, "or `pando copy remove` what is there, and add it again");
+	if (code == EXIT_DONE)
+		code = check_room(
+			subject, "or `pando copy remove` what is there, and add it again");
 	if (code == EXIT_DONE)
 		code = take_volume(subject, "copy reseed");
 	if (code == EXIT_DONE)

@@ -180,9 +180,14 @@ static const char *problem_of(const struct reading *reading)
 		reading->fetch.epoch == wanted->epoch && reading->fetch.lsn >= wanted->least_end;
 	if (reading->is_all || reading->fetch.lsn > wanted->end || has_moment)
 		return wanted->problem;
-	struct str text = pool_printf(pool, "read up to %llu of %llu: %s",
+	const char *why = reading->why.text;
+	bool is_damaged = strstr(why, "not readable") != NULL;
+	struct str text = pool_printf(pool, "read up to %llu of %llu: %s%s%s%s",
 		(unsigned long long)reading->fetch.lsn, (unsigned long long)wanted->end,
-		reading->why.text[0] ? reading->why.text : "it has no copy that counts");
+		why[0] ? why : "it has no copy that counts", is_damaged ? ": `pando scrub " : "",
+		is_damaged ? wanted->volume->name : "",
+		is_damaged ? " --now` finds what is damaged, and mends it where a copy has it"
+			   : "");
 	return pool_copy_terminated(pool, text);
 }
 

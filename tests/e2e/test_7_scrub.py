@@ -173,6 +173,10 @@ def test_rot_at_all_copies_is_named_and_cuts_nothing_and_goes_when_one_has_it_ag
     # Mail goes on to come in and to be shipped.
     c.send("site-b", name)
     wait_for("replicas in step", 20, c.in_step)
+    # No copy is thrown away for one that could not be filled.
+    done = subprocess.run([demo.PANDO, "--config", c.conf, "copy", "reseed", volume, OTHER, "--accept-one-copy"],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+    assert done.returncode == 1 and "could not come past that" in done.stdout, done.stdout
     flip(path, at)
     code, rows = scrub(c, volume, "--now")
     assert code == 0 and all(row["unmended"] == 0 for row in rows.values()), rows
