@@ -2,6 +2,7 @@
 
 #include "core/buf.h"
 #include "core/nearest.h"
+#include "core/net_address.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -32,15 +33,82 @@ static bool find_choice(const char *choices, struct str value, uint64_t *index_o
 	return false;
 }
 
+static bool is_text(const struct config_row *row)
+{
+	return row->type != CONFIG_NUMBER && row->type != CONFIG_CHOICE;
+}
+
+static bool is_word(struct str value)
+{
+	for (size_t i = 0; i < value.length; i++)
+		if ((unsigned char)value.bytes[i] <= ' ')
+			return false;
+	return true;
+}
+
+static bool is_host(struct str value)
+{
+	ptrdiff_t colon = str_find_last_byte(value, ':');
+	uint64_t port;
+	return is_word(value) && colon > 0 &&
+		str_to_u64(str_from_index(value, (size_t)colon + 1), 65535, &port) && port > 0;
+}
+
+static bool are_addresses(struct str list)
+{
+	struct str address;
+	while (str_next(&list, ' ', &address)) {
+		struct net_address parsed;
+		char text[200];
+		if (address.length >= sizeof(text))
+			return false;
+		memcpy(text, address.bytes, address.length);
+		text[address.length] = '\0';
+		if (address.length > 0 && net_address_parse(text, &parsed) < 0)
+			return false;
+	}
+	return true;
+}
+
+/* NULL, or what a text of this kind has to be. Nothing is given where it is empty. */
+static const char *misses(const struct config_row *row, struct str value)
+{
+	if (value.length == 0)
+		return NULL;
+	switch (row->type) {
+	case CONFIG_WORD: return is_word(value) ? NULL : "a word without spaces";
+	case CONFIG_FOLDER: return value.bytes[0] == '/' ? NULL : "an absolute path";
+	case CONFIG_HOST: return is_host(value) ? NULL : "host:port";
+	case CONFIG_LISTEN:
+		return are_addresses(value)
+			? NULL
+			: "addresses as 0.0.0.0:25, [::]:25 or unix:/path, separated by spaces";
+	default: return NULL;
+	}
+}
+
+static int set_text(
+	struct config *config, const struct config_row *row, struct str value, struct error *error)
+{
+	const char *wanted = misses(row, value);
+	if (wanted != NULL)
+		return error_set(error, -EINVAL, "`%s` is %s, not `" STR_FORMAT "`", row->key,
+			wanted, STR_ARG(str_first(value, 80)));
+	free(*text_field(config, row));
+	*text_field(config, row) = str_to_heap(value);
+	return 0;
+}
+
 /* 0, or a negative errno with a sentence that lacks file and line. */
 static int set_value(struct config *config, const struct config_row *row, struct str value,
 	struct error *error)
 {
 	switch (row->type) {
 	case CONFIG_TEXT:
-		free(*text_field(config, row));
-		*text_field(config, row) = str_to_heap(value);
-		return 0;
+	case CONFIG_WORD:
+	case CONFIG_FOLDER:
+	case CONFIG_LISTEN:
+	case CONFIG_HOST: return set_text(config, row, value, error);
 	case CONFIG_NUMBER:
 		if (!str_to_u64(value, row->maximum, number_field(config, row)) ||
 			*number_field(config, row) < row->minimum)
@@ -159,7 +227,7 @@ int config_load(struct config *config, const char *path, struct error *error)
 void config_deinit(struct config *config)
 {
 	for (size_t i = 0; i < config_row_count; i++)
-		if (config_rows[i].type == CONFIG_TEXT)
+		if (is_text(&config_rows[i]))
 			free(*text_field(config, &config_rows[i]));
 	*config = (struct config){ 0 };
 }

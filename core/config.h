@@ -13,7 +13,15 @@
 
 #include <stdio.h>
 
-enum config_type { CONFIG_TEXT, CONFIG_NUMBER, CONFIG_CHOICE };
+enum config_type {
+	CONFIG_TEXT,
+	CONFIG_WORD,   /* text without white space */
+	CONFIG_FOLDER, /* an absolute path */
+	CONFIG_LISTEN, /* addresses, separated by spaces */
+	CONFIG_HOST,   /* host:port */
+	CONFIG_NUMBER,
+	CONFIG_CHOICE,
+};
 
 struct config_row {
 	const char *key;

@@ -1,7 +1,11 @@
 #include "core/config.h"
 
-#define TEXT(key, default_text, help)                                                              \
-	{ #key, CONFIG_TEXT, offsetof(struct config, key), default_text, 0, 0, NULL, help }
+#define TEXT_AS(kind, key, default_text, help)                                                     \
+	{ #key, CONFIG_##kind, offsetof(struct config, key), default_text, 0, 0, NULL, help }
+#define TEXT(key, default_text, help) TEXT_AS(TEXT, key, default_text, help)
+#define WORD(key, default_text, help) TEXT_AS(WORD, key, default_text, help)
+#define FOLDER(key, default_text, help) TEXT_AS(FOLDER, key, default_text, help)
+#define LISTEN(key, help) TEXT_AS(LISTEN, key, "", help)
 #define NUMBER(key, default_text, minimum, maximum, help)                                          \
 	{ #key, CONFIG_NUMBER, offsetof(struct config, key), default_text, minimum, maximum, NULL, \
 		help }
@@ -9,15 +13,15 @@
 	{ #key, CONFIG_CHOICE, offsetof(struct config, key), default_text, 0, 0, choices, help }
 
 const struct config_row config_rows[] = {
-	TEXT(site, "", "Name of the site this machine stands in, as in the directory."),
-	TEXT(node, "", "Name of this machine's node in the directory."),
-	TEXT(data_dir, "/var/lib/pando", "Volumes, queue and snapshots."),
-	TEXT(run_dir, "/run/pando", "UNIX sockets between the daemons of this machine."),
-	TEXT(user, "", "Account to become after the ports are bound; empty stays as started."),
+	WORD(site, "", "Name of the site this machine stands in, as in the directory."),
+	WORD(node, "", "Name of this machine's node in the directory."),
+	FOLDER(data_dir, "/var/lib/pando", "Volumes, queue and snapshots."),
+	FOLDER(run_dir, "/run/pando", "UNIX sockets between the daemons of this machine."),
+	WORD(user, "", "Account to become after the ports are bound; empty stays as started."),
 	TEXT(directory, "standalone",
 		"PostgreSQL connection string (several hosts allowed), or `standalone`: one "
 		"machine, the directory is a file in data_dir."),
-	TEXT(hostname, "localhost", "Name in greetings and Received fields."),
+	WORD(hostname, "localhost", "Name in greetings and Received fields."),
 	TEXT(cluster_ca, "", "Certificate of the cluster's own authority (PEM)."),
 	TEXT(node_certificate, "", "Cluster certificate of pando-node."),
 	TEXT(node_key, "", "Its key."),
@@ -30,26 +34,26 @@ const struct config_row config_rows[] = {
 	TEXT(backup_key, "", "Public key that `pando backup` seals to."),
 	TEXT(public_certificate, "", "What mail clients and servers see (PEM chain)."),
 	TEXT(public_key, "", "Its key."),
-	TEXT(smtp_listen, "",
+	LISTEN(smtp_listen,
 		"Addresses for incoming mail, separated by spaces, as 0.0.0.0:25 [::]:25."),
-	TEXT(submission_listen, "", "Submission with STARTTLS (587)."),
-	TEXT(submissions_listen, "", "Submission under TLS (465)."),
-	TEXT(imap_listen, "", "IMAP with STARTTLS (143)."),
-	TEXT(imaps_listen, "", "IMAP under TLS (993)."),
-	TEXT(pop3s_listen, "", "POP3 under TLS (995); nothing serves it yet."),
-	TEXT(managesieve_listen, "", "ManageSieve (4190); nothing serves it yet."),
-	TEXT(node_lmtp_listen, "", "Where the node takes mail from routers (mutual TLS)."),
-	TEXT(node_imap_listen, "", "Where the node serves IMAP to routers (mutual TLS)."),
-	TEXT(node_control_listen, "", "Where the node answers `pando` (mutual TLS)."),
-	TEXT(router_control_listen, "", "Where the router answers `pando` (mutual TLS)."),
-	TEXT(router_queue_listen, "",
+	LISTEN(submission_listen, "Submission with STARTTLS (587)."),
+	LISTEN(submissions_listen, "Submission under TLS (465)."),
+	LISTEN(imap_listen, "IMAP with STARTTLS (143)."),
+	LISTEN(imaps_listen, "IMAP under TLS (993)."),
+	LISTEN(pop3s_listen, "POP3 under TLS (995); nothing serves it yet."),
+	LISTEN(managesieve_listen, "ManageSieve (4190); nothing serves it yet."),
+	LISTEN(node_lmtp_listen, "Where the node takes mail from routers (mutual TLS)."),
+	LISTEN(node_imap_listen, "Where the node serves IMAP to routers (mutual TLS)."),
+	LISTEN(node_control_listen, "Where the node answers `pando` (mutual TLS)."),
+	LISTEN(router_control_listen, "Where the router answers `pando` (mutual TLS)."),
+	LISTEN(router_queue_listen,
 		"Where routers of other sites leave copies of the messages in their queue (mutual "
 		"TLS)."),
-	TEXT(replicator_listen, "", "Where replicators of other sites connect (mutual TLS)."),
-	TEXT(router_http_listen, "", "HTTP /metrics and /healthz of the router."),
-	TEXT(node_http_listen, "", "HTTP /metrics and /healthz of the node."),
-	TEXT(replicator_http_listen, "", "HTTP /metrics and /healthz of the replicator."),
-	TEXT(relay_host, "",
+	LISTEN(replicator_listen, "Where replicators of other sites connect (mutual TLS)."),
+	LISTEN(router_http_listen, "HTTP /metrics and /healthz of the router."),
+	LISTEN(node_http_listen, "HTTP /metrics and /healthz of the node."),
+	LISTEN(replicator_http_listen, "HTTP /metrics and /healthz of the replicator."),
+	TEXT_AS(HOST, relay_host, "",
 		"host:port of the smart host for other people's addresses; empty refuses to "
 		"relay."),
 	CHOICE(io_backend, "auto", "auto|uring|posix",
