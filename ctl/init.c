@@ -359,6 +359,28 @@ static int differs(struct setup *setup, const char *option, const char *key, con
 		setup->command->config_file, key, has, option);
 }
 
+/* They stand in the first of the addresses that are counted from them. */
+static int check_internal(struct setup *setup)
+{
+	const char *lmtp = setup->command->config.node_lmtp_listen, *colon = strrchr(lmtp, ':');
+	char address[128];
+	if (!colon)
+		return 0;
+	snprintf(address, sizeof(address), "%.*s", (int)(colon - lmtp), lmtp);
+	const char *wrong = command_has(setup->command, "internal-address") &&
+			strcmp(setup->address, address) != 0
+		? "internal-address"
+		: command_has(setup->command, "internal-port") &&
+			(unsigned long)setup->port != strtoul(colon + 1, NULL, 10)
+		? "internal-port"
+		: NULL;
+	if (!wrong)
+		return 0;
+	return error_set(setup->error, -EEXIST,
+		"%s exists and says `node_lmtp_listen = %s`: change it there, or leave out --%s",
+		setup->command->config_file, lmtp, wrong);
+}
+
 /* The existing configuration is the operator's: what it says and what is asked for must agree. */
 static int check_agreement(struct setup *setup, const char *url)
 {
@@ -372,6 +394,8 @@ static int check_agreement(struct setup *setup, const char *url)
 	if (code == 0 && command_has(setup->command, "data-dir") &&
 		strcmp(setup->data_dir, config->data_dir) != 0)
 		code = differs(setup, "data-dir", "data_dir", config->data_dir);
+	if (code == 0)
+		code = check_internal(setup);
 	if (code == 0 && !alone && command_has(setup->command, "standalone"))
 		code = error_set(setup->error, -EEXIST,
 			"%s names a PostgreSQL directory: there is no way back to standalone",

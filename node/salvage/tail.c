@@ -145,25 +145,26 @@ static bool is_of_one_writer(const struct tail *tail, uint64_t present_end)
 }
 
 /* A copy that was cut at damage, and filled again by its leader, has a tail that parts from nothing
- * at first, or nowhere; and begins with the damage. */
+ * at first, or nowhere; and begins with the damage. That may be whole: a group that came back with an
+ * old disk. What the present log has behind it says by its chain that it has all below as well. */
 int tail_find_parting(struct tail *tail, struct disk_file *file, uint64_t present_end)
 {
 	struct log_files files;
 	int result = 0;
-	bool shared = true;
 	tail->parts_at = tail->name.from;
 	log_files_init(&files, tail->disk, tail->directory);
-	for (uint64_t lsn = tail->name.from; result == 0 && shared;) {
+	for (uint64_t lsn = tail->name.from; result == 0;) {
 		struct group group;
 		struct bytes *bytes;
 		result = next_group(tail, file, &lsn, &bytes, &group);
 		if (result < 0)
 			break;
-		shared = is_shared(tail, &files, present_end, &group, bytes_str(bytes));
+		bool shared = is_shared(tail, &files, present_end, &group, bytes_str(bytes));
 		bytes_unref(&bytes);
 		lsn += group_padded(group.used);
 		if (shared)
 			tail->parts_at = lsn;
+		result = tail_stopped(tail);
 	}
 	if (result == -ENODATA && tail->parts_at < tail->name.to)
 		result = part_behind_damage(tail, file, &files, present_end);

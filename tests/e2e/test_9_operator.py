@@ -377,6 +377,8 @@ def test_init_writes_nothing_when_refused_and_contradicts_nothing(c):
             assert code == 0, errors
         assert os.stat(conf).st_mode & 0o007 == 0
         expect(conf, 1, "says `hostname = h.example`", "init", "--hostname", "other.example")
+        expect(conf, 1, "leave out --internal-port", "init", "--internal-port", "20000")
+        expect(conf, 1, "leave out --internal-address", "init", "--internal-address", "192.0.2.1")
         expect(c.conf, 1, "no way back", "init", "--standalone")
         expect(c.conf, 1, "names another PostgreSQL", "init", "--postgres", "postgresql://x@127.0.0.1:9/y")
     finally:

@@ -274,6 +274,40 @@ TEST(a_damaged_tail_of_a_log_that_was_filled_again_lacks_nothing)
 	}
 }
 
+/* As an old disk has it: whole, and of another branch than what stands behind it. */
+TEST(a_tail_that_begins_with_a_foreign_group_lacks_nothing_either)
+{
+	struct fixture f;
+	struct cut cut;
+	struct group group;
+	struct disk_file *file;
+	uint8_t header[GROUP_HEADER_LENGTH];
+	char path[200];
+	fixture_setup(&f);
+	EXPECT_INT(0, fixture_deliver(&f, 1, 1000));
+	uint64_t parting = volume_log_end(f.volume->log);
+	for (unsigned id = 2; id <= 4; id++)
+		EXPECT_INT(0, fixture_deliver(&f, id, 1000));
+	cut.name = (struct tail_name){ 1, parting, volume_log_end(f.volume->log) };
+	fixture_stop(&f);
+	log_files_init(&cut.files, f.disk, f.log_directory);
+	EXPECT_INT(0, log_files_read_header(&cut.files, 7, parting, &group));
+	EXPECT_INT(0, log_save_range(&cut.files, 7, 1, parting, cut.name.to));
+	group.incarnation ^= 1;
+	group.chain++;
+	group_header_encode(&group, header);
+	snprintf(path, sizeof(path), "%s/salvage-1-%016llx-%016llx.log", f.log_directory,
+		(unsigned long long)parting, (unsigned long long)cut.name.to);
+	EXPECT_INT(0, disk_file_open(f.disk, path, false, &file));
+	EXPECT_INT(0, disk_write_now(file, header, sizeof(header), 0));
+	disk_file_close(&file);
+	struct tail *tail = read_tail(&f, &cut, cut.name.to);
+	EXPECT_INT(0, tail->message_count);
+	EXPECT_INT(cut.name.to, tail->parts_at);
+	tail_destroy(&tail);
+	tear_down(&f, &cut);
+}
+
 TEST(only_whole_names_are_tails)
 {
 	struct tail_name name;
