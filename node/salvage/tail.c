@@ -145,8 +145,8 @@ static bool is_of_one_writer(const struct tail *tail, uint64_t present_end)
 }
 
 /* A copy that was cut at damage, and filled again by its leader, has a tail that parts from nothing
- * at first, or nowhere; and begins with the damage. That may be whole: a group that came back with an
- * old disk. What the present log has behind it says by its chain that it has all below as well. */
+ * at first, or nowhere; and begins with the damage. That may be whole: a group that came back with
+ * an old disk. What the present log has behind it says by its chain that it has all below too. */
 int tail_find_parting(struct tail *tail, struct disk_file *file, uint64_t present_end)
 {
 	struct log_files files;
