@@ -4,6 +4,7 @@
 #include "core/map.h"
 #include "ctl/filter.h"
 #include "ctl/output.h"
+#include "ctl/tails.h"
 #include "ctl/unshipped.h"
 
 #include <stdio.h>
@@ -153,8 +154,7 @@ static void add_tails(struct risks *risks, const struct question *nodes)
 			continue;
 		for (const struct json *tail = json_first(json_get(nodes->answer, "salvage")); tail;
 			tail = tail->next)
-			if (str_equal(json_text(tail, "state"), STR("open")) &&
-				(volume = wanted_volume(risks, tail)) != NULL)
+			if (tail_is_open(tail) && (volume = wanted_volume(risks, tail)) != NULL)
 				add_row(risks, node->name, volume, tail, &cut_off, 1);
 	}
 }

@@ -267,7 +267,7 @@ static int check_room(const struct subject *subject, const char *hint)
 	if (!free_bytes)
 		return EXIT_DONE; /* it does not say */
 	if (json_true(disk, "read_only")) {
-		command_complain("the disk of the volumes of %s is read-only: %s",
+		command_complain("the disk of the volumes of %s is read-only: mend that first, %s",
 			subject->node->name, hint);
 		return EXIT_FAILED;
 	}
@@ -508,7 +508,8 @@ static int reseed(struct subject *subject)
 	/* What is there stays beside the new one until that counts. */
 	if (code == EXIT_DONE)
 		code = check_room(
-			subject, "or `pando copy remove` what is there, and add it again");
+			subject, "or let go of what is there (`pando copy remove`), delete its files, and add it "
+			"again");
 	if (code == EXIT_DONE)
 		code = take_volume(subject, "copy reseed");
 	if (code == EXIT_DONE)

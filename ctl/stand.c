@@ -187,7 +187,7 @@ void plan_heed_interrupt(struct plan *plan)
 	for (unsigned i = 0; i < plan->count && interrupt_is_noted(); i++)
 		if (!plan->moves[i].problem[0])
 			move_problem(&plan->moves[i],
-				STR("was interrupted before anything was changed"));
+				STR("was interrupted, and stays where it is"));
 }
 
 void plan_fence(struct plan *plan)
@@ -198,6 +198,7 @@ void plan_fence(struct plan *plan)
 	for (unsigned i = 0; i < plan->count; i++)
 		plan->moves[i].clean = false;
 	plan->decide_by_us = clock_mono_us() + DECIDE_MS * 1000u;
+	plan_heed_interrupt(plan);
 	ask_round(plan, &fence);
 	ask_round(plan, &unhold);
 	wait_caught_up(plan);

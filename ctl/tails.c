@@ -18,12 +18,18 @@ static void ask(struct asker *asker, const char *control, const char *request,
 	ask_all(asker, question_out, 1, TAILS_ASK_MS);
 }
 
+bool tail_is_open(const struct json *tail)
+{
+	struct str state = json_text(tail, "state");
+	return !str_equal(state, STR("done")) && !str_equal(state, STR("discarded"));
+}
+
 static unsigned count_open(const struct json *answer, uint32_t volume_id)
 {
 	unsigned count = 0;
 	for (const struct json *tail = json_first(json_get(answer, "salvage")); tail;
 		tail = tail->next)
-		count += str_equal(json_text(tail, "state"), STR("open")) &&
+		count += tail_is_open(tail) &&
 			(volume_id == 0 || json_u64(tail, "volume") == volume_id);
 	return count;
 }

@@ -28,6 +28,8 @@ struct tails {
 	struct error error; /* TAILS_NOT_TOLD: what came of the question */
 };
 
+/* Not home yet, as far as is known: one whose disk does not say is none that is done. */
+bool tail_is_open(const struct json *tail);
 /* Of the node at this control address; `volume_id` 0: of all volumes. One that lives is asked again
  * for so long. */
 void tails_ask(struct asker *asker, const char *control, uint32_t volume_id, unsigned patience_ms,

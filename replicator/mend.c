@@ -39,10 +39,16 @@ struct mend {
 	bool is_for_node;
 	enum mend_cause cause; /* of the replica here */
 	bool is_unheard; /* a member could not be asked, or did not answer */
+	bool waits;      /* LATER for that */
+	bool has_said_so, was_located;
+	bool leader_differs; /* what it has does not fit here: it ships it, behind a cut */
 	uint64_t later_ms;
 	bool is_void; /* the log is being cut: nothing more is done when the pool has answered */
 	uint64_t damaged;  /* as it was said first */
-	uint64_t met; /* meanwhile, by the node, beside a scrub's: 1 + where; 0: nothing */
+	/* Another place that was named meanwhile: 1 + where; 0: none. They take turns where neither
+	 * can be mended yet. */
+	uint64_t met;
+	enum mend_cause met_cause;
 	uint64_t lsn, end; /* the range */
 	unsigned member, passed_over, ranges;
 	struct connection *asked;
@@ -88,10 +94,11 @@ void mend_on_cut(struct copy *copy)
 static void finish(struct copy *copy)
 {
 	uint64_t met = copy->mend->met;
+	enum mend_cause cause = copy->mend->met_cause;
 	mend_end(copy);
 	receive_report(copy);
 	if (met > 0)
-		mend_replica(copy, met - 1, MEND_READ);
+		mend_replica(copy, met - 1, cause);
 }
 
 static void try_later(struct mend *mend)
@@ -105,11 +112,12 @@ static void try_later(struct mend *mend)
 /* Just now nobody is in reach who has it: that may be what is here alone, and is not cut for it. */
 static void wait_for_members(struct mend *mend)
 {
-	if (mend->later_ms == 0)
+	if (!mend->has_said_so)
 		log_warn("mends_later",
 			"volume=%u lsn=%llu reason=\"another copy could not be asked\" "
 			"next=\"it is asked again\"",
 			mend->copy->id, (unsigned long long)mend->damaged);
+	mend->has_said_so = mend->waits = true;
 	mend->is_unheard = false;
 	mend->ranges = 1;
 	try_later(mend);
@@ -121,7 +129,7 @@ static void give_up(struct mend *mend)
 	uint64_t damaged = mend->damaged;
 	bool is_for_node = mend->is_for_node, is_kept = mend->cause == MEND_SCRUBBED;
 	const char *why = mend->why ? mend->why : "no copy that has it is in reach";
-	if (mend->is_unheard && !is_for_node && !is_kept) {
+	if (mend->is_unheard && !mend->leader_differs && !is_for_node && !is_kept) {
 		wait_for_members(mend);
 		return;
 	}
@@ -172,12 +180,31 @@ static void ask_next(struct mend *mend)
 		ask(mend);
 }
 
+/* The other place, which may be one that somebody in reach has. */
+static void take_turn(struct mend *mend)
+{
+	uint64_t damaged = mend->damaged;
+	enum mend_cause cause = mend->cause;
+	mend->damaged = mend->met - 1;
+	mend->cause = mend->met_cause;
+	mend->met = 1 + damaged;
+	mend->met_cause = cause;
+	mend->member = mend->ranges = 0;
+	mend->waits = mend->was_located = mend->leader_differs = false;
+	locate(mend, mend->damaged);
+}
+
 static void on_timer(void *arg)
 {
 	struct mend *mend = arg;
+	if (mend->state == MEND_LATER && mend->waits && mend->met > 0) {
+		take_turn(mend);
+		return;
+	}
 	if (mend->state == MEND_LATER) {
 		mend->member = 0;
 		mend->ranges--;
+		mend->waits = false;
 		locate(mend, mend->damaged);
 	}
 	if (mend->state != MEND_ASKING)
@@ -238,6 +265,7 @@ static void on_mended(void *arg, int status)
 	}
 	if (status < 0) {
 		mend->why = strerror(-status);
+		mend->leader_differs |= mend->asked != NULL && mend->asked == copy->source;
 		ask_next(mend);
 		return;
 	}
@@ -262,7 +290,7 @@ static void on_located(struct log_locate *locate, int status)
 	}
 	/* What the opening did not take for this log is not right because nothing is wrong with it
 	 * by itself. */
-	if (status == -ENOENT && mend->cause == MEND_OPENED && mend->ranges == 1) {
+	if (status == -ENOENT && mend->cause == MEND_OPENED && !mend->was_located) {
 		mend->why = "it is not what was told of";
 		give_up(mend);
 		return;
@@ -281,6 +309,7 @@ static void on_located(struct log_locate *locate, int status)
 		give_up(mend);
 		return;
 	}
+	mend->was_located = true;
 	mend->lsn = locate->damage.from;
 	mend->end = locate->damage.to;
 	ask_next(mend);
@@ -296,12 +325,21 @@ static void locate(struct mend *mend, uint64_t lsn)
 
 void mend_replica(struct copy *copy, uint64_t lsn, enum mend_cause cause)
 {
-	if (copy->mend != NULL && copy->mend->cause == MEND_SCRUBBED && cause != MEND_SCRUBBED)
-		copy->mend->met = 1 + lsn;
+	struct mend *other = copy->mend;
+	bool waits = other != NULL && other->state == MEND_LATER && other->waits;
+	if (other != NULL && other->damaged != lsn && (waits || cause != MEND_SCRUBBED)) {
+		other->met = 1 + lsn;
+		other->met_cause = cause;
+	}
+	if (waits && other->met > 0)
+		take_turn(other);
 	if (copy->mend != NULL || copy->log == NULL || copy->node != NODE_NONE ||
 		lsn >= volume_log_end(copy->log) || volume_log_is_mending(copy->log))
 		return;
 	log_warn("mends", "volume=%u lsn=%llu", copy->id, (unsigned long long)lsn);
+	/* What the node could not read may be what stands beside the segments. */
+	if (cause == MEND_READ && volume_log_save_state(copy->log) < 0)
+		log_warn("epochs_not_written", "volume=%u", copy->id);
 	struct mend *mend = begin(copy, lsn, false);
 	mend->cause = cause;
 	locate(mend, lsn);

@@ -2,6 +2,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "spool/log_punch.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -408,6 +409,12 @@ void prove_step(struct copy *copy)
 	if (copy->is_writing)
 		return;
 	ask_members(copy);
+	/* What its disk has failed is read again. */
+	if (copy->log != NULL && volume_log_is_fenced(copy->log) &&
+		!volume_log_is_punching(copy->log)) {
+		receive_close(copy);
+		timer_start(copy->open_timer, PROVE_ASK_MS);
+	}
 	if (!open_log(copy)) {
 		tell_progress(copy, false);
 		return;

@@ -151,6 +151,13 @@ static struct log_told what_is_told(const struct copy *copy)
 
 static void on_opened(struct copy *copy)
 {
+	/* Its node may have read what the disk never took. */
+	if (copy->is_read_anew)
+		node_side_send(copy->replicator,
+			&(struct cluster_message){ .kind = MESSAGE_WAS_CUT,
+				.volume = copy->id,
+				.lsn = volume_log_end(copy->log) });
+	copy->is_read_anew = false;
 	copy->stands_until_us = stands_still(copy) ? clock_mono_us() + HELD_MS_MAX * 1000u : 0;
 	if (receive_is_held(copy))
 		log_info("still_held", "volume=%u epoch=%llu end=%llu", copy->id,
@@ -360,6 +367,7 @@ void receive_close(struct copy *copy)
 		receive_report(copy);
 	ship_retire(copy, true, "the log has left");
 	copy->stands_until_us = 0;
+	copy->is_read_anew |= copy->log != NULL && volume_log_is_fenced(copy->log);
 	volume_log_close(&copy->log);
 	mend_end(copy);
 }

@@ -1,6 +1,7 @@
 #include "spool/volume_log_internal.h"
 
 #include "core/log.h"
+#include "spool/log_mend.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -130,7 +131,9 @@ static int walk_segment_to(struct cut *cut, uint64_t segment, uint64_t lsn)
 			break;
 		uint64_t chain = group_chain_after(bytes_str(bytes), &group);
 		bytes_unref(&bytes);
-		if (last != UINT64_MAX && (group.previous_lsn != last || group.chain != cut->chain))
+		bool follows = last == UINT64_MAX ||
+			(group.previous_lsn == last && group.chain == cut->chain);
+		if (!follows || !log_is_of_branch(&log->state.epochs, &group))
 			break;
 		last = at;
 		cut->last_group = last;
@@ -186,9 +189,10 @@ static int find_new_end(struct cut *cut, uint64_t lsn)
 		return log_files_is_damage(result) ? walk_to_new_end(cut, lsn) : result;
 	cut->last_group = group.previous_lsn;
 	cut->end = previous.lsn + group_padded(previous.used);
-	if (cut->end > lsn)
-		return -EINVAL;
 	/* One of another log names what it likes. */
+	if (cut->end > lsn)
+		return log_is_of_branch(&log->state.epochs, &group) ? -EINVAL
+								    : walk_to_new_end(cut, lsn);
 	if (cut->end < lsn && segment_of(cut->last_group) == segment_of(lsn))
 		return walk_to_new_end(cut, lsn);
 	struct bytes *bytes;

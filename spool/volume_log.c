@@ -172,7 +172,8 @@ bool log_is_in_place(const struct volume_log *log)
 
 bool volume_log_look(struct volume_log *log)
 {
-	if (!log->fenced && !log_is_in_place(log)) {
+	/* A cut has the files for itself. */
+	if (!log->fenced && !log->is_cutting && !log_is_in_place(log)) {
 		log_give_up(log, -ESTALE);
 		return false;
 	}

@@ -136,8 +136,10 @@ static void on_look_found(struct look *look)
 	for (size_t i = 0; i < look->count; i++) {
 		const struct found *found = &look->found[i];
 		const struct salvage_report *report = &found->report;
-		if (found->is_unread)
+		if (found->is_unread) {
+			open++;
 			continue;
+		}
 		if (report->state == SALVAGE_OPEN) {
 			open++;
 			if (report->since_s != 0 && now - report->since_s > waits_s)

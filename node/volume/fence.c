@@ -55,7 +55,8 @@ static void become_replica(struct volume *volume)
 		log_warn("hold_not_taken_back", "volume=%u", volume->options.id);
 	volume->reader_end = volume_durable_end(volume);
 	volume_close_log(volume);
-	volume->branch_is_checked = volume->writes = volume->was_served = false;
+	volume_forget_read(volume);
+	volume->writes = volume->was_served = false;
 	volume->is_asked = volume->is_let_go = false;
 	volume->token = volume->known_end = 0;
 	volume->is_behind = false;

@@ -95,6 +95,13 @@ static void on_slack_done(struct pending_change *pending, int status, bool at_ri
 		begin_service(volume);
 }
 
+uint64_t volume_least_modseq(const struct volume *volume)
+{
+	const struct epoch_entry *last = epochs_last(volume_log_epochs(volume->log));
+	uint64_t number = last->opening < 4095 ? last->opening : 4095;
+	return volume->desired.epoch << 40 | number << 28 | 1;
+}
+
 /*
  * In half slacks. A reign that began unclean in epoch E has passed over E-1 slacks in all, and over
  * those that the directory adds for copies that are far behind (volume_is_uid_slack_used). Two such
@@ -119,14 +126,12 @@ static uint32_t missing_halves(const struct volume *volume)
 static void write_uid_slack(struct volume *volume, uint32_t halves)
 {
 	const uint32_t most = UINT32_MAX / (UID_SLACK / 2); /* all UIDs that there are */
-	/* In the 12 bits below the epoch's; beyond, every mailbox's own modseq still rises. */
-	uint64_t number = volume->opening.number < 4095 ? volume->opening.number : 4095;
 	struct pending_change *pending = mem_alloc(sizeof(*pending));
 	pending->pool = pool_create();
 	pending->change.action_count = 1;
 	pending->change.actions = pool_alloc(pending->pool, sizeof(struct action));
 	pending->change.actions[0] = (struct action){ .kind = ACTION_UID_SLACK,
-		.modseq = volume->desired.epoch << 40 | number << 28 | 1,
+		.modseq = volume_least_modseq(volume),
 		.uid_slack = (halves < most ? halves : most) * (UID_SLACK / 2) };
 	pending->done = on_slack_done;
 	pending->durability = DURABILITY_LOCAL;
@@ -169,9 +174,12 @@ int volume_take_log(struct volume *volume)
 	if (result < 0 && result != -EAGAIN)
 		log_error("volume_unusable", "volume=%u reason=%s", options->id,
 			log_quote(str_from(error.text)));
-	if (result == 0) /* who answered what is here is not known */
-		volume->answered_end = volume_log_end(volume->log);
-	return result;
+	if (result < 0)
+		return result;
+	volume_forget_read(volume);
+	/* Who answered what is here is not known. */
+	volume->answered_end = volume_log_end(volume->log);
+	return 0;
 }
 
 /* A damaged log with other copies: what they have is fetched where the damage begins. */

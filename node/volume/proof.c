@@ -259,8 +259,7 @@ void volume_ask_for_proof(struct volume *volume)
 	if (volume->replica_count == 0)
 		prove_alone(volume);
 	volume_close_log(volume);
-	log_reader_close(&volume->reader);
-	volume->branch_is_checked = false;
+	volume_forget_read(volume);
 	if (!opening->is_proven && volume->replica_count > 0)
 		volume_ask_release(volume, volume->desired.epoch);
 	timer_start(volume->retry_timer, opening->is_proven ? LOCK_RETRY_MS : PROVE_LOOK_MS);

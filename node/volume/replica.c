@@ -44,7 +44,8 @@ static int check_branch(struct volume *volume, uint64_t end)
 	}
 	volume->branch_is_checked = result == 0;
 	log_state_deinit(&state);
-	return result;
+	/* Who writes the log writes it anew, as it mends what is damaged in the log. */
+	return result == -EUCLEAN ? -EBADMSG : result;
 }
 
 int volume_apply_range(struct volume *volume, uint64_t end)
@@ -118,19 +119,25 @@ void volume_received(struct volume *volume, uint64_t lsn, uint64_t whole_from, u
 
 void volume_unheard(struct volume *volume)
 {
-	if (volume->state != VOLUME_REPLICA)
-		return;
+	if (volume->state == VOLUME_REPLICA)
+		volume_forget_read(volume);
+}
+
+void volume_forget_read(struct volume *volume)
+{
 	log_reader_close(&volume->reader);
 	volume->branch_is_checked = false;
 }
 
 void volume_was_cut(struct volume *volume, uint64_t lsn)
 {
+	/* Held, and not here yet: it is looked at when it is taken. */
+	if (volume->state == VOLUME_HELD && volume->log == NULL)
+		volume->reader_end = lsn;
 	if (volume->state != VOLUME_REPLICA)
 		return;
 	volume->reader_end = lsn;
-	/* Open files may be of segments that are gone. */
-	log_reader_close(&volume->reader);
-	volume->branch_is_checked = volume->contradicts_log = false;
+	volume_forget_read(volume);
+	volume->contradicts_log = false;
 	volume_received(volume, lsn, atomic_load(&volume->numbers.whole_from), 0, 0);
 }

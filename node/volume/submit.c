@@ -227,5 +227,5 @@ void volume_answer_unseen(struct volume *volume)
 
 uint64_t volume_next_modseq(struct volume *volume, struct mailbox *mailbox)
 {
-	return ahead_take_modseq(mailbox, volume->desired.epoch << 40 | 1);
+	return ahead_take_modseq(mailbox, volume_least_modseq(volume));
 }

@@ -53,8 +53,7 @@ static void ask_all(struct volume *volume)
 	volume->passes_over = true;
 	volume->opening =
 		(struct volume_opening){ .is_proving = true, .since_us = clock_mono_us() };
-	log_reader_close(&volume->reader);
-	volume->branch_is_checked = false;
+	volume_forget_read(volume);
 	volume_ask_release(volume, volume->highest_epoch);
 	timer_start(volume->retry_timer, PROVE_LOOK_MS);
 	volume_publish(volume);

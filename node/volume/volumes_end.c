@@ -138,6 +138,7 @@ static void take_numbers(struct end_item *item)
 	item->has_failed = volume_has_failed(volume);
 	if (item->has_failed) {
 		item->epoch = volume_answered_epoch(volume);
+		item->opening = epochs_opening(epochs, volume->answered_end, item->epoch);
 		item->end = volume->answered_end;
 	}
 }

@@ -57,7 +57,7 @@ static struct tails tails_of(uint32_t volume_id, unsigned patience_ms)
 }
 
 #define TWO_TAILS \
-	"{\"salvage\": [{\"volume\": 1, \"state\": \"home\"}, {\"volume\": 2, \"state\": " \
+	"{\"salvage\": [{\"volume\": 1, \"state\": \"done\"}, {\"volume\": 2, \"state\": " \
 	"\"open\"}]}"
 
 TEST(tails_are_counted_of_one_volume_or_of_all)
@@ -67,6 +67,9 @@ TEST(tails_are_counted_of_one_volume_or_of_all)
 	EXPECT_INT(TAILS_OPEN, tails_of(0, 0).found);
 	EXPECT_INT(1, tails_of(2, 0).open);
 	EXPECT_INT(TAILS_NONE, tails_of(1, 0).found);
+	/* Its disk does not say what has become of it. */
+	node.salvage = "{\"salvage\": [{\"volume\": 1, \"state\": \"unread\"}]}";
+	EXPECT_INT(TAILS_OPEN, tails_of(1, 0).found);
 	node.salvage = "{\"salvage\": []}";
 	EXPECT_INT(TAILS_NONE, tails_of(0, 0).found);
 }
