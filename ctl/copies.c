@@ -507,9 +507,9 @@ static int reseed(struct subject *subject)
 	int code = check_primary_whole(subject);
 	/* What is there stays beside the new one until that counts. */
 	if (code == EXIT_DONE)
-		code = check_room(
-			subject, "or let go of what is there (`pando copy remove`), delete its files, and add it "
-			"again");
+		code = check_room(subject,
+			"or let go of what is there (`pando copy remove`), delete its files, and "
+			"add it again");
 	if (code == EXIT_DONE)
 		code = take_volume(subject, "copy reseed");
 	if (code == EXIT_DONE)

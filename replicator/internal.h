@@ -189,7 +189,7 @@ struct copy {
 	struct connection *source; /* NULL while IDLE */
 	/* Of the log here, by its leader: what is received after that fits to it by its chain. */
 	enum copy_verdict verdict;
-	bool is_read_anew; /* its log was closed after the disk had failed it, and is not open yet */
+	bool is_read_anew; /* its log was closed after the disk had failed it, and is not open */
 	bool is_writing; /* a write, a cut or a repair is under way: nothing else touches the log */
 	uint64_t stands_until_us; /* a hold outlives who was asked for it; 0: there was none */
 	uint64_t damaged;         /* 1 + where the node cannot read it; 0: nowhere */

@@ -386,7 +386,10 @@ void volume_log_mend(struct volume_log *log, uint64_t lsn, struct bytes *groups,
 	void (*done)(void *arg, int status), void *arg)
 {
 	CHECK(log->mending == NULL && !log->is_cutting);
-	int status = log->fenced ? -EIO : volume_log_is_punching(log) ? -EAGAIN : 0;
+	/* A segment that is made where all others are gone would pass for what is left of the log.
+	 */
+	bool may_write = !log->fenced && log_is_in_place(log);
+	int status = !may_write ? -EIO : volume_log_is_punching(log) ? -EAGAIN : 0;
 	if (status < 0 || groups->length == 0 || lsn % GROUP_ALIGNMENT != 0) {
 		log_report_later(log->loop, done, arg, status < 0 ? status : -EINVAL);
 		bytes_unref(&groups);

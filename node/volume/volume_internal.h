@@ -63,14 +63,14 @@ void volume_answer_unseen(struct volume *volume);
 /* REPLICA, HELD or FENCED -> OPENING: the replicator is asked to let go first. */
 void volume_begin_opening(struct volume *volume);
 /* Opens the log, which the replicator has let go; says why it cannot. -EAGAIN: not yet. */
-/* Above all that was ever given out before this opening, also to a mailbox that is made anew because
+int volume_take_log(struct volume *volume) must_check;
+/* The log was in the hands of another process, which may have cut it: open files may be of segments
+ * that are gone, and the index of a branch that is. What was said of it may not have come. */
+void volume_forget_read(struct volume *volume);
+/* Above all that was ever given out before this opening, also to a mailbox that is made anew as
  * what made it was lost: by the epoch, and in the 12 bits below by the opening; beyond those, every
  * mailbox's own modseq still rises. */
 uint64_t volume_least_modseq(const struct volume *volume);
-int volume_take_log(struct volume *volume) must_check;
-/* The log was in another process's hands, which may have cut it: open files may be of segments that
- * are gone, and the index of a branch that is. What that process has said of it may not have come. */
-void volume_forget_read(struct volume *volume);
 /* Takes the log, or tries again in a moment; then the reign begins. */
 void volume_try_open(struct volume *volume);
 /* Applies some of the log that was taken; with all of it the reign begins. */

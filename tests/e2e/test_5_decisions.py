@@ -111,9 +111,9 @@ def test_an_interrupted_command_gives_back_what_stands_still(c):
     try:
         command = Command(c, "failover", NODE, "--to", "site-b")
         wait_for("the fence", 5, lambda: logged(primary, "to=fenced", since))
-        command.process.send_signal(signal.SIGINT)
+        command.process.send_signal(signal.SIGTERM)
         said = command.process.communicate(timeout=15)[0]
-        assert command.process.returncode == -signal.SIGINT, (command.process.returncode, said)
+        assert command.process.returncode == -signal.SIGTERM, (command.process.returncode, said)
         assert "was interrupted, and stays where it is" in said, said
         wait_for("the volumes", 5, lambda: is_at(c, NODE, volumes))
     finally:
