@@ -48,19 +48,20 @@ static void run(void *arg)
 	pulse->answer = write_block(pulse);
 }
 
+/* What a disk, or the file system on it, says that has failed; all else is of the machine or the
+ * folder. */
 static bool is_of_the_disk(int result)
 {
 	switch (-result) {
-	case ENOSPC:
-	case EDQUOT:
-	case EMFILE:
-	case ENFILE:
-	case ENOMEM:
-	case EINTR:
-	case ENOENT:
-	case EACCES:
-	case EROFS: return false;
-	default: return result < 0;
+	case EIO:
+	case ENXIO:
+	case ENODEV:
+	case EREMOTEIO:
+	case EBADMSG:
+	case EUCLEAN:
+	case ETIMEDOUT:
+	case ESTALE: return true;
+	default: return false;
 	}
 }
 

@@ -323,8 +323,21 @@ static void locate(struct mend *mend, uint64_t lsn)
 	volume_log_locate(mend->copy->log, lsn, &mend->locate);
 }
 
+/* What the node could not read may be what stands beside the segments. */
+static void write_state(struct copy *copy)
+{
+	if (copy->log == NULL || copy->node != NODE_NONE || volume_log_is_mending(copy->log))
+		return;
+	if (volume_log_save_state(copy->log) < 0)
+		log_warn("epochs_not_written", "volume=%u", copy->id);
+	else
+		receive_report(copy);
+}
+
 void mend_replica(struct copy *copy, uint64_t lsn, enum mend_cause cause)
 {
+	if (cause == MEND_READ)
+		write_state(copy);
 	struct mend *other = copy->mend;
 	bool waits = other != NULL && other->state == MEND_LATER && other->waits;
 	if (other != NULL && other->damaged != lsn && (waits || cause != MEND_SCRUBBED)) {
@@ -337,9 +350,6 @@ void mend_replica(struct copy *copy, uint64_t lsn, enum mend_cause cause)
 		lsn >= volume_log_end(copy->log) || volume_log_is_mending(copy->log))
 		return;
 	log_warn("mends", "volume=%u lsn=%llu", copy->id, (unsigned long long)lsn);
-	/* What the node could not read may be what stands beside the segments. */
-	if (cause == MEND_READ && volume_log_save_state(copy->log) < 0)
-		log_warn("epochs_not_written", "volume=%u", copy->id);
 	struct mend *mend = begin(copy, lsn, false);
 	mend->cause = cause;
 	locate(mend, lsn);

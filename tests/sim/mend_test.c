@@ -297,6 +297,24 @@ TEST(what_cannot_be_listed_is_counted_as_at_risk_when_a_copy_went_back)
 }
 
 /* What the replica's own disk refuses says nothing of the other copy, and is no reason to cut. */
+/* A node that begins to read asks the file to which branch its index belongs. */
+TEST(the_vector_beside_a_replica_is_written_anew_when_its_node_cannot_read_it)
+{
+	size_t deliveries[COUNT];
+	start();
+	deliver(deliveries);
+	unsigned replica = replica_of(1);
+	world_rot(replica, "/volumes/1/epochs", 12);
+	world_kill_process(replica, NODE_PROCESS);
+	cluster_restart(replica);
+	run_us(2 * SECOND_US);
+	deliver(deliveries);
+	run_us(10 * SECOND_US);
+	const struct volume *volume = cluster_volume(replica, 1);
+	EXPECT_INT(volume->reader_end, volume->index.applied_lsn);
+	expect_equal_and_readable(deliveries);
+}
+
 /* What it has behind the damage may be on no other disk by the time that somebody can be asked. */
 TEST(a_damaged_replica_is_not_cut_before_a_copy_could_be_asked)
 {

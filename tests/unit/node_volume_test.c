@@ -547,6 +547,21 @@ TEST(a_reign_whose_disk_fails_before_its_first_group_has_answered_nothing)
 	fixture_teardown(&f);
 }
 
+/* What made it was lost with a tail, maybe, and clients were told what it had then. */
+TEST(a_mailbox_that_is_made_anew_begins_above_all_that_openings_before_have_given_out)
+{
+	struct fixture f;
+	struct epoch_entry *last;
+	fixture_setup(&f);
+	last = (struct epoch_entry *)(uintptr_t)epochs_last(volume_log_epochs(f.volume->log));
+	last->opening = 3;
+	EXPECT_INT(0, fixture_deliver(&f, OTHERS_ID, 1000));
+	const struct mailbox *made = index_find_mailbox(&f.volume->index, MAILBOX + 1);
+	EXPECT(made != NULL && made->modseq > ((uint64_t)1 << 40 | (uint64_t)3 << 28));
+	last->opening = 0;
+	fixture_teardown(&f);
+}
+
 TEST(a_volume_that_has_its_log_stands_still_without_a_word_of_its_replicator)
 {
 	struct fixture f;
