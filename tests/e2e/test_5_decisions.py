@@ -36,17 +36,24 @@ def is_at(c, node, volumes):
 # ---- a command that stops half way ----
 
 @contextlib.contextmanager
-def stopped_after_the_fence(c):
-    """Fenced, and waited for a replica that does not move."""
+def command_at_the_fence(c):
+    """It waits for a replica that does not move."""
     hung, primary = processes(c, OTHER, "replicator"), processes(c, NODE, "node")[0]
     since = os.path.getsize(primary.log)
     freeze(hung)
     try:
         command = Command(c, "failover", NODE, "--to", "site-b")
         wait_for("the fence", 5, lambda: logged(primary, "to=fenced", since))
-        command.kill()
+        yield command
     finally:
         thaw(hung)
+
+
+@contextlib.contextmanager
+def stopped_after_the_fence(c):
+    """Fenced, and waited for a replica that does not move."""
+    with command_at_the_fence(c) as command:
+        command.kill()
     yield
 
 
@@ -105,19 +112,12 @@ def test_an_interrupted_command_gives_back_what_stands_still(c):
     """Long before the fences would end by themselves."""
     c.heal()
     volumes, _ = names_of(c)
-    hung, primary = processes(c, OTHER, "replicator"), processes(c, NODE, "node")[0]
-    since = os.path.getsize(primary.log)
-    freeze(hung)
-    try:
-        command = Command(c, "failover", NODE, "--to", "site-b")
-        wait_for("the fence", 5, lambda: logged(primary, "to=fenced", since))
+    with command_at_the_fence(c) as command:
         command.process.send_signal(signal.SIGTERM)
         said = command.process.communicate(timeout=15)[0]
         assert command.process.returncode == -signal.SIGTERM, (command.process.returncode, said)
         assert "was interrupted, and stays where it is" in said, said
         wait_for("the volumes", 5, lambda: is_at(c, NODE, volumes))
-    finally:
-        thaw(hung)
 
 
 POINTS = (stopped_after_the_fence, stopped_behind_the_hold, stopped_before_the_row, stopped_behind_the_row)
