@@ -31,6 +31,7 @@ static void end_waits(struct volume *volume, int status)
 		return;
 	if (status == 0 && volume->is_asked) {
 		volume->token = rand_u64() | 1;
+		volume->token_end = volume_durable_end(volume);
 		if (volume_is_proven_end(volume))
 			volume_remember(volume);
 	}

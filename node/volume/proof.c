@@ -99,6 +99,9 @@ static bool has_token(struct volume *volume)
 {
 	struct witness witness;
 	uint64_t token = volume->token;
+	/* It is a word for what stood here then: the log may have been opened anew since. */
+	if (token != 0 && volume_log_end(volume->log) < volume->token_end)
+		return false;
 	/* Of a process before this one: only if nothing was received since. */
 	if (token == 0 && remembers(volume, &witness) && witness.end == volume_log_end(volume->log))
 		token = witness.token;
@@ -343,6 +346,7 @@ static bool make_claim(struct volume *volume, uint64_t passed_over)
 	/* This process has stood still since it was started: what it finds named is its own. */
 	if (volume->token == 0)
 		volume->token = rand_u64() | 1;
+	volume->token_end = end;
 	claim->token = volume->token;
 	return true;
 }

@@ -427,6 +427,7 @@ struct volume {
 	bool is_asked;
 	/* Under which it stands still, as the last one who asked for that was told; 0: none. */
 	uint64_t token;
+	uint64_t token_end;  /* where its log ended then: a shorter one is another */
 	uint64_t reader_end; /* durable bytes of the replica's log */
 	struct volume_replica replicas[VOLUME_COPIES_MAX];
 	unsigned replica_count;
