@@ -422,28 +422,6 @@ TEST(a_fence_that_ends_without_a_word_from_anybody_leaves_it_closed)
 	EXPECT_INT(VOLUME_OPENING, cluster_volume(primary, 1)->state);
 }
 
-/* What was held is not what is there: the primary, which has it, is asked and not cut. */
-TEST(a_copy_whose_files_went_after_it_was_held_does_not_begin_with_nothing)
-{
-	enum { COUNT = 6 };
-	size_t deliveries[COUNT];
-	start();
-	unsigned primary = cluster_primary(1), replica = 1 - primary;
-	for (unsigned i = 0; i < COUNT; i++) {
-		deliveries[i] = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
-		run_us(SECOND_US / 4);
-	}
-	const struct volume *target = cluster_volume(replica, 1);
-	cluster_fail_over(1);
-	for (unsigned i = 0; i < 100000 && target->token == 0; i++)
-		run_us(100);
-	EXPECT(target->state == VOLUME_HELD && target->token != 0);
-	world_remove_files(replica, "/volumes/1/");
-	run_us(40 * SECOND_US);
-	expect_in_mailbox(deliveries, COUNT);
-	EXPECT(check_all());
-}
-
 TEST(a_copy_that_restarted_after_it_was_chosen_begins_an_epoch_of_its_own)
 {
 	start();

@@ -699,3 +699,25 @@ TEST(a_second_line_that_cannot_be_opened_does_not_make_a_home_unreachable)
 	}
 	EXPECT(taken > 0);
 }
+
+/* What was held is not what is there: the primary, which has it, is asked and not cut. */
+TEST(a_copy_whose_files_went_after_it_was_held_does_not_begin_with_nothing)
+{
+	enum { COUNT = 6 };
+	size_t deliveries[COUNT];
+	start();
+	unsigned primary = cluster_primary(1), replica = 1 - primary;
+	for (unsigned i = 0; i < COUNT; i++) {
+		deliveries[i] = cluster_deliver(1, MAILBOX, DURABILITY_STRICT);
+		run_us(SECOND_US / 4);
+	}
+	const struct volume *target = cluster_volume(replica, 1);
+	cluster_fail_over(1);
+	for (unsigned i = 0; i < 100000 && target->token == 0; i++)
+		run_us(100);
+	EXPECT(target->state == VOLUME_HELD && target->token != 0);
+	world_remove_files(replica, "/volumes/1/");
+	run_us(40 * SECOND_US);
+	expect_in_mailbox(deliveries, COUNT);
+	EXPECT(check_all());
+}
