@@ -184,7 +184,9 @@ static void ask_next(struct mend *mend)
 static void take_turn(struct mend *mend)
 {
 	uint64_t damaged = mend->damaged;
-	enum mend_cause cause = mend->cause;
+	/* Once damage was seen there it is judged by that, and no more by what the opening said. */
+	bool is_seen = mend->cause == MEND_OPENED && mend->was_located;
+	enum mend_cause cause = is_seen ? MEND_READ : mend->cause;
 	mend->damaged = mend->met - 1;
 	mend->cause = mend->met_cause;
 	mend->met = 1 + damaged;
