@@ -379,10 +379,7 @@ int writer_add_named(
 		return code;
 	snprintf(statement, sizeof(statement), "insert into %s (id, name) values ($1, $2)", table);
 	snprintf(action, sizeof(action), "%s add", table);
-	if (strcmp(table, "site") == 0)
-		code = writer_check_only_name(writer, table, name, error);
-	if (code == 0)
-		code = writer_next_id(writer, table, id, error);
+	code = writer_next_id(writer, table, id, error);
 	if (code == 0)
 		code = writer_exists_already(
 			writer_query(writer, error, statement, SQL_VALUES(id, name), NULL), table,
@@ -394,8 +391,16 @@ int writer_add_named(
 
 int directory_add_site(struct directory_writer *writer, const char *name, struct error *error)
 {
+	bool own;
 	int code = directory_check_name("site", name, error);
-	return code < 0 ? code : writer_add_named(writer, "site", name, error);
+	if (code == 0)
+		code = writer_enter(writer, &own, error);
+	if (code < 0)
+		return code;
+	code = writer_check_only_name(writer, "site", name, error);
+	if (code == 0)
+		code = writer_add_named(writer, "site", name, error);
+	return writer_leave(writer, own, code, error);
 }
 
 static int check_node(const struct node_description *node, struct error *error)

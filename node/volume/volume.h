@@ -548,7 +548,7 @@ void volume_stop(struct volume *volume, struct end_wait *wait);
 /* Where the log of a volume that stands still ends is where everything that it ever confirmed
  * ends: it was served since it was opened, or is a replica. */
 bool volume_is_proven_end(const struct volume *volume);
-/* Its disk has failed under it: nothing more is written here before the process is started anew. */
+/* Its disk has failed under it: nothing more is written here before its log is opened anew. */
 bool volume_has_failed(const struct volume *volume);
 /* The epoch of what ends at `answered_end`, of a volume that has its log. A reign that was
  * announced and whose first group never came to the disk has answered nothing that a copy could

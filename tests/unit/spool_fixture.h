@@ -236,6 +236,13 @@ static inline void damage(struct fixture *f, uint64_t lsn)
 	overwrite(f, name, lsn % segment_length, "XX", 2);
 }
 
+static inline void remove_segment(struct fixture *f, unsigned segment)
+{
+	char path[128];
+	snprintf(path, sizeof(path), "%s/%016x.log", f->directory, segment);
+	EXPECT_INT(0, unlink(path));
+}
+
 /* Counts the records of a type from the start to the end of the log. */
 static inline unsigned count_records(struct fixture *f, enum record_type type)
 {

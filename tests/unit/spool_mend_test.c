@@ -163,10 +163,8 @@ TEST(a_segment_that_is_missing_is_made_anew_from_its_first_group)
 {
 	struct copies c;
 	struct log_damage found;
-	char path[128];
 	begin(&c);
-	snprintf(path, sizeof(path), "%s/%016x.log", c.here.directory, 0);
-	EXPECT_INT(0, unlink(path));
+	remove_segment(&c.here, 0);
 	EXPECT_INT(-EINVAL, mend(&c, c.groups[1], segment_length));
 	EXPECT(!is_there(&c, "0000000000000000.log"));
 	EXPECT_INT(0, locate(&c, c.groups[1], &found));
@@ -312,12 +310,9 @@ TEST(a_log_whose_front_is_missing_is_cut_to_nothing)
 {
 	struct copies c;
 	struct error error;
-	char path[128];
 	begin(&c);
-	for (unsigned i = 0; i < 2; i++) {
-		snprintf(path, sizeof(path), "%s/%016x.log", c.here.directory, i);
-		EXPECT_INT(0, unlink(path));
-	}
+	for (unsigned i = 0; i < 2; i++)
+		remove_segment(&c.here, i);
 	EXPECT_INT(0, reopen(&c.here, &error));
 	EXPECT_INT(0, cut(&c.here, c.groups[2]));
 	EXPECT_INT(0, volume_log_end(c.here.log));
@@ -365,7 +360,6 @@ TEST(killed_at_any_step_it_is_damaged_as_before_or_mended_and_never_worse)
 		struct copies c;
 		struct error error;
 		struct log_damage found;
-		char path[128];
 		int how;
 		begin(&c);
 		/* In turn: a run of groups, and a whole segment. */
@@ -373,8 +367,7 @@ TEST(killed_at_any_step_it_is_damaged_as_before_or_mended_and_never_worse)
 			damage(&c.here, c.groups[1] + 4);
 			damage(&c.here, c.groups[2] + 4);
 		} else {
-			snprintf(path, sizeof(path), "%s/%016x.log", c.here.directory, 0);
-			EXPECT_INT(0, unlink(path));
+			remove_segment(&c.here, 0);
 		}
 		volume_log_close(&c.here.log);
 		pid_t child = fork();
